@@ -1,0 +1,9 @@
+//! Values as Python holds them, read and written byte for byte as Python's
+//! `json`, PyYAML and friends read and write them.
+//!
+//! This crate knows nothing of Patroni: no I/O, no clock, no PostgreSQL.
+
+pub mod json;
+pub mod value;
+
+pub use value::{Map, Value};

@@ -1,0 +1,2 @@
+//! patroni
+fn main() {}

@@ -1,0 +1,2 @@
+//! patronictl
+fn main() {}
