@@ -1,1 +1,15 @@
-//! (see docs/architecture.md)
+//! The pure part of patroni-rs: the model of the cluster, the typed view of the
+//! dynamic configuration, and every decision of the HA engine.
+//!
+//! Nothing here reads a clock, a file, the network or the environment; values
+//! come in, values go out. So the same code runs in the daemon and in the
+//! deterministic simulation.
+
+pub mod global_config;
+pub mod ha;
+pub mod model;
+pub mod parse;
+pub mod quorum;
+pub mod rewind;
+pub mod slots;
+pub mod tags;

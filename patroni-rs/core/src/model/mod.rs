@@ -1,0 +1,1 @@
+//! The cluster as read from the DCS.

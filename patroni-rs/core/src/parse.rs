@@ -1,0 +1,1 @@
+//! Numbers, booleans and units as the reference parses them.

@@ -1,0 +1,1 @@
+//! Quorum commit arithmetic.

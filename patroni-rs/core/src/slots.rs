@@ -1,0 +1,1 @@
+//! Which replication slots a node should have.

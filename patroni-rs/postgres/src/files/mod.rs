@@ -1,0 +1,1 @@
+//! Files written for PostgreSQL, and the values that go into them.

@@ -1,0 +1,1 @@
+//! Processes: postmaster, bootstrap, base backup, rewind, callbacks.

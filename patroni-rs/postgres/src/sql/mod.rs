@@ -1,0 +1,1 @@
+//! Connections and the statements that run on them.
