@@ -12,4 +12,5 @@ pub mod parse;
 pub mod quorum;
 pub mod rewind;
 pub mod slots;
+pub mod sync;
 pub mod tags;

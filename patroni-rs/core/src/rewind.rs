@@ -1,1 +1,359 @@
-//! When a node must be rewound.
+//! When a node must be rewound: its own position against the history of the
+//! leader's timeline, and the machine that remembers how far that question has
+//! come (surface-ha-pg section 19).
+//!
+//! Everything is plain data; fetching positions and running `pg_rewind` is
+//! `patroni_postgres::process::rewind`.
+
+/// Reads an LSN such as `1/3000060`.
+pub fn parse_lsn(text: &str) -> Option<u64> {
+    let (high, low) = text.trim().split_once('/')?;
+    let part = |t: &str| u32::from_str_radix(t, 16).ok().map(u64::from);
+    Some((part(high)? << 32) | part(low)?)
+}
+
+/// Writes an LSN as PostgreSQL does: `1/3000060`.
+pub fn format_lsn(lsn: u64) -> String {
+    format!("{:X}/{:X}", lsn >> 32, lsn & 0xFFFF_FFFF)
+}
+
+/// Writes an LSN as `pg_waldump` does: `1/03000060`.
+pub fn format_lsn_padded(lsn: u64) -> String {
+    format!("{:X}/{:08X}", lsn >> 32, lsn & 0xFFFF_FFFF)
+}
+
+/// One line of a timeline history file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HistoryLine {
+    /// The timeline that ended here.
+    pub timeline: u32,
+    /// Where the next timeline branched off.
+    pub switchpoint: u64,
+    /// Why.
+    pub reason: String,
+}
+
+impl std::fmt::Display for HistoryLine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}\t{}\t{}", self.timeline, format_lsn(self.switchpoint), self.reason)
+    }
+}
+
+/// Parses a history file (surface-ha-pg 19-11): lines of exactly three fields
+/// count, the others are skipped. Returns the lines, and the text of those whose
+/// numbers are bad, for the log.
+pub fn parse_history(text: &str) -> (Vec<HistoryLine>, Vec<String>) {
+    let (mut lines, mut bad) = (Vec::new(), Vec::new());
+    for raw in text.split('\n').map(str::trim) {
+        let fields: Vec<&str> = raw.split('\t').collect();
+        let &[timeline, lsn, reason] = fields.as_slice() else { continue };
+        match (timeline.trim().parse(), parse_lsn(lsn)) {
+            (Ok(timeline), Some(switchpoint)) => {
+                lines.push(HistoryLine { timeline, switchpoint, reason: reason.to_owned() });
+            }
+            _ => bad.push(raw.to_owned()),
+        }
+    }
+    (lines, bad)
+}
+
+/// Where this node is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LocalPosition {
+    /// Was it replaying WAL (as opposed to a cleanly stopped primary)?
+    pub in_recovery: bool,
+    /// Its timeline.
+    pub timeline: u32,
+    /// Replayed up to here, or the location of the shutdown checkpoint.
+    pub lsn: u64,
+}
+
+/// The position as `pg_controldata` gives it (19-05), with the text of each
+/// part for the log line. `field` looks up a line of its output.
+///
+/// A standby that crashed before it reached a consistent point (minimum recovery
+/// location 0/0 or timeline 0) is judged by its checkpoint, as a stopped
+/// primary (19-06).
+pub fn position_from_control<'a>(field: impl Fn(&str) -> Option<&'a str>) -> Option<LocalPosition> {
+    let lsn = |name| field(name).and_then(parse_lsn);
+    let timeline = |name| field(name).and_then(|t| t.parse::<u32>().ok());
+    let state = field("Database cluster state").unwrap_or_default();
+    if matches!(state, "shut down in recovery" | "in archive recovery") {
+        let end = lsn("Minimum recovery ending location")?;
+        let timeline = timeline("Min recovery ending loc's timeline")?;
+        if end != 0 && timeline != 0 {
+            return Some(LocalPosition { in_recovery: true, timeline, lsn: end });
+        }
+    } else if state != "shut down" {
+        return None;
+    }
+    Some(LocalPosition {
+        in_recovery: false,
+        timeline: timeline("Latest checkpoint's TimeLineID")?,
+        lsn: lsn("Latest checkpoint location")?,
+    })
+}
+
+/// `Local timeline=%s lsn=%s`
+pub fn local_log(position: Option<LocalPosition>) -> String {
+    match position {
+        Some(p) => format!("Local timeline={} lsn={}", p.timeline, format_lsn(p.lsn)),
+        None => "Local timeline=None lsn=None".to_owned(),
+    }
+}
+
+/// What comparing the two timelines tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compared {
+    /// The answer is already known.
+    Decided(bool),
+    /// The leader is on a later timeline: its history must be read.
+    NeedHistory,
+}
+
+/// Compares our timeline with the leader's (19-09).
+pub fn compare_timelines(local: u32, primary: u32) -> Compared {
+    match local.cmp(&primary) {
+        std::cmp::Ordering::Greater => Compared::Decided(true),
+        std::cmp::Ordering::Equal => Compared::Decided(false),
+        std::cmp::Ordering::Less => Compared::NeedHistory,
+    }
+}
+
+/// What the leader's history says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HistoryVerdict {
+    /// Rewind needed?
+    Decided(bool),
+    /// A cleanly stopped primary, behind the switchpoint: no rewind is needed if
+    /// and only if its shutdown checkpoint ends exactly there.
+    CompareCheckpointEnd {
+        /// Where the new timeline began.
+        switchpoint: u64,
+    },
+}
+
+/// Judges a position by the history of the leader's timeline (19-09). Also gives
+/// the index of the deciding line (the last one when none decided) for
+/// [`history_log`].
+pub fn judge_history(history: &[HistoryLine], local: LocalPosition) -> (HistoryVerdict, usize) {
+    for (i, line) in history.iter().enumerate() {
+        if line.timeline == local.timeline {
+            let verdict = if local.in_recovery {
+                HistoryVerdict::Decided(local.lsn > line.switchpoint)
+            } else if local.lsn >= line.switchpoint {
+                HistoryVerdict::Decided(true)
+            } else {
+                HistoryVerdict::CompareCheckpointEnd { switchpoint: line.switchpoint }
+            };
+            return (verdict, i);
+        }
+        if line.timeline > local.timeline {
+            return (HistoryVerdict::Decided(true), i);
+        }
+    }
+    (HistoryVerdict::Decided(true), history.len().saturating_sub(1))
+}
+
+/// `primary: history=...`: a window around the deciding line, and the last one
+/// (19-12).
+pub fn history_log(history: &[HistoryLine], decided_at: usize) -> String {
+    let start = decided_at.saturating_sub(3);
+    let end = if decided_at + 4 >= history.len() { history.len() } else { decided_at + 2 };
+    let mut shown: Vec<String> = history.iter().take(end).skip(start).map(HistoryLine::to_string).collect();
+    if let Some(last) = history.last().filter(|_| end < history.len()) {
+        shown.push("...".to_owned());
+        shown.push(last.to_string());
+    }
+    format!("primary: history={}", shown.join("\n"))
+}
+
+/// How far the question has come (19-01). The order matters: everything after
+/// `NotNeeded` means that pg_rewind was run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum RewindState {
+    /// Nothing is known.
+    #[default]
+    Initial,
+    /// This primary has run its checkpoint after the promotion.
+    Checkpoint,
+    /// The question was asked: compare with the leader.
+    Check,
+    /// Yes.
+    Need,
+    /// No.
+    NotNeeded,
+    /// pg_rewind was run with success.
+    Success,
+    /// pg_rewind was run without success.
+    Failed,
+}
+
+/// How an attempt to rewind ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RewindAttempt {
+    /// The precondition (leader's checkpoint, a reachable leader) is not there yet.
+    Postponed,
+    /// Done.
+    Succeeded,
+    /// pg_rewind failed and the leader cannot be reached: to be tried again, unless
+    /// the attempt has damaged pg_control.
+    LeaderLost {
+        /// Is pg_rewind still possible by pg_controldata?
+        still_possible: bool,
+    },
+    /// pg_rewind failed although the leader is healthy.
+    Failed,
+}
+
+impl RewindState {
+    /// A reason to ask has come up (19-04). `possible`: pg_rewind can be used, or the
+    /// data directory may be removed on diverged timelines.
+    #[must_use]
+    pub fn armed(self, possible: bool) -> RewindState {
+        if possible && self != RewindState::Need {
+            RewindState::Check
+        } else {
+            self
+        }
+    }
+
+    /// The question was answered.
+    #[must_use]
+    pub fn decided(self, needed: bool) -> RewindState {
+        if needed {
+            RewindState::Need
+        } else {
+            RewindState::NotNeeded
+        }
+    }
+
+    /// pg_rewind was tried (19-13 to 19-18).
+    #[must_use]
+    pub fn after(self, attempt: RewindAttempt) -> RewindState {
+        match attempt {
+            RewindAttempt::Succeeded => RewindState::Success,
+            RewindAttempt::Failed | RewindAttempt::LeaderLost { still_possible: false } => RewindState::Failed,
+            RewindAttempt::Postponed | RewindAttempt::LeaderLost { still_possible: true } => self,
+        }
+    }
+
+    /// Is the question open, or answered with yes?
+    pub fn is_needed(self) -> bool {
+        matches!(self, RewindState::Check | RewindState::Need)
+    }
+
+    /// Was pg_rewind run?
+    pub fn executed(self) -> bool {
+        self > RewindState::NotNeeded
+    }
+
+    /// Was it run in vain?
+    pub fn failed(self) -> bool {
+        self == RewindState::Failed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn history(n: u32) -> Vec<HistoryLine> {
+        (1..=n)
+            .map(|i| HistoryLine { timeline: i, switchpoint: u64::from(i) * 0x100, reason: format!("r{i}") })
+            .collect()
+    }
+
+    #[test]
+    fn lsn_texts() {
+        assert_eq!(parse_lsn("1/3000060"), Some((1 << 32) + 0x300_0060));
+        for bad in ["", "1", "x/1", "1/123456789", "1/"] {
+            assert_eq!(parse_lsn(bad), None, "{bad}");
+        }
+        assert_eq!(format_lsn((1 << 32) + 0xA0), "1/A0");
+        assert_eq!(format_lsn_padded(0xA0), "0/000000A0");
+    }
+
+    #[test]
+    fn history_files() {
+        let (lines, bad) = parse_history("1\t0/5000000\tno recovery target specified\n\n2\t0/6000000\tx\textra\nz\t0/1\ty\n");
+        assert_eq!(lines.len(), 1);
+        assert_eq!(lines[0].to_string(), "1\t0/5000000\tno recovery target specified");
+        assert_eq!(bad, ["z\t0/1\ty"]);
+    }
+
+    #[test]
+    fn positions_from_control_data() {
+        let check = |fields: &[(&str, &str)]| {
+            position_from_control(|name| fields.iter().find(|(k, _)| *k == name).map(|(_, v)| *v))
+        };
+        let standby = [
+            ("Database cluster state", "shut down in recovery"),
+            ("Minimum recovery ending location", "0/300"),
+            ("Min recovery ending loc's timeline", "2"),
+        ];
+        assert_eq!(check(&standby), Some(LocalPosition { in_recovery: true, timeline: 2, lsn: 0x300 }));
+        let crashed_primary = [
+            ("Database cluster state", "in archive recovery"),
+            ("Minimum recovery ending location", "0/0"),
+            ("Min recovery ending loc's timeline", "0"),
+            ("Latest checkpoint location", "0/200"),
+            ("Latest checkpoint's TimeLineID", "1"),
+        ];
+        assert_eq!(check(&crashed_primary), Some(LocalPosition { in_recovery: false, timeline: 1, lsn: 0x200 }));
+        assert_eq!(check(&[("Database cluster state", "in production")]), None);
+        assert_eq!(check(&[("Database cluster state", "shut down")]), None);
+        assert_eq!(local_log(check(&standby)), "Local timeline=2 lsn=0/300");
+        assert_eq!(local_log(None), "Local timeline=None lsn=None");
+    }
+
+    #[test]
+    fn decisions() {
+        assert_eq!(compare_timelines(3, 2), Compared::Decided(true));
+        assert_eq!(compare_timelines(2, 2), Compared::Decided(false));
+        assert_eq!(compare_timelines(1, 2), Compared::NeedHistory);
+        let lines = history(3);
+        let at = |in_recovery, timeline, lsn| {
+            judge_history(&lines, LocalPosition { in_recovery, timeline, lsn }).0
+        };
+        use HistoryVerdict::{CompareCheckpointEnd, Decided};
+        assert_eq!(at(true, 2, 0x200), Decided(false));
+        assert_eq!(at(true, 2, 0x201), Decided(true));
+        assert_eq!(at(false, 2, 0x200), Decided(true));
+        assert_eq!(at(false, 2, 0x1A0), CompareCheckpointEnd { switchpoint: 0x200 });
+        // Our timeline is not an ancestor of the leader's.
+        assert_eq!(at(true, 4, 0x10), Decided(true));
+        let gap = [history(3)[2].clone()];
+        assert_eq!(judge_history(&gap, LocalPosition { in_recovery: true, timeline: 2, lsn: 1 }).0, Decided(true));
+        assert_eq!(judge_history(&[], LocalPosition { in_recovery: true, timeline: 2, lsn: 1 }), (Decided(true), 0));
+    }
+
+    #[test]
+    fn the_history_window() {
+        assert_eq!(history_log(&history(2), 0), "primary: history=1\t0/100\tr1\n2\t0/200\tr2");
+        let long = history_log(&history(12), 5);
+        assert_eq!(long.lines().map(|l| l.split('\t').next().unwrap()).collect::<Vec<_>>(), [
+            "primary: history=3", "4", "5", "6", "7", "...", "12"
+        ]);
+        let tail = history_log(&history(12), 11);
+        assert_eq!(tail.lines().count(), 4);
+    }
+
+    #[test]
+    fn the_machine() {
+        use RewindState::*;
+        assert_eq!(Initial.armed(false), Initial);
+        assert_eq!(Initial.armed(true), Check);
+        assert_eq!(Need.armed(true), Need);
+        assert_eq!(Check.decided(true), Need);
+        assert_eq!(Check.decided(false), NotNeeded);
+        assert!(Check.is_needed() && Need.is_needed() && !NotNeeded.is_needed());
+        assert_eq!(Need.after(RewindAttempt::Postponed), Need);
+        assert_eq!(Need.after(RewindAttempt::LeaderLost { still_possible: true }), Need);
+        assert_eq!(Need.after(RewindAttempt::LeaderLost { still_possible: false }), Failed);
+        assert_eq!(Need.after(RewindAttempt::Succeeded), Success);
+        assert!(Success.executed() && Failed.executed() && !NotNeeded.executed());
+        assert!(Need.after(RewindAttempt::Failed).failed());
+    }
+}

@@ -4,6 +4,8 @@
 //! This crate knows nothing of Patroni: no I/O, no clock, no PostgreSQL.
 
 pub mod json;
+mod printable;
 pub mod value;
+pub mod yaml;
 
 pub use value::{Map, Value};

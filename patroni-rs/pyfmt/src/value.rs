@@ -7,6 +7,8 @@ use std::hash::{Hash, Hasher};
 
 use indexmap::IndexMap;
 
+use crate::printable::is_printable;
+
 /// An insertion-ordered mapping, as a Python `dict`. Keys compare as Python's
 /// do: `1`, `1.0` and `True` are one key.
 pub type Map = IndexMap<Value, Value>;
@@ -261,11 +263,12 @@ pub fn str_repr(s: &str) -> String {
                 out.push('\\');
                 out.push(c);
             }
-            c if (c as u32) < 0x20 || c as u32 == 0x7f => out.push_str(&format!("\\x{:02x}", c as u32)),
-            c if (0x80..0xa1).contains(&(c as u32)) || c as u32 == 0xad => {
-                out.push_str(&format!("\\x{:02x}", c as u32));
-            }
-            c => out.push(c),
+            c if is_printable(c) => out.push(c),
+            c => out.push_str(&match u32::from(c) {
+                code @ 0..=0xff => format!("\\x{code:02x}"),
+                code @ 0x100..=0xffff => format!("\\u{code:04x}"),
+                code => format!("\\U{code:08x}"),
+            }),
         }
     }
     out.push(quote);

@@ -1,0 +1,316 @@
+//! The `restapi` section, typed (surface-api-ctl 2).
+
+use std::net::ToSocketAddrs;
+
+use base64::Engine as _;
+use pyfmt::value::str_repr;
+use pyfmt::Value;
+
+use crate::access::IpNet;
+use crate::http::python::{parse_int, PyInt};
+
+/// Why the `restapi` section cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// `listen` is mandatory (T1).
+    #[error("Can not find \"restapi.listen\" config")]
+    NoListen,
+    /// `listen` is not host and port (T1).
+    #[error("Invalid \"restapi\" config: expected <HOST>:<PORT> for \"listen\", but got \"{0}\"")]
+    BadListen(String),
+    /// `request_queue_size` is not a whole number (H22).
+    #[error("invalid literal for int() with base 10: {0}")]
+    BadQueueSize(String),
+}
+
+/// Are client certificates asked for (T7)?
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum VerifyClient {
+    /// No.
+    #[default]
+    None,
+    /// Asked for, checked if there is one.
+    Optional,
+    /// A handshake without a valid one fails.
+    Required,
+}
+
+/// Files and options of the TLS server.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct TlsOptions {
+    /// Certificate chain, PEM; may hold the key too.
+    pub certfile: String,
+    /// Private key, PEM.
+    pub keyfile: Option<String>,
+    /// Password of the key.
+    pub keyfile_password: Option<String>,
+    /// Certificates that client certificates are checked with.
+    pub cafile: Option<String>,
+    /// Ciphers of TLS 1.2 in OpenSSL's notation.
+    pub ciphers: Option<String>,
+    /// Client certificates.
+    pub verify_client: VerifyClient,
+}
+
+impl std::fmt::Debug for TlsOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TlsOptions")
+            .field("certfile", &self.certfile)
+            .field("keyfile", &self.keyfile)
+            .field("cafile", &self.cafile)
+            .field("ciphers", &self.ciphers)
+            .field("verify_client", &self.verify_client)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The REST API's settings. `Debug` prints no secret.
+#[derive(Clone)]
+pub struct ApiConfig {
+    /// Host of `listen`; None: every address.
+    pub host: Option<String>,
+    /// Port of `listen`.
+    pub port: u16,
+    /// TLS, if `certfile` is set.
+    pub tls: Option<TlsOptions>,
+    /// Base64 of `username:password`.
+    pub(crate) auth: Option<String>,
+    /// Networks that protected endpoints are open to; empty: all.
+    pub allowlist: Vec<IpNet>,
+    /// The hosts of the members' `api_url` are allowed too.
+    pub allowlist_include_members: bool,
+    /// Headers of normal answers.
+    pub extra_headers: Vec<(String, String)>,
+    /// Value of `Server`.
+    pub server: String,
+    /// Wanted length of the queue of connections not yet accepted.
+    pub request_queue_size: i32,
+    /// What is published as `api_url` (T5).
+    pub connection_string: String,
+}
+
+impl std::fmt::Debug for ApiConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ApiConfig")
+            .field("host", &self.host)
+            .field("port", &self.port)
+            .field("tls", &self.tls)
+            .field("connection_string", &self.connection_string)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Version printed in headers and answers.
+pub const PATRONI_VERSION: &str = "4.1.5";
+
+impl ApiConfig {
+    /// Reads the section. **Blocks** on the resolver for names in `allowlist`.
+    ///
+    /// Bad entries of `allowlist`, a bad `verify_client` and a bad `server_tokens`
+    /// are logged and passed over, as in the reference.
+    ///
+    /// # Errors
+    /// See [`ConfigError`].
+    pub fn from_value(section: &Value) -> Result<ApiConfig, ConfigError> {
+        let listen = section.get("listen").ok_or(ConfigError::NoListen)?;
+        let listen_text = listen.py_str();
+        let bad = || ConfigError::BadListen(listen_text.clone());
+        let (host, port) = listen.as_str().and_then(split_host_port).ok_or_else(bad)?;
+        let port = u16::try_from(port).map_err(|_| bad())?;
+        let tls = tls_options(section);
+        let address = section.get("connect_address").filter(|v| v.truthy()).map_or(listen_text, Value::py_str);
+        let connection_string = connection_string(tls.is_some(), &address);
+        Ok(ApiConfig {
+            host: Some(host).filter(|h| !matches!(h.as_str(), "" | "*")),
+            port,
+            auth: auth(section),
+            allowlist: build_allowlist(section.get("allowlist")),
+            allowlist_include_members: section.get("allowlist_include_members").is_some_and(Value::truthy),
+            extra_headers: extra_headers(section, tls.is_some()),
+            server: server_header(section.get("server_tokens")),
+            request_queue_size: queue_size(section)?,
+            connection_string,
+            tls,
+        })
+    }
+}
+
+/// Host and port of `host:port` (`utils.split_host_port` without a default).
+fn split_host_port(text: &str) -> Option<(String, i64)> {
+    let (host, port) = text.rsplit_once(':')?;
+    let PyInt::Small(port) = parse_int(port)? else { return None };
+    if !host.contains(':') {
+        return Some((host.to_owned(), port));
+    }
+    let hosts: Vec<&str> = host.split(',').map(|h| h.trim().trim_matches(['[', ']'])).collect();
+    Some((hosts.join(","), port))
+}
+
+fn connection_string(https: bool, address: &str) -> String {
+    let scheme = if https { "https" } else { "http" };
+    let (host, port) = split_host_port(address).unwrap_or_else(|| (address.to_owned(), 0));
+    let host = match host.contains(':') && !host.starts_with('[') {
+        true => format!("[{host}]"),
+        false => host,
+    };
+    let port = if port == 0 { String::new() } else { format!(":{port}") };
+    format!("{scheme}://{host}{port}/patroni")
+}
+
+fn text(section: &Value, key: &str) -> Option<String> {
+    section.get(key).filter(|v| v.truthy()).map(Value::py_str)
+}
+
+fn tls_options(section: &Value) -> Option<TlsOptions> {
+    Some(TlsOptions {
+        certfile: text(section, "certfile")?,
+        keyfile: text(section, "keyfile"),
+        keyfile_password: text(section, "keyfile_password"),
+        cafile: text(section, "cafile"),
+        ciphers: text(section, "ciphers"),
+        verify_client: verify_client(section.get("verify_client")),
+    })
+}
+
+fn verify_client(value: Option<&Value>) -> VerifyClient {
+    let Some(mode) = value.and_then(Value::as_str).map(str::to_lowercase) else { return VerifyClient::None };
+    match mode.as_str() {
+        "none" | "" => VerifyClient::None,
+        "optional" => VerifyClient::Optional,
+        "required" => VerifyClient::Required,
+        _ => {
+            tracing::error!(target: "patroni.api", "Bad value in the \"restapi.verify_client\": {mode}");
+            VerifyClient::None
+        }
+    }
+}
+
+/// `auth` is `user:password`; the configuration builds it from `authentication`.
+fn auth(section: &Value) -> Option<String> {
+    let nested = || {
+        let part = |key| section.at(&["authentication", key]).filter(|v| v.truthy()).map(Value::py_str);
+        Some(format!("{}:{}", part("username")?, part("password")?))
+    };
+    let plain = section.get("auth").map(Value::py_str).or_else(nested)?;
+    Some(base64::engine::general_purpose::STANDARD.encode(plain)).filter(|key| !key.is_empty())
+}
+
+fn extra_headers(section: &Value, https: bool) -> Vec<(String, String)> {
+    let mut headers: indexmap::IndexMap<String, String> = indexmap::IndexMap::new();
+    let keys = if https { ["http_extra_headers", "https_extra_headers"].as_slice() } else { &["http_extra_headers"] };
+    for map in keys.iter().filter_map(|key| section.get(key).and_then(Value::as_map)) {
+        headers.extend(map.iter().map(|(k, v)| (k.py_str(), v.py_str())));
+    }
+    headers.into_iter().collect()
+}
+
+fn server_header(tokens: Option<&Value>) -> String {
+    let original = "BaseHTTP/0.6 Python/3.11.2".to_owned();
+    let Some(tokens) = tokens.map(Value::py_str) else { return original };
+    match tokens.to_lowercase().as_str() {
+        "original" => original,
+        "productonly" => "Patroni".to_owned(),
+        "minimal" => format!("Patroni/{PATRONI_VERSION}"),
+        _ => {
+            tracing::warn!(
+                target: "patroni.api",
+                "restapi.server_tokens is set to \"{tokens}\". Patroni will not modify the Server header. \
+                 Valid values are: \"Minimal\", \"ProductOnly\"."
+            );
+            original
+        }
+    }
+}
+
+fn queue_size(section: &Value) -> Result<i32, ConfigError> {
+    let Some(value) = section.get("request_queue_size") else { return Ok(5) };
+    let number = match value {
+        Value::Str(s) => parse_int(s).and_then(|n| match n {
+            PyInt::Small(i) => Some(i),
+            PyInt::Big(_) => None,
+        }),
+        Value::Float(f) => Some(*f as i64),
+        other => other.as_i64(),
+    };
+    number
+        .map(|n| i32::try_from(n).unwrap_or(i32::MAX))
+        .ok_or_else(|| ConfigError::BadQueueSize(value.py_repr()))
+}
+
+fn build_allowlist(value: Option<&Value>) -> Vec<IpNet> {
+    let entries = value.and_then(Value::as_list).unwrap_or_default();
+    entries.iter().flat_map(|entry| allowlist_entry(&entry.py_str())).collect()
+}
+
+fn allowlist_entry(entry: &str) -> Vec<IpNet> {
+    if entry.contains('/') {
+        let net = IpNet::parse(entry);
+        if net.is_none() {
+            let reason = format!("{} does not appear to be an IPv4 or IPv6 network", str_repr(entry));
+            tracing::error!(
+                target: "patroni.api",
+                "Invalid value \"{entry}\" in the allowlist: ValueError({})", str_repr(&reason)
+            );
+        }
+        return net.into_iter().collect();
+    }
+    match (entry, 8080).to_socket_addrs() {
+        Ok(addresses) => addresses.map(|a| IpNet::host(a.ip())).collect(),
+        Err(error) => {
+            tracing::error!(target: "patroni.api", "Failed to resolve {entry}: {error}");
+            Vec::new()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn section(json: &str) -> Value {
+        pyfmt::json::loads(json).unwrap()
+    }
+
+    #[test]
+    fn listen() {
+        for (text, expected) in [
+            ("*:8008", Some((None, 8008))),
+            (":8008", Some((None, 8008))),
+            ("[::]:8008", Some((Some("::"), 8008))),
+            ("::1:8008", Some((Some("::1"), 8008))),
+            ("127.0.0.1: 8008", Some((Some("127.0.0.1"), 8008))),
+            ("127.0.0.1", None),
+            ("127.0.0.1:x", None),
+            ("127.0.0.1:70000", None),
+        ] {
+            let config = ApiConfig::from_value(&Value::from_iter([("listen", text)]));
+            match (config, expected) {
+                (Ok(c), Some((host, port))) => assert_eq!((c.host.as_deref(), c.port), (host, port), "{text}"),
+                (Err(e), None) => assert_eq!(
+                    e.to_string(),
+                    format!("Invalid \"restapi\" config: expected <HOST>:<PORT> for \"listen\", but got \"{text}\"")
+                ),
+                (other, _) => panic!("{text}: {other:?}"),
+            }
+        }
+        assert_eq!(ApiConfig::from_value(&Value::map()).unwrap_err(), ConfigError::NoListen);
+    }
+
+    #[test]
+    fn headers_and_address() {
+        let config = ApiConfig::from_value(&section(
+            r#"{"listen": "[::1]:8008", "certfile": "/c", "server_tokens": "Minimal", "verify_client": "Optional",
+                "http_extra_headers": {"A": 5, "B": true}, "https_extra_headers": {"A": "x", "C": "y"},
+                "authentication": {"username": "u", "password": "p"}, "allowlist": ["127.0.0.1", "10.0.0.1/8", "bad/cidr"]}"#,
+        ))
+        .unwrap();
+        assert_eq!(config.connection_string, "https://[::1]:8008/patroni");
+        assert_eq!(config.server, "Patroni/4.1.5");
+        assert_eq!(config.auth.as_deref(), Some("dTpw"));
+        let headers: Vec<_> = config.extra_headers.iter().map(|(k, v)| format!("{k}={v}")).collect();
+        assert_eq!(headers, ["A=x", "B=True", "C=y"]);
+        assert_eq!(config.allowlist.len(), 2);
+        assert_eq!(config.tls.unwrap().verify_client, VerifyClient::Optional);
+    }
+}

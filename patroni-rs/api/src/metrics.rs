@@ -1,0 +1,152 @@
+//! `GET /metrics` (surface-api-ctl 6).
+
+use std::fmt::Write as _;
+use std::time::Instant;
+
+use patroni_core::ha::types::{PgState, Role};
+use pyfmt::value::float_repr;
+
+use crate::config::PATRONI_VERSION;
+use crate::snapshot::{PgTime, Snapshot, WalStatus};
+
+/// States with their names in the comment of `patroni_postgres_state`, in the
+/// order of their numbers.
+const STATES: [(PgState, &str); 15] = [
+    (PgState::InitDb, "initdb"),
+    (PgState::InitDbFailed, "initdb_failed"),
+    (PgState::CustomBootstrap, "custom_bootstrap"),
+    (PgState::CustomBootstrapFailed, "custom_bootstrap_failed"),
+    (PgState::CreatingReplica, "creating_replica"),
+    (PgState::Running, "running"),
+    (PgState::Starting, "starting"),
+    (PgState::BootstrapStarting, "bootstrap_starting"),
+    (PgState::StartFailed, "start_failed"),
+    (PgState::Restarting, "restarting"),
+    (PgState::RestartFailed, "restart_failed"),
+    (PgState::Stopping, "stopping"),
+    (PgState::Stopped, "stopped"),
+    (PgState::StopFailed, "stop_failed"),
+    (PgState::Crashed, "crashed"),
+];
+
+struct Page {
+    labels: String,
+    text: String,
+}
+
+impl Page {
+    fn metric(&mut self, kind: &str, name: &str, help: &str, value: impl std::fmt::Display) {
+        self.commented(kind, name, help, "", value);
+    }
+
+    fn commented(&mut self, kind: &str, name: &str, help: &str, note: &str, value: impl std::fmt::Display) {
+        let labels = &self.labels;
+        // Writing to a String cannot fail.
+        let _ = write!(
+            self.text,
+            "# HELP patroni_{name} {help}\n{note}# TYPE patroni_{name} {kind}\npatroni_{name}{labels} {value}\n"
+        );
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: impl std::fmt::Display) {
+        self.metric("gauge", name, help, value);
+    }
+
+    fn flag(&mut self, name: &str, help: &str, value: bool) {
+        self.gauge(name, help, u8::from(value));
+    }
+}
+
+/// The page.
+pub fn text(s: &Snapshot, now: Instant) -> String {
+    let labels = format!("{{scope=\"{}\",name=\"{}\"}}", s.scope, s.name);
+    let mut page = Page { labels, text: String::with_capacity(8192) };
+    put_roles(&mut page, s, now);
+    put_wal(&mut page, s);
+    put_node(&mut page, s, now);
+    page.text
+}
+
+fn put_roles(page: &mut Page, s: &Snapshot, now: Instant) {
+    let shown = s.shown(now);
+    let queried = s.postgres.queried.as_ref();
+    let version: String = PATRONI_VERSION.split('.').map(|part| format!("{part:0>2}")).collect();
+    let location = match queried.map(|q| &q.wal) {
+        Some(WalStatus::Primary { location, .. }) => *location,
+        _ => 0,
+    };
+    page.gauge("version", "Patroni semver without periods.", version);
+    page.flag("postgres_running", "Value is 1 if Postgres is running, 0 otherwise.", s.is_running());
+    page.gauge(
+        "postmaster_start_time",
+        "Epoch seconds since Postgres started.",
+        seconds(queried.map(|q| &q.postmaster_start_time)),
+    );
+    page.flag("primary", "Value is 1 if this node is the leader, 0 otherwise.", shown.role == Role::Primary);
+    let help = "Current location of the Postgres transaction log, 0 if this node is not the leader.";
+    page.metric("counter", "xlog_location", help, location);
+    let help = "Value is 1 if this node is the standby_leader, 0 otherwise.";
+    page.flag("standby_leader", help, shown.role == Role::StandbyLeader);
+    page.flag("replica", "Value is 1 if this node is a replica, 0 otherwise.", shown.role == Role::Replica);
+    page.flag("sync_standby", "Value is 1 if this node is a sync standby, 0 otherwise.", shown.sync);
+    page.flag("quorum_standby", "Value is 1 if this node is a quorum standby, 0 otherwise.", shown.quorum);
+}
+
+fn put_wal(page: &mut Page, s: &Snapshot) {
+    let (timestamp, paused) = match s.postgres.queried.as_ref().map(|q| &q.wal) {
+        Some(WalStatus::Replica { replayed_timestamp, paused, .. }) => (replayed_timestamp.as_ref(), *paused),
+        _ => (None, false),
+    };
+    for (name, what, value) in [
+        ("xlog_received_location", "received", s.postgres.received()),
+        ("xlog_replayed_location", "replayed", s.postgres.replayed()),
+    ] {
+        let help = format!(
+            "Current location of the {what} Postgres transaction log, 0 if this node is not a replica."
+        );
+        page.metric("counter", name, &help, value);
+    }
+    let help = "Current timestamp of the replayed Postgres transaction log, 0 if null.";
+    page.gauge("xlog_replayed_timestamp", help, seconds(timestamp));
+    page.flag("xlog_paused", "Value is 1 if the Postgres xlog is paused, 0 otherwise.", paused);
+    // M4: only with an answer from a server that knows of WAL receivers.
+    if s.postgres.queried.as_ref().is_some_and(|q| q.server_version >= 90600) {
+        let state = s.postgres.replication_state();
+        let help = "Value is 1 if Postgres is streaming, 0 otherwise.";
+        page.flag("postgres_streaming", help, state == Some("streaming"));
+        let help = "Value is 1 if Postgres is replicating from archive, 0 otherwise.";
+        page.flag("postgres_in_archive_recovery", help, state == Some("in archive recovery"));
+    }
+}
+
+fn put_node(page: &mut Page, s: &Snapshot, now: Instant) {
+    let queried = s.postgres.queried.as_ref();
+    let timeline = match queried.map(|q| &q.wal) {
+        Some(WalStatus::Primary { timeline, .. }) => *timeline,
+        Some(WalStatus::Replica { timeline, .. }) => timeline.unwrap_or(0),
+        None => 0,
+    };
+    let help = "Version of Postgres (if running), 0 otherwise.";
+    page.gauge("postgres_server_version", help, queried.map_or(0, |q| q.server_version));
+    let help = "Value is 1 if the cluster is unlocked, 0 if locked.";
+    page.flag("cluster_unlocked", help, s.is_unlocked(now));
+    let help = "Value is 1 if failsafe mode is active, 0 if inactive.";
+    page.flag("failsafe_mode_is_active", help, s.failsafe_active);
+    page.gauge("postgres_timeline", "Postgres timeline of this node (if running), 0 otherwise.", timeline);
+    let help = "Epoch timestamp when DCS was last contacted successfully by Patroni.";
+    page.gauge("dcs_last_seen", help, s.dcs_last_seen);
+    let help = "Value is 1 if the node needs a restart, 0 otherwise.";
+    page.flag("pending_restart", help, s.pending_restart_reason.truthy());
+    page.flag("is_paused", "Value is 1 if auto failover is disabled, 0 otherwise.", s.config.is_paused());
+    let names: Vec<String> = STATES.iter().enumerate().map(|(i, (_, name))| format!("{i}={name}")).collect();
+    let number = STATES.iter().position(|(state, _)| *state == s.postgres.state);
+    let known = s.state_text() != "unknown";
+    let value = number.filter(|_| known).map_or(-1, |n| n as i64);
+    let note = format!("# Values: {}\n", names.join(", "));
+    page.commented("gauge", "postgres_state", "Numeric representation of Postgres state.", &note, value);
+}
+
+/// Seconds of the epoch as Python prints a float; `0` if there is no time.
+fn seconds(time: Option<&PgTime>) -> String {
+    time.map_or_else(|| "0".to_owned(), |t| float_repr(t.micros as f64 / 1e6))
+}

@@ -1,0 +1,59 @@
+//! A cycle while long work runs beside it (surface-ha-pg 4A).
+
+use super::cycle::Cycle;
+use super::request::Request;
+use super::script::Step;
+use super::types::*;
+
+impl Cycle<'_> {
+    /// Keep the lock, or get out of the way of whoever has it.
+    pub(super) fn long_action_in_progress(&mut self) -> Step<String> {
+        let Some(job) = self.job.clone() else { return Ok(String::new()) };
+        let action = job.name();
+        if self.release_before_exit()? {
+            return Ok(format!("{action} in progress"));
+        }
+        let demoting = matches!(job, Job::Demote { .. });
+        if self.has_lock() && self.update_lock(false)? {
+            if let Some(line) = self.crash_recovery_took_too_long(&job)? {
+                return Ok(line);
+            }
+            return Ok(format!("updated leader lock during {action}"));
+        }
+        if !self.m.bootstrapping && !self.is_paused() {
+            if job == Job::Promote && self.bool(Request::CancelJob { kill: false })? {
+                // A standby needs no watchdog; the reference leaves it armed
+                // without anybody to feed it (surface-ha-pg 23-09).
+                if self.watchdog_running {
+                    self.watchdog_disable()?;
+                }
+                return Ok("lost leader before promote".into());
+            }
+            // A demotion stops PostgreSQL already.
+            if self.pg.role == Role::Primary && !demoting {
+                self.log(format!("Demoting primary during {action}"));
+                if matches!(job, Job::Restart { .. } | Job::StartPrimary { .. }) {
+                    self.bool(Request::CancelJob { kill: true })?;
+                }
+                self.demote(DemoteMode::ImmediateNolock)?;
+                return Ok(format!("lost leader lock during {action}"));
+            }
+        }
+        if self.cluster.is_unlocked() {
+            self.log("not healthy enough for leader race");
+        }
+        Ok(format!("{action} in progress"))
+    }
+
+    fn crash_recovery_took_too_long(&mut self, job: &Job) -> Step<Option<String>> {
+        let (Job::CrashRecovery, Some(since)) = (job, self.m.crash_recovery_started) else { return Ok(None) };
+        let spent = self.io.now().saturating_sub(since).as_secs_f64();
+        if spent < self.m.config.primary_start_timeout() as f64 || !self.failover_possible(None, false)? {
+            return Ok(None);
+        }
+        self.log("Demoting self because crash recovery is taking too long");
+        self.bool(Request::CancelJob { kill: true })?;
+        self.demote(DemoteMode::Immediate)?;
+        Ok(Some("terminated crash recovery because of startup timeout".into()))
+    }
+}

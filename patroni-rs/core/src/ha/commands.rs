@@ -1,0 +1,99 @@
+//! Requests of operators that become jobs: restart and reinitialize (surface-ha-pg 11).
+
+use std::time::Duration;
+
+use pyfmt::Value;
+
+use super::memory::Memory;
+use super::types::*;
+use crate::model::Cluster;
+
+/// Why the filters of a restart request exclude this node (11-01).
+pub fn restart_refusal(data: &Value, pg: &PgView) -> Option<&'static str> {
+    let mut why = None;
+    if data.get("role").and_then(Value::as_str).is_some_and(|role| role != pg.role.as_str()) {
+        why = Some("host role mismatch");
+    }
+    let wanted = data.get("postgres_version").and_then(Value::as_str).filter(|v| !v.is_empty());
+    if wanted.and_then(version_number).is_some_and(|version| version <= pg.server_version) {
+        why = Some("postgres version mismatch");
+    }
+    // The key counts by its presence (11-02).
+    if data.get("restart_pending").is_some() && !pg.pending_restart_reason.truthy() {
+        why = Some("pending restart flag is not set");
+    }
+    why
+}
+
+/// `9.6.3` is 90603, `15.4` is 150004.
+pub fn version_number(text: &str) -> Option<u32> {
+    let parts: Vec<u32> = text.split('.').map(|p| p.parse().ok()).collect::<Option<_>>()?;
+    match parts[..] {
+        [major, minor] if major >= 10 => Some(major * 10000 + minor),
+        [major] if major >= 10 => Some(major * 10000),
+        [major, middle] => Some(major * 10000 + middle * 100),
+        [major, middle, minor] if major < 10 => Some(major * 10000 + middle * 100 + minor),
+        _ => None,
+    }
+}
+
+/// The job for a restart request that is not refused.
+pub fn restart_job(data: &Value, memory: &Memory, has_lock: bool) -> Job {
+    let seconds = data
+        .get("timeout")
+        .and_then(Value::as_f64)
+        .unwrap_or_else(|| memory.config.primary_start_timeout() as f64);
+    Job::Restart {
+        timeout: Duration::from_secs_f64(seconds.max(0.0)),
+        release_sync: memory.config.is_synchronous_mode() && !has_lock,
+    }
+}
+
+/// A reinitialize request: the job, or the text that refuses it (11-08).
+///
+/// # Errors
+/// The refusal, as the REST API answers it.
+pub fn reinitialize(
+    name: &str,
+    cluster: &Cluster,
+    from_leader: bool,
+    dice: usize,
+) -> Result<Job, &'static str> {
+    if cluster.is_unlocked() {
+        return Err("Cluster has no leader, can not reinitialize");
+    }
+    if cluster.leader_name() == Some(name) {
+        return Err("I am the leader, can not reinitialize");
+    }
+    let (source, what) = clone_source(name, cluster, from_leader, dice);
+    Ok(Job::Reinitialize { source, what, from_leader })
+}
+
+/// Whom to copy: a member that offers itself, or the leader (13-02).
+pub(super) fn clone_source(
+    name: &str,
+    cluster: &Cluster,
+    from_leader: bool,
+    dice: usize,
+) -> (Option<Source>, String) {
+    let leader = cluster.leader.as_ref().filter(|l| !l.name().is_empty()).map(|l| &l.member);
+    let member = if from_leader { leader } else { cluster.get_clone_member(name, dice) };
+    let Some(member) = member else { return (None, "(without leader)".into()) };
+    let role = if leader.is_some_and(|l| l.name == member.name) { "leader" } else { "replica" };
+    let what = format!("from {role} '{}'", member.name);
+    (Some(Source { member: member.clone(), remote: false }), what)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::version_number;
+
+    #[test]
+    fn versions_as_numbers() {
+        for (text, number) in
+            [("9.6.3", Some(90603)), ("15.4", Some(150004)), ("15", Some(150000)), ("x", None), ("1.2.3.4", None)]
+        {
+            assert_eq!(version_number(text), number, "{text}");
+        }
+    }
+}

@@ -1,0 +1,405 @@
+//! One HA cycle: the order of questions, and nothing else (surface-ha-pg 3).
+//!
+//! The branches live here; what they decide is in the sibling modules, each
+//! with one question. A cycle sees one [`View`] and works on a copy of
+//! [`Memory`]; everything else it has to ask for.
+
+use std::sync::Arc;
+
+use super::memory::{Memory, Rewind};
+use super::request::{Answer, DcsDown, RecoveryChange, Request};
+use super::script::{Halt, Level, LogLine, Script, Step, Transcript};
+use super::types::*;
+use crate::model::{Cluster, Lsn};
+
+/// The end of a cycle.
+#[derive(Debug, Clone)]
+pub struct Finished {
+    /// The status line, with its `PAUSE: ` where due.
+    pub line: String,
+    /// What to remember.
+    pub memory: Memory,
+    /// The process must end with this code.
+    pub exit: Option<i32>,
+}
+
+/// How far a cycle got with the answers so far.
+#[derive(Debug)]
+pub enum Progress {
+    /// Carry this out and come again.
+    Ask(Box<Request>),
+    /// Done.
+    Finished(Box<Finished>),
+}
+
+/// The state of one run. Modules of this folder add their questions to it.
+pub(super) struct Cycle<'a> {
+    pub(super) v: &'a View,
+    pub(super) io: Script<'a>,
+    pub(super) m: Memory,
+    pub(super) cluster: ClusterRef,
+    pub(super) pg: PgView,
+    pub(super) lease_until: Option<Mono>,
+    pub(super) watchdog_running: bool,
+    pub(super) job: Option<Job>,
+}
+
+/// Runs a cycle as far as the transcript allows, and the lines it says.
+pub fn run(view: &View, memory: &Memory, transcript: &Transcript) -> (Progress, Vec<LogLine>) {
+    let mut cycle = Cycle::new(view, memory, transcript);
+    let progress = match cycle.run_to_line() {
+        Ok(line) => cycle.finish(line, None),
+        Err(Halt::Ask(request)) => Progress::Ask(request),
+        Err(Halt::Exit(code)) => cycle.finish(String::new(), Some(code)),
+        Err(Halt::Bug(why)) => {
+            cycle.io.log(Level::Error, format!("Unexpected exception: {why}"));
+            cycle.finish("Unexpected exception raised, please report it as a BUG".into(), None)
+        }
+        // Both are handled where the cycle's end is written; here they only
+        // come out of that end itself, which is best effort.
+        Err(Halt::Dcs(_) | Halt::Pg) => cycle.finish("DCS is not accessible".into(), None),
+    };
+    (progress, std::mem::take(&mut cycle.io.lines))
+}
+
+impl<'a> Cycle<'a> {
+    pub(super) fn new(view: &'a View, memory: &Memory, transcript: &'a Transcript) -> Cycle<'a> {
+        let mut m = memory.clone();
+        m.wake_at = None;
+        Cycle {
+            v: view,
+            io: Script::new(transcript, view.now),
+            cluster: m.cluster.clone().unwrap_or_else(|| Arc::new(Cluster::default())),
+            m,
+            pg: view.pg.clone(),
+            lease_until: view.lease_until,
+            watchdog_running: view.watchdog.running,
+            job: view.job.as_ref().map(|j| j.job.clone()),
+        }
+    }
+
+    fn finish(&mut self, line: String, exit: Option<i32>) -> Progress {
+        let line = if self.is_paused() { format!("PAUSE: {line}") } else { line };
+        Progress::Finished(Box::new(Finished { line, memory: self.m.clone(), exit }))
+    }
+
+    /// The cycle with its error paths and its end (surface-ha-pg 3-16, 3-17).
+    fn run_to_line(&mut self) -> Step<String> {
+        let line = match self.cycle() {
+            Err(Halt::Dcs(_)) => {
+                self.io.log(Level::Error, "Error communicating with DCS");
+                return match self.handle_dcs_error() {
+                    Err(Halt::Dcs(_) | Halt::Pg) => Ok("DCS is not accessible".into()),
+                    other => other,
+                };
+            }
+            Err(Halt::Pg) => "Error communicating with PostgreSQL. Will try again later".to_owned(),
+            Err(Halt::Exit(code)) => {
+                self.end()?;
+                return Err(Halt::Exit(code));
+            }
+            other => other?,
+        };
+        self.end()?;
+        Ok(line)
+    }
+
+    fn end(&mut self) -> Step<()> {
+        if self.is_leader() {
+            self.m.failsafe_since = None;
+        }
+        self.touch_member()
+    }
+
+    fn cycle(&mut self) -> Step<String> {
+        self.load_cluster()?;
+        self.note_pause()?;
+        if !self.cluster.has_member(&self.v.me.name) {
+            self.touch_member()?;
+        }
+        self.heal_keys()?;
+        if self.m.demotion.as_ref().is_some_and(|d| d.stopped.is_some()) && self.job.is_none() {
+            return self.finish_demotion();
+        }
+        if self.job.is_some() {
+            return self.long_action_in_progress();
+        }
+        if let Some(line) = self.starting_instance()? {
+            return Ok(line);
+        }
+        if self.m.bootstrapping {
+            return self.post_bootstrap();
+        }
+        if self.m.recovering {
+            if let Some(line) = self.after_recovery()? {
+                return Ok(line);
+            }
+        }
+        if self.pg.data_dir != DataDir::Present {
+            return self.without_data_dir();
+        }
+        if let Some(line) = self.check_system_identifier()? {
+            return Ok(line);
+        }
+        if !self.pg.running {
+            if let Some(line) = self.not_running()? {
+                return Ok(line);
+            }
+            return self.recover();
+        }
+        let line = if self.cluster.is_unlocked() {
+            self.unhealthy_cluster()?
+        } else {
+            let line = self.healthy_cluster()?;
+            self.scheduled_restart()?.unwrap_or(line)
+        };
+        self.tend_slots(line)
+    }
+
+    /// Slots, and the first `on_start` of a server that ran before us (surface-ha-pg 3-15).
+    fn tend_slots(&mut self, line: String) -> Step<String> {
+        let promoting = matches!(self.job, Some(Job::Promote));
+        if (self.job.is_some() && !promoting) || self.pg.state.is_starting() {
+            return Ok(line);
+        }
+        let copy = self.sync_slots(false)?;
+        if !self.pg.cb_called {
+            if !promoting && !self.pg.is_primary() {
+                self.arm_rewind_check()?;
+            }
+            self.call(Callback::OnStart)?;
+        }
+        if promoting || copy.is_empty() || self.cluster.leader.is_none() {
+            return Ok(line);
+        }
+        let names = pyfmt::Value::List(copy.iter().map(|s| s.as_str().into()).collect()).py_repr();
+        Ok(match self.start_job(Job::CopySlots { slots: copy })? {
+            None => format!("Copying logical slots {names} from the primary"),
+            Some(_) => line,
+        })
+    }
+
+    pub(super) fn sync_slots(&mut self, dcs_failed: bool) -> Step<Vec<String>> {
+        if dcs_failed && !self.is_failsafe_mode() {
+            return Ok(Vec::new());
+        }
+        match self.io.ask(Request::SyncSlots { dcs_failed })? {
+            Answer::Names(names) if !self.failsafe_is_active() => Ok(names),
+            Answer::Names(_) => Ok(Vec::new()),
+            other => unexpected(other),
+        }
+    }
+
+    /// Steps 1 to 2 of a cycle: the view of the cluster, and who holds the lock in it.
+    pub(super) fn load_cluster(&mut self) -> Step<()> {
+        let cluster = match self.io.ask(Request::LoadCluster)? {
+            Answer::Cluster(cluster) => cluster.map_err(Halt::Dcs)?,
+            other => return unexpected(other),
+        };
+        if !cluster.is_unlocked() || self.m.old_cluster.is_none() {
+            self.m.old_cluster = Some(cluster.clone());
+        }
+        self.m.failsafe_members = cluster.failsafe.clone();
+        self.m.config = self.m.config.updated_from(&cluster);
+        self.cluster = self.with_failsafe_leader(cluster);
+        self.m.cluster = Some(self.cluster.clone());
+        if !self.has_lock_quietly() {
+            self.drop_lease()?;
+        }
+        Ok(())
+    }
+
+    /// Step 2: what the first cycle after a pause has to recheck.
+    fn note_pause(&mut self) -> Step<()> {
+        if self.is_paused() {
+            if self.watchdog_running {
+                self.watchdog_disable()?;
+            }
+            self.m.was_paused = true;
+        } else if std::mem::take(&mut self.m.was_paused) {
+            self.done(Request::AfterPause)?;
+            self.m.rewind = Rewind::Initial;
+        }
+        Ok(())
+    }
+
+    /// Step 4: a leader whose `/initialize` or `/config` is gone writes it again.
+    fn heal_keys(&mut self) -> Step<()> {
+        if !self.has_lock_quietly() {
+            return Ok(());
+        }
+        if !sysid_valid(self.cluster.initialize.as_deref()) && sysid_valid(Some(&self.pg.sysid)) {
+            let create_new = self.cluster.initialize.is_none();
+            self.bool(Request::Initialize { create_new, sysid: self.pg.sysid.clone() })?;
+        }
+        if !self.cluster.config.as_ref().is_some_and(|c| c.data.truthy()) {
+            self.bool(Request::SetConfig(self.v.me.dynamic_config.clone()))?;
+            self.load_cluster()?;
+        }
+        Ok(())
+    }
+
+    // ---- small words that the modules share ----
+
+    pub(super) fn name(&self) -> &'a str {
+        &self.v.me.name
+    }
+
+    pub(super) fn is_paused(&self) -> bool {
+        self.m.config.is_paused()
+    }
+
+    pub(super) fn is_standby_cluster(&self) -> bool {
+        self.m.config.is_standby_cluster()
+    }
+
+    pub(super) fn is_synchronous_mode(&self) -> bool {
+        self.m.config.is_synchronous_mode()
+    }
+
+    /// Quorum needs `ANY n`, which needs PostgreSQL 9.6 or newer.
+    pub(super) fn is_quorum_mode(&self) -> bool {
+        self.m.config.is_quorum_commit_mode() && self.pg.major_version >= 90600
+    }
+
+    pub(super) fn is_failsafe_mode(&self) -> bool {
+        self.m.config.check_mode("failsafe_mode")
+    }
+
+    pub(super) fn check_timeline(&self) -> bool {
+        self.m.config.check_mode("check_timeline")
+    }
+
+    pub(super) fn sync_is_active(&self) -> bool {
+        self.is_synchronous_mode() && !self.cluster.sync.is_empty()
+    }
+
+    pub(super) fn quorum_is_active(&self) -> bool {
+        self.is_quorum_mode() && !self.cluster.sync.is_empty()
+    }
+
+    /// The promise of the lock holds.
+    pub(super) fn is_leader(&self) -> bool {
+        self.lease_until.is_some_and(|until| until > self.io.now())
+    }
+
+    pub(super) fn has_lock_quietly(&self) -> bool {
+        self.cluster.leader_name() == Some(self.name())
+    }
+
+    pub(super) fn has_lock(&mut self) -> bool {
+        let owner = self.cluster.leader_name().unwrap_or("None").to_owned();
+        let text = format!("Lock owner: {owner}; I am {}", self.name());
+        self.io.log(Level::Info, text);
+        self.has_lock_quietly()
+    }
+
+    pub(super) fn log(&mut self, text: impl Into<String>) {
+        self.io.log(Level::Info, text);
+    }
+
+    pub(super) fn warn(&mut self, text: impl Into<String>) {
+        self.io.log(Level::Warning, text);
+    }
+
+    pub(super) fn bool(&mut self, request: Request) -> Step<bool> {
+        match self.io.ask(request)? {
+            Answer::Bool(b) => Ok(b),
+            Answer::Dcs(result) => result.map_err(Halt::Dcs),
+            other => unexpected(other),
+        }
+    }
+
+    pub(super) fn done(&mut self, request: Request) -> Step<()> {
+        match self.io.ask(request)? {
+            Answer::Done | Answer::Bool(_) => Ok(()),
+            other => unexpected(other),
+        }
+    }
+
+    /// None when it was started, else the line that says why not.
+    pub(super) fn start_job(&mut self, job: Job) -> Step<Option<String>> {
+        let name = job.name();
+        match self.io.ask(Request::StartJob(job.clone()))? {
+            Answer::Started(Ok(())) => {
+                self.job = Some(job);
+                Ok(None)
+            }
+            Answer::Started(Err(running)) => {
+                Ok(Some(format!("Failed to run {name}, {running} is already in progress")))
+            }
+            other => unexpected(other),
+        }
+    }
+
+    pub(super) fn set_role(&mut self, role: Role) -> Step<()> {
+        if self.pg.role != role {
+            self.done(Request::SetRole(role))?;
+            self.pg.role = role;
+        }
+        Ok(())
+    }
+
+    pub(super) fn set_state(&mut self, state: PgState) -> Step<()> {
+        if self.pg.state != state {
+            self.done(Request::SetState(state))?;
+            self.pg.state = state;
+        }
+        Ok(())
+    }
+
+    pub(super) fn call(&mut self, callback: Callback) -> Step<()> {
+        self.pg.cb_called = true;
+        self.done(Request::Call(callback))
+    }
+
+    pub(super) fn watchdog_disable(&mut self) -> Step<()> {
+        self.watchdog_running = false;
+        self.done(Request::WatchdogDisable)
+    }
+
+    pub(super) fn drop_lease(&mut self) -> Step<()> {
+        self.m.promoted_at = None;
+        if self.lease_until.take().is_some() {
+            self.done(Request::DropLease)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn lease_held(&mut self) {
+        self.lease_until = Some(self.io.now() + self.v.me.ttl);
+    }
+
+    /// The position to publish; asks nothing new.
+    pub(super) fn last_operation(&self) -> Step<Lsn> {
+        self.pg.row().map(|row| row.wal_position).ok_or(Halt::Pg)
+    }
+
+    pub(super) fn recovery_change(&mut self, source: Option<Source>) -> Step<RecoveryChange> {
+        match self.io.ask(Request::CheckRecovery(source))? {
+            Answer::Recovery(change) => Ok(change),
+            other => unexpected(other),
+        }
+    }
+}
+
+/// An answer of the wrong kind is a defect of the executor.
+pub(super) fn unexpected<T>(answer: Answer) -> Step<T> {
+    match answer {
+        Answer::PgDown => Err(Halt::Pg),
+        Answer::Cluster(Err(down)) | Answer::Dcs(Err(down)) => Err(Halt::Dcs(down)),
+        other => Err(Halt::Bug(format!("unexpected answer {other:?}"))),
+    }
+}
+
+/// `initialize` holds a system identifier: at least ten digits (surface-ha-pg 1-04).
+pub fn sysid_valid(sysid: Option<&str>) -> bool {
+    sysid.is_some_and(|s| s.len() >= 10 && s.bytes().all(|b| b.is_ascii_digit()))
+}
+
+/// So that adapters can say it without knowing the modules.
+impl From<DcsDown> for Halt {
+    fn from(down: DcsDown) -> Halt {
+        Halt::Dcs(down)
+    }
+}

@@ -1,0 +1,130 @@
+//! To stop being a primary (surface-ha-pg 9.1).
+
+use super::cycle::Cycle;
+use super::leaderless::COURTESY;
+use super::memory::Demotion;
+use super::request::{Request, SyncNames};
+use super::script::{Halt, Step};
+use super::types::*;
+
+impl Cycle<'_> {
+    /// Demotion within this cycle: nobody waits for anything but the stop itself.
+    pub(super) fn demote(&mut self, mode: DemoteMode) -> Step<()> {
+        self.log(format!("Demoting self ({})", mode.as_str()));
+        self.arm_rewind_check()?;
+        let stop = if mode == DemoteMode::Offline { StopMode::Fast } else { StopMode::Immediate };
+        self.bool(Request::Stop { mode: stop, timeout: self.stop_timeout() })?;
+        self.watchdog_running = false;
+        self.set_role(Role::Demoted)?;
+        self.drop_lease()?;
+        if mode == DemoteMode::Immediate {
+            self.release_leader_key(None)?;
+            self.done(Request::Courtesy(COURTESY))?;
+        }
+        let source = if mode == DemoteMode::Offline { None } else { self.fresh_source()?.0 };
+        self.forget_sync_standbys()?;
+        self.start_job(Job::Follow {
+            name: "starting after demotion".into(),
+            source,
+            role: Role::Replica,
+            timeout: None,
+        })?;
+        Ok(())
+    }
+
+    /// Begins a demotion in steps. The line of the refusal when another job runs.
+    pub(super) fn start_demotion(&mut self, mode: DemoteMode, action: &str) -> Step<Option<String>> {
+        let job = Job::Demote { name: action.to_owned(), mode, timeout: self.stop_timeout() };
+        if let Some(refused) = self.start_job(job)? {
+            return Ok(Some(refused));
+        }
+        self.log(format!("Demoting self ({})", mode.as_str()));
+        self.arm_rewind_check()?;
+        self.m.demotion =
+            Some(Demotion { mode, action: action.to_owned(), released: false, stopped: None });
+        Ok(None)
+    }
+
+    /// `primary_stop_timeout` counts only in synchronous mode (9.2-07).
+    pub(super) fn stop_timeout(&self) -> Option<std::time::Duration> {
+        let seconds = self.m.config.primary_stop_timeout();
+        (seconds > 0 && self.is_synchronous_mode()).then(|| std::time::Duration::from_secs(seconds as u64))
+    }
+
+    /// The shutdown checkpoint is written and the postmaster still lives: if a
+    /// candidate has all of it, the lock can go at once (9.1-07).
+    pub(super) fn release_before_exit(&mut self) -> Step<bool> {
+        let Some(job) = &self.v.job else { return Ok(false) };
+        let (Some((checkpoint, previous)), Some(demotion)) = (job.shutdown_checkpoint, &self.m.demotion) else {
+            return Ok(false);
+        };
+        if demotion.released || !self.has_lock_quietly() {
+            return Ok(false);
+        }
+        let last_lsn = if demotion.mode == DemoteMode::Cluster { checkpoint } else { previous };
+        if !self.failover_possible(Some(checkpoint), false)? {
+            // Replicas may be a moment behind; the postmaster's exit ends this too.
+            self.m.wake_at = Some(self.io.now() + std::time::Duration::from_millis(100));
+            return Ok(false);
+        }
+        self.set_role(Role::Demoted)?;
+        self.release_leader_key(Some(last_lsn))?;
+        if let Some(demotion) = &mut self.m.demotion {
+            demotion.released = true;
+        }
+        Ok(true)
+    }
+
+    /// The stop of a demotion in steps has ended.
+    pub(super) fn finish_demotion(&mut self) -> Step<String> {
+        let Some(demotion) = self.m.demotion.take() else { return Ok(String::new()) };
+        let line = format!("{} in progress", demotion.action);
+        self.watchdog_running = false;
+        self.set_role(Role::Demoted)?;
+        let locations = demotion.stopped.flatten();
+        let stays_leader = demotion.mode == DemoteMode::Cluster && !demotion.released;
+        if stays_leader {
+            let failsafe = self.failsafe_config();
+            if self.bool(Request::UpdateLeader { status: None, failsafe })? {
+                self.lease_held();
+            }
+        } else {
+            self.drop_lease()?;
+            if !demotion.released {
+                self.release_leader_key(locations.map(|(_, previous)| previous))?;
+            }
+            self.done(Request::Courtesy(COURTESY))?;
+        }
+        let (source, leader) = self.fresh_source()?;
+        self.forget_sync_standbys()?;
+        let role = if stays_leader { Role::StandbyLeader } else { Role::Replica };
+        if self.diverged(leader.as_ref())? {
+            // The next cycle runs pg_rewind.
+            self.m.wake_at = Some(self.io.now());
+            return Ok(line);
+        }
+        self.start_job(Job::Follow { name: demotion.action, source, role, timeout: None })?;
+        Ok(line)
+    }
+
+    /// Whom to follow by the newest view, and the leader in it; without a DCS nobody.
+    fn fresh_source(&mut self) -> Step<(Option<Source>, Option<Source>)> {
+        match self.load_cluster() {
+            Ok(()) => {}
+            Err(Halt::Dcs(_)) => return Ok((None, None)),
+            Err(other) => return Err(other),
+        }
+        let cluster = self.cluster.clone();
+        let leader =
+            cluster.leader.as_ref().map(|l| Source { member: l.member.clone(), remote: false });
+        Ok((self.node_to_follow(&cluster), leader))
+    }
+
+    /// A standby must not wait for standbys of its own.
+    pub(super) fn forget_sync_standbys(&mut self) -> Step<()> {
+        if self.is_synchronous_mode() {
+            self.done(Request::SetSyncNames(SyncNames::User(None)))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,205 @@
+//! Manual failover and switchover (surface-ha-pg 6).
+
+use super::cycle::Cycle;
+use super::request::Request;
+use super::schedule::Due;
+use super::script::Step;
+use super::types::*;
+use crate::model::{Lsn, Member};
+
+impl Cycle<'_> {
+    pub(super) fn failover_candidate(&self) -> Option<&str> {
+        self.cluster.failover.as_ref().and_then(|f| f.candidate.as_deref())
+    }
+
+    /// The word for the action in logs and status lines (6-01).
+    pub(super) fn failover_action(&self) -> &'static str {
+        match &self.cluster.failover {
+            None => "failover",
+            Some(f) if f.leader.is_some() => "switchover",
+            Some(_) => "manual failover",
+        }
+    }
+
+    fn clear_failover(&mut self) -> Step<()> {
+        let version = self.cluster.failover.as_ref().map(|f| f.version.clone());
+        self.bool(Request::WriteFailover { candidate: None, scheduled_at: None, version })?;
+        Ok(())
+    }
+
+    /// The leader's side: step down if that is asked for and possible.
+    pub(super) fn manual_failover_as_leader(&mut self) -> Step<Option<String>> {
+        let Some(failover) = self.cluster.failover.clone() else { return Ok(None) };
+        if self.is_paused() && !self.pg.is_primary() {
+            return Ok(None);
+        }
+        let action = self.failover_action();
+        let bare = action.trim_start_matches("manual ");
+        if let Some(at) = &failover.scheduled_at {
+            match self.is_due(bare, at.valid_us(), &at.iso_text()) {
+                Due::Now => {}
+                Due::Later => return Ok(None),
+                Due::Never => {
+                    self.clear_failover()?;
+                    return Ok(None);
+                }
+            }
+        }
+        let me = self.name();
+        let for_me = failover.leader.as_deref().is_none_or(|leader| leader == me);
+        if !for_me {
+            let leader = failover.leader.as_deref().unwrap_or_default();
+            self.warn(format!("{action}: leader name does not match: {leader} != {me}"));
+        } else if failover.candidate.as_deref() == Some(me) {
+            self.warn(format!("{action}: I am already the leader, no need to {bare}"));
+        } else if failover.candidate.is_none() && self.is_paused() {
+            let title = title_case(action);
+            self.warn(format!("{title} is possible only to a specific candidate in a paused state"));
+        } else if self.failover_possible(None, false)? {
+            let name = format!("{action}: demote");
+            let refused = self.start_demotion(DemoteMode::Graceful, &name)?;
+            return Ok(Some(refused.unwrap_or_else(|| format!("{action}: demoting myself"))));
+        } else {
+            self.warn(format!("{action}: no healthy members found, {bare} is not possible"));
+        }
+        self.log("Cleaning up failover key");
+        self.clear_failover()?;
+        Ok(None)
+    }
+
+    /// After the leader has gone. None: go on with the ordinary checks (6-09, 6-10).
+    pub(super) fn manual_failover_without_leader(&mut self) -> Step<Option<bool>> {
+        let Some(failover) = self.cluster.failover.clone() else { return Ok(None) };
+        let action = self.failover_action();
+        let me = self.name();
+        if let Some(candidate) = &failover.candidate {
+            if candidate == me {
+                return Ok(Some(true));
+            }
+            if self.is_paused() {
+                return self.wait_for_candidate_in_pause(candidate);
+            }
+            let outsider = self.is_synchronous_mode()
+                && !self.is_quorum_mode()
+                && !self.cluster.sync.matches(me, true);
+            if outsider {
+                return Ok(Some(false));
+            }
+            if let Some(member) = self.cluster.get_member(candidate, false).cloned() {
+                let peers = self.ask_peers(vec![member])?;
+                match peers.first().map(|p| (p.name.clone(), p.limitation())) {
+                    Some((name, None)) => {
+                        self.log(format!("{action}: to {name}, i am {me}"));
+                        return Ok(Some(false));
+                    }
+                    Some((name, Some(why))) => self.warn(format!("{action}: member {name} is {why}")),
+                    None => {}
+                }
+            }
+        } else if self.is_paused() {
+            return Ok(Some(false));
+        }
+        if failover.leader.as_deref() == Some(me) {
+            // The former leader takes back only what nobody else can take.
+            let others = self.failover_possible(None, failover.candidate.is_some())?;
+            return Ok(Some(!others));
+        }
+        let sync_active = self.sync_is_active();
+        let rivals = self
+            .cluster
+            .members
+            .iter()
+            .filter(|m| failover.leader.as_deref() != Some(&m.name))
+            .filter(|m| !sync_active || self.cluster.sync.matches(&m.name, false))
+            .cloned()
+            .collect();
+        self.is_healthiest_of(rivals, false, None).map(Some)
+    }
+
+    fn wait_for_candidate_in_pause(&mut self, candidate: &str) -> Step<Option<bool>> {
+        if self.cluster.get_member(candidate, false).is_none() && self.pg.is_primary() {
+            let action = self.failover_action();
+            self.warn(format!("{action}: removing failover key because failover candidate is not running"));
+            self.clear_failover()?;
+            return Ok(None);
+        }
+        Ok(Some(false))
+    }
+
+    /// Is there somebody to hand over to? With `shutdown_lsn` only who has all of it (6-07, 6-08).
+    pub(super) fn failover_possible(
+        &mut self,
+        shutdown_lsn: Option<Lsn>,
+        without_candidate: bool,
+    ) -> Step<bool> {
+        let candidates = self.failover_candidates(without_candidate);
+        let action = self.failover_action();
+        if candidates.is_empty() {
+            match self.failover_candidate().map(str::to_owned) {
+                Some(candidate) if self.is_synchronous_mode() => {
+                    let standbys = self.cluster.sync.sync_standby.clone().unwrap_or_else(|| "None".into());
+                    let title = title_case(action);
+                    self.warn(format!(
+                        "{title} candidate={candidate} does not match with sync_standbys={standbys}"
+                    ));
+                }
+                _ => self.warn(format!("{action}: candidates list is empty")),
+            }
+        }
+        let known_timeline = self.cluster.timeline();
+        let mut good: i64 = -1;
+        for peer in self.ask_peers(candidates)? {
+            let name = &peer.name;
+            let behind = match shutdown_lsn {
+                Some(lsn) => peer.wal_position < lsn,
+                None => self.is_lagging(peer.wal_position),
+            };
+            if let Some(why) = peer.limitation() {
+                self.log(format!("Member {name} is {why}"));
+            } else if behind {
+                self.log(format!("Member {name} exceeds maximum replication lag"));
+            } else if self.check_timeline() && peer.timeline < known_timeline.max(1) {
+                self.log(format!(
+                    "Timeline {} of member {name} is behind the cluster timeline {known_timeline}",
+                    peer.timeline
+                ));
+            } else {
+                good += 1;
+            }
+        }
+        let named = self.failover_candidate().is_some() && !without_candidate;
+        if self.quorum_is_active() && !named && good < self.cluster.sync.quorum {
+            let quorum = self.cluster.sync.quorum;
+            self.log(format!("Quorum requirement {quorum} can not be reached"));
+            return Ok(false);
+        }
+        Ok(good >= 0)
+    }
+
+    fn failover_candidates(&self, without_candidate: bool) -> Vec<Member> {
+        let failover = self.cluster.failover.as_ref();
+        let named = self.failover_candidate();
+        // A failover without a leader may go to an asynchronous node; a switchover may not.
+        let any_node = failover.is_some_and(|f| f.leader.is_none());
+        let eligible = |m: &&Member| {
+            let sync_ok =
+                !self.sync_is_active() || self.cluster.sync.matches(&m.name, false) || any_node;
+            let wanted = match named {
+                Some(name) if without_candidate => m.name != name,
+                Some(name) => m.name == name,
+                None => true,
+            };
+            sync_ok && wanted && m.name != self.name() && !m.nofailover() && m.api_url().is_some()
+        };
+        self.cluster.members.iter().filter(eligible).cloned().collect()
+    }
+}
+
+/// Python's `str.title()` on the few words that we have.
+fn title_case(text: &str) -> String {
+    let word = |w: &str| {
+        let mut chars = w.chars();
+        chars.next().map_or_else(String::new, |c| c.to_uppercase().chain(chars).collect())
+    };
+    text.split(' ').map(word).collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,257 @@
+//! Following the right node: whom, and what has to happen first.
+
+use pyfmt::Value;
+
+use super::cycle::{unexpected, Cycle};
+use super::memory::Rewind;
+use super::request::{Answer, Request};
+use super::script::Step;
+use super::types::*;
+use crate::model::{Cluster, Member};
+
+/// What a standby cluster may say about its source (surface-dcs 4, RemoteMember).
+const REMOTE_KEYS: [&str; 5] = [
+    "primary_slot_name",
+    "create_replica_methods",
+    "restore_command",
+    "archive_cleanup_command",
+    "recovery_min_apply_delay",
+];
+
+impl Cycle<'_> {
+    /// Whom this node has to follow in `cluster`; nobody is an answer.
+    pub(super) fn node_to_follow(&self, cluster: &Cluster) -> Option<Source> {
+        let me = self.name();
+        let tags = &self.v.me.tags;
+        if tags.nostream() {
+            return None;
+        }
+        let standby_cluster = self.is_standby_cluster();
+        let lock_is_mine = cluster.leader_name() == Some(me);
+        if standby_cluster && (lock_is_mine || (cluster.is_unlocked() && !self.is_paused())) {
+            return Some(self.remote_source(None));
+        }
+        let member = match tags.replicatefrom().filter(|from| *from != me) {
+            Some(from) => cluster.get_member(from, true),
+            None => cluster.leader.as_ref().filter(|l| !l.name().is_empty()).map(|l| &l.member),
+        };
+        let mut member = member.filter(|m| m.name != me)?.clone();
+        for key in ["restore_command", "archive_cleanup_command"] {
+            member.data.remove(key);
+            if standby_cluster {
+                if let Some(value) = self.m.config.standby_cluster().get(key).filter(|v| v.truthy()) {
+                    member.data.set(key, value.clone());
+                }
+            }
+        }
+        Some(Source { member, remote: false })
+    }
+
+    /// The server that a standby cluster copies, or a member seen as that (for
+    /// cascading copies inside the standby cluster).
+    pub(super) fn remote_source(&self, via: Option<&Member>) -> Source {
+        let config = self.m.config.standby_cluster();
+        let mut data = Value::map();
+        for key in REMOTE_KEYS {
+            if let Some(value) = config.get(key) {
+                data.set(key, value.clone());
+            }
+        }
+        data.set("no_replication_slot", config.get("primary_slot_name").is_none());
+        let conn: Value = match via {
+            Some(member) => member.conn_kwargs(None).into_iter().map(|(k, v)| (Value::from(k), v)).collect(),
+            None => ["host", "port"].iter().filter_map(|k| config.get(k).map(|v| (*k, v.clone()))).collect(),
+        };
+        if conn.truthy() {
+            data.set("conn_kwargs", conn);
+        }
+        let name = via.map_or_else(|| "remote_member".to_owned(), |m| m.name.clone());
+        Source { member: Member { version: String::new(), name, session: None, data }, remote: true }
+    }
+
+    pub(super) fn follow_remote(&mut self, line: String) -> Step<String> {
+        self.follow("cannot be a real primary in standby cluster", line, true)
+    }
+
+    /// Makes this node a standby of the right node; `demote_line` when it was a primary.
+    pub(super) fn follow(
+        &mut self,
+        demote_line: &str,
+        line: impl Into<String>,
+        refresh: bool,
+    ) -> Step<String> {
+        if refresh {
+            self.load_cluster()?;
+        }
+        let is_primary = self.pg.is_primary();
+        let cluster = self.cluster.clone();
+        let source = self.node_to_follow(&cluster);
+        if self.is_paused() {
+            if let Some(line) = self.follow_in_pause(is_primary, source.is_some())? {
+                return Ok(line);
+            }
+        } else if is_primary {
+            if self.is_standby_cluster() {
+                self.start_demotion(DemoteMode::Cluster, "demoting to a standby cluster")?;
+            } else {
+                self.demote(DemoteMode::ImmediateNolock)?;
+            }
+            return Ok(demote_line.into());
+        }
+        if let Some(line) = self.rewind_before_follow()? {
+            return Ok(line);
+        }
+        if !self.is_paused() && self.pg.row().is_some_and(|row| row.replay_paused) {
+            self.done(Request::ResumeReplay)?;
+        }
+        let remote = source.as_ref().is_some_and(|s| s.remote);
+        let role = if remote && self.has_lock_quietly() { Role::StandbyLeader } else { Role::Replica };
+        let reachable = source.as_ref().is_some_and(|s| s.member.conn_url().is_some());
+        if self.is_standby_cluster() && role == Role::Replica && !reachable {
+            return Ok("continue following the old known standby leader".into());
+        }
+        let change = self.recovery_change(source.clone())?;
+        if change.change {
+            self.apply_recovery_change(source, role, change.restart)?;
+        } else if let Some(line) = self.settle_as(role)? {
+            return Ok(line);
+        }
+        Ok(line.into())
+    }
+
+    /// In pause a primary stays one, and a replica moves only to a known leader
+    /// (surface-ha-pg 8-02).
+    fn follow_in_pause(&mut self, is_primary: bool, has_source: bool) -> Step<Option<String>> {
+        let rewind_due = self.m.rewind.is_needed() && self.rewind_allowed()?;
+        if rewind_due && !self.cluster.is_unlocked() {
+            return Ok(None);
+        }
+        if is_primary {
+            self.set_role(Role::Primary)?;
+            return Ok(Some("continue to run as primary without lock".into()));
+        }
+        if self.pg.role != Role::StandbyLeader {
+            self.set_role(Role::Replica)?;
+        }
+        Ok((!has_source).then(|| format!("no action. I am ({})", self.name())))
+    }
+
+    fn rewind_before_follow(&mut self) -> Step<Option<String>> {
+        if self.is_standby_cluster() {
+            if let Some(timeline) = self.cluster.leader.as_ref().and_then(|l| l.timeline()) {
+                let next = match self.io.ask(Request::History(timeline + 1))? {
+                    Answer::History(rows) => rows,
+                    other => return unexpected(other),
+                };
+                if !next.is_empty() {
+                    self.arm_rewind_check()?;
+                }
+            }
+        }
+        self.rewind_or_reinitialize()
+    }
+
+    fn apply_recovery_change(&mut self, source: Option<Source>, role: Role, restart: bool) -> Step<()> {
+        if restart {
+            self.start_job(Job::Follow {
+                name: "changing primary_conninfo and restarting".into(),
+                source,
+                role,
+                timeout: None,
+            })?;
+        } else {
+            self.done(Request::FollowReload { source, role })?;
+            self.pg.role = role;
+        }
+        self.arm_rewind_check()
+    }
+
+    /// Nothing to write: take the role, and look whether the leader went to a
+    /// later timeline without us.
+    fn settle_as(&mut self, role: Role) -> Step<Option<String>> {
+        if role == Role::StandbyLeader && self.pg.role != role {
+            self.set_role(role)?;
+            self.call(Callback::OnRoleChange)?;
+        }
+        let leader = self.cluster.leader.as_ref().and_then(|l| l.timeline());
+        if let (Some(mine), Some(leader)) = (self.m.last_timeline, leader) {
+            if mine < leader {
+                self.arm_rewind_check()?;
+                return self.rewind_or_reinitialize();
+            }
+        }
+        Ok(None)
+    }
+
+    // ---- rewind ----
+
+    fn can_rewind(&mut self) -> Step<bool> {
+        self.bool(Request::CanRewind)
+    }
+
+    pub(super) fn rewind_allowed(&mut self) -> Step<bool> {
+        Ok(self.v.me.reinit_on_diverged || self.can_rewind()?)
+    }
+
+    pub(super) fn arm_rewind_check(&mut self) -> Step<()> {
+        if !matches!(self.m.rewind, Rewind::Need | Rewind::Check) && self.rewind_allowed()? {
+            self.m.rewind = Rewind::Check;
+        }
+        Ok(())
+    }
+
+    /// Must this node be rewound to follow `source`, and can it be asked?
+    pub(super) fn diverged(&mut self, source: Option<&Source>) -> Step<bool> {
+        let Some(source) = source.filter(|s| s.member.conn_url().is_some()) else { return Ok(false) };
+        if self.m.rewind == Rewind::Check && source.member.name != self.name() {
+            match self.io.ask(Request::CheckDiverged(source.clone()))? {
+                Answer::Diverged(Some(true)) => self.m.rewind = Rewind::Need,
+                Answer::Diverged(Some(false)) => self.m.rewind = Rewind::NotNeeded,
+                Answer::Diverged(None) => {}
+                other => return unexpected(other),
+            }
+        }
+        Ok(self.m.rewind == Rewind::Need)
+    }
+
+    fn rewind_source(&self) -> Option<Source> {
+        if self.is_standby_cluster() {
+            return Some(self.remote_source(None));
+        }
+        self.cluster.leader.as_ref().map(|l| Source { member: l.member.clone(), remote: false })
+    }
+
+    /// The line of the action that makes a diverged node fit again, if one is due.
+    pub(super) fn rewind_or_reinitialize(&mut self) -> Step<Option<String>> {
+        let source = self.rewind_source();
+        if !self.diverged(source.as_ref())? {
+            return Ok(None);
+        }
+        let Some(source) = source else { return Ok(None) };
+        if self.can_rewind()? {
+            // It needs a server that was shut down cleanly.
+            if !self.pg.running && self.control_data()?.state == "in archive recovery" {
+                if let Some(line) = self.crash_recovery()? {
+                    return Ok(Some(line));
+                }
+            }
+            let job = Job::Rewind { source };
+            let line = job.name();
+            return Ok(Some(self.start_job(job)?.unwrap_or(line)));
+        }
+        if self.v.me.reinit_on_diverged && !self.is_standby_cluster() {
+            let (source, what) = self.clone_source(false);
+            let job = Job::ReinitializeDiverged { source, what };
+            let line = job.name();
+            return Ok(Some(self.start_job(job)?.unwrap_or(line)));
+        }
+        Ok(None)
+    }
+
+    pub(super) fn control_data(&mut self) -> Step<ControlData> {
+        match self.io.ask(Request::ControlData)? {
+            Answer::Control(data) => Ok(data),
+            other => unexpected(other),
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! The cluster has a leader: us or another (surface-ha-pg 4I).
+
+use super::cycle::Cycle;
+use super::memory::Rewind;
+use super::request::{Answer, Request};
+use super::script::{Level, Step};
+use super::types::*;
+
+impl Cycle<'_> {
+    /// A cycle under a known leader.
+    pub(super) fn healthy_cluster(&mut self) -> Step<String> {
+        if self.has_lock() {
+            return self.as_lock_owner();
+        }
+        let owner = self.cluster.leader_name().unwrap_or_default().to_owned();
+        let me = self.name();
+        if self.is_standby_cluster() {
+            return self.follow(
+                "cannot be a real primary in a standby cluster",
+                format!("no action. I am ({me}), a secondary, and following a standby leader ({owner})"),
+                false,
+            );
+        }
+        self.follow(
+            "demoting self because I do not have the lock and I was a leader",
+            format!("no action. I am ({me}), a secondary, and following a leader ({owner})"),
+            false,
+        )
+    }
+
+    fn as_lock_owner(&mut self) -> Step<String> {
+        if self.is_paused() && !self.pg.is_primary() {
+            if self.failover_candidate() == Some(self.name()) {
+                return Ok("waiting to become primary after promote...".into());
+            }
+            if !self.is_standby_cluster() {
+                self.delete_leader(None)?;
+                return Ok("removed leader lock because postgres is not running as primary".into());
+            }
+        }
+        if !self.update_lock(true)? {
+            return self.lost_update();
+        }
+        if let Some(line) = self.manual_failover_as_leader()? {
+            return Ok(line);
+        }
+        self.ensure_checkpoint()?;
+        let me = self.name();
+        if self.is_standby_cluster() {
+            let line = if self.pg.role == Role::StandbyLeader {
+                format!("no action. I am ({me}), the standby leader with the lock")
+            } else {
+                "promoted self to a standby leader because i had the session lock".into()
+            };
+            return self.follow_remote(line);
+        }
+        self.enforce_primary(
+            format!("no action. I am ({me}), the leader with the lock"),
+            "promoted self to leader because I had the session lock",
+        )
+    }
+
+    fn lost_update(&mut self) -> Step<String> {
+        self.io.log(Level::Error, "failed to update leader lock");
+        if !self.pg.is_primary() {
+            return Ok("not promoting because failed to update leader lock in DCS".into());
+        }
+        if self.is_paused() {
+            return Ok("continue to run as primary after failing to update leader lock in DCS".into());
+        }
+        self.demote(DemoteMode::ImmediateNolock)?;
+        Ok("demoted self because failed to update leader lock in DCS".into())
+    }
+
+    /// Refreshes the leader key; with it the watchdog is fed.
+    pub(super) fn update_lock(&mut self, publish: bool) -> Step<bool> {
+        let mut status = None;
+        if publish {
+            match self.pg.row() {
+                Some(row) => {
+                    let (lsn, slots) = (row.wal_position, row.slots.clone());
+                    self.m.last_wal_lsn = Some(lsn);
+                    status = Some((lsn, Some(slots)));
+                }
+                None => self.io.log(Level::Error, "Exception when called state_handler.last_operation()"),
+            }
+        }
+        let failsafe = self.failsafe_config();
+        let ok = self.bool(Request::UpdateLeader { status, failsafe })?;
+        if !ok {
+            self.drop_lease()?;
+            return Ok(false);
+        }
+        self.lease_held();
+        if self.watchdog_running {
+            self.done(Request::WatchdogKeepalive)?;
+        }
+        Ok(true)
+    }
+
+    pub(super) fn delete_leader(&mut self, last_lsn: Option<u64>) -> Step<()> {
+        self.drop_lease()?;
+        self.bool(Request::DeleteLeader { last_lsn })?;
+        Ok(())
+    }
+
+    pub(super) fn release_leader_key(&mut self, last_lsn: Option<u64>) -> Step<()> {
+        self.delete_leader(last_lsn)?;
+        self.touch_member()?;
+        self.log("Leader key released");
+        Ok(())
+    }
+
+    fn ensure_checkpoint(&mut self) -> Step<()> {
+        if self.m.rewind != Rewind::Checkpoint
+            && self.pg.is_primary()
+            && self.bool(Request::EnsureCheckpoint)?
+        {
+            self.m.rewind = Rewind::Checkpoint;
+        }
+        Ok(())
+    }
+
+    /// The lock is ours: be a primary, or become one.
+    pub(super) fn enforce_primary(&mut self, line: String, promote_line: &str) -> Step<String> {
+        if !self.is_paused() {
+            if let Some(line) = self.promotion_gate()? {
+                return Ok(line);
+            }
+        }
+        if self.pg.is_primary() {
+            // It may have been promoted by hand.
+            self.set_role(Role::Primary)?;
+            self.process_sync_replication()?;
+            self.update_history()?;
+            return Ok(line);
+        }
+        if matches!(self.pg.role, Role::Primary | Role::Promoted) {
+            self.process_sync_replication()?;
+            return Ok(line);
+        }
+        if !self.sync_before_promote()? {
+            return Ok("Postponing promotion because synchronous replication state was updated by somebody \
+                       else"
+                .into());
+        }
+        self.m.failsafe_since = None;
+        self.m.last_timeline = None;
+        self.m.pre_promote_failed = false;
+        self.m.rewind = Rewind::Initial;
+        self.start_job(Job::Promote)?;
+        Ok(promote_line.into())
+    }
+
+    /// What keeps a lock owner from being primary (surface-ha-pg 4I-10).
+    fn promotion_gate(&mut self) -> Step<Option<String>> {
+        if !self.watchdog_running {
+            if !self.bool(Request::WatchdogActivate)? {
+                if self.pg.is_primary() {
+                    self.demote(DemoteMode::Immediate)?;
+                    return Ok(Some("Demoting self because watchdog could not be activated".into()));
+                }
+                self.release_leader_key(None)?;
+                return Ok(Some("Not promoting self because watchdog could not be activated".into()));
+            }
+            self.watchdog_running = true;
+        }
+        if !std::mem::take(&mut self.m.pre_promote_failed) {
+            return Ok(None);
+        }
+        self.warn("Releasing the leader key voluntarily because the pre-promote script failed");
+        self.m.released_at = Some(self.io.now());
+        // The reference leaves the watchdog armed and unfed here (surface-ha-pg
+        // 23-09): a healthy standby would be reset.
+        self.watchdog_disable()?;
+        self.release_leader_key(None)?;
+        Ok(Some("Promotion cancelled because the pre-promote script failed".into()))
+    }
+
+    /// `/history` after a promotion (surface-ha-pg 10-22).
+    fn update_history(&mut self) -> Step<()> {
+        let Some(timeline) = self.pg.row().map(|row| row.timeline) else { return Ok(()) };
+        let known = self.cluster.history.as_ref().map(|h| h.lines.clone()).unwrap_or_default();
+        if timeline == 1 {
+            if !known.is_empty() {
+                self.bool(Request::WriteHistory("[]".into()))?;
+            }
+            return Ok(());
+        }
+        if timeline == 0 || super::history::is_current(&known, timeline) {
+            return Ok(());
+        }
+        let fresh = match self.io.ask(Request::History(timeline))? {
+            Answer::History(rows) => rows,
+            other => return super::cycle::unexpected(other),
+        };
+        let keep = self.cluster.config.as_ref().map_or(0, |_| self.m.config.max_timelines_history().max(0) as usize);
+        if let Some(text) = super::history::merged(&known, fresh, keep) {
+            self.bool(Request::WriteHistory(text))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,90 @@
+//! The cluster has no leader (surface-ha-pg 4H).
+
+use std::time::Duration;
+
+use super::cycle::Cycle;
+use super::request::Request;
+use super::script::Step;
+use super::types::*;
+
+/// How long a node that must not win gives others to take the lock (surface-ha-pg 6-11).
+pub(super) const COURTESY: Duration = Duration::from_secs(2);
+
+impl Cycle<'_> {
+    /// A cycle without a leader.
+    pub(super) fn unhealthy_cluster(&mut self) -> Step<String> {
+        if !self.is_healthiest()? {
+            return self.lose_race();
+        }
+        if !self.acquire_lock()? {
+            return self.follow(
+                "demoted self after trying and failing to obtain lock",
+                "following new leader after trying and failing to obtain lock",
+                true,
+            );
+        }
+        self.clear_failover_after_win()?;
+        self.load_cluster()?;
+        if self.is_standby_cluster() {
+            return self
+                .follow_remote("promoted self to a standby leader by acquiring session lock".to_owned());
+        }
+        self.enforce_primary(
+            "acquired session lock as a leader".into(),
+            "promoted self to leader by acquiring session lock",
+        )
+    }
+
+    fn acquire_lock(&mut self) -> Step<bool> {
+        let won = self.bool(Request::AcquireLeader)?;
+        if won {
+            self.lease_held();
+        } else {
+            self.log("Could not take out TTL lock");
+            self.drop_lease()?;
+        }
+        Ok(won)
+    }
+
+    /// In pause a leader and a candidate in the key mean that the candidate is
+    /// still to take over (surface-ha-pg 4H-05).
+    fn clear_failover_after_win(&mut self) -> Step<()> {
+        let Some(failover) = self.cluster.failover.clone() else { return Ok(()) };
+        let keep = self.is_paused() && failover.leader.is_some() && failover.candidate.is_some();
+        let request = if keep {
+            self.log("Updating failover key after acquiring leader lock...");
+            Request::WriteFailover {
+                candidate: failover.candidate.clone(),
+                scheduled_at: failover.scheduled_at.as_ref().map(|s| s.text.clone()),
+                version: Some(failover.version.clone()),
+            }
+        } else {
+            self.log("Cleaning up failover key after acquiring leader lock...");
+            Request::WriteFailover { candidate: None, scheduled_at: None, version: None }
+        };
+        self.bool(request)?;
+        Ok(())
+    }
+
+    fn lose_race(&mut self) -> Step<String> {
+        let nofailover = self.v.me.tags.nofailover();
+        // A manual failover need not choose the node that is furthest ahead, and
+        // a nofailover node may be ahead of whoever wins.
+        if self.failover_candidate().is_some() || (nofailover && !self.is_paused()) {
+            self.arm_rewind_check()?;
+            self.done(Request::Courtesy(COURTESY))?;
+        }
+        if nofailover {
+            return self.follow(
+                "demoting self because I am not allowed to become primary",
+                "following a different leader because I am not allowed to promote",
+                true,
+            );
+        }
+        self.follow(
+            "demoting self because i am not the healthiest node",
+            "following a different leader because i am not the healthiest node",
+            true,
+        )
+    }
+}

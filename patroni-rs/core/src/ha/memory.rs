@@ -1,0 +1,152 @@
+//! What the engine remembers from one cycle to the next.
+
+use indexmap::IndexMap;
+use std::time::Duration;
+
+use super::types::*;
+use crate::global_config::GlobalConfig;
+use crate::model::Lsn;
+
+/// Where the question "must this node be rewound?" stands (surface-ha-pg 19-01).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[allow(missing_docs)]
+pub enum Rewind {
+    #[default]
+    Initial,
+    /// The primary has run its checkpoint after promotion.
+    Checkpoint,
+    Check,
+    Need,
+    NotNeeded,
+    Success,
+    Failed,
+}
+
+impl Rewind {
+    /// A check or a rewind is due.
+    pub fn is_needed(self) -> bool {
+        matches!(self, Rewind::Check | Rewind::Need)
+    }
+
+    /// pg_rewind has been run.
+    pub fn executed(self) -> bool {
+        matches!(self, Rewind::Success | Rewind::Failed)
+    }
+}
+
+/// A demotion in steps: the stop is a job, what follows it is decided by cycles.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Demotion {
+    /// Graceful or Cluster.
+    pub mode: DemoteMode,
+    /// The name of the action in status lines.
+    pub action: String,
+    /// The leader key was released while the postmaster still lived.
+    pub released: bool,
+    /// The postmaster is gone: the shutdown checkpoint and the position to publish.
+    pub stopped: Option<Option<(Lsn, Lsn)>>,
+}
+
+/// Plain data; a cycle works on a copy that replaces this when the cycle ends.
+#[derive(Debug, Clone)]
+pub struct Memory {
+    /// The dynamic configuration last seen.
+    pub config: GlobalConfig,
+    /// The cluster last seen.
+    pub cluster: Option<ClusterRef>,
+    /// The last cluster that had a leader: the electorate of a race.
+    pub old_cluster: Option<ClusterRef>,
+    /// The cycle before this one was in pause.
+    pub was_paused: bool,
+    /// When the first synchronous replication step after promotion was made.
+    pub promoted_at: Option<Mono>,
+    /// A start is under way whose failure costs the leader key.
+    pub recovering: bool,
+    /// When crash recovery began.
+    pub crash_recovery_started: Option<Mono>,
+    /// Timeout of an explicit restart.
+    pub start_timeout: Option<Duration>,
+    /// The last known own WAL position.
+    pub last_wal_lsn: Option<Lsn>,
+    /// The last known own timeline as a standby.
+    pub last_timeline: Option<u32>,
+    /// `pre_promote` refused: no race for ttl from here.
+    pub released_at: Option<Mono>,
+    /// Rewind.
+    pub rewind: Rewind,
+    /// This node is bootstrapping the cluster.
+    pub bootstrapping: bool,
+    /// How bootstrap or post_bootstrap ended; None: still running.
+    pub bootstrap_result: Option<bool>,
+    /// `pre_promote` refused; not yet acted upon.
+    pub pre_promote_failed: bool,
+    /// A demotion in steps.
+    pub demotion: Option<Demotion>,
+    /// Primary without a DCS, by consent of all peers, since then.
+    pub failsafe_since: Option<Mono>,
+    /// What the peers told then, for slots of cascading replicas.
+    pub failsafe_slots: IndexMap<String, Lsn>,
+    /// The last `/failsafe` read.
+    pub failsafe_members: Option<pyfmt::Value>,
+    /// Joining a running replica without an initialize key: leave it alone.
+    pub join_aborted: bool,
+    /// Run the next cycle then, if nothing wakes it before.
+    pub wake_at: Option<Mono>,
+}
+
+impl Memory {
+    /// A fresh start.
+    pub fn new(config: GlobalConfig) -> Memory {
+        Memory {
+            config,
+            cluster: None,
+            old_cluster: None,
+            was_paused: false,
+            promoted_at: None,
+            recovering: false,
+            crash_recovery_started: None,
+            start_timeout: None,
+            last_wal_lsn: None,
+            last_timeline: None,
+            released_at: None,
+            rewind: Rewind::Initial,
+            bootstrapping: false,
+            bootstrap_result: None,
+            pre_promote_failed: false,
+            demotion: None,
+            failsafe_since: None,
+            failsafe_slots: IndexMap::new(),
+            failsafe_members: None,
+            join_aborted: false,
+            wake_at: None,
+        }
+    }
+
+    /// Takes note of how a job ended; called between cycles.
+    pub fn job_finished(&mut self, job: &Job, result: &JobResult) {
+        match job {
+            Job::Bootstrap if *result != JobResult::Done => self.bootstrap_result = Some(false),
+            Job::BootstrapStandbyLeader { .. } | Job::PostBootstrap => {
+                self.bootstrap_result = Some(*result == JobResult::Done);
+            }
+            Job::Promote => self.pre_promote_failed = *result == JobResult::PrePromoteFailed,
+            Job::Rewind { .. } => match result {
+                JobResult::Done => self.rewind = Rewind::Success,
+                JobResult::Failed => self.rewind = Rewind::Failed,
+                _ => {}
+            },
+            Job::Clone { .. } | Job::Reinitialize { .. } | Job::ReinitializeDiverged { .. } => {
+                self.rewind = Rewind::Initial;
+            }
+            Job::Demote { .. } => {
+                if let Some(demotion) = &mut self.demotion {
+                    demotion.stopped = Some(match result {
+                        JobResult::Stopped(locations) => *locations,
+                        _ => None,
+                    });
+                }
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! Who may take the leader lock (surface-ha-pg 5).
+
+use std::collections::HashSet;
+
+use indexmap::IndexMap;
+use pyfmt::Value;
+
+use super::cycle::{unexpected, Cycle};
+use super::request::{Answer, Request};
+use super::script::Step;
+use super::types::*;
+use crate::model::{Lsn, Member};
+
+impl Cycle<'_> {
+    /// Is this node fit to take the lock? The checks are in the contract's order (5.1).
+    pub(super) fn is_healthiest(&mut self) -> Step<bool> {
+        if self.backing_off() {
+            self.log(
+                "backoff: skip leader race after pre_promote script failure and releasing the lock voluntarily",
+            );
+            return Ok(false);
+        }
+        let unscheduled = self.cluster.failover.as_ref().is_some_and(|f| f.scheduled_at.is_none());
+        if self.is_paused() && !self.v.me.tags.nofailover() && unscheduled {
+            if let Some(answer) = self.manual_failover_without_leader()? {
+                return Ok(answer);
+            }
+        }
+        if self.pg.state.is_starting() {
+            return Ok(false);
+        }
+        if self.pg.is_primary() {
+            return Ok(self.primary_may_take_lock());
+        }
+        if self.is_paused() || self.v.me.tags.nofailover() {
+            return Ok(false);
+        }
+        if let Some(failover) = self.cluster.failover.clone() {
+            let sync_denies = failover.leader.is_some()
+                && self.sync_is_active()
+                && !self.cluster.sync.matches(self.name(), true);
+            if sync_denies {
+                return Ok(false);
+            }
+            return Ok(self.manual_failover_without_leader()?.unwrap_or(false));
+        }
+        if !self.v.watchdog.healthy {
+            self.warn("Watchdog device is not usable");
+            return Ok(false);
+        }
+        let Some(electorate) = self.electorate() else { return Ok(false) };
+        let former = self.m.old_cluster.as_ref().and_then(|c| c.leader_name().map(str::to_owned));
+        self.is_healthiest_of(electorate, true, former)
+    }
+
+    fn backing_off(&self) -> bool {
+        self.m.released_at.is_some_and(|at| self.io.now() < at + self.v.me.ttl)
+    }
+
+    /// A running primary is not asked for lag or tags: only a later timeline
+    /// elsewhere says that it was replaced (5.1-04).
+    fn primary_may_take_lock(&mut self) -> bool {
+        if self.is_paused() {
+            return self.cluster.initialize.as_deref().is_none_or(|i| i.is_empty() || i == self.pg.sysid);
+        }
+        let mine = self.pg.row().map_or(0, |row| row.timeline);
+        let known = self.cluster.timeline();
+        if mine < known {
+            self.warn(format!("My timeline {mine} is behind last known cluster timeline {known}"));
+            return false;
+        }
+        true
+    }
+
+    /// Everybody who may know better; None when this node may not race at all (5.1-09, 5.1-10).
+    fn electorate(&self) -> Option<Vec<Member>> {
+        let mut known: IndexMap<String, Member> = IndexMap::new();
+        let mut add = |m: &Member| {
+            known.insert(m.name.clone(), m.clone());
+        };
+        if let Some(old) = &self.m.old_cluster {
+            old.members.iter().for_each(&mut add);
+        }
+        if self.is_failsafe_mode() {
+            if let Some(Value::Map(map)) = &self.m.failsafe_members {
+                if !map.is_empty() && !map.contains_key(&Value::from(self.name())) {
+                    return None;
+                }
+                for (name, url) in map {
+                    let mut data = Value::map();
+                    data.set("api_url", url.clone());
+                    add(&Member { version: String::new(), name: name.py_str(), session: None, data });
+                }
+            }
+        }
+        self.cluster.members.iter().for_each(&mut add);
+        let sync = &self.cluster.sync;
+        if !self.sync_is_active() {
+            return Some(known.into_values().collect());
+        }
+        if !self.is_quorum_mode() && !sync.matches(self.name(), true) {
+            return None;
+        }
+        Some(known.into_values().filter(|m| sync.matches(&m.name, true)).collect())
+    }
+
+    /// Is nobody in `members` fitter than this node? (5.2)
+    pub(super) fn is_healthiest_of(
+        &mut self,
+        members: Vec<Member>,
+        check_lag: bool,
+        former_leader: Option<String>,
+    ) -> Step<bool> {
+        let known_timeline = self.cluster.timeline();
+        let my_timeline = match self.io.ask(Request::ReplicaTimeline { leader: Some(known_timeline) })? {
+            Answer::Timeline(timeline) => timeline,
+            other => return unexpected(other),
+        };
+        if my_timeline.is_some() {
+            self.m.last_timeline = my_timeline;
+        }
+        let position = self.last_operation()?;
+        if check_lag && self.is_lagging(position) {
+            self.log("My wal position exceeds maximum replication lag");
+            return Ok(false);
+        }
+        if !self.is_standby_cluster() && self.check_timeline() {
+            let Some(mine) = my_timeline else {
+                self.log("Can not figure out my timeline");
+                return Ok(false);
+            };
+            if mine < known_timeline {
+                self.log(format!("My timeline {mine} is behind last known cluster timeline {known_timeline}"));
+                return Ok(false);
+            }
+        }
+        let voters: HashSet<String> = if self.quorum_is_active() {
+            self.cluster.sync.members().iter().map(|n| n.to_lowercase()).collect()
+        } else {
+            HashSet::new()
+        };
+        let asked = members
+            .into_iter()
+            .filter(|m| m.name != self.name() && m.api_url().is_some())
+            .filter(|m| !m.nofailover() || voters.contains(&m.name.to_lowercase()))
+            .collect();
+        let peers = self.ask_peers(asked)?;
+        Ok(self.judge(&peers, position, &voters, former_leader))
+    }
+
+    /// The verdict over the peers' answers (5.2-09 to 5.2-14).
+    fn judge(
+        &mut self,
+        peers: &[PeerStatus],
+        position: Lsn,
+        voters: &HashSet<String>,
+        former_leader: Option<String>,
+    ) -> bool {
+        let quorum_mode = self.quorum_is_active();
+        let mut votes: i64 = if voters.contains(&self.name().to_lowercase()) { 0 } else { -1 };
+        let mut ahead = 0;
+        let former =
+            if self.sync_is_active() { self.cluster.sync.leader.clone() } else { former_leader };
+        let my_priority = self.v.me.tags.failover_priority();
+        for peer in peers.iter().filter(|p| p.limitation().is_none()) {
+            if peer.in_recovery == Some(false) {
+                self.warn(format!("Primary ({}) is still alive", peer.name));
+                return false;
+            }
+            if position < peer.wal_position {
+                ahead += 1;
+                self.log(format!("Wal position of {} is ahead of my wal position", peer.name));
+                if !self.sync_is_active() || !self.cluster.sync.leader_matches(&peer.name) {
+                    return false;
+                }
+                self.log("Ignoring the former leader being ahead of us");
+                continue;
+            }
+            if peer.wal_position == 0 {
+                continue;
+            }
+            let votes_for_me = voters.contains(&peer.name.to_lowercase());
+            let theirs = peer.tags.failover_priority();
+            let mut outranked = position == peer.wal_position && my_priority < theirs;
+            if outranked && former.as_deref() == Some(&peer.name) {
+                self.log(format!(
+                    "Ignoring former leader {} having priority {theirs} higher than this nodes {my_priority} \
+                     priority",
+                    peer.name
+                ));
+                outranked = false;
+            }
+            if outranked && (!quorum_mode || votes_for_me) {
+                self.log(format!(
+                    "{} has equally tolerable WAL position and priority {theirs}, while this node has priority \
+                     {my_priority}",
+                    peer.name
+                ));
+                return false;
+            }
+            if votes_for_me {
+                self.log(format!("Got quorum vote from {}", peer.name));
+                votes += 1;
+            }
+        }
+        !quorum_mode
+            || votes >= self.cluster.sync.quorum
+            || (ahead == 0 && self.cluster.sync.leader.as_deref() == Some(self.name()))
+    }
+
+    pub(super) fn ask_peers(&mut self, members: Vec<Member>) -> Step<Vec<PeerStatus>> {
+        if members.is_empty() {
+            return Ok(Vec::new());
+        }
+        match self.io.ask(Request::Peers(members))? {
+            Answer::Peers(peers) => Ok(peers),
+            other => unexpected(other),
+        }
+    }
+
+    /// Further behind the last published position than `maximum_lag_on_failover`?
+    pub(super) fn is_lagging(&self, position: Lsn) -> bool {
+        let lag = i128::from(self.cluster.status.last_lsn) - i128::from(position);
+        lag > i128::from(self.m.config.maximum_lag_on_failover())
+    }
+}

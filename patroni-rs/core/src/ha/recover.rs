@@ -1,0 +1,169 @@
+//! PostgreSQL is not running, and should be (surface-ha-pg 4D, 4G, 10-10 to 10-18).
+
+use std::time::Duration;
+
+use super::cycle::Cycle;
+use super::memory::Rewind;
+use super::script::Step;
+use super::types::*;
+
+impl Cycle<'_> {
+    /// 4D: a start was tried by an earlier cycle.
+    pub(super) fn after_recovery(&mut self) -> Step<Option<String>> {
+        self.m.recovering = false;
+        if !self.m.rewind.is_needed() && !self.pg.running {
+            if self.watchdog_running {
+                self.watchdog_disable()?;
+            }
+            if !self.has_lock() {
+                return Ok(Some("failed to start postgres".into()));
+            }
+            if matches!(self.pg.role, Role::Primary | Role::StandbyLeader) {
+                self.set_role(Role::Demoted)?;
+                self.call(Callback::OnRoleChange)?;
+            }
+            self.delete_leader(None)?;
+            return Ok(Some("removed leader key after trying and failing to start postgres".into()));
+        }
+        self.m.crash_recovery_started = None;
+        if self.m.rewind == Rewind::Success {
+            self.m.rewind = Rewind::Initial;
+        }
+        Ok(None)
+    }
+
+    /// 4G: None when it has to be brought up again.
+    pub(super) fn not_running(&mut self) -> Step<Option<String>> {
+        self.warn("Postgresql is not running.");
+        if self.is_paused() {
+            self.set_state(PgState::Stopped)?;
+            if self.has_lock() {
+                self.delete_leader(None)?;
+                return Ok(Some("removed leader lock because postgres is not running".into()));
+            }
+            // A demoted primary that is to be rewound is brought up even in pause.
+            let rewind = self.m.rewind;
+            let goes_on = rewind == Rewind::Success || (rewind.is_needed() && self.rewind_allowed()?);
+            if !goes_on {
+                return Ok(Some("postgres is not running".into()));
+            }
+        }
+        if matches!(self.pg.state, PgState::Running | PgState::Starting) {
+            self.set_state(PgState::Crashed)?;
+        }
+        Ok(None)
+    }
+
+    /// Brings PostgreSQL up as what it may be now.
+    pub(super) fn recover(&mut self) -> Step<String> {
+        let mut timeout = None;
+        if self.has_lock() && self.update_lock(false)? {
+            let seconds = self.m.config.primary_start_timeout().max(0);
+            if seconds == 0 && self.failover_possible(None, false)? {
+                if self.watchdog_running {
+                    self.watchdog_disable()?;
+                }
+                self.log("Primary crashed. Failing over.");
+                self.demote(DemoteMode::Immediate)?;
+                return Ok("stopped PostgreSQL to fail over after a crash".into());
+            }
+            timeout = Some(Duration::from_secs(seconds as u64));
+        }
+        let control = self.control_data()?;
+        self.log_control_data(&control);
+        if let Some(line) = self.start_again_as_primary(timeout, &control)? {
+            return Ok(line);
+        }
+        // It comes up as a standby; the watchdog waits until it is promoted.
+        if self.watchdog_running {
+            self.watchdog_disable()?;
+        }
+        if matches!(control.state.as_str(), "in production" | "shutting down" | "in crash recovery") {
+            if control.restored_from_backup {
+                self.log(
+                    "Skipping single-user crash recovery because backup_label exists; PostgreSQL will handle it \
+                     during normal startup",
+                );
+            } else if let Some(line) = self.crash_recovery()? {
+                return Ok(line);
+            }
+        }
+        self.start_as_standby(timeout)
+    }
+
+    fn log_control_data(&mut self, control: &ControlData) {
+        let lines: Vec<String> = control.lines.iter().map(|(k, v)| format!("  {k}: {v}")).collect();
+        self.log(format!("pg_controldata:\n{}\n", lines.join("\n")));
+    }
+
+    /// It was the primary a moment ago and the lock is still ours: the timeline stays (10-12).
+    fn start_again_as_primary(
+        &mut self,
+        timeout: Option<Duration>,
+        control: &ControlData,
+    ) -> Step<Option<String>> {
+        let Some(timeout) = timeout.filter(|t| !t.is_zero()) else { return Ok(None) };
+        let states = ["in production", "in crash recovery", "shutting down", "shut down"];
+        let was_primary = states.contains(&control.state.as_str())
+            && self.pg.state == PgState::Crashed
+            && self.pg.role == Role::Primary
+            && !control.recovery_conf_exists;
+        if !was_primary || self.start_job(Job::StartPrimary { timeout })?.is_some() {
+            return Ok(None);
+        }
+        self.m.recovering = true;
+        Ok(Some("starting primary after failure".into()))
+    }
+
+    /// Single-user recovery, once, when something can come of it (10-13).
+    pub(super) fn crash_recovery(&mut self) -> Step<Option<String>> {
+        if self.m.crash_recovery_started.is_some() {
+            return Ok(None);
+        }
+        let useful = self.cluster.is_unlocked() || self.bool(super::request::Request::CanRewind)?;
+        if !useful {
+            return Ok(None);
+        }
+        self.m.crash_recovery_started = Some(self.io.now());
+        let name = Job::CrashRecovery.name();
+        Ok(Some(self.start_job(Job::CrashRecovery)?.unwrap_or(name)))
+    }
+
+    fn start_as_standby(&mut self, timeout: Option<Duration>) -> Step<String> {
+        self.load_cluster()?;
+        let cluster = self.cluster.clone();
+        let mut role = Role::Replica;
+        let (line, source);
+        if self.has_lock() && !self.is_standby_cluster() {
+            // A checkpoint is due after the promotion that follows.
+            self.m.rewind = Rewind::Initial;
+            line = "starting as readonly because i had the session lock";
+            source = None;
+        } else {
+            if !self.m.rewind.executed() {
+                self.arm_rewind_check()?;
+            }
+            if let Some(line) = self.rewind_or_reinitialize()? {
+                return Ok(line);
+            }
+            if self.has_lock() {
+                line = "starting as a standby leader because i had the session lock";
+                role = Role::StandbyLeader;
+                source = self.node_to_follow(&cluster);
+            } else if self.is_standby_cluster() && cluster.is_unlocked() {
+                line = "trying to follow a remote member because standby cluster is unhealthy";
+                source = Some(self.remote_source(None));
+            } else {
+                line = "starting as a secondary";
+                source = self.node_to_follow(&cluster);
+            }
+            self.forget_sync_standbys()?;
+        }
+        let timeout = timeout.filter(|t| !t.is_zero());
+        let job = Job::Follow { name: "restarting after failure".into(), source, role, timeout };
+        if self.start_job(job)?.is_none() {
+            self.m.recovering = true;
+        }
+        Ok(line.into())
+    }
+}

@@ -1,0 +1,77 @@
+//! The daemon is told to end (surface-ha-pg 9.3).
+
+use super::cycle::{unexpected, Cycle, Finished, Progress};
+use super::memory::Memory;
+use super::request::{Answer, Request};
+use super::script::{Halt, Level, LogLine, Step, Transcript};
+use super::types::*;
+
+/// Runs the shutdown as far as the transcript allows, as [`super::run`] does a cycle.
+pub fn run_shutdown(view: &View, memory: &Memory, transcript: &Transcript) -> (Progress, Vec<LogLine>) {
+    let mut cycle = Cycle::new(view, memory, transcript);
+    let progress = match cycle.shutdown() {
+        Err(Halt::Ask(request)) => Progress::Ask(request),
+        // Without a DCS the lock runs out by itself.
+        _ => Progress::Finished(Box::new(Finished {
+            line: String::new(),
+            memory: cycle.m.clone(),
+            exit: Some(0),
+        })),
+    };
+    (progress, std::mem::take(&mut cycle.io.lines))
+}
+
+impl Cycle<'_> {
+    fn shutdown(&mut self) -> Step<()> {
+        if self.is_paused() {
+            self.log("Leader key is not deleted and Postgresql is not stopped due paused state");
+            if self.watchdog_running {
+                self.watchdog_disable()?;
+            }
+            return Ok(());
+        }
+        if self.m.join_aborted {
+            return Ok(());
+        }
+        let leader = self.is_leader();
+        if !leader && self.is_synchronous_mode() && !self.v.me.tags.nosync() {
+            self.done(Request::ReleaseSync)?;
+        }
+        let mut deleted = false;
+        let mut locations = None;
+        if leader {
+            (locations, deleted) = self.stop_as_leader()?;
+        }
+        let stopped = self.bool(Request::Stop { mode: StopMode::Fast, timeout: self.stop_timeout() })?;
+        if !stopped {
+            let suffix = if self.watchdog_running { " Leaving watchdog running." } else { "" };
+            self.io
+                .log(Level::Error, format!("PostgreSQL shutdown failed, leader key not removed.{suffix}"));
+            return Ok(());
+        }
+        if leader && !deleted {
+            self.bool(Request::DeleteLeader { last_lsn: locations.map(|(_, previous)| previous) })?;
+        }
+        self.touch_member()
+    }
+
+    /// The key goes as soon as a candidate has everything; so the next primary
+    /// need not wait for WAL archiving here (9.1-07, 9.3-02).
+    fn stop_as_leader(&mut self) -> Step<(Option<(u64, u64)>, bool)> {
+        let timeout = self.stop_timeout();
+        let (locations, exited) = match self.io.ask(Request::StopToCheckpoint { timeout })? {
+            Answer::Stopping { locations, exited } => (locations, exited),
+            other => return unexpected(other),
+        };
+        let Some((checkpoint, previous)) = locations else { return Ok((None, false)) };
+        if exited {
+            return Ok((locations, false));
+        }
+        if self.failover_possible(Some(checkpoint), false)? {
+            self.bool(Request::DeleteLeader { last_lsn: Some(previous) })?;
+            return Ok((locations, true));
+        }
+        self.done(Request::WriteStatus(previous))?;
+        Ok((locations, false))
+    }
+}

@@ -1,0 +1,218 @@
+//! From nothing to a member: bootstrap, joining, a server that is starting
+//! (surface-ha-pg 4B, 4C, 4E, 4F).
+
+use std::time::Duration;
+
+use super::cycle::{sysid_valid, Cycle};
+use super::request::{Request, SyncNames};
+use super::script::{Halt, Level, Step};
+use super::types::*;
+
+impl Cycle<'_> {
+    /// 4B: the postmaster is on its way up.
+    pub(super) fn starting_instance(&mut self) -> Step<Option<String>> {
+        if !self.pg.state.is_starting() || self.is_paused() {
+            self.m.start_timeout = None;
+            if self.is_paused() && self.pg.state.is_starting() {
+                let state = if self.pg.running { PgState::Running } else { PgState::Stopped };
+                self.set_state(state)?;
+            }
+            return Ok(None);
+        }
+        if !self.has_lock() {
+            self.log("Still starting up as a standby.");
+            return Ok(None);
+        }
+        if !self.update_lock(false)? {
+            self.log("Lost lock while starting up. Demoting self.");
+            self.demote(DemoteMode::ImmediateNolock)?;
+            return Ok(Some("stopped PostgreSQL while starting up because leader key was lost".into()));
+        }
+        let configured = Duration::from_secs(self.m.config.primary_start_timeout().max(0) as u64);
+        let timeout = self.m.start_timeout.unwrap_or(configured).as_secs_f64();
+        let left = timeout - self.io.now().saturating_sub(self.pg.state_since).as_secs_f64();
+        if left <= 0.0 {
+            if !self.failover_possible(None, false)? {
+                return Ok(Some(
+                    "primary start has timed out, but continuing to wait because failover is not possible".into(),
+                ));
+            }
+            self.log("Demoting self because primary startup is taking too long");
+            self.demote(DemoteMode::Immediate)?;
+            return Ok(Some("stopped PostgreSQL because of startup timeout".into()));
+        }
+        if let Some(line) = self.manual_failover_as_leader()? {
+            return Ok(Some(line));
+        }
+        Ok(Some(format!("PostgreSQL is still starting up, {left:.0} seconds until timeout")))
+    }
+
+    /// 4C: bootstrap has been started by this process.
+    pub(super) fn post_bootstrap(&mut self) -> Step<String> {
+        if !self.pg.running || self.m.bootstrap_result == Some(false) {
+            return self.cancel_initialization();
+        }
+        if self.m.bootstrap_result.is_none() {
+            if !self.pg.is_primary() {
+                return Ok("waiting for end of recovery after bootstrap".into());
+            }
+            self.set_role(Role::Primary)?;
+            return Ok(self.start_job(Job::PostBootstrap)?.unwrap_or_else(|| "running post_bootstrap".into()));
+        }
+        self.m.bootstrapping = false;
+        if !self.bool(Request::WatchdogActivate)? {
+            self.io.log(Level::Error, "Cancelling bootstrap because watchdog activation failed");
+            return self.cancel_initialization();
+        }
+        self.watchdog_running = true;
+        if self.pg.is_primary() && self.bool(Request::EnsureCheckpoint)? {
+            self.m.rewind = super::memory::Rewind::Checkpoint;
+        }
+        let create_new = self.cluster.initialize.is_none();
+        self.bool(Request::Initialize { create_new, sysid: self.pg.sysid.clone() })?;
+        self.bool(Request::SetConfig(self.v.me.dynamic_config.clone()))?;
+        if self.bool(Request::TakeLeader)? {
+            self.lease_held();
+        }
+        if self.is_synchronous_mode() {
+            let strict = self.m.config.is_synchronous_mode_strict();
+            self.done(Request::SetSyncNames(if strict { SyncNames::Star } else { SyncNames::User(None) }))?;
+        }
+        self.call(Callback::OnStart)?;
+        self.load_cluster()?;
+        Ok("initialized a new cluster".into())
+    }
+
+    /// 12-12: what a failed bootstrap made is put aside, and the process ends.
+    fn cancel_initialization(&mut self) -> Step<String> {
+        self.log("removing initialize key after failed attempt to bootstrap the cluster");
+        self.bool(Request::CancelInitialization)?;
+        self.bool(Request::Stop { mode: StopMode::Immediate, timeout: Some(self.v.me.retry_timeout) })?;
+        self.done(Request::MoveDataDirectory)?;
+        self.io.log(Level::Critical, "Failed to bootstrap cluster");
+        Err(Halt::Exit(1))
+    }
+
+    /// 4E: there is no data directory to run on.
+    pub(super) fn without_data_dir(&mut self) -> Step<String> {
+        self.set_role(Role::Uninitialized)?;
+        self.bool(Request::Stop { mode: StopMode::Immediate, timeout: Some(self.v.me.retry_timeout) })?;
+        if self.watchdog_running {
+            self.watchdog_disable()?;
+        }
+        let data_dir = self.pg.data_dir.clone();
+        if self.has_lock() {
+            self.release_leader_key(None)?;
+            let what = if data_dir == DataDir::Empty { "empty" } else { "not accessible" };
+            return Ok(format!("released leader key voluntarily as data dir {what} and currently leader"));
+        }
+        if let DataDir::Inaccessible(error) = data_dir {
+            return Ok(format!("data directory is not accessible: {error}"));
+        }
+        if self.is_paused() {
+            return Ok("running with empty data directory".into());
+        }
+        self.bootstrap()
+    }
+
+    fn bootstrap(&mut self) -> Step<String> {
+        let me = &self.v.me;
+        let unlocked = self.cluster.is_unlocked();
+        if unlocked && self.cluster.initialize.is_none() && !me.tags.nofailover() && me.can_bootstrap {
+            return self.bootstrap_cluster();
+        }
+        if !unlocked {
+            let (source, what) = self.clone_source(false);
+            if source.is_some() {
+                let refused = self.start_job(Job::Clone { source, what: what.clone(), from_leader: false })?;
+                return Ok(refused.unwrap_or_else(|| format!("trying to bootstrap {what}")));
+            }
+        }
+        let bootstrapping_elsewhere = self.cluster.initialize.as_deref() == Some("");
+        if me.has_no_leader_method && !bootstrapping_elsewhere {
+            let what = "(without leader)".to_owned();
+            let source = self.is_standby_cluster().then(|| self.remote_source(None));
+            let refused = self.start_job(Job::Clone { source, what, from_leader: false })?;
+            return Ok(refused.unwrap_or_else(|| "trying to bootstrap (without leader)".into()));
+        }
+        let standby = if self.is_standby_cluster() { "standby_" } else { "" };
+        Ok(format!("waiting for {standby}leader to bootstrap"))
+    }
+
+    fn bootstrap_cluster(&mut self) -> Step<String> {
+        if !self.bool(Request::Initialize { create_new: true, sysid: String::new() })? {
+            return Ok("failed to acquire initialize lock".into());
+        }
+        self.m.bootstrapping = true;
+        self.m.bootstrap_result = None;
+        if self.is_standby_cluster() {
+            let job = Job::BootstrapStandbyLeader { source: self.remote_source(None) };
+            return Ok(self
+                .start_job(job)?
+                .unwrap_or_else(|| "trying to bootstrap a new standby leader".into()));
+        }
+        Ok(self.start_job(Job::Bootstrap)?.unwrap_or_else(|| "trying to bootstrap a new cluster".into()))
+    }
+
+    /// Whom to copy; in a standby cluster a member stands for the remote server.
+    pub(super) fn clone_source(&self, from_leader: bool) -> (Option<Source>, String) {
+        // Any running member that offers itself will do; time is a good enough die.
+        let dice = self.v.now.subsec_nanos() as usize / 1000;
+        let (source, what) = super::commands::clone_source(self.name(), &self.cluster, from_leader, dice);
+        match source {
+            Some(source) if self.is_standby_cluster() => (Some(self.remote_source(Some(&source.member))), what),
+            source => (source, what),
+        }
+    }
+
+    /// 4F: is this our cluster's data?
+    pub(super) fn check_system_identifier(&mut self) -> Step<Option<String>> {
+        let mine = self.pg.sysid.clone();
+        if !sysid_valid(Some(&mine)) {
+            return Ok(Some(
+                "data dir for the cluster is not empty, but system ID is invalid; consider doing reinitialize"
+                    .into(),
+            ));
+        }
+        let known = self.cluster.initialize.clone();
+        if sysid_valid(known.as_deref()) {
+            return match known {
+                Some(known) if known != mine => self.foreign_data(&known, &mine),
+                _ => Ok(None),
+            };
+        }
+        if self.cluster.is_unlocked() && !self.is_paused() && !self.pg.cb_called {
+            if self.pg.running && !self.pg.is_primary() {
+                self.m.join_aborted = true;
+                self.io.log(
+                    Level::Error,
+                    "No initialize key in DCS and PostgreSQL is running as replica, aborting start",
+                );
+                self.io.log(Level::Error, "Please first start Patroni on the node running as primary");
+                return Err(Halt::Exit(1));
+            }
+            self.bool(Request::Initialize { create_new: known.is_none(), sysid: mine })?;
+        }
+        Ok(None)
+    }
+
+    fn foreign_data(&mut self, known: &str, mine: &str) -> Step<Option<String>> {
+        let me = self.name();
+        if !self.is_paused() {
+            self.io.log(
+                Level::Critical,
+                format!("system ID mismatch, node {me} belongs to a different cluster: {known} != {mine}"),
+            );
+            return Err(Halt::Exit(1));
+        }
+        self.warn(format!(
+            "system ID has changed while in paused mode. Patroni will exit when resuming unless system ID is \
+             reset: {known} != {mine}"
+        ));
+        if self.has_lock() {
+            self.release_leader_key(None)?;
+            return Ok(Some("released leader key voluntarily due to the system ID mismatch".into()));
+        }
+        Ok(None)
+    }
+}

@@ -1,0 +1,308 @@
+//! Synchronous replication: the `/sync` key and `synchronous_standby_names`
+//! never promise more than the other keeps (surface-ha-pg 20, 21).
+
+use std::time::Duration;
+
+use super::cycle::{unexpected, Cycle};
+use super::request::{Answer, Request, SyncNames};
+use super::script::{Level, Step};
+use crate::model::SyncState;
+use crate::quorum::{self, QuorumState, Target};
+use crate::sync::{CurrentState, NameSet};
+
+/// How long PostgreSQL gets to make newly named standbys synchronous within a cycle.
+const ASSIGN_WAIT: Duration = Duration::from_secs(2);
+/// How long newly named standbys of a quorum get before the next look.
+const QUORUM_WAIT: Duration = Duration::from_secs(1);
+
+impl Cycle<'_> {
+    /// The primary's step in every cycle.
+    pub(super) fn process_sync_replication(&mut self) -> Step<()> {
+        if self.is_quorum_mode() {
+            if !self.pg.is_primary() {
+                return Ok(());
+            }
+            // After a promotion the key is written once; then replicas get a
+            // moment to reconnect, or it would lose its voters (21-02b).
+            let settled =
+                self.m.promoted_at.is_none_or(|at| self.io.now().saturating_sub(at) > self.v.me.loop_wait);
+            if settled {
+                self.process_quorum()?;
+            }
+            if self.m.promoted_at.is_none() {
+                self.m.promoted_at = Some(self.io.now());
+            }
+            return Ok(());
+        }
+        if self.is_synchronous_mode() {
+            return self.process_priority_sync();
+        }
+        self.disable_sync_replication()
+    }
+
+    fn disable_sync_replication(&mut self) -> Step<()> {
+        if !self.cluster.sync.is_empty() {
+            let version = self.cluster.sync.version.clone();
+            if self.bool(Request::DeleteSync { version })? {
+                self.log("Disabled synchronous replication");
+            }
+        }
+        self.done(Request::SetSyncNames(SyncNames::User(self.v.me.user_sync_names.clone())))
+    }
+
+    /// The state to start from; an empty key is written first (20-01).
+    fn enabled_sync(&mut self) -> Step<Option<SyncState>> {
+        let sync = self.cluster.sync.clone();
+        if !sync.is_empty() {
+            return Ok(Some(sync));
+        }
+        let me = self.name().to_owned();
+        let written = self.write_sync(&me, &NameSet::new(), 0, &sync)?;
+        if written.is_some() {
+            self.log("Enabled synchronous replication");
+        } else {
+            self.warn("Updating sync state failed");
+        }
+        Ok(written)
+    }
+
+    /// Compare and set; None when somebody else was first.
+    fn write_sync(
+        &mut self,
+        leader: &str,
+        names: &NameSet,
+        quorum: i64,
+        over: &SyncState,
+    ) -> Step<Option<SyncState>> {
+        let standbys = names.sorted();
+        let request = Request::WriteSync {
+            leader: leader.to_owned(),
+            standbys: standbys.clone(),
+            quorum,
+            version: over.version.clone(),
+        };
+        match self.io.ask(request)? {
+            Answer::Version(Some(version)) => Ok(Some(SyncState {
+                version: Some(version),
+                leader: Some(leader.to_owned()),
+                sync_standby: Some(standbys.join(",")).filter(|s| !s.is_empty()),
+                quorum,
+            })),
+            Answer::Version(None) => Ok(None),
+            other => unexpected(other),
+        }
+    }
+
+    fn current_sync(&mut self, wait: Option<Duration>) -> Step<CurrentState> {
+        match self.io.ask(Request::CurrentSync { wait })? {
+            Answer::Sync(Some(state)) => Ok(state),
+            Answer::Sync(None) => Err(super::script::Halt::Pg),
+            other => unexpected(other),
+        }
+    }
+
+    fn set_sync_names(&mut self, names: &NameSet, num: Option<i64>) -> Step<()> {
+        let names = names.sorted();
+        self.done(Request::SetSyncNames(SyncNames::Nodes { names, num }))
+    }
+
+    /// Mode `on` (20-03 to 20-09): the key shrinks before PostgreSQL lets go of
+    /// a standby, and grows after PostgreSQL holds it.
+    fn process_priority_sync(&mut self) -> Step<()> {
+        let Some(mut sync) = self.enabled_sync()? else { return Ok(()) };
+        let me = self.name().to_owned();
+        let current = self.current_sync(None)?;
+        let confirmed = current.sync_confirmed.clone();
+        let mut picked = current.active.clone();
+        let mut voters = names_of(&sync.voters());
+        if sync.leader.as_deref() != Some(&me) {
+            let leader = sync.leader.clone().unwrap_or_default();
+            self.warn(format!(
+                "Inconsistent state of /sync key detected, leader = {leader} doesn't match {me}, updating \
+                 synchronous replication key"
+            ));
+            let Some(written) = self.write_sync_or_warn(&me, &NameSet::new(), &sync)? else { return Ok(()) };
+            sync = written;
+            voters = NameSet::new();
+        }
+        if picked == voters && voters != confirmed {
+            self.warn(format!(
+                "Inconsistent state between synchronous_standby_names = {} and /sync = {} key detected, updating \
+                 synchronous replication key...",
+                confirmed.py_list(),
+                voters.py_list()
+            ));
+            let Some(written) = self.write_sync_or_warn(&me, &confirmed, &sync)? else { return Ok(()) };
+            sync = written;
+            voters = names_of(&sync.voters());
+        }
+        if picked == voters && voters == current.sync && current.numsync == picked.len() as i64 {
+            return Ok(());
+        }
+        let common = voters.intersection(&confirmed);
+        if common != voters {
+            self.log(format!(
+                "Updating synchronous privilege temporarily from {} to {}",
+                voters.py_list(),
+                common.py_list()
+            ));
+            let Some(written) = self.write_sync(&me, &common, 0, &sync)? else {
+                self.log("Synchronous replication key updated by someone else.");
+                return Ok(());
+            };
+            sync = written;
+        }
+        let star = self.m.config.is_synchronous_mode_strict() && picked.is_empty();
+        if star {
+            picked = std::iter::once("*").collect();
+            self.warn("No standbys available!");
+        }
+        self.log(format!("Assigning synchronous standby status to {}", picked.py_list()));
+        if star {
+            self.done(Request::SetSyncNames(SyncNames::Star))?;
+        } else {
+            self.set_sync_names(&picked, None)?;
+        }
+        let mut confirmed = confirmed;
+        if !star && !picked.is_empty() && confirmed != picked {
+            confirmed = self.current_sync(Some(ASSIGN_WAIT))?.sync_confirmed;
+        }
+        if !confirmed.is_empty() && confirmed != common {
+            if self.write_sync(&me, &confirmed, 0, &sync)?.is_some() {
+                self.log(format!("Synchronous standby status assigned to {}", confirmed.py_list()));
+            } else {
+                self.log("Synchronous replication key updated by someone else");
+            }
+        }
+        Ok(())
+    }
+
+    fn write_sync_or_warn(
+        &mut self,
+        me: &str,
+        names: &NameSet,
+        over: &SyncState,
+    ) -> Step<Option<SyncState>> {
+        let written = self.write_sync(me, names, 0, over)?;
+        if written.is_none() {
+            self.warn("Updating sync state failed");
+        }
+        Ok(written)
+    }
+
+    /// Mode `quorum` (21): the resolver's steps in their order, until it has none
+    /// or a cycle's time is over.
+    fn process_quorum(&mut self) -> Step<()> {
+        let started = self.io.now();
+        let Some(mut sync) = self.enabled_sync()? else { return Ok(()) };
+        let min_sync = self.m.config.min_synchronous_nodes();
+        let mut wait = None;
+        loop {
+            let current = self.current_sync(wait)?;
+            let resolution = quorum::resolve(QuorumState {
+                leader: sync.leader.clone().unwrap_or_default(),
+                quorum: sync.quorum,
+                voters: names_of(&sync.voters()),
+                numsync: current.numsync,
+                sync: current.sync.clone(),
+                numsync_confirmed: current.sync_confirmed.len() as i64,
+                active: current.active.clone(),
+                sync_wanted: self.m.config.synchronous_node_count(),
+                leader_wanted: self.name().to_owned(),
+            });
+            if let Some(broken) = &resolution.broken {
+                self.warn(broken.to_string());
+            }
+            let transitions = match resolution.transitions {
+                Ok(transitions) => transitions,
+                Err(error) => {
+                    self.io.log(Level::Error, error.to_string());
+                    return Ok(());
+                }
+            };
+            let mut again = false;
+            for step in transitions {
+                if self.io.now().saturating_sub(started) >= self.v.me.loop_wait {
+                    return Ok(());
+                }
+                again = step.target == Target::Restart;
+                match step.target {
+                    Target::Quorum => {
+                        self.log(format!(
+                            "Setting leader to {}, quorum to {} of {} ({})",
+                            step.leader,
+                            step.num,
+                            step.names.len(),
+                            step.names.sorted().join(", ")
+                        ));
+                        let Some(written) = self.write_sync(&step.leader, &step.names, step.num, &sync)? else {
+                            self.log("Synchronous replication key updated by someone else.");
+                            return Ok(());
+                        };
+                        sync = written;
+                    }
+                    Target::Sync => self.set_quorum_names(&step.names, step.num, min_sync)?,
+                    Target::Restart => {}
+                }
+            }
+            let spent = self.io.now().saturating_sub(started) + QUORUM_WAIT;
+            if !again || spent >= self.v.me.loop_wait {
+                return Ok(());
+            }
+            wait = Some(QUORUM_WAIT);
+        }
+    }
+
+    fn set_quorum_names(&mut self, names: &NameSet, num: i64, min_sync: i64) -> Step<()> {
+        self.log(format!(
+            "Setting synchronous replication to {num} of {} ({})",
+            names.len(),
+            names.sorted().join(", ")
+        ));
+        if num < min_sync {
+            self.warn(format!(
+                "Replication factor {} requested, but {num} synchronous standbys available. Commits will be \
+                 delayed.",
+                min_sync + 1
+            ));
+        }
+        self.set_sync_names(names, Some(num.max(min_sync)))
+    }
+
+    /// Before promotion (20-13, 21-02). False: somebody else wrote the key, so
+    /// the lock may be gone as well.
+    pub(super) fn sync_before_promote(&mut self) -> Step<bool> {
+        if !self.is_synchronous_mode() {
+            self.disable_sync_replication()?;
+            return Ok(true);
+        }
+        let min_sync = self.m.config.min_synchronous_nodes();
+        let sync = self.cluster.sync.clone();
+        let me = self.name().to_owned();
+        if self.is_quorum_mode() {
+            if !self.quorum_is_active() {
+                self.set_sync_names(&NameSet::new(), Some(min_sync))?;
+                return Ok(true);
+            }
+            let mut names = names_of(&sync.members());
+            let mut num = names.len() as i64 - sync.quorum - 1;
+            if names.contains(&me) {
+                names.remove(&me);
+            } else {
+                // A node outside of the voters has won their votes.
+                num += 1;
+            }
+            self.set_sync_names(&names, Some(num))?;
+            return Ok(true);
+        }
+        if self.write_sync(&me, &NameSet::new(), 0, &sync)?.is_none() {
+            return Ok(false);
+        }
+        self.set_sync_names(&NameSet::new(), Some(min_sync))?;
+        Ok(true)
+    }
+}
+
+fn names_of<S: AsRef<str>>(names: &[S]) -> NameSet {
+    names.iter().map(AsRef::as_ref).collect()
+}

@@ -1,0 +1,134 @@
+//! A set of member names that ignores case, because PostgreSQL does so when it
+//! compares `application_name` with `synchronous_standby_names`.
+
+use std::fmt;
+
+use indexmap::IndexMap;
+use pyfmt::value::str_repr;
+
+/// Names in the order they came, each in the spelling it had last.
+#[derive(Debug, Clone, Default)]
+pub struct NameSet {
+    by_lower: IndexMap<String, String>,
+}
+
+impl NameSet {
+    /// The empty set.
+    pub fn new() -> NameSet {
+        NameSet::default()
+    }
+
+    /// Adds a name; a known one keeps its place and takes the new spelling.
+    pub fn insert(&mut self, name: &str) {
+        self.by_lower.insert(name.to_lowercase(), name.to_owned());
+    }
+
+    /// Takes a name out.
+    pub fn remove(&mut self, name: &str) {
+        self.by_lower.shift_remove(&name.to_lowercase());
+    }
+
+    /// Is it in?
+    pub fn contains(&self, name: &str) -> bool {
+        self.by_lower.contains_key(&name.to_lowercase())
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.by_lower.len()
+    }
+
+    /// None at all?
+    pub fn is_empty(&self) -> bool {
+        self.by_lower.is_empty()
+    }
+
+    /// In order of arrival.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        self.by_lower.values().map(String::as_str)
+    }
+
+    /// By code point, so that capitals come first.
+    pub fn sorted(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.by_lower.values().cloned().collect();
+        names.sort();
+        names
+    }
+
+    /// Those of either; the other's spelling wins.
+    pub fn union(&self, other: &NameSet) -> NameSet {
+        self.iter().chain(other.iter()).collect()
+    }
+
+    /// Those of both, in the other's spelling and order.
+    pub fn intersection(&self, other: &NameSet) -> NameSet {
+        other.iter().filter(|n| self.contains(n)).collect()
+    }
+
+    /// Those of this set alone.
+    pub fn difference(&self, other: &NameSet) -> NameSet {
+        self.iter().filter(|n| !other.contains(n)).collect()
+    }
+
+    /// Is all of this in the other?
+    pub fn is_subset(&self, other: &NameSet) -> bool {
+        self.by_lower.keys().all(|k| other.by_lower.contains_key(k))
+    }
+
+    /// Is all of this in the other, which has more?
+    pub fn is_strict_subset(&self, other: &NameSet) -> bool {
+        self.len() < other.len() && self.is_subset(other)
+    }
+
+    /// The list as Python prints one: `['a', 'b']`.
+    pub fn py_list(&self) -> String {
+        let names: Vec<String> = self.iter().map(str_repr).collect();
+        format!("[{}]", names.join(", "))
+    }
+}
+
+impl PartialEq for NameSet {
+    fn eq(&self, other: &NameSet) -> bool {
+        self.len() == other.len() && self.is_subset(other)
+    }
+}
+
+impl Eq for NameSet {}
+
+impl<S: AsRef<str>> FromIterator<S> for NameSet {
+    fn from_iter<I: IntoIterator<Item = S>>(iter: I) -> NameSet {
+        let mut set = NameSet::new();
+        for name in iter {
+            set.insert(name.as_ref());
+        }
+        set
+    }
+}
+
+/// As Python prints a set, but sorted: `{'a', 'b'}`, and `set()` for nothing.
+impl fmt::Display for NameSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_empty() {
+            return f.write_str("set()");
+        }
+        let names: Vec<String> = self.sorted().iter().map(|n| str_repr(n)).collect();
+        write!(f, "{{{}}}", names.join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn case_does_not_count_and_the_last_spelling_stays() {
+        let a: NameSet = ["1", "test", "Test", "TESt", "test2"].into_iter().collect();
+        assert_eq!(a.py_list(), "['1', 'TESt', 'test2']");
+        let b: NameSet = ["TEST2", "x"].into_iter().collect();
+        assert_eq!(a.intersection(&b).py_list(), "['TEST2']");
+        assert_eq!(a.union(&b).py_list(), "['1', 'TESt', 'TEST2', 'x']");
+        assert_eq!(a.difference(&b).py_list(), "['1', 'TESt']");
+        assert_eq!(a, ["TEST", "TEST2", "1"].into_iter().collect());
+        assert_eq!(NameSet::new().to_string(), "set()");
+    }
+}

@@ -1,0 +1,347 @@
+//! The configuration of one instance: what it should be, what was written, and
+//! the files.
+
+mod conf;
+mod directories;
+mod recovery;
+mod reload;
+
+use std::path::{Path, PathBuf};
+
+use pyfmt::Value;
+
+use super::addresses::{resolve, Addresses};
+use super::cimap::Params;
+use super::error::{at, FilesError};
+use super::guc::AvailableGucs;
+use super::parameters::{server_parameters, ServerFacts, SyncNames};
+use super::recovery::trigger_file_names;
+use super::recovery_check::CurrentRecovery;
+use super::write::{write, Links};
+use super::{guc::GucTable, perm, pgpass};
+
+pub use recovery::SettingsRead;
+pub use reload::{PreparedReload, ReloadOutcome};
+
+/// What the rest of the daemon knows at the moment of a call.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Facts<'a> {
+    /// The server's state is `running`.
+    pub running: bool,
+    /// It is starting up.
+    pub starting: bool,
+    /// Our role is primary.
+    pub primary: bool,
+    /// Our role is promoted (not yet seen as primary).
+    pub promoted: bool,
+    /// A custom bootstrap is going on.
+    pub custom_bootstrap: bool,
+    /// It keeps the recovery configuration that its method wrote.
+    pub keep_existing_recovery_conf: bool,
+    /// `hot_standby_feedback` is needed for logical slots on this node.
+    pub hot_standby_feedback: bool,
+    /// A callback was called since this process started.
+    pub callbacks_called: bool,
+    /// Replication slots are in use (the dynamic configuration).
+    pub use_slots: bool,
+    /// Synchronous mode is on.
+    pub synchronous_mode: bool,
+    /// And strict.
+    pub synchronous_mode_strict: bool,
+    /// Full version of the server or its binaries, as in 150018
+    /// (see [`effective_version`]).
+    pub version: u32,
+    /// What `postgres --describe-config` lists.
+    pub available: Option<&'a AvailableGucs>,
+}
+
+/// The version to validate parameters for: that of the running server, else
+/// that of the binaries if their major version is the data directory's, else
+/// the data directory's (0 if it has none).
+pub fn effective_version(server: Option<u32>, binaries: u32, data_dir_major: u32) -> u32 {
+    match server {
+        Some(version) => version,
+        None if data_dir_major != 0 && binaries / 100 * 100 != data_dir_major => data_dir_major,
+        None => binaries,
+    }
+}
+
+/// Names and places that do not change while the process runs.
+#[derive(Debug, Clone)]
+pub struct InstanceSetup {
+    /// Member name.
+    pub name: String,
+    /// Cluster name.
+    pub scope: String,
+    /// PGDATA.
+    pub data_dir: PathBuf,
+    /// Database of our connections.
+    pub database: String,
+    config_dir: PathBuf,
+    base_conf_name: String,
+    postgresql_conf: PathBuf,
+    pgpass: PathBuf,
+}
+
+impl InstanceSetup {
+    /// From the effective `postgresql` section, which holds `name` and `scope`
+    /// too.
+    ///
+    /// # Errors
+    /// [`FilesError::PgpassNotAFile`].
+    pub fn from_config(config: &Value) -> Result<InstanceSetup, FilesError> {
+        let text = |key: &str| config.get(key).filter(|v| v.truthy()).map(Value::py_str);
+        let data_dir = PathBuf::from(text("data_dir").unwrap_or_default());
+        let config_dir = absolute(text("config_dir").map_or_else(|| data_dir.clone(), PathBuf::from));
+        let base_name = text("config_base_name").unwrap_or_else(|| "postgresql".to_owned());
+        let home = || std::env::home_dir().unwrap_or_default().join("pgpass");
+        let pgpass = absolute(text("pgpass").map_or_else(home, PathBuf::from));
+        if pgpass.exists() && !pgpass.is_file() {
+            return Err(FilesError::PgpassNotAFile(pgpass));
+        }
+        Ok(InstanceSetup {
+            name: text("name").unwrap_or_default(),
+            scope: text("scope").unwrap_or_default(),
+            database: text("database").unwrap_or_else(|| "postgres".to_owned()),
+            postgresql_conf: config_dir.join(format!("{base_name}.conf")),
+            base_conf_name: format!("{base_name}.base.conf"),
+            data_dir,
+            config_dir,
+            pgpass,
+        })
+    }
+}
+
+/// The absolute path without `.` and `..`, links not followed.
+fn absolute(path: PathBuf) -> PathBuf {
+    use std::path::Component;
+    let path = std::path::absolute(&path).unwrap_or(path);
+    path.components().fold(PathBuf::new(), |mut out, part| {
+        match part {
+            Component::ParentDir => {
+                out.pop();
+            }
+            part => out.push(part),
+        }
+        out
+    })
+}
+
+/// The configuration files of one instance. Calls block on the file system.
+#[derive(Debug)]
+pub struct ConfigHandler {
+    setup: InstanceSetup,
+    /// The effective `postgresql` section.
+    config: Value,
+    major_version: u32,
+    server_parameters: Params,
+    recovery_params: Params,
+    current_recovery: Option<CurrentRecovery>,
+    seen: recovery::Seen,
+    addresses: Addresses,
+    adjust: Option<fn(&mut Params)>,
+}
+
+impl ConfigHandler {
+    /// For an instance with the effective `postgresql` section `config` and a
+    /// data directory of `major_version` (0 if there is none yet). `adjust`
+    /// changes parameters for an MPP database.
+    ///
+    /// # Errors
+    /// A configuration that cannot be used.
+    pub fn new(
+        config: Value,
+        major_version: u32,
+        adjust: Option<fn(&mut Params)>,
+        facts: &Facts<'_>,
+    ) -> Result<ConfigHandler, FilesError> {
+        let mut handler = ConfigHandler {
+            setup: InstanceSetup::from_config(&config)?,
+            config,
+            major_version,
+            server_parameters: Params::new(),
+            recovery_params: Params::new(),
+            current_recovery: None,
+            seen: recovery::Seen::default(),
+            addresses: Addresses::default(),
+            adjust,
+        };
+        handler.setup_server_parameters(facts)?;
+        handler.resolve_connection_addresses();
+        Ok(handler)
+    }
+
+    /// Takes over the major version once the data directory has one.
+    ///
+    /// # Errors
+    /// As [`ConfigHandler::new`].
+    pub fn set_major_version(&mut self, major_version: u32, facts: &Facts<'_>) -> Result<(), FilesError> {
+        self.major_version = major_version;
+        self.setup_server_parameters(facts)
+    }
+
+    fn setup_server_parameters(&mut self, facts: &Facts<'_>) -> Result<(), FilesError> {
+        self.server_parameters = self.compute_server_parameters(&self.config, facts)?;
+        self.adjust_recovery_conf();
+        Ok(())
+    }
+
+    fn compute_server_parameters(&self, config: &Value, facts: &Facts<'_>) -> Result<Params, FilesError> {
+        let sync_names = if facts.synchronous_mode {
+            SyncNames::Managed {
+                current: self
+                    .server_parameters
+                    .get("synchronous_standby_names")
+                    .filter(|v| !v.is_null())
+                    .cloned(),
+                star_if_none: facts.synchronous_mode_strict && (facts.primary || facts.promoted),
+            }
+        } else {
+            SyncNames::FromConfig
+        };
+        server_parameters(
+            &Params::from_value(config.get("parameters")),
+            &ServerFacts {
+                scope: &self.setup.scope,
+                listen: &config.get("listen").map(Value::py_str).unwrap_or_default(),
+                config_dir: &self.setup.config_dir,
+                major_version: self.major_version,
+                sync_names,
+                adjust: self.adjust,
+            },
+        )
+    }
+
+    /// Recovery parameters among the server parameters take the place of
+    /// `recovery_conf` (15.4-09); the trigger file gets the version's name.
+    fn adjust_recovery_conf(&mut self) {
+        let mut given = self.server_parameters.clone();
+        given.retain(|name, _| GucTable::builtin().is_recovery(name));
+        if !given.is_empty() {
+            self.config.set("recovery_conf", given.to_value());
+        }
+        let Some(mut section) = self.config.get("recovery_conf").filter(|v| v.truthy()).cloned() else {
+            return;
+        };
+        let (good, wrong) = trigger_file_names(self.major_version);
+        if let Some(value) = section.remove(wrong).filter(Value::truthy) {
+            if section.get(good).is_none() {
+                section.set(good, value);
+            }
+        }
+        self.config.set("recovery_conf", section);
+    }
+
+    /// Computes [`ConfigHandler::addresses`] anew, at each start.
+    pub fn resolve_connection_addresses(&mut self) {
+        self.addresses = resolve(&self.config, &self.server_parameters, &self.setup.database);
+    }
+
+    /// Where this instance is reached.
+    pub fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// Names and places.
+    pub fn setup(&self) -> &InstanceSetup {
+        &self.setup
+    }
+
+    /// Server parameters as they were last set.
+    pub fn server_parameters(&self) -> &Params {
+        &self.server_parameters
+    }
+
+    /// Major version of the data directory, or 0.
+    pub fn major_version(&self) -> u32 {
+        self.major_version
+    }
+
+    /// An entry of the effective `postgresql` section.
+    pub fn get(&self, key: &str) -> Option<&Value> {
+        self.config.get(key)
+    }
+
+    /// The path of postgresql.conf.
+    pub fn postgresql_conf(&self) -> &Path {
+        &self.setup.postgresql_conf
+    }
+
+    /// `postgresql.recovery_conf.restore_command`.
+    pub fn restore_command(&self) -> Option<&Value> {
+        self.config.at(&["recovery_conf", "restore_command"])
+    }
+
+    /// `synchronous_standby_names` as the user has it.
+    pub fn user_synchronous_standby_names(&self) -> Option<&Value> {
+        self.config.at(&["parameters", "synchronous_standby_names"])
+    }
+
+    /// Credentials for replication.
+    pub fn replication(&self) -> Option<&Value> {
+        self.config.at(&["authentication", "replication"])
+    }
+
+    /// Credentials of the superuser.
+    pub fn superuser(&self) -> Option<&Value> {
+        self.config.at(&["authentication", "superuser"])
+    }
+
+    /// Credentials for pg_rewind: the superuser's before version 11, or when
+    /// there are no others.
+    pub fn rewind_credentials(&self) -> Option<&Value> {
+        let own = self.config.at(&["authentication", "rewind"]).filter(|_| self.major_version >= 110_000);
+        own.or_else(|| self.superuser())
+    }
+
+    /// `postgresql.krbsrvname`, which child processes need as `PGKRBSRVNAME`.
+    pub fn krbsrvname(&self) -> Option<&str> {
+        self.config.get("krbsrvname").and_then(Value::as_str).filter(|s| !s.is_empty())
+    }
+
+    /// The user's `hba_file` or `ident_file`, unless it is the file of ours.
+    fn user_file(params: &Params, name: &str, ours: &Path) -> Option<String> {
+        let file = params.get(name).filter(|v| v.truthy())?.py_str();
+        (Path::new(&file) != ours).then_some(file)
+    }
+
+    fn pg_hba_conf(&self) -> PathBuf {
+        self.setup.config_dir.join("pg_hba.conf")
+    }
+
+    fn pg_ident_conf(&self) -> PathBuf {
+        self.setup.config_dir.join("pg_ident.conf")
+    }
+
+    fn data_file(&self, name: &str) -> PathBuf {
+        self.setup.data_dir.join(name)
+    }
+
+    fn mode_of(&self, path: &Path) -> u32 {
+        perm::config_file_mode(&self.setup.data_dir, path)
+    }
+
+    fn write_file(&self, path: &Path, content: &[u8], links: Links) -> Result<bool, FilesError> {
+        write(path, content, self.mode_of(path), links).map_err(at(path))
+    }
+
+    /// Writes the password file for a connection, if it has a password.
+    /// Returns the path for `PGPASSFILE`.
+    ///
+    /// # Errors
+    /// Those of writing.
+    pub fn write_pgpass(&self, conninfo: &Value) -> Result<Option<&Path>, FilesError> {
+        let path = self.setup.pgpass.as_path();
+        match pgpass::content(conninfo).filter(|c| !c.is_empty()) {
+            Some(content) => {
+                write(path, content.as_bytes(), 0o600, Links::Follow).map_err(at(path))?;
+                Ok(Some(path))
+            }
+            None => Ok(None),
+        }
+    }
+}
+
+fn path_text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}

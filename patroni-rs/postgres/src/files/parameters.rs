@@ -1,0 +1,305 @@
+//! Server parameters: the ones Patroni controls, and the set that goes into
+//! postgresql.conf (surface-ha-pg 15.2).
+
+use std::path::Path;
+
+use pyfmt::Value;
+
+use super::cimap::Params;
+use super::hostport::split_host_port;
+use super::units::{parse_bool, parse_int};
+use super::FilesError;
+
+/// Which values a controlled parameter takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Check {
+    /// Not from the user: computed from `scope` and `listen`.
+    Computed,
+    /// One of these words, without case.
+    OneOf(&'static [&'static str]),
+    /// Only a true boolean.
+    True,
+    /// A boolean.
+    Bool,
+    /// An integer of at least this, in this unit.
+    AtLeast(i64, Option<&'static str>),
+}
+
+impl Check {
+    /// Is `value` accepted?
+    pub fn accepts(self, value: &Value) -> bool {
+        match self {
+            Check::Computed => false,
+            Check::OneOf(words) => value.as_str().is_some_and(|v| words.contains(&v.to_lowercase().as_str())),
+            Check::True => parse_bool(value) == Some(true),
+            Check::Bool => parse_bool(value).is_some(),
+            Check::AtLeast(min, unit) => parse_int(value, unit).is_some_and(|n| n >= min),
+        }
+    }
+}
+
+/// Default of a controlled parameter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Default {
+    /// It has none.
+    None,
+    /// A number.
+    Int(i64),
+    /// Text.
+    Text(&'static str),
+}
+
+impl From<Default> for Value {
+    fn from(default: Default) -> Value {
+        match default {
+            Default::None => Value::Null,
+            Default::Int(i) => i.into(),
+            Default::Text(t) => t.into(),
+        }
+    }
+}
+
+/// A parameter that is set for the whole cluster and passed on the command
+/// line of the postmaster, where ALTER SYSTEM cannot change it.
+#[derive(Debug, Clone, Copy)]
+pub struct Controlled {
+    /// Name of the parameter.
+    pub name: &'static str,
+    /// Value when the DCS has none, or a bad one.
+    pub default: Default,
+    /// Which values are accepted from the DCS.
+    pub check: Check,
+    /// First major version that has it, as in 90500.
+    pub since: u32,
+}
+
+const fn controlled(name: &'static str, default: Default, check: Check, since: u32) -> Controlled {
+    Controlled { name, default, check, since }
+}
+
+/// Segments kept when `wal_keep_segments` is not set.
+const WAL_KEEP_SEGMENTS: i64 = 8;
+/// Megabytes kept when `wal_keep_size` is not set.
+const WAL_KEEP_SIZE_MB: i64 = 128;
+/// Megabytes in a WAL segment of the usual size.
+const SEGMENT_MB: i64 = 16;
+
+/// The controlled parameters, in the order of the command line.
+pub const CONTROLLED: [Controlled; 15] = [
+    controlled("listen_addresses", Default::None, Check::Computed, 90_100),
+    controlled("port", Default::None, Check::Computed, 90_100),
+    controlled("cluster_name", Default::None, Check::Computed, 90_500),
+    controlled(
+        "wal_level",
+        Default::Text("hot_standby"),
+        Check::OneOf(&["hot_standby", "replica", "logical"]),
+        90_100,
+    ),
+    controlled("hot_standby", Default::Text("on"), Check::True, 90_100),
+    controlled("max_connections", Default::Int(100), Check::AtLeast(25, None), 90_100),
+    controlled("max_wal_senders", Default::Int(10), Check::AtLeast(3, None), 90_100),
+    controlled("wal_keep_segments", Default::Int(WAL_KEEP_SEGMENTS), Check::AtLeast(1, None), 90_100),
+    controlled("wal_keep_size", Default::Text("128MB"), Check::AtLeast(16, Some("MB")), 130_000),
+    controlled("max_prepared_transactions", Default::Int(0), Check::AtLeast(0, None), 90_100),
+    controlled("max_locks_per_transaction", Default::Int(64), Check::AtLeast(32, None), 90_100),
+    controlled("track_commit_timestamp", Default::Text("off"), Check::Bool, 90_500),
+    controlled("max_replication_slots", Default::Int(10), Check::AtLeast(4, None), 90_400),
+    controlled("max_worker_processes", Default::Int(8), Check::AtLeast(2, None), 90_400),
+    controlled("wal_log_hints", Default::Text("on"), Check::Bool, 90_400),
+];
+
+fn find_controlled(name: &str) -> Option<&'static Controlled> {
+    CONTROLLED.iter().find(|c| c.name.eq_ignore_ascii_case(name))
+}
+
+/// How `synchronous_standby_names` is set (15.2-09).
+#[derive(Debug, Clone, PartialEq)]
+pub enum SyncNames {
+    /// Synchronous mode is off: as the user has it.
+    FromConfig,
+    /// Synchronous mode: Patroni's value. `None` with `strict` on a primary
+    /// becomes `*`.
+    Managed {
+        /// The value now in force.
+        current: Option<Value>,
+        /// Strict mode, and this node is a primary or about to be.
+        star_if_none: bool,
+    },
+}
+
+/// What server parameters are computed from, besides `postgresql.parameters`.
+#[derive(Debug)]
+pub struct ServerFacts<'a> {
+    /// Becomes `cluster_name`.
+    pub scope: &'a str,
+    /// `postgresql.listen`.
+    pub listen: &'a str,
+    /// Where relative hba_file and ident_file are.
+    pub config_dir: &'a Path,
+    /// Major version, as in 150000; 0 if there is no data directory yet.
+    pub major_version: u32,
+    /// How `synchronous_standby_names` is set.
+    pub sync_names: SyncNames,
+    /// Changes made for an MPP database (Citus).
+    pub adjust: Option<fn(&mut Params)>,
+}
+
+/// The parameters of the server, from the effective `postgresql.parameters`.
+///
+/// # Errors
+/// A `listen` whose port is not a number.
+pub fn server_parameters(configured: &Params, facts: &ServerFacts<'_>) -> Result<Params, FilesError> {
+    let mut params = configured.clone();
+    let (host, port) =
+        split_host_port(facts.listen, 5432).map_err(|_| FilesError::Listen(facts.listen.to_owned()))?;
+    params.set("cluster_name", facts.scope);
+    params.set("listen_addresses", host);
+    params.set("port", port.to_string());
+    apply_sync_names(&mut params, &facts.sync_names);
+    translate_wal_level(&mut params, facts.major_version);
+    translate_wal_keep(&mut params, facts.major_version);
+    if let Some(adjust) = facts.adjust {
+        adjust(&mut params);
+    }
+    params.retain(|name, _| {
+        facts.major_version == 0 || find_controlled(name).map_or(90_100, |c| c.since) <= facts.major_version
+    });
+    for name in ["hba_file", "ident_file"] {
+        if let Some(value) = params.get(name) {
+            let path = facts.config_dir.join(value.py_str());
+            params.set(name, path.to_string_lossy().into_owned());
+        }
+    }
+    Ok(params)
+}
+
+fn apply_sync_names(params: &mut Params, sync_names: &SyncNames) {
+    const NAME: &str = "synchronous_standby_names";
+    match sync_names {
+        SyncNames::FromConfig => {}
+        SyncNames::Managed { current: Some(value), .. } => params.set(NAME, value.clone()),
+        SyncNames::Managed { current: None, star_if_none: true } => params.set(NAME, "*"),
+        SyncNames::Managed { current: None, star_if_none: false } => {
+            params.remove(NAME);
+        }
+    }
+}
+
+/// `hot_standby` and `archive` became `replica` with 9.6.
+fn translate_wal_level(params: &mut Params, major_version: u32) {
+    let (old, new) =
+        if major_version >= 90_600 { ("hot_standby", "replica") } else { ("replica", "hot_standby") };
+    if params.get("wal_level") == Some(&old.into()) {
+        params.set("wal_level", new);
+    }
+}
+
+/// `wal_keep_segments` became `wal_keep_size` with 13. One is computed from
+/// the other for segments of 16 MB; nothing is when the version is not known.
+fn translate_wal_keep(params: &mut Params, major_version: u32) {
+    if major_version >= 130_000 {
+        let segments = params.remove("wal_keep_segments").and_then(|v| parse_int(&v, None));
+        let megabytes = segments.unwrap_or(WAL_KEEP_SEGMENTS).saturating_mul(SEGMENT_MB);
+        params.set_default("wal_keep_size", format!("{megabytes}MB"));
+    } else if major_version > 0 {
+        let megabytes = match params.remove("wal_keep_size") {
+            Some(size) => parse_int(&size, Some("MB")).unwrap_or(0),
+            None => WAL_KEEP_SIZE_MB,
+        };
+        params.set_default("wal_keep_segments", megabytes.saturating_add(SEGMENT_MB / 2) / SEGMENT_MB);
+    }
+}
+
+/// Arguments of the postmaster, `--name=value`, in the order of
+/// [`CONTROLLED`]. The WAL to keep may be changed at run time and is not among
+/// them.
+pub fn command_line(params: &Params) -> Vec<String> {
+    let passed = CONTROLLED.iter().filter(|c| !c.name.starts_with("wal_keep_"));
+    passed.filter_map(|c| Some(format!("--{}={}", c.name, params.get(c.name)?))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn params(pairs: &[(&str, &str)]) -> Params {
+        pairs.iter().map(|(k, v)| ((*k).to_owned(), Value::from(*v))).collect()
+    }
+
+    fn compute(pairs: &[(&str, &str)], major_version: u32, sync_names: SyncNames) -> Params {
+        let facts = ServerFacts {
+            scope: "demo",
+            listen: "127.0.0.1,::1:5433",
+            config_dir: Path::new("/etc/pg"),
+            major_version,
+            sync_names,
+            adjust: None,
+        };
+        server_parameters(&params(pairs), &facts).unwrap()
+    }
+
+    #[test]
+    fn names_and_values_follow_the_version() {
+        let pairs = [
+            ("wal_level", "hot_standby"),
+            ("hba_file", "x/hba"),
+            ("ident_file", "/a"),
+            ("Cluster_Name", "no"),
+        ];
+        let text =
+            |p: &Params| p.sorted().iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join(" ");
+        assert_eq!(
+            text(&compute(&pairs, 150_000, SyncNames::FromConfig)),
+            "cluster_name=demo hba_file=/etc/pg/x/hba ident_file=/a listen_addresses=127.0.0.1,::1 port=5433 \
+             wal_keep_size=128MB wal_level=replica"
+        );
+        assert_eq!(
+            text(&compute(&pairs, 90_400, SyncNames::FromConfig)),
+            "hba_file=/etc/pg/x/hba ident_file=/a listen_addresses=127.0.0.1,::1 port=5433 wal_keep_segments=8 \
+             wal_level=hot_standby"
+        );
+    }
+
+    #[test]
+    fn wal_to_keep_is_translated() {
+        let get = |pairs: &[(&str, &str)], version, name: &str| {
+            compute(pairs, version, SyncNames::FromConfig).get(name).map(Value::py_str)
+        };
+        assert_eq!(get(&[("wal_keep_segments", "10")], 130_000, "wal_keep_size").as_deref(), Some("160MB"));
+        assert_eq!(get(&[("wal_keep_size", "1GB")], 120_000, "wal_keep_segments").as_deref(), Some("64"));
+        assert_eq!(get(&[("wal_keep_size", "24MB")], 120_000, "wal_keep_segments").as_deref(), Some("2"));
+        assert_eq!(get(&[("wal_keep_segments", "10")], 0, "wal_keep_size"), None);
+    }
+
+    #[test]
+    fn synchronous_names() {
+        let user = [("synchronous_standby_names", "user")];
+        let managed = |current: Option<&str>, star_if_none| {
+            let current = current.map(Value::from);
+            let p = compute(&user, 150_000, SyncNames::Managed { current, star_if_none });
+            p.get("synchronous_standby_names").map(Value::py_str)
+        };
+        assert_eq!(managed(None, false), None);
+        assert_eq!(managed(None, true).as_deref(), Some("*"));
+        assert_eq!(managed(Some("n1"), true).as_deref(), Some("n1"));
+    }
+
+    #[test]
+    fn checks() {
+        let check = |name: &str| find_controlled(name).unwrap().check;
+        for (name, value, accepted) in [
+            ("max_connections", Value::from(25), true),
+            ("max_connections", 24.into(), false),
+            ("wal_keep_size", "16MB".into(), true),
+            ("wal_keep_size", "15MB".into(), false),
+            ("wal_level", "Logical".into(), true),
+            ("wal_level", "minimal".into(), false),
+            ("hot_standby", "off".into(), false),
+            ("wal_log_hints", true.into(), true),
+            ("port", "5432".into(), false),
+        ] {
+            assert_eq!(check(name).accepts(&value), accepted, "{name} {value}");
+        }
+    }
+}

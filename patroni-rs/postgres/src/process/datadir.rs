@@ -1,0 +1,245 @@
+//! The data directory as a whole: is there one, remove it, put it aside.
+//!
+//! Nothing here is called unless the configuration or a failed bootstrap of our
+//! own asks for it, and nothing is touched while a postmaster runs in it.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::postmaster::Postmaster;
+
+/// Logger of these actions.
+macro_rules! log {
+    ($level:ident, $($text:tt)*) => { tracing::$level!(target: "patroni.postgresql", $($text)*) };
+}
+
+/// Is there no cluster in it (surface-ha-pg 3-11)? With `global/pg_control` there
+/// is; otherwise it is empty when it is missing or holds only hidden files and
+/// `lost+found`.
+///
+/// # Errors
+/// The directory cannot be read: it may hold anything.
+pub fn is_empty(data_dir: &Path) -> io::Result<bool> {
+    if data_dir.join("global").join("pg_control").is_file() {
+        return Ok(false);
+    }
+    let entries = match fs::read_dir(data_dir) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(true),
+        Err(e) => return Err(e),
+    };
+    for entry in entries {
+        let name = entry?.file_name();
+        if name != "lost+found" && !name.to_string_lossy().starts_with('.') {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Is a backup still to be recovered (a `backup_label` on 15 and later, 10-13)?
+pub fn was_restored_from_backup(data_dir: &Path, major_version: u32) -> bool {
+    major_version >= 150_000 && data_dir.join("backup_label").is_file()
+}
+
+/// A symbolic link inside the data directory and the directory it leads to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Link {
+    source: PathBuf,
+    target: PathBuf,
+}
+
+/// The directory behind a link; `None` for anything else, a dangling link or a loop.
+fn link(source: PathBuf) -> Option<Link> {
+    if !source.is_symlink() {
+        return None;
+    }
+    let target = fs::canonicalize(&source).ok().filter(|t| t.is_dir())?;
+    Some(Link { source, target })
+}
+
+/// Links to a WAL directory outside.
+fn wal_links(data_dir: &Path) -> Vec<Link> {
+    ["pg_xlog", "pg_wal"].iter().filter_map(|name| link(data_dir.join(name))).collect()
+}
+
+/// Links to tablespaces: numeric names in `pg_tblspc`.
+fn tablespace_links(data_dir: &Path) -> Vec<Link> {
+    let Ok(entries) = fs::read_dir(data_dir.join("pg_tblspc")) else { return Vec::new() };
+    let oid = |name: &str| name.parse::<u32>().is_ok_and(|n| n > 0);
+    entries.flatten().filter(|e| oid(&e.file_name().to_string_lossy())).filter_map(|e| link(e.path())).collect()
+}
+
+/// Refuses to touch a directory with a live postmaster. Works on the pid file, so a
+/// stale one with a reused pid does not count.
+async fn refuse_running(data_dir: &Path) -> io::Result<()> {
+    match Postmaster::find(data_dir).await? {
+        None => Ok(()),
+        Some(p) => Err(io::Error::other(format!(
+            "PostgreSQL is running in {} (pid={})", data_dir.display(), p.process.pid
+        ))),
+    }
+}
+
+/// Removes a data directory with its WAL and tablespace directories. A link in
+/// place of the data directory is only unlinked. What cannot be removed is
+/// renamed, as [`set_aside`] does. The role becomes `uninitialized`.
+///
+/// # Errors
+/// A postmaster runs in it, or it could be neither removed nor renamed (logged).
+pub async fn remove(data_dir: &Path) -> io::Result<()> {
+    refuse_running(data_dir).await?;
+    log!(info, "Removing data directory: {}", data_dir.display());
+    let dir = data_dir.to_owned();
+    // No deadline: a large directory takes long, and half a removal is not a result.
+    tokio::task::spawn_blocking(move || remove_or_rename(&dir)).await.map_err(io::Error::other)?
+}
+
+fn remove_or_rename(data_dir: &Path) -> io::Result<()> {
+    let Err(e) = remove_now(data_dir) else { return Ok(()) };
+    log!(error, "Could not remove data directory {}: {e}", data_dir.display());
+    if is_empty(data_dir).unwrap_or(false) {
+        // A mount point: its content is gone, itself it has to stay.
+        return Ok(());
+    }
+    rename_now(data_dir)
+}
+
+fn remove_now(data_dir: &Path) -> io::Result<()> {
+    let meta = match fs::symlink_metadata(data_dir) {
+        Ok(meta) => meta,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(e),
+    };
+    if !meta.is_dir() {
+        return fs::remove_file(data_dir);
+    }
+    for link in wal_links(data_dir) {
+        log!(info, "Removing WAL directory: {}", link.target.display());
+        fs::remove_dir_all(&link.target)?;
+    }
+    for link in tablespace_links(data_dir) {
+        log!(info, "Removing user defined tablespace directory: {}", link.target.display());
+        // Left-over files of a tablespace do no harm to the next copy's start.
+        let _ = fs::remove_dir_all(&link.target);
+    }
+    fs::remove_dir_all(data_dir)
+}
+
+/// Renames a data directory, its WAL and its tablespace directories to
+/// `<path>.failed` (12-12). An older `.failed` is deleted.
+///
+/// # Errors
+/// A postmaster runs in it, or a rename failed (logged).
+pub async fn set_aside(data_dir: &Path) -> io::Result<()> {
+    refuse_running(data_dir).await?;
+    let dir = data_dir.to_owned();
+    tokio::task::spawn_blocking(move || if dir.is_dir() { rename_now(&dir) } else { Ok(()) })
+        .await
+        .map_err(io::Error::other)?
+}
+
+fn rename_now(data_dir: &Path) -> io::Result<()> {
+    let renamed = rename_all(data_dir);
+    if let Err(e) = &renamed {
+        log!(error, "Could not rename data directory {}: {e}", data_dir.display());
+    }
+    renamed
+}
+
+fn rename_all(data_dir: &Path) -> io::Result<()> {
+    for (kind, links) in [("WAL", wal_links(data_dir)), ("user defined tablespace", tablespace_links(data_dir))] {
+        for link in links {
+            log!(info, "renaming {kind} directory and updating symlink: {}", link.target.display());
+            let name = rename_failed(&link.target)?;
+            fs::remove_file(&link.source)?;
+            std::os::unix::fs::symlink(name, &link.source)?;
+        }
+    }
+    let name = failed_name(data_dir);
+    log!(info, "renaming data directory to {}", name.display());
+    rename_failed(data_dir).map(|_| ())
+}
+
+/// `<path>.failed`, without slashes at the end.
+fn failed_name(path: &Path) -> PathBuf {
+    let text = path.as_os_str().to_string_lossy();
+    PathBuf::from(format!("{}.failed", text.trim_end_matches('/')))
+}
+
+fn rename_failed(path: &Path) -> io::Result<PathBuf> {
+    let name = failed_name(path);
+    if name.exists() {
+        fs::remove_dir_all(&name)?;
+    }
+    fs::rename(path, &name)?;
+    Ok(name)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    /// A data directory with WAL and a tablespace outside, a dangling link and a loop.
+    fn sample(root: &Path) -> PathBuf {
+        let data = root.join("data");
+        for dir in ["data/global", "data/pg_tblspc", "wal", "space/PG_15"] {
+            fs::create_dir_all(root.join(dir)).unwrap();
+        }
+        fs::write(root.join("space/PG_15/1"), "x").unwrap();
+        symlink(root.join("wal"), data.join("pg_wal")).unwrap();
+        symlink(root.join("space"), data.join("pg_tblspc/16385")).unwrap();
+        symlink(root.join("nowhere"), data.join("pg_tblspc/16386")).unwrap();
+        symlink("16387", data.join("pg_tblspc/16387")).unwrap();
+        data
+    }
+
+    #[test]
+    fn emptiness() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("d");
+        assert!(is_empty(&dir).unwrap());
+        fs::create_dir_all(dir.join("lost+found")).unwrap();
+        fs::write(dir.join(".hidden"), "").unwrap();
+        assert!(is_empty(&dir).unwrap());
+        fs::write(dir.join("x"), "").unwrap();
+        assert!(!is_empty(&dir).unwrap());
+        assert!(is_empty(&dir.join("x")).is_err());
+    }
+
+    #[tokio::test]
+    async fn removal_takes_the_linked_directories_along() {
+        let root = tempfile::tempdir().unwrap();
+        let data = sample(root.path());
+        fs::write(root.path().join("other"), "").unwrap();
+        remove(&data).await.unwrap();
+        let left: Vec<_> = fs::read_dir(root.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert_eq!(left, ["other"]);
+        remove(&data).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_linked_data_directory_is_only_unlinked() {
+        let root = tempfile::tempdir().unwrap();
+        let data = sample(root.path());
+        symlink(&data, root.path().join("link")).unwrap();
+        remove(&root.path().join("link")).await.unwrap();
+        assert!(data.join("global").exists() && root.path().join("wal").exists());
+    }
+
+    #[tokio::test]
+    async fn setting_aside_keeps_everything_once() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir_all(root.path().join("data.failed/old")).unwrap();
+        let data = sample(root.path());
+        set_aside(&data).await.unwrap();
+        let failed = root.path().join("data.failed");
+        assert!(!data.exists() && failed.join("global").exists() && !failed.join("old").exists());
+        assert_eq!(fs::read_link(failed.join("pg_wal")).unwrap(), root.path().join("wal.failed"));
+        assert!(root.path().join("space.failed/PG_15/1").exists());
+        set_aside(&data).await.unwrap();
+    }
+}

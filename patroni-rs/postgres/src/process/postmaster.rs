@@ -1,0 +1,293 @@
+//! The running postmaster: found through `postmaster.pid`, checked to be the
+//! right process, signalled and waited for.
+
+use std::path::Path;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use regex::Regex;
+
+use super::blocking;
+use super::proc::{self, Process};
+use super::signals::kill_tree;
+
+/// The lines of `postmaster.pid`. Source: PostgreSQL's `miscadmin.h`,
+/// `LOCK_FILE_LINE_*`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PidFile {
+    /// Line 1: pid; negative for a single-user server.
+    pub pid: i32,
+    /// Line 3: start time of the postmaster, text of seconds since the epoch.
+    pub start_time: String,
+    /// Line 4: port, 0 when not there yet.
+    pub port: u16,
+    /// Line 5: first Unix socket directory, possibly empty.
+    pub socket_dir: String,
+    /// Line 6: first listen address, possibly empty.
+    pub listen_address: String,
+}
+
+impl PidFile {
+    /// Parses the file; `None` without a pid.
+    pub fn parse(text: &str) -> Option<PidFile> {
+        let lines: Vec<&str> = text.split('\n').collect();
+        let line = |i: usize| lines.get(i).map_or("", |l| l.trim_end());
+        let pid: i32 = line(0).trim().parse().ok().filter(|p| *p != 0)?;
+        Some(PidFile {
+            pid,
+            start_time: line(2).to_owned(),
+            port: line(3).parse().unwrap_or(0),
+            socket_dir: line(4).to_owned(),
+            listen_address: line(5).to_owned(),
+        })
+    }
+
+    /// Reads `postmaster.pid` of a data directory; `None` when there is no usable one.
+    pub fn read(data_dir: &Path) -> Option<PidFile> {
+        PidFile::parse(&std::fs::read_to_string(data_dir.join("postmaster.pid")).ok()?)
+    }
+}
+
+/// How a postmaster is asked to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopMode {
+    /// Wait for the clients to leave (SIGTERM).
+    Smart,
+    /// Disconnect the clients (SIGINT).
+    Fast,
+    /// Abort without a checkpoint (SIGQUIT).
+    Immediate,
+}
+
+impl StopMode {
+    /// The signal that asks for this mode.
+    pub fn signal(self) -> Signal {
+        match self {
+            StopMode::Smart => Signal::SIGTERM,
+            StopMode::Fast => Signal::SIGINT,
+            StopMode::Immediate => Signal::SIGQUIT,
+        }
+    }
+}
+
+/// What came of a stop signal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SignalResult {
+    /// It was delivered.
+    Sent,
+    /// The process had already ended.
+    Gone,
+    /// It may not be signalled (single-user server, no permission).
+    Refused,
+}
+
+/// A postmaster (or single-user server) that runs on our data directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Postmaster {
+    /// The process.
+    pub process: Process,
+    /// A single-user server is never signalled (surface-ha-pg 9.2-09).
+    pub single_user: bool,
+}
+
+/// Titles of the children that serve no client, for PostgreSQL 9.1 to 18.
+static AUXILIARY: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    let with_process = "archiver|startup|autovacuum launcher|autovacuum worker|checkpointer|logger|\
+                        stats collector|wal receiver|wal writer|writer";
+    let plain = "walreceiver|wal sender process|walsender|walwriter|background writer|\
+                 logical replication (?:launcher|(?:tablesync |parallel apply |apply )?worker for subscription)|\
+                 slotsync worker|walsummarizer|io worker|bgworker:";
+    Regex::new(&format!("^postgres:( .*:)? (?:(?:{with_process})(?: process  )?|{plain}) ")).ok()
+});
+
+/// Is this the title of a process that serves a client (and not an auxiliary one)?
+fn is_user_backend(title: &str) -> bool {
+    !AUXILIARY.as_ref().is_some_and(|re| re.is_match(title))
+}
+
+/// Is `process` the one that wrote this pid file? It must have been created within
+/// 3 s of the recorded start, and be neither us, our parent nor our child
+/// (surface-ha-pg 10-05).
+fn is_postmaster(process: &Process, file: &PidFile) -> bool {
+    match file.start_time.trim().parse::<i64>() {
+        Ok(0) => {}
+        Ok(recorded) => {
+            let created = process.create_time().unwrap_or_default();
+            if (created - recorded as f64).abs() > 3.0 {
+                tracing::info!(
+                    target: "patroni.postgresql.postmaster",
+                    "Process {} is not postmaster, too much difference between PID file start time {} and \
+                     process start time {}", process.pid, recorded, created
+                );
+                return false;
+            }
+        }
+        Err(_) if file.start_time.is_empty() => {}
+        Err(_) => tracing::warn!(
+            target: "patroni.postgresql.postmaster",
+            "Garbage start time value in pid file: '{}'", file.start_time
+        ),
+    }
+    let own = std::process::id() as i32;
+    let parent = std::os::unix::process::parent_id() as i32;
+    let its_parent = process.ppid().unwrap_or_default();
+    if process.pid == own || process.pid == parent || its_parent == own {
+        tracing::info!(
+            target: "patroni.postgresql.postmaster",
+            "Patroni (pid={own}, ppid={parent}), \"fake postmaster\" (pid={}, ppid={its_parent})", process.pid
+        );
+        return false;
+    }
+    true
+}
+
+/// The process that `postmaster.pid` names, and whether it is the postmaster.
+fn from_pid_file(data_dir: &Path) -> Option<(Postmaster, bool)> {
+    let file = PidFile::read(data_dir)?;
+    let process = Process::find(file.pid.checked_abs()?)?;
+    let genuine = is_postmaster(&process, &file);
+    Some((Postmaster { process, single_user: file.pid < 0 }, genuine))
+}
+
+impl Postmaster {
+    /// The postmaster that runs on `data_dir`, if there is one.
+    ///
+    /// # Errors
+    /// `TimedOut` when the disk does not answer.
+    pub async fn find(data_dir: &Path) -> std::io::Result<Option<Postmaster>> {
+        let dir = data_dir.to_owned();
+        let work = move || Ok(from_pid_file(&dir).filter(|(_, genuine)| *genuine).map(|(p, _)| p));
+        blocking::run(blocking::FILE_DEADLINE, work).await
+    }
+
+    /// The pid of a process that a stale `postmaster.pid` names although it is not
+    /// a postmaster: PostgreSQL is told to ignore it through `PG_GRANDPARENT_PID`.
+    pub fn stale_pid(data_dir: &Path) -> Option<i32> {
+        from_pid_file(data_dir).filter(|(_, genuine)| !genuine).map(|(p, _)| p.process.pid)
+    }
+
+    /// Is it still running?
+    pub fn is_running(&self) -> bool {
+        self.process.is_alive()
+    }
+
+    /// Sends the signal of a stop mode.
+    pub fn signal_stop(&self, mode: StopMode) -> SignalResult {
+        if self.single_user {
+            tracing::warn!(
+                target: "patroni.postgresql.postmaster",
+                "Cannot stop server; single-user server is running (PID: {})", self.process.pid
+            );
+            return SignalResult::Refused;
+        }
+        match self.process.signal(mode.signal()) {
+            Ok(()) => SignalResult::Sent,
+            Err(e) if e.raw_os_error() == Some(libc::ESRCH) => SignalResult::Gone,
+            Err(e) => {
+                tracing::warn!(
+                    target: "patroni.postgresql.postmaster", "Could not send stop signal to PostgreSQL: {e}"
+                );
+                SignalResult::Refused
+            }
+        }
+    }
+
+    /// SIGKILL to the postmaster and all its children, then waits for their end for
+    /// at most `timeout`. Returns whether all are gone.
+    pub async fn kill(&self, timeout: Duration) -> bool {
+        let root = self.process;
+        let Ok(victims) = tokio::task::spawn_blocking(move || kill_tree(&root)).await else { return false };
+        proc::wait_all(&victims, Some(timeout)).await.is_empty()
+    }
+
+    /// Waits until no child serves a client any more (before the watchdog is
+    /// disabled). `false` when some are still alive after `timeout`.
+    pub async fn wait_for_user_backends(&self, timeout: Option<Duration>) -> bool {
+        let pid = self.process.pid;
+        let list = move || {
+            let titled = proc::children(pid, false).into_iter().filter_map(|p| Some((p, p.title()?)));
+            titled.filter(|(_, title)| is_user_backend(title)).collect::<Vec<_>>()
+        };
+        let Ok(backends) = tokio::task::spawn_blocking(list).await else { return false };
+        if backends.is_empty() {
+            return true;
+        }
+        let names = |of: &dyn Fn(&Process) -> bool| {
+            let titles = backends.iter().filter(|(p, _)| of(p)).map(|(_, t)| t.as_str());
+            titles.collect::<Vec<_>>().join(", ")
+        };
+        tracing::debug!(
+            target: "patroni.postgresql.postmaster", "Waiting for user backends {} to close", names(&|_| true)
+        );
+        let processes: Vec<Process> = backends.iter().map(|(p, _)| *p).collect();
+        let live = proc::wait_all(&processes, timeout).await;
+        if live.is_empty() {
+            tracing::debug!(target: "patroni.postgresql.postmaster", "Backends closed");
+            return true;
+        }
+        tracing::warn!(
+            target: "patroni.postgresql.postmaster",
+            "Backends still alive after {}: {}", timeout.unwrap_or_default().as_secs(), names(&|p| live.contains(p))
+        );
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn pid_file_lines() {
+        let text = "1234\n/data\n1700000000\n5432\n/tmp\n127.0.0.1\n  5432001   65538\nready   \n";
+        let file = PidFile::parse(text).unwrap();
+        assert_eq!((file.pid, file.port), (1234, 5432));
+        assert_eq!((file.socket_dir.as_str(), file.listen_address.as_str()), ("/tmp", "127.0.0.1"));
+        assert_eq!(PidFile::parse("-77\n/data\n").unwrap().pid, -77);
+        assert_eq!(PidFile::parse(""), None);
+        assert_eq!(PidFile::parse("abc\n"), None);
+    }
+
+    #[test]
+    fn titles() {
+        for aux in [
+            "postgres: checkpointer ",
+            "postgres: batman: walwriter ",
+            "postgres: batman: walsender replicator 127.0.0.1(4711) streaming 0/3000060",
+            "postgres: wal writer process   ",
+            "postgres: logical replication apply worker for subscription 16389 ",
+            "postgres: io worker 0",
+        ] {
+            assert!(!is_user_backend(aux), "{aux}");
+        }
+        for user in ["postgres: app db 127.0.0.1(1) idle", "postgres: batman: writer_user db [local] idle"] {
+            assert!(is_user_backend(user), "{user}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_reused_pid_is_not_a_postmaster() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(Postmaster::find(dir.path()).await.unwrap(), None);
+        let write = |text: String| std::fs::write(dir.path().join("postmaster.pid"), text).unwrap();
+        // Pid 1 runs, but was not started at that time.
+        write("1\n/data\n1000\n5432\n".into());
+        assert_eq!(Postmaster::find(dir.path()).await.unwrap(), None);
+        assert_eq!(Postmaster::stale_pid(dir.path()), Some(1));
+        // Our own pid.
+        write(format!("{}\n/data\n0\n", std::process::id()));
+        assert_eq!(Postmaster::find(dir.path()).await.unwrap(), None);
+        // Nobody has this pid.
+        write("4194303\n/data\n0\n".into());
+        assert_eq!(Postmaster::stale_pid(dir.path()), None);
+    }
+
+    #[test]
+    fn a_single_user_server_is_not_signalled() {
+        let process = Process::find(std::process::id() as i32).unwrap();
+        let server = Postmaster { process, single_user: true };
+        assert_eq!(server.signal_stop(StopMode::Fast), SignalResult::Refused);
+    }
+}

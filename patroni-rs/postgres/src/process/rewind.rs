@@ -1,0 +1,279 @@
+//! Finding out whether this node must be rewound, and rewinding it
+//! (surface-ha-pg section 19). The decisions are `patroni_core::rewind`.
+
+use std::ffi::OsString;
+use std::future::Future;
+use std::path::Path;
+use std::time::Duration;
+
+use patroni_core::rewind::{self as core, Compared, HistoryVerdict, LocalPosition, RewindAttempt};
+
+use super::archive;
+use super::binaries::{self, path_text, Binaries};
+use super::blocking;
+use super::cancellable::{Cancellable, Finished, Invocation};
+use super::control::{ControlData, ControlReader};
+use super::datadir;
+use super::postmaster::Postmaster;
+use super::waldump;
+
+/// What has to be asked of the leader over SQL. Each call has its own deadline and
+/// logs its own errors.
+pub trait RewindLeader: Sync {
+    /// Is it a primary (`pg_is_in_recovery()` is false)? `false` also when it cannot
+    /// be asked.
+    fn is_primary(&self) -> impl Future<Output = bool> + Send;
+    /// Makes sure that its pg_control names its timeline, for leaders that do not
+    /// publish `checkpoint_after_promote`: by CHECKPOINT as superuser, or by comparing.
+    /// The error is the reason in `Can not use %s for rewind: %s`.
+    fn ensure_checkpoint(&self) -> impl Future<Output = Result<(), String>> + Send;
+    /// `IDENTIFY_SYSTEM`: its timeline.
+    fn timeline(&self) -> impl Future<Output = Option<u32>> + Send;
+    /// `TIMELINE_HISTORY n`: the file's text.
+    fn timeline_history(&self, timeline: u32) -> impl Future<Output = Option<String>> + Send;
+}
+
+/// Our position while PostgreSQL does not run (19-05).
+pub fn local_position(control: &ControlData) -> Option<LocalPosition> {
+    core::position_from_control(|name| control.get(name))
+}
+
+/// Is a rewind needed to follow this leader? `None` when that cannot be found out
+/// now. The caller has already checked that the leader's role is `primary`.
+pub async fn needed(
+    bin: &Binaries,
+    data_dir: &Path,
+    local: Option<LocalPosition>,
+    leader: &impl RewindLeader,
+) -> Option<bool> {
+    tracing::info!(target: "patroni.postgresql.rewind", "{}", core::local_log(local));
+    let local = local?;
+    if !leader.is_primary().await {
+        return None;
+    }
+    let primary = leader.timeline().await?;
+    tracing::info!(target: "patroni.postgresql.rewind", "primary_timeline={primary}");
+    if let Compared::Decided(needed) = core::compare_timelines(local.timeline, primary) {
+        return Some(needed);
+    }
+    let text = leader.timeline_history(primary).await?;
+    tracing::debug!(target: "patroni.postgresql.rewind", "primary: history={text}");
+    let (history, bad) = core::parse_history(&text);
+    for line in bad {
+        tracing::error!(
+            target: "patroni.postgresql.misc", "Exception when parsing timeline history line \"{line}\""
+        );
+    }
+    let (verdict, decided_at) = core::judge_history(&history, local);
+    let needed = match verdict {
+        HistoryVerdict::Decided(needed) => needed,
+        HistoryVerdict::CompareCheckpointEnd { switchpoint } => {
+            waldump::checkpoint_end(bin, data_dir, local.timeline, local.lsn).await != Some(switchpoint)
+        }
+    };
+    tracing::info!(target: "patroni.postgresql.rewind", "{}", core::history_log(&history, decided_at));
+    Some(needed)
+}
+
+/// Can pg_rewind be used: is the program there, and does pg_control allow it (19-02)?
+pub async fn possible(bin: &Binaries, control: &ControlReader) -> bool {
+    let mut command = bin.tool("pg_rewind");
+    command.arg("--help");
+    let help = binaries::output(command, Duration::from_secs(10)).await;
+    help.is_ok_and(|out| out.status.success()) && control.read().await.is_ok_and(|data| data.allows_rewind())
+}
+
+/// What pg_rewind needs.
+#[derive(Debug)]
+pub struct RewindRequest<'a> {
+    /// Programs.
+    pub bin: &'a Binaries,
+    /// Cancel flag of the job.
+    pub cancel: &'a Cancellable,
+    /// pg_control.
+    pub control: &'a ControlReader,
+    /// PGDATA.
+    pub data_dir: &'a Path,
+    /// The `postgresql.conf` in use.
+    pub config_file: &'a Path,
+    /// Major version: 150000.
+    pub major_version: u32,
+    /// Name of the leader, for the log.
+    pub leader_name: &'a str,
+    /// Connection string of the leader, without password.
+    pub dsn: &'a str,
+    /// `PGPASSFILE` and whatever else the connection needs.
+    pub env: &'a [(OsString, OsString)],
+    /// `restore_command`, if set.
+    pub restore_command: Option<&'a str>,
+    /// `archive_command`, if archiving is on.
+    pub archive_command: Option<&'a str>,
+}
+
+impl RewindRequest<'_> {
+    /// Is the configuration outside of the data directory (as on Debian)?
+    fn config_elsewhere(&self) -> bool {
+        self.config_file.parent() != Some(self.data_dir)
+    }
+
+    /// Can pg_rewind itself run `restore_command`? From 13 on with postgresql.conf in
+    /// the data directory, from 15 on anywhere.
+    fn rewind_restores(&self) -> bool {
+        self.restore_command.is_some()
+            && (self.major_version >= 150_000 || (self.major_version >= 130_000 && !self.config_elsewhere()))
+    }
+
+    /// The command line (19-14).
+    fn argv(&self) -> Vec<String> {
+        let mut argv = vec![self.bin.text("pg_rewind")];
+        if self.rewind_restores() {
+            argv.push("--restore-target-wal".into());
+            if self.config_elsewhere() {
+                argv.push(format!("--config-file={}", self.config_file.display()));
+            }
+        }
+        argv.extend(["-D".into(), path_text(self.data_dir), "--source-server".into(), self.dsn.into()]);
+        argv
+    }
+
+    async fn once(&self, invocation: &Invocation) -> Option<Finished> {
+        let done = self.cancel.call(self.bin, invocation).await.ok();
+        let code = done.as_ref().map_or("None".to_owned(), |d| d.code.to_string());
+        tracing::info!(target: "patroni.postgresql.rewind", "pg_rewind exit code={code}");
+        let done = done?;
+        let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
+        tracing::info!(target: "patroni.postgresql.rewind", " stdout={}", text(&done.stdout));
+        tracing::info!(target: "patroni.postgresql.rewind", " stderr={}", text(&done.stderr));
+        Some(done)
+    }
+
+    /// Fetches the segment that a failed run asked for; `false` ends the tries.
+    async fn fetch_missing(&self, done: &Finished, fetched: &mut Vec<String>) -> bool {
+        let Some(command) = self.restore_command.filter(|_| !self.rewind_restores()) else { return false };
+        let find = |b: &[u8]| archive::missing_wal(&String::from_utf8_lossy(b), self.major_version);
+        let Some(file) = find(&done.stderr).or_else(|| find(&done.stdout)) else { return false };
+        // A restore_command that reports success without a file would loop for ever.
+        if fetched.contains(&file) {
+            return false;
+        }
+        let wal_dir = archive::wal_dir(self.data_dir, self.major_version);
+        let ok = archive::fetch_wal(self.bin, self.cancel, command, &wal_dir, &file).await;
+        if !ok {
+            tracing::info!(
+                target: "patroni.postgresql.rewind", "Failed to fetch WAL segment {file} required for pg_rewind"
+            );
+        }
+        fetched.push(file);
+        ok
+    }
+
+    /// Runs pg_rewind until it succeeds or no missing WAL can be fetched.
+    pub async fn pg_rewind(&self) -> bool {
+        tracing::info!(target: "patroni.postgresql.rewind", "running pg_rewind from {}", self.dsn);
+        let invocation = Invocation::new(self.argv())
+            .envs(self.env)
+            .env("LANG", "C")
+            .env("LC_ALL", "C")
+            .env("PGOPTIONS", "-c statement_timeout=0")
+            .capture();
+        let mut fetched = Vec::new();
+        loop {
+            let Some(done) = self.once(&invocation).await else { return false };
+            if done.success() {
+                return true;
+            }
+            if !self.fetch_missing(&done, &mut fetched).await {
+                return false;
+            }
+        }
+    }
+
+    /// Waits for the leader to be usable; `false`: not now.
+    async fn leader_ready(&self, checkpoint_after_promote: Option<bool>, leader: &impl RewindLeader) -> bool {
+        match checkpoint_after_promote {
+            None => match leader.ensure_checkpoint().await {
+                Ok(()) => true,
+                Err(reason) => {
+                    tracing::warn!(
+                        target: "patroni.postgresql.rewind", "Can not use {} for rewind: {reason}", self.leader_name
+                    );
+                    false
+                }
+            },
+            Some(false) => {
+                tracing::info!(
+                    target: "patroni.postgresql.rewind", "Waiting for checkpoint on {} before rewind", self.leader_name
+                );
+                false
+            }
+            Some(true) => leader.is_primary().await,
+        }
+    }
+
+    /// Rewinds a stopped node (19-13 to 19-18). `checkpoint_after_promote` is what the
+    /// leader's member key says; `None` for remote members and old versions.
+    pub async fn execute(
+        &self,
+        checkpoint_after_promote: Option<bool>,
+        leader: &impl RewindLeader,
+    ) -> RewindAttempt {
+        if !matches!(Postmaster::find(self.data_dir).await, Ok(None)) {
+            tracing::warn!(
+                target: "patroni.postgresql.rewind", "Can not run pg_rewind because postgres is still running"
+            );
+            return RewindAttempt::Postponed;
+        }
+        if let Some(command) = self.archive_command {
+            let wal_dir = archive::wal_dir(self.data_dir, self.major_version);
+            archive::archive_ready_wals(self.bin, self.cancel, command, &wal_dir).await;
+        }
+        if !self.leader_ready(checkpoint_after_promote, leader).await {
+            return RewindAttempt::Postponed;
+        }
+        if self.pg_rewind().await {
+            self.clean_replslot().await;
+            return RewindAttempt::Succeeded;
+        }
+        if leader.is_primary().await {
+            tracing::error!(
+                target: "patroni.postgresql.rewind", "Failed to rewind from healthy primary: {}", self.leader_name
+            );
+            return RewindAttempt::Failed;
+        }
+        tracing::warn!(
+            target: "patroni.postgresql.rewind",
+            "Failed to rewind because primary {} become unreachable", self.leader_name
+        );
+        RewindAttempt::LeaderLost { still_possible: possible(self.bin, self.control).await }
+    }
+
+    /// Before 11 pg_rewind copies the leader's slots along: they are removed (19-17).
+    async fn clean_replslot(&self) {
+        if self.major_version >= 110_000 {
+            return;
+        }
+        let dir = self.data_dir.join("pg_replslot");
+        let shown = dir.display().to_string();
+        let work = move || {
+            for entry in std::fs::read_dir(&dir)? {
+                std::fs::remove_dir_all(entry?.path())?;
+            }
+            std::fs::File::open(&dir)?.sync_all()
+        };
+        if let Err(e) = blocking::run(blocking::FILE_DEADLINE, work).await {
+            tracing::warn!(target: "patroni.postgresql.rewind", "Unable to clean {shown}: {e}");
+        }
+    }
+}
+
+/// After a failed rewind (19-19): removes the data directory when one of the two
+/// settings says so. `true` when it was removed; the state is then `Initial`.
+pub async fn remove_after_failure(data_dir: &Path, on_failure: bool, on_divergence: bool) -> bool {
+    let name = match (on_failure, on_divergence) {
+        (true, _) => "remove_data_directory_on_rewind_failure",
+        (false, true) => "remove_data_directory_on_diverged_timelines",
+        (false, false) => return false,
+    };
+    tracing::warn!(target: "patroni.postgresql.rewind", "{name} is set. removing...");
+    datadir::remove(data_dir).await.is_ok()
+}

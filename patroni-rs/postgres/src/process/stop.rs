@@ -1,0 +1,189 @@
+//! Stopping the postmaster (surface-ha-pg 9.2): the signal, the points in between
+//! that others wait for, the end, and what is done when the end does not come.
+
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::time::Instant;
+
+use super::binaries::Binaries;
+use super::control::{ClusterState, ControlReader};
+use super::postmaster::{Postmaster, SignalResult, StopMode};
+use super::ready::{PingTarget, Ready};
+use super::waldump;
+
+/// Time between two looks at pg_control (only its time stamp unless it changed)
+/// and between two probes.
+const POLL: Duration = Duration::from_millis(10);
+/// Longest wait for the server to begin refusing connections; the steps that
+/// follow do not depend on it.
+const REFUSE_DEADLINE: Duration = Duration::from_secs(10);
+/// How long SIGKILL may take before the stop is reported as failed.
+const KILL_DEADLINE: Duration = Duration::from_secs(30);
+
+/// How to stop.
+#[derive(Debug, Clone)]
+pub struct StopRequest<'a> {
+    /// Smart, fast or immediate.
+    pub mode: StopMode,
+    /// Limit for each wait before the next harsher step; `None`: no limit.
+    pub timeout: Option<Duration>,
+    /// Report [`StopEvent::SafePoint`] (the watchdog needs it).
+    pub safe_point: bool,
+    /// Report [`StopEvent::ShutDown`] as soon as pg_control says so, normally while
+    /// the postmaster still lives (early release of the leader key).
+    pub early_release: bool,
+    /// PGDATA.
+    pub data_dir: &'a Path,
+    /// Programs.
+    pub bin: &'a Binaries,
+    /// pg_control.
+    pub control: &'a ControlReader,
+    /// Where to see that connections are refused.
+    pub target: &'a PingTarget,
+}
+
+/// A point that a stop has reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopEvent {
+    /// No client can have a commit acknowledged any more.
+    SafePoint,
+    /// The shutdown checkpoint is written.
+    ShutDown(waldump::CheckpointLocations),
+}
+
+/// How a stop ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stopped {
+    /// Nothing was running.
+    NotRunning,
+    /// It is stopped. `signalled` is the condition for the callback `on_stop`.
+    Stopped {
+        /// Was a signal sent (or the process gone when we tried)?
+        signalled: bool,
+    },
+    /// It could not be signalled or killed.
+    Failed,
+}
+
+/// Stops `postmaster` and reports what happens on the way to `events`. Dropping
+/// the future stops the waiting, not the shutdown.
+pub async fn stop(
+    postmaster: Option<Postmaster>,
+    request: &StopRequest<'_>,
+    events: &UnboundedSender<StopEvent>,
+) -> Stopped {
+    let safe_point = || {
+        if request.safe_point {
+            // A receiver that is gone no longer cares.
+            let _ = events.send(StopEvent::SafePoint);
+        }
+    };
+    let Some(postmaster) = postmaster.filter(Postmaster::is_running) else {
+        safe_point();
+        return Stopped::NotRunning;
+    };
+    match postmaster.signal_stop(request.mode) {
+        SignalResult::Refused => return Stopped::Failed,
+        SignalResult::Gone => {
+            safe_point();
+            return Stopped::Stopped { signalled: true };
+        }
+        SignalResult::Sent => {}
+    }
+    wait_refusing(&postmaster, request).await;
+    if request.safe_point && postmaster.wait_for_user_backends(request.timeout).await {
+        safe_point();
+    }
+    let mut patience = request.timeout;
+    if request.early_release && request.mode != StopMode::Immediate {
+        match wait_shut_down(&postmaster, request).await {
+            ShutDownWait::ShutDown(locations) => {
+                let _ = events.send(StopEvent::ShutDown(locations));
+                safe_point();
+            }
+            ShutDownWait::TimedOut => patience = Some(Duration::ZERO),
+            ShutDownWait::Other => {}
+        }
+    }
+    let gone = postmaster.process.wait_exit_within(patience).await || {
+        tracing::warn!(target: "patroni.postgresql", "Timeout during postmaster stop, aborting Postgres.");
+        escalate(&postmaster, request.mode, patience).await
+    };
+    if !gone {
+        return Stopped::Failed;
+    }
+    safe_point();
+    Stopped::Stopped { signalled: true }
+}
+
+/// Harsher steps: SIGQUIT unless that was the mode, then SIGKILL to everything.
+async fn escalate(postmaster: &Postmaster, mode: StopMode, patience: Option<Duration>) -> bool {
+    if mode != StopMode::Immediate {
+        match postmaster.signal_stop(StopMode::Immediate) {
+            SignalResult::Gone => return true,
+            _ if postmaster.process.wait_exit_within(patience).await => return true,
+            _ => {}
+        }
+    }
+    tracing::warn!(target: "patroni.postgresql", "Sending SIGKILL to Postmaster and its children");
+    postmaster.kill(KILL_DEADLINE).await
+}
+
+/// Stops a postmaster that may not even have written its pid file.
+pub async fn terminate_starting(postmaster: &Postmaster) -> bool {
+    match postmaster.signal_stop(StopMode::Immediate) {
+        SignalResult::Gone => true,
+        SignalResult::Refused => false,
+        SignalResult::Sent => postmaster.process.wait_exit_within(Some(KILL_DEADLINE)).await,
+    }
+}
+
+/// Waits until new connections are refused: the shutdown has begun.
+async fn wait_refusing(postmaster: &Postmaster, request: &StopRequest<'_>) {
+    let limit = request.timeout.unwrap_or(REFUSE_DEADLINE).min(REFUSE_DEADLINE);
+    let refusing = async {
+        while request.target.ping().await == Ready::Running {
+            tokio::time::sleep(POLL).await;
+        }
+    };
+    tokio::select! {
+        () = refusing => {}
+        () = postmaster.process.wait_exit() => {}
+        () = tokio::time::sleep(limit) => {}
+    }
+}
+
+enum ShutDownWait {
+    ShutDown(waldump::CheckpointLocations),
+    TimedOut,
+    /// It ended, or was a standby, or the checkpoint could not be read.
+    Other,
+}
+
+/// Waits for pg_control to say `shut down`.
+async fn wait_shut_down(postmaster: &Postmaster, request: &StopRequest<'_>) -> ShutDownWait {
+    let deadline = request.timeout.map(|t| Instant::now() + t);
+    loop {
+        // One look more after the end: it may come within one interval.
+        let running = postmaster.is_running();
+        if let Ok(data) = request.control.read().await {
+            match data.state() {
+                ClusterState::ShutDown => {
+                    let found = waldump::checkpoint_locations(request.bin, request.data_dir, &data).await;
+                    return found.map_or(ShutDownWait::Other, ShutDownWait::ShutDown);
+                }
+                ClusterState::ShutDownInRecovery => return ShutDownWait::Other,
+                _ => {}
+            }
+        }
+        if !running {
+            return ShutDownWait::Other;
+        }
+        if deadline.is_some_and(|d| Instant::now() >= d) {
+            return ShutDownWait::TimedOut;
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}

@@ -1,0 +1,157 @@
+//! The queue and the one thread that writes.
+
+use std::collections::VecDeque;
+use std::io::Write;
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+
+use super::file::RotatingFile;
+use super::record::{LevelNo, Record};
+use super::settings::Settings;
+
+/// For `logger_queue_size` and `logger_records_lost` of the REST API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counters {
+    /// Records that wait.
+    pub queue_size: usize,
+    /// Records that were dropped.
+    pub records_lost: u64,
+}
+
+#[derive(Default)]
+struct Queue {
+    records: VecDeque<Record>,
+    lost: u64,
+    unreported: u64,
+    writing: bool,
+}
+
+struct Shared {
+    queue: Mutex<Queue>,
+    changed: Condvar,
+}
+
+/// Where records go.
+pub struct Writer {
+    shared: Arc<Shared>,
+    settings: Arc<ArcSwap<Settings>>,
+}
+
+impl Writer {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// No thread can be made.
+    pub fn start(settings: Arc<ArcSwap<Settings>>) -> Result<Writer, String> {
+        let shared = Arc::new(Shared { queue: Mutex::default(), changed: Condvar::new() });
+        let (theirs, config) = (shared.clone(), settings.clone());
+        std::thread::Builder::new()
+            .name("PatroniLogger".into())
+            .spawn(move || write_loop(&theirs, &config))
+            .map_err(|e| e.to_string())?;
+        Ok(Writer { shared, settings })
+    }
+
+    /// Can a log file be written as these settings want it?
+    ///
+    /// # Errors
+    /// The file and the reason.
+    pub fn check(&self, settings: &Settings) -> Result<(), String> {
+        let Some(dir) = &settings.dir else { return Ok(()) };
+        let path = dir.join("patroni.log");
+        RotatingFile::open(path.clone(), 0, 0, settings.mode)
+            .map(drop)
+            .map_err(|e| format!("cannot write log file '{}': {e}", path.display()))
+    }
+
+    /// Queues a record, or counts it as lost.
+    pub fn push(&self, record: Record) {
+        let limit = self.settings.load().max_queue_size;
+        let Ok(mut queue) = self.shared.queue.lock() else { return };
+        if limit > 0 && queue.records.len() >= limit {
+            queue.lost += 1;
+            queue.unreported += 1;
+            return;
+        }
+        queue.records.push_back(record);
+        drop(queue);
+        self.shared.changed.notify_all();
+    }
+
+    /// What waits and what was lost.
+    pub fn counters(&self) -> Counters {
+        self.shared.queue.lock().map_or_else(
+            |_| Counters::default(),
+            |q| Counters { queue_size: q.records.len(), records_lost: q.lost },
+        )
+    }
+
+    /// Waits until everything is written, 5 s at most.
+    pub fn flush(&self) {
+        let Ok(queue) = self.shared.queue.lock() else { return };
+        let busy = |q: &mut Queue| !q.records.is_empty() || q.writing;
+        let _ = self.shared.changed.wait_timeout_while(queue, Duration::from_secs(5), busy);
+    }
+}
+
+fn write_loop(shared: &Shared, settings: &ArcSwap<Settings>) {
+    let mut sink = Sink::default();
+    loop {
+        let Ok(queue) = shared.queue.lock() else { return };
+        let Ok(mut queue) = shared.changed.wait_while(queue, |q| q.records.is_empty()) else { return };
+        let batch: Vec<Record> = queue.records.drain(..).collect();
+        let lost = std::mem::take(&mut queue.unreported);
+        queue.writing = true;
+        drop(queue);
+        let settings = settings.load_full();
+        for record in &batch {
+            sink.write(record, &settings);
+        }
+        if let (true, Some(last)) = (lost > 0, batch.last()) {
+            let report = Record {
+                level: LevelNo::WARNING,
+                name: "patroni.log",
+                message: format!("QueueHandler has lost {lost} log records"),
+                ..last.clone()
+            };
+            sink.write(&report, &settings);
+        }
+        if let Ok(mut queue) = shared.queue.lock() {
+            queue.writing = false;
+        }
+        shared.changed.notify_all();
+    }
+}
+
+/// Standard error or the file, whichever the settings of the moment say.
+#[derive(Default)]
+struct Sink {
+    file: Option<RotatingFile>,
+}
+
+impl Sink {
+    fn write(&mut self, record: &Record, settings: &Settings) {
+        let Some(line) = settings.format.render(record, settings.dateformat.as_deref()) else { return };
+        match &settings.dir {
+            None => self.file = None,
+            Some(dir) => {
+                match &mut self.file {
+                    Some(file) => file.set_limits(settings.file_size, settings.file_num, settings.mode),
+                    none => {
+                        let path = dir.join("patroni.log");
+                        *none =
+                            RotatingFile::open(path, settings.file_size, settings.file_num, settings.mode).ok();
+                    }
+                }
+                // A file that cannot be written must not lose the line.
+                if self.file.as_mut().is_some_and(|f| f.write_line(&line).is_ok()) {
+                    return;
+                }
+            }
+        }
+        let mut stderr = std::io::stderr().lock();
+        let _ = writeln!(stderr, "{line}");
+    }
+}

@@ -1,0 +1,145 @@
+//! Questions to the user. The texts go to stdout without a line end, the
+//! answers come from stdin (surface-api-ctl B5 to B7).
+
+use std::io::{BufRead, Write};
+
+use super::error::CliError;
+
+/// Where questions are asked: stdin and stdout, or a script in tests.
+pub trait Console {
+    /// Shows `prompt` and reads one line, without its line end.
+    ///
+    /// # Errors
+    /// [`CliError::Abort`] at the end of input.
+    fn ask(&mut self, prompt: &str) -> Result<String, CliError>;
+    /// Shows a line.
+    fn say(&mut self, line: &str);
+}
+
+/// The terminal, or whatever stdin and stdout are.
+pub struct Stdio;
+
+impl Console for Stdio {
+    fn ask(&mut self, prompt: &str) -> Result<String, CliError> {
+        let mut out = std::io::stdout().lock();
+        // A broken pipe shows at the next line that is printed.
+        let _ = out.write_all(prompt.as_bytes()).and_then(|()| out.flush());
+        drop(out);
+        crate::signals::in_prompt(true);
+        let mut line = Vec::new();
+        let read = std::io::stdin().lock().read_until(b'\n', &mut line);
+        crate::signals::in_prompt(false);
+        match read {
+            Ok(n) if n > 0 => {}
+            _ => return Err(CliError::Abort),
+        }
+        if line.last() == Some(&b'\n') {
+            line.pop();
+        }
+        Ok(String::from_utf8_lossy(&line).into_owned())
+    }
+
+    fn say(&mut self, line: &str) {
+        crate::out::echo(line);
+    }
+}
+
+/// Asks for a text. Without a default, asks again until there is an answer.
+///
+/// # Errors
+/// [`CliError::Abort`] at the end of input.
+pub fn prompt(console: &mut impl Console, text: &str, default: Option<&str>) -> Result<String, CliError> {
+    let shown = match default {
+        Some(default) => format!("{text} [{default}]: "),
+        None => format!("{text}: "),
+    };
+    loop {
+        let answer = console.ask(&shown)?;
+        match default {
+            _ if !answer.is_empty() => return Ok(answer),
+            Some(default) => return Ok(default.to_owned()),
+            None => {}
+        }
+    }
+}
+
+/// Asks for an integer until it is one.
+///
+/// # Errors
+/// [`CliError::Abort`] at the end of input.
+pub fn prompt_int(console: &mut impl Console, text: &str) -> Result<i64, CliError> {
+    loop {
+        let answer = prompt(console, text, None)?;
+        match super::parser::py_int(&answer) {
+            Some(number) => return Ok(number),
+            None => {
+                let quoted = pyfmt::value::str_repr(&answer);
+                console.say(&format!("Error: {quoted} is not a valid integer."));
+            }
+        }
+    }
+}
+
+/// Asks a yes/no question; an empty answer means no.
+///
+/// # Errors
+/// [`CliError::Abort`] at the end of input.
+pub fn confirm(console: &mut impl Console, text: &str) -> Result<bool, CliError> {
+    loop {
+        let answer = console.ask(&format!("{text} [y/N]: "))?.to_lowercase();
+        match answer.trim() {
+            "y" | "yes" => return Ok(true),
+            "" | "n" | "no" => return Ok(false),
+            _ => console.say("Error: invalid input"),
+        }
+    }
+}
+
+/// Answers from a script, for tests; everything shown is kept.
+#[cfg(test)]
+#[derive(Default)]
+pub struct Script {
+    /// What is left to answer.
+    pub answers: std::collections::VecDeque<String>,
+    /// What was shown.
+    pub shown: String,
+}
+
+#[cfg(test)]
+impl Script {
+    /// A script with these answers.
+    pub fn new(answers: &[&str]) -> Script {
+        Script { answers: answers.iter().map(|s| (*s).to_owned()).collect(), shown: String::new() }
+    }
+}
+
+#[cfg(test)]
+impl Console for Script {
+    fn ask(&mut self, prompt: &str) -> Result<String, CliError> {
+        self.shown.push_str(prompt);
+        self.answers.pop_front().ok_or(CliError::Abort)
+    }
+
+    fn say(&mut self, line: &str) {
+        self.shown.push_str(line);
+        self.shown.push('\n');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn asks_again() {
+        let mut script = Script::new(&["maybe", " Y "]);
+        assert_eq!(confirm(&mut script, "Sure?"), Ok(true));
+        assert_eq!(script.shown, "Sure? [y/N]: Error: invalid input\nSure? [y/N]: ");
+        let mut script = Script::new(&["x", "", "3"]);
+        assert_eq!(prompt_int(&mut script, "Citus group"), Ok(3));
+        let mut script = Script::new(&[""]);
+        assert_eq!(prompt(&mut script, "Candidate ['a']", Some("")), Ok(String::new()));
+        assert_eq!(script.shown, "Candidate ['a'] []: ");
+        assert_eq!(prompt(&mut script, "x", None), Err(CliError::Abort));
+    }
+}
