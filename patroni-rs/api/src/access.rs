@@ -153,7 +153,8 @@ mod tests {
         let nets = with("allowlist", Value::List(vec!["10.0.0.0/8".into()]));
         let open = with("allowlist", Value::List(vec![]));
         let certs = {
-            let mut section = Value::from_iter([("listen", "127.0.0.1:1"), ("certfile", "/c"), ("auth", "u:p")]);
+            let mut section =
+                Value::from_iter([("listen", "127.0.0.1:1"), ("certfile", "/c"), ("auth", "u:p")]);
             section.set("verify_client", "required");
             ApiConfig::from_value(&section).unwrap()
         };

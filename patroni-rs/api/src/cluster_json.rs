@@ -5,7 +5,8 @@ use patroni_core::model::{Cluster, Member};
 use pyfmt::{Map, Value};
 
 /// Keys copied from the member key.
-const OPTIONAL: [&str; 5] = ["timeline", "pending_restart", "pending_restart_reason", "scheduled_restart", "tags"];
+const OPTIONAL: [&str; 5] =
+    ["timeline", "pending_restart", "pending_restart_reason", "scheduled_restart", "tags"];
 
 /// Members, pause and scheduled switchover; `/cluster` adds `scope` behind them.
 pub fn document(cluster: &Cluster, config: &GlobalConfig) -> Value {
@@ -28,7 +29,11 @@ fn member_document(m: &Member, cluster: &Cluster, config: &GlobalConfig) -> Valu
         true if config.is_standby_cluster() => "standby_leader",
         true => "leader",
         false if config.is_synchronous_mode() && cluster.sync.matches(&m.name, false) => {
-            if config.is_quorum_commit_mode() { "quorum_standby" } else { "sync_standby" }
+            if config.is_quorum_commit_mode() {
+                "quorum_standby"
+            } else {
+                "sync_standby"
+            }
         }
         false => "replica",
     };
@@ -60,7 +65,11 @@ fn state(m: &Member, role: &str) -> Value {
 
 /// Host and port of PostgreSQL, if known.
 fn address(m: &Member) -> Vec<(&'static str, Value)> {
-    Vec::new()
+    let kwargs = m.conn_kwargs(None);
+    let find = |key: &str| kwargs.iter().find(|(k, v)| k == key && v.truthy()).map(|(_, v)| v);
+    let Some(host) = find("host") else { return Vec::new() };
+    let port = find("port").and_then(|p| p.py_str().trim().parse::<i64>().ok());
+    std::iter::once(("host", host.clone())).chain(port.map(|p| ("port", p.into()))).collect()
 }
 
 /// G4. TRAP: the order of keys differs where a position is not known.
@@ -83,7 +92,7 @@ fn put_lags(doc: &mut Map, m: &Member, cluster: &Cluster) {
 /// G6.
 fn scheduled_switchover(cluster: &Cluster) -> Option<Value> {
     let failover = cluster.failover.as_ref()?;
-    let mut doc = Value::from_iter([("at", Value::from(failover.scheduled_at.as_ref()?.to_string()))]);
+    let mut doc = Value::from_iter([("at", Value::from(failover.scheduled_at.as_ref()?.iso_text()))]);
     for (key, name) in [("from", &failover.leader), ("to", &failover.candidate)] {
         if let Some(name) = name.as_deref().filter(|n| !n.is_empty()) {
             doc.set(key, name);

@@ -3,6 +3,7 @@
 use std::net::ToSocketAddrs;
 
 use base64::Engine as _;
+use patroni_core::ha::VERSION;
 use pyfmt::value::str_repr;
 use pyfmt::Value;
 
@@ -100,9 +101,6 @@ impl std::fmt::Debug for ApiConfig {
     }
 }
 
-/// Version printed in headers and answers.
-pub const PATRONI_VERSION: &str = "4.1.5";
-
 impl ApiConfig {
     /// Reads the section. **Blocks** on the resolver for names in `allowlist`.
     ///
@@ -118,7 +116,8 @@ impl ApiConfig {
         let (host, port) = listen.as_str().and_then(split_host_port).ok_or_else(bad)?;
         let port = u16::try_from(port).map_err(|_| bad())?;
         let tls = tls_options(section);
-        let address = section.get("connect_address").filter(|v| v.truthy()).map_or(listen_text, Value::py_str);
+        let address =
+            section.get("connect_address").filter(|v| v.truthy()).map_or(listen_text, Value::py_str);
         let connection_string = connection_string(tls.is_some(), &address);
         Ok(ApiConfig {
             host: Some(host).filter(|h| !matches!(h.as_str(), "" | "*")),
@@ -197,7 +196,11 @@ fn auth(section: &Value) -> Option<String> {
 
 fn extra_headers(section: &Value, https: bool) -> Vec<(String, String)> {
     let mut headers: indexmap::IndexMap<String, String> = indexmap::IndexMap::new();
-    let keys = if https { ["http_extra_headers", "https_extra_headers"].as_slice() } else { &["http_extra_headers"] };
+    let keys = if https {
+        ["http_extra_headers", "https_extra_headers"].as_slice()
+    } else {
+        &["http_extra_headers"]
+    };
     for map in keys.iter().filter_map(|key| section.get(key).and_then(Value::as_map)) {
         headers.extend(map.iter().map(|(k, v)| (k.py_str(), v.py_str())));
     }
@@ -210,7 +213,7 @@ fn server_header(tokens: Option<&Value>) -> String {
     match tokens.to_lowercase().as_str() {
         "original" => original,
         "productonly" => "Patroni".to_owned(),
-        "minimal" => format!("Patroni/{PATRONI_VERSION}"),
+        "minimal" => format!("Patroni/{VERSION}"),
         _ => {
             tracing::warn!(
                 target: "patroni.api",

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use patroni_core::ha::types::Role;
+use patroni_core::ha::Role;
 use patroni_core::parse::parse_int;
 use pyfmt::Value;
 
@@ -40,7 +40,11 @@ pub fn code(target: &Target, s: &Snapshot, now: Instant) -> u16 {
     let kind = kind(&target.path);
     let yes = verdict(kind, s, verdicts(target, s, now), now);
     let tagless = matches!(kind, Kind::StandbyLeader | Kind::Leader | Kind::Primary);
-    if yes && (tagless || tags_match(target, &s.tags)) { 200 } else { 503 }
+    if yes && (tagless || tags_match(target, s.tags.as_value())) {
+        200
+    } else {
+        503
+    }
 }
 
 fn kind(path: &str) -> Kind {
@@ -65,10 +69,8 @@ fn kind(path: &str) -> Kind {
 /// D2 to D8.
 fn verdicts(target: &Target, s: &Snapshot, now: Instant) -> Verdicts {
     let role = s.shown(now).role;
-    let replica = role == Role::Replica
-        && s.is_running()
-        && !s.tags.get("noloadbalance").is_some_and(Value::truthy)
-        && !is_lagging(target, s, now);
+    let replica =
+        role == Role::Replica && s.is_running() && !s.tags.noloadbalance() && !is_lagging(target, s, now);
     let none = Verdicts { leader: false, primary: false, standby_leader: false, replica };
     if s.view(now).is_none() && s.config.is_paused() {
         let (primary, standby_leader) = (role == Role::Primary, role == Role::StandbyLeader);
@@ -89,7 +91,8 @@ fn verdicts(target: &Target, s: &Snapshot, now: Instant) -> Verdicts {
 /// D3. What cannot be parsed is no limit (D4).
 fn is_lagging(target: &Target, s: &Snapshot, now: Instant) -> bool {
     let leader = s.leader_lsn(now);
-    let limit = target.first("lag").and_then(|text| parse_int(&Value::from(text), Some("B"))).unwrap_or(i64::MAX);
+    let limit =
+        target.first("lag").and_then(|text| parse_int(&Value::from(text), Some("B"))).unwrap_or(i64::MAX);
     leader != 0 && leader > s.postgres.replayed().saturating_add(limit)
 }
 
@@ -136,7 +139,11 @@ pub fn liveness(s: &Snapshot, now: Instant) -> u16 {
     let primary = s.postgres.role == Role::Primary && s.postgres.postmaster_alive;
     let patience = s.ttl * if primary { 1 } else { 2 };
     let alive = s.next_run.is_some_and(|due| due + patience > now);
-    if s.config.is_paused() || alive { 200 } else { 503 }
+    if s.config.is_paused() || alive {
+        200
+    } else {
+        503
+    }
 }
 
 /// Why the node is not ready; None: it is (D18, G11).
@@ -144,7 +151,7 @@ pub fn unready(target: &Target, s: &Snapshot, now: Instant) -> Option<String> {
     if s.is_leader(now) {
         return None;
     }
-    if s.postgres.state != patroni_core::ha::types::PgState::Running {
+    if s.postgres.state != patroni_core::ha::PgState::Running {
         return Some("PostgreSQL is not running".into());
     }
     if s.postgres.replication_state() != Some("streaming") {

@@ -1,1 +1,25 @@
-//! (see docs/architecture.md)
+//! The REST API of the daemon: the reference's bytes, from a server that keeps
+//! answering whatever its clients and the HA loop do.
+//!
+//! Requests are parsed, routed and answered by pure functions ([`http`], [`route`],
+//! [`answer`], [`actions`]); the daemon is reached through [`backend::Backend`];
+//! [`server::RestServer`] has the sockets, on a thread of its own.
+
+pub mod access;
+pub mod actions;
+pub mod answer;
+pub mod backend;
+pub mod cluster_json;
+pub mod config;
+pub mod health;
+pub mod http;
+pub mod metrics;
+pub mod route;
+pub mod server;
+pub mod snapshot;
+pub mod status;
+
+pub use backend::{Backend, BackendError, FailsafeReply, Restarted};
+pub use config::{ApiConfig, ConfigError};
+pub use server::{RestServer, StartError};
+pub use snapshot::{PgStatus, Queried, Snapshot, WalStatus};

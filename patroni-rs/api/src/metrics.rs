@@ -3,11 +3,11 @@
 use std::fmt::Write as _;
 use std::time::Instant;
 
-use patroni_core::ha::types::{PgState, Role};
+use patroni_core::ha::{PgState, Role, VERSION};
+use pyfmt::datetime::DateTime;
 use pyfmt::value::float_repr;
 
-use crate::config::PATRONI_VERSION;
-use crate::snapshot::{PgTime, Snapshot, WalStatus};
+use crate::snapshot::{Snapshot, WalStatus};
 
 /// States with their names in the comment of `patroni_postgres_state`, in the
 /// order of their numbers.
@@ -70,7 +70,7 @@ pub fn text(s: &Snapshot, now: Instant) -> String {
 fn put_roles(page: &mut Page, s: &Snapshot, now: Instant) {
     let shown = s.shown(now);
     let queried = s.postgres.queried.as_ref();
-    let version: String = PATRONI_VERSION.split('.').map(|part| format!("{part:0>2}")).collect();
+    let version: String = VERSION.split('.').map(|part| format!("{part:0>2}")).collect();
     let location = match queried.map(|q| &q.wal) {
         Some(WalStatus::Primary { location, .. }) => *location,
         _ => 0,
@@ -147,6 +147,6 @@ fn put_node(page: &mut Page, s: &Snapshot, now: Instant) {
 }
 
 /// Seconds of the epoch as Python prints a float; `0` if there is no time.
-fn seconds(time: Option<&PgTime>) -> String {
-    time.map_or_else(|| "0".to_owned(), |t| float_repr(t.micros as f64 / 1e6))
+fn seconds(time: Option<&DateTime>) -> String {
+    time.map_or_else(|| "0".to_owned(), |t| float_repr(t.unix_microseconds() as f64 / 1e6))
 }

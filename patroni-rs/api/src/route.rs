@@ -104,7 +104,9 @@ impl Action {
     /// Its body.
     pub fn body(self) -> Body {
         match self {
-            Action::Reload | Action::Sigterm | Action::DeleteRestart | Action::DeleteSwitchover => Body::Ignored,
+            Action::Reload | Action::Sigterm | Action::DeleteRestart | Action::DeleteSwitchover => {
+                Body::Ignored
+            }
             Action::Restart | Action::Reinitialize => Body::Optional,
             _ => Body::Mandatory,
         }

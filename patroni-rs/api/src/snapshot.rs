@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use patroni_core::global_config::GlobalConfig;
-use patroni_core::ha::types::{PgState, Role};
+use patroni_core::ha::{PgState, Role};
 use patroni_core::model::Cluster;
+use patroni_core::tags::Tags;
+use pyfmt::datetime::DateTime;
 use pyfmt::Value;
 
 /// State of this node at one moment.
@@ -38,7 +40,7 @@ pub struct Snapshot {
     /// PostgreSQL.
     pub postgres: PgStatus,
     /// Tags of the configuration, without the false ones (D12).
-    pub tags: Value,
+    pub tags: Tags,
     /// Tags as published: with those of leaving the synchronous set (J11).
     pub effective_tags: Value,
     /// `database_system_identifier`; empty before bootstrap.
@@ -69,20 +71,11 @@ pub struct PgStatus {
     pub queried: Option<Queried>,
 }
 
-/// A point in time as PostgreSQL prints it and as a number.
-#[derive(Debug, Clone, PartialEq)]
-pub struct PgTime {
-    /// `str(datetime)`: in the session's time zone (J3).
-    pub text: String,
-    /// Microseconds of the epoch.
-    pub micros: i64,
-}
-
 /// The row of the status query (J3 to J9).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Queried {
-    /// `pg_postmaster_start_time()`.
-    pub postmaster_start_time: PgTime,
+    /// `pg_postmaster_start_time()`, with the offset of the session's time zone (J3).
+    pub postmaster_start_time: DateTime,
     /// Version of the server, as 150018.
     pub server_version: i64,
     /// Primary or in recovery.
@@ -110,7 +103,7 @@ pub enum WalStatus {
         /// Position replayed.
         replayed: Option<i64>,
         /// Commit time of the last replayed transaction.
-        replayed_timestamp: Option<PgTime>,
+        replayed_timestamp: Option<DateTime>,
         /// Replay is paused.
         paused: bool,
         /// The leader's position as the WAL receiver last heard; 0: not known.
@@ -135,7 +128,7 @@ impl Snapshot {
     /// The view of the cluster, as long as it counts.
     pub fn view(&self, now: Instant) -> Option<&Cluster> {
         let valid = self.cluster_valid_until.is_some_and(|until| now < until);
-        self.cluster.as_deref().filter(|_| valid)
+        self.cluster.as_deref().filter(|c| valid && !c.is_empty())
     }
 
     /// Does this node hold the lease?

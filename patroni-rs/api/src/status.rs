@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use pyfmt::{Map, Value};
 
-use crate::config::PATRONI_VERSION;
-use crate::snapshot::{PgTime, Queried, Snapshot, WalStatus};
+use crate::snapshot::{Queried, Snapshot, WalStatus};
+use patroni_core::ha::VERSION;
 
 /// The logger's queue is only mentioned beyond this length.
 const NORMAL_LOG_QUEUE_SIZE: i64 = 2;
@@ -18,7 +18,7 @@ pub fn document(s: &Snapshot, now: Instant) -> Value {
     match &s.postgres.queried {
         None => put(&mut doc, "role", shown.role.as_str()),
         Some(q) => {
-            put(&mut doc, "postmaster_start_time", q.postmaster_start_time.text.as_str());
+            put(&mut doc, "postmaster_start_time", q.postmaster_start_time.to_string());
             put(&mut doc, "role", shown.role.as_str());
             put(&mut doc, "server_version", q.server_version);
             put(&mut doc, "xlog", xlog(&q.wal));
@@ -52,14 +52,10 @@ fn xlog(wal: &WalStatus) -> Value {
         WalStatus::Replica { received, replayed, replayed_timestamp, paused, .. } => Value::from_iter([
             ("received_location", Value::from(*received)),
             ("replayed_location", Value::from(*replayed)),
-            ("replayed_timestamp", Value::from(replayed_timestamp.as_ref().map(time_text))),
+            ("replayed_timestamp", Value::from(replayed_timestamp.map(|t| t.to_string()))),
             ("paused", Value::from(*paused)),
         ]),
     }
-}
-
-fn time_text(time: &PgTime) -> &str {
-    &time.text
 }
 
 /// J7 to J9.
@@ -82,7 +78,7 @@ fn put_node(doc: &mut Map, s: &Snapshot) {
         put(doc, "pending_restart", true);
         put(doc, "pending_restart_reason", s.pending_restart_reason.clone());
     }
-    let patroni = [("version", PATRONI_VERSION), ("scope", &s.scope), ("name", &s.name)];
+    let patroni = [("version", VERSION), ("scope", &s.scope), ("name", &s.name)];
     put(doc, "patroni", Value::from_iter(patroni));
     if s.scheduled_restart.truthy() {
         let mut restart = s.scheduled_restart.clone();

@@ -1,1 +1,26 @@
-//! (see docs/architecture.md)
+//! The configuration of Patroni: files, environment, dynamic configuration and
+//! cache, merged as the reference merges them; its validator; its generators
+//! (surface-config 1 to 5, 7.8 to 7.10 and 7b).
+
+mod cache;
+pub mod cli;
+mod cmdline;
+mod config;
+mod derived;
+mod effective;
+mod env;
+mod error;
+pub mod generate;
+mod python;
+mod source;
+mod timeouts;
+pub mod validate;
+
+pub use cache::CACHE_FILE;
+pub use cli::{cli_validate, Outcome};
+pub use cmdline::{CmdlineOption, CMDLINE_OPTIONS};
+pub use config::{Check, Config};
+pub use effective::{build as build_effective, default_config};
+pub use env::Environment;
+pub use error::ConfigError;
+pub use validate::{validate, Options};

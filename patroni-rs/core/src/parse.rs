@@ -5,14 +5,16 @@
 //! A value may be of any type: as in the reference, it is its Python text
 //! (`str(value)`) that is read, so `1.0`, `"1"` and `True` are all possible input.
 
+mod hostport;
 mod human;
 mod merge;
 mod number;
 mod units;
 
+pub use hostport::{split_host_port, BadPort};
 pub use human::{human, human_integer, human_real};
 pub use merge::{deep_compare, patch_config};
-pub use number::{parse_int, parse_real, strtod, strtol};
+pub use number::{parse_int, parse_real, python_int, strtod, strtol};
 pub use units::to_base_unit;
 
 use pyfmt::Value;

@@ -233,7 +233,9 @@ impl RewindState {
     pub fn after(self, attempt: RewindAttempt) -> RewindState {
         match attempt {
             RewindAttempt::Succeeded => RewindState::Success,
-            RewindAttempt::Failed | RewindAttempt::LeaderLost { still_possible: false } => RewindState::Failed,
+            RewindAttempt::Failed | RewindAttempt::LeaderLost { still_possible: false } => {
+                RewindState::Failed
+            }
             RewindAttempt::Postponed | RewindAttempt::LeaderLost { still_possible: true } => self,
         }
     }
@@ -277,7 +279,9 @@ mod tests {
 
     #[test]
     fn history_files() {
-        let (lines, bad) = parse_history("1\t0/5000000\tno recovery target specified\n\n2\t0/6000000\tx\textra\nz\t0/1\ty\n");
+        let (lines, bad) = parse_history(
+            "1\t0/5000000\tno recovery target specified\n\n2\t0/6000000\tx\textra\nz\t0/1\ty\n",
+        );
         assert_eq!(lines.len(), 1);
         assert_eq!(lines[0].to_string(), "1\t0/5000000\tno recovery target specified");
         assert_eq!(bad, ["z\t0/1\ty"]);
@@ -301,7 +305,10 @@ mod tests {
             ("Latest checkpoint location", "0/200"),
             ("Latest checkpoint's TimeLineID", "1"),
         ];
-        assert_eq!(check(&crashed_primary), Some(LocalPosition { in_recovery: false, timeline: 1, lsn: 0x200 }));
+        assert_eq!(
+            check(&crashed_primary),
+            Some(LocalPosition { in_recovery: false, timeline: 1, lsn: 0x200 })
+        );
         assert_eq!(check(&[("Database cluster state", "in production")]), None);
         assert_eq!(check(&[("Database cluster state", "shut down")]), None);
         assert_eq!(local_log(check(&standby)), "Local timeline=2 lsn=0/300");
@@ -325,17 +332,24 @@ mod tests {
         // Our timeline is not an ancestor of the leader's.
         assert_eq!(at(true, 4, 0x10), Decided(true));
         let gap = [history(3)[2].clone()];
-        assert_eq!(judge_history(&gap, LocalPosition { in_recovery: true, timeline: 2, lsn: 1 }).0, Decided(true));
-        assert_eq!(judge_history(&[], LocalPosition { in_recovery: true, timeline: 2, lsn: 1 }), (Decided(true), 0));
+        assert_eq!(
+            judge_history(&gap, LocalPosition { in_recovery: true, timeline: 2, lsn: 1 }).0,
+            Decided(true)
+        );
+        assert_eq!(
+            judge_history(&[], LocalPosition { in_recovery: true, timeline: 2, lsn: 1 }),
+            (Decided(true), 0)
+        );
     }
 
     #[test]
     fn the_history_window() {
         assert_eq!(history_log(&history(2), 0), "primary: history=1\t0/100\tr1\n2\t0/200\tr2");
         let long = history_log(&history(12), 5);
-        assert_eq!(long.lines().map(|l| l.split('\t').next().unwrap()).collect::<Vec<_>>(), [
-            "primary: history=3", "4", "5", "6", "7", "...", "12"
-        ]);
+        assert_eq!(
+            long.lines().map(|l| l.split('\t').next().unwrap()).collect::<Vec<_>>(),
+            ["primary: history=3", "4", "5", "6", "7", "...", "12"]
+        );
         let tail = history_log(&history(12), 11);
         assert_eq!(tail.lines().count(), 4);
     }

@@ -1,1 +1,14 @@
-//! (see docs/architecture.md)
+//! TLS contexts and the HTTP client of patroni-rs.
+//!
+//! OpenSSL is the only TLS stack: existing installations use encrypted keys,
+//! self-signed CA certificates as server certificates and OpenSSL cipher strings.
+
+mod client;
+mod config;
+mod error;
+mod tls;
+
+pub use client::{HttpClient, Response, MAX_BODY, USER_AGENT};
+pub use config::ClientOptions;
+pub use error::NetError;
+pub use tls::{client_builder, configure_client, server_acceptor, TlsOptions, Verify, VerifyClient};

@@ -3,8 +3,11 @@
 //!
 //! This crate knows nothing of Patroni: no I/O, no clock, no PostgreSQL.
 
+pub mod datetime;
+pub mod diff;
 pub mod json;
 mod printable;
+pub mod text;
 pub mod value;
 pub mod yaml;
 

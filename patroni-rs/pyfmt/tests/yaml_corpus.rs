@@ -113,7 +113,9 @@ fn loads_as_pyyaml_does() {
     let records = corpus.get("loads").unwrap().as_list().unwrap();
     let wrong: Vec<String> = records
         .iter()
-        .filter_map(|r| check_load(r).map(|w| format!("{:?}\n{w}\n", r.get("text").unwrap().as_str().unwrap())))
+        .filter_map(|r| {
+            check_load(r).map(|w| format!("{:?}\n{w}\n", r.get("text").unwrap().as_str().unwrap()))
+        })
         .collect();
     assert!(wrong.is_empty(), "{} of {} differ:\n{}", wrong.len(), records.len(), wrong.join("\n"));
 }
@@ -147,4 +149,18 @@ fn aliases_cannot_expand_without_bound() {
     }
     assert_eq!(load(&text).unwrap_err().class(), "MemoryError");
     assert_eq!(load(&merges).unwrap_err().class(), "MemoryError");
+}
+
+#[test]
+fn deep_documents_fit_a_small_stack() {
+    let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+    let deepest = move || {
+        let value = load(&nested(256)).unwrap();
+        assert_eq!(json::dumps(&value), nested(256));
+        assert_eq!(json::loads(&nested(256)).unwrap(), value.clone());
+        assert!(!dump(&value, DumpOptions::default()).is_empty() && !value.py_repr().is_empty());
+        assert_eq!(load(&nested(257)).unwrap_err().class(), "RecursionError");
+        assert!(json::loads(&nested(257)).is_err());
+    };
+    std::thread::Builder::new().stack_size(1 << 20).spawn(deepest).unwrap().join().unwrap();
 }

@@ -4,6 +4,7 @@ pub mod members;
 pub mod table;
 pub mod topology;
 
+use pyfmt::yaml::DumpOptions;
 use pyfmt::{Map, Value};
 
 use crate::click::CliError;
@@ -72,24 +73,36 @@ pub fn render(rows: &Rows, format: Format, delimiter: &str) -> Result<String, Cl
 
 /// YAML as the reference shows configuration: sorted keys, width 200.
 pub fn yaml(value: &Value, flow: bool) -> String {
-    crate::seams::yaml_dump(value, flow)
+    pyfmt::yaml::dump(
+        value,
+        DumpOptions { default_flow_style: flow, width: 200, allow_unicode: true, ..DumpOptions::default() },
+    )
 }
 
 fn json(value: &Value) -> Result<String, CliError> {
-    if has_timestamp(value) {
-        return Err(CliError::Crash(
-            "TypeError: Object of type datetime is not JSON serializable".into(),
-        ));
-    }
+    check_json(value)?;
     Ok(format!("{}\n", pyfmt::json::dumps(value)))
 }
 
-fn has_timestamp(value: &Value) -> bool {
+/// A configuration as it is written to the DCS.
+///
+/// # Errors
+/// [`CliError::Crash`] for values that JSON cannot hold.
+pub fn json_for_dcs(value: &Value) -> Result<String, CliError> {
+    check_json(value)?;
+    Ok(pyfmt::json::dumps_compact(value))
+}
+
+/// Python's `json` refuses what has no JSON form.
+fn check_json(value: &Value) -> Result<(), CliError> {
     match value {
-        Value::Timestamp(_) | Value::Bytes(_) => true,
-        Value::List(list) => list.iter().any(has_timestamp),
-        Value::Map(map) => map.values().any(has_timestamp),
-        _ => false,
+        Value::Timestamp(_) | Value::Bytes(_) => Err(CliError::Crash(format!(
+            "TypeError: Object of type {} is not JSON serializable",
+            value.type_name()
+        ))),
+        Value::List(list) => list.iter().try_for_each(check_json),
+        Value::Map(map) => map.values().try_for_each(check_json),
+        _ => Ok(()),
     }
 }
 

@@ -65,9 +65,12 @@ fn split_scheme(url: &str) -> (&str, &str) {
 
 /// `urllib.parse.uses_params`.
 fn takes_params(scheme: &str) -> bool {
-    ["", "ftp", "hdl", "prospero", "http", "https", "shttp", "rtsp", "rtspu", "sip", "sips", "mms", "sftp", "tel"]
-        .iter()
-        .any(|s| scheme.eq_ignore_ascii_case(s))
+    [
+        "", "ftp", "hdl", "prospero", "http", "https", "shttp", "rtsp", "rtspu", "sip", "sips", "mms",
+        "sftp", "tel",
+    ]
+    .iter()
+    .any(|s| scheme.eq_ignore_ascii_case(s))
 }
 
 fn strip_params(path: &str) -> &str {

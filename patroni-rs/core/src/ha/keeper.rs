@@ -60,7 +60,8 @@ impl Keeper {
 
     /// The lock was acquired or refreshed by a request sent at `sent`.
     pub fn lease_confirmed(&mut self, sent: Mono) {
-        self.lease_until = Some(sent + self.ttl);
+        // Renewals of the loop and of the keeper may arrive in either order.
+        self.lease_until = self.lease_until.max(Some(sent + self.ttl));
         self.renew_at = sent + self.renew_interval();
         self.fenced = false;
     }

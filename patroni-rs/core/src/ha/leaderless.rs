@@ -5,7 +5,6 @@ use std::time::Duration;
 use super::cycle::Cycle;
 use super::request::Request;
 use super::script::Step;
-use super::types::*;
 
 /// How long a node that must not win gives others to take the lock (surface-ha-pg 6-11).
 pub(super) const COURTESY: Duration = Duration::from_secs(2);

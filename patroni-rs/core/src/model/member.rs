@@ -1,95 +1,142 @@
-//! Members (surface-dcs 2.1, 4).
+//! `/members/<name>` (surface-dcs 2.1, 4).
 
 use pyfmt::{json, Value};
 
+use super::number::py_int;
+use super::url::{bracketed, Url};
 use super::{Lsn, Version};
 use crate::parse::parse_int;
 use crate::tags::Tags;
 
+/// What the data of a member that is no member key may hold besides its
+/// addresses: the primary that a standby cluster replicates from.
+pub const REMOTE_MEMBER_KEYS: [&str; 6] = [
+    "primary_slot_name",
+    "create_replica_methods",
+    "restore_command",
+    "archive_cleanup_command",
+    "recovery_min_apply_delay",
+    "no_replication_slot",
+];
+
+const DEFAULT_PORT: i64 = 5432;
+
 /// A member key, or what stands for a server that has none.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Member {
-    /// Compare-and-set token.
+    /// Compare-and-set token; empty when there is no key.
     pub version: Version,
     /// Name.
     pub name: String,
     /// Lease or session that the key hangs on.
     pub session: Option<String>,
-    /// The document.
+    /// The document; always a mapping.
     pub data: Value,
 }
 
-/// The pieces of `postgres://host:port/dbname?...`.
-struct Url {
-    hosts: Vec<(String, Option<String>)>,
-    dbname: Option<String>,
+impl Default for Member {
+    fn default() -> Member {
+        Member::remote("", Value::map())
+    }
 }
 
 impl Member {
     /// Reads a member key; garbage is a member without data. A value that starts
     /// with `postgres` is the URL that Governor wrote.
     pub fn from_node(version: &str, name: &str, session: Option<String>, text: &str) -> Member {
-        let data = if text.starts_with("postgres") { governor_data(text) } else { object_or_empty(text) };
+        let data = match json::loads(text) {
+            _ if text.starts_with("postgres") => governor_data(text),
+            Ok(data @ Value::Map(_)) => data,
+            _ => Value::map(),
+        };
         Member { version: version.to_owned(), name: name.to_owned(), session, data }
     }
 
+    /// A server that has no member key: `conn_kwargs` or `conn_url`, `api_url`,
+    /// `slots`, and [`REMOTE_MEMBER_KEYS`].
+    pub fn remote(name: &str, data: Value) -> Member {
+        Member { version: Version::new(), name: name.to_owned(), session: None, data }
+    }
+
+    /// One of [`REMOTE_MEMBER_KEYS`]; None for any other key.
+    pub fn remote_value(&self, key: &str) -> Option<&Value> {
+        REMOTE_MEMBER_KEYS.contains(&key).then(|| self.data.get(key)).flatten()
+    }
+
     fn text(&self, key: &str) -> Option<&str> {
-        self.data.get(key).and_then(Value::as_str)
+        self.data.get(key).and_then(Value::as_str).filter(|text| !text.is_empty())
     }
 
     /// `conn_url`, or one made of `conn_kwargs`.
     pub fn conn_url(&self) -> Option<String> {
-        if let Some(url) = self.text("conn_url").filter(|u| !u.is_empty()) {
+        if let Some(url) = self.text("conn_url") {
             return Some(url.to_owned());
         }
-        let host = self.data.at(&["conn_kwargs", "host"])?.py_str();
-        let port = self.data.at(&["conn_kwargs", "port"]).map_or_else(|| "5432".into(), Value::py_str);
-        Some(format!("postgresql://{}:{port}", bracketed(&host)))
+        let kwargs = self.data.get("conn_kwargs").filter(|k| k.as_map().is_some() && k.truthy())?;
+        let host = kwargs.get("host").unwrap_or(&Value::Null).py_str();
+        let port = kwargs.get("port").cloned().unwrap_or(DEFAULT_PORT.into());
+        let port = if port.truthy() { format!(":{port}") } else { String::new() };
+        Some(format!("postgresql://{}{port}", bracketed(&host)))
     }
 
-    /// Ordered libpq keywords, with `auth` over them: not its `options` and
-    /// `connect_timeout`, `username` as `user`, nothing that is null.
+    /// Ordered libpq keywords, `host`, `port` and `dbname` first, with `auth` over
+    /// them: not its `options` and `connect_timeout`, `username` as `user`, nothing
+    /// that is null. User and password in a URL are dropped. Empty, whatever
+    /// `auth` says, when the address is not known.
     pub fn conn_kwargs(&self, auth: Option<&Value>) -> Vec<(String, Value)> {
-        let mut kwargs: Vec<(String, Value)> = match self.data.get("conn_kwargs") {
-            Some(Value::Map(m)) if !m.is_empty() => m.iter().map(|(k, v)| (k.py_str(), v.clone())).collect(),
-            _ => match self.text("conn_url").and_then(parse_url) {
-                Some(url) => url_kwargs(&url),
-                None => return Vec::new(),
-            },
-        };
+        let Some(mut kwargs) = self.address() else { return Vec::new() };
+        let mut user = None;
         for (key, value) in auth.and_then(Value::as_map).into_iter().flatten() {
-            let key = match key.as_str() {
-                None | Some("options" | "connect_timeout") => continue,
-                Some("username") => "user",
-                Some(key) => key,
-            };
-            if value.is_null() {
-                continue;
+            match key.as_str() {
+                None | Some("options" | "connect_timeout") => {}
+                _ if value.is_null() => {}
+                Some("username") => user = Some(value.clone()),
+                Some(key) => set(&mut kwargs, key, value.clone()),
             }
-            match kwargs.iter_mut().find(|(k, _)| k == key) {
-                Some((_, old)) => *old = value.clone(),
-                None => kwargs.push((key.to_owned(), value.clone())),
-            }
+        }
+        if let Some(user) = user {
+            set(&mut kwargs, "user", user);
         }
         kwargs
     }
 
+    fn address(&self) -> Option<Vec<(String, Value)>> {
+        let keywords = ["host", "port", "dbname"];
+        if let Some(given) = self.data.get("conn_kwargs").and_then(Value::as_map).filter(|m| !m.is_empty()) {
+            let mut kwargs = keywords.map(|key| (key.to_owned(), Value::Null)).to_vec();
+            given.iter().for_each(|(key, value)| set(&mut kwargs, &key.py_str(), value.clone()));
+            return Some(kwargs);
+        }
+        let url = self.text("conn_url")?;
+        let url = Url::split(url);
+        let (host, port) = url.host_port()?;
+        let port = port.filter(|port| *port != 0).map_or(DEFAULT_PORT, i64::from);
+        let dbname = url.path.strip_prefix('/').unwrap_or(url.path);
+        let values = [Value::from(host), port.into(), dbname.into()];
+        Some(keywords.map(str::to_owned).into_iter().zip(values).collect())
+    }
+
     /// URL of the REST API.
     pub fn api_url(&self) -> Option<&str> {
-        self.text("api_url").filter(|u| !u.is_empty())
+        self.text("api_url")
     }
 
     /// `api_url` with another path; the endpoint alone when there is no URL.
     pub fn endpoint_url(&self, endpoint: &str) -> String {
-        let Some(url) = self.api_url() else { return endpoint.to_owned() };
-        let Some((scheme, rest)) = url.split_once("://") else { return endpoint.to_owned() };
-        let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
-        format!("{scheme}://{authority}/{endpoint}")
+        let api_url = self.api_url().unwrap_or_default();
+        if endpoint.is_empty() {
+            return api_url.to_owned();
+        }
+        let url = Url::split(api_url);
+        if url.netloc.is_empty() {
+            return endpoint.to_owned();
+        }
+        format!("{}://{}/{}", url.scheme, url.netloc, endpoint.strip_prefix('/').unwrap_or(endpoint))
     }
 
     /// State of PostgreSQL; `unknown` when the key does not say.
     pub fn state(&self) -> &str {
-        self.text("state").unwrap_or("unknown")
+        self.data.get("state").and_then(Value::as_str).unwrap_or("unknown")
     }
 
     /// Is PostgreSQL running?
@@ -97,14 +144,20 @@ impl Member {
         self.state() == "running"
     }
 
-    /// The role that the member says it has.
+    /// The role that the member says it has; empty when it does not. Members
+    /// before 4.0 say `master` for `primary`.
     pub fn role(&self) -> &str {
-        self.text("role").unwrap_or_default()
+        self.data.get("role").and_then(Value::as_str).unwrap_or_default()
+    }
+
+    /// The tags as they are.
+    pub fn raw_tags(&self) -> Option<&Value> {
+        self.data.get("tags")
     }
 
     /// The tags.
     pub fn tags(&self) -> Tags {
-        Tags::from_value(self.data.get("tags").unwrap_or(&Value::Null))
+        Tags::from_value(self.raw_tags().unwrap_or(&Value::Null))
     }
 
     /// See [`Tags::nofailover`].
@@ -139,19 +192,20 @@ impl Member {
 
     /// See [`Tags::replicatefrom`].
     pub fn replicatefrom(&self) -> Option<&str> {
-        self.data.at(&["tags", "replicatefrom"]).and_then(Value::as_str).filter(|s| !s.is_empty())
+        self.raw_tags()?.get("replicatefrom")?.as_str().filter(|name| !name.is_empty())
     }
 
-    /// Offers itself to be copied.
+    /// Does it offer itself to be copied, and is its address known?
     pub fn clonefrom(&self) -> bool {
-        self.data.at(&["tags", "clonefrom"]).is_some_and(Value::truthy) && self.text("conn_url").is_some()
+        self.tags().clonefrom() && self.conn_url().is_some()
     }
 
     fn lsn_at(&self, key: &str) -> Option<Lsn> {
         parse_int(self.data.get(key)?, None).and_then(|n| Lsn::try_from(n).ok())
     }
 
-    /// `xlog_location`.
+    /// `xlog_location`: the last position that it has received or replayed, or written
+    /// as a primary.
     pub fn lsn(&self) -> Option<Lsn> {
         self.lsn_at("xlog_location")
     }
@@ -173,59 +227,128 @@ impl Member {
 
     /// The member's Patroni version; None unless it is numbers with dots.
     pub fn patroni_version(&self) -> Option<Vec<u64>> {
-        self.text("version")?.split('.').map(|p| p.parse().ok()).collect()
+        let number = |part: &str| py_int(&part.into()).and_then(|n| u64::try_from(n).ok());
+        self.text("version")?.split('.').map(number).collect()
     }
 }
 
-fn object_or_empty(text: &str) -> Value {
-    match json::loads(text) {
-        Ok(value @ Value::Map(_)) => value,
-        _ => Value::map(),
+fn set(kwargs: &mut Vec<(String, Value)>, key: &str, value: Value) {
+    match kwargs.iter_mut().find(|(k, _)| k == key) {
+        Some((_, old)) => *old = value,
+        None => kwargs.push((key.to_owned(), value)),
     }
 }
 
 fn governor_data(text: &str) -> Value {
-    let (url, query) = text.split_once('?').unwrap_or((text, ""));
-    let api = query.split('&').find_map(|pair| pair.strip_prefix("application_name="));
-    let mut data = Value::map();
-    data.set("conn_url", url);
-    data.set("api_url", api.map(str::to_owned));
-    data
+    let url = Url::split(text);
+    Value::from_iter([
+        ("conn_url", Value::from(url.without_query())),
+        ("api_url", url.query_value("application_name").into()),
+    ])
 }
 
-fn bracketed(host: &str) -> String {
-    if host.contains(':') && !host.starts_with('[') {
-        format!("[{host}]")
-    } else {
-        host.to_owned()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn member(text: &str) -> Member {
+        Member::from_node("1", "a", Some("5".into()), text)
     }
-}
 
-fn parse_url(url: &str) -> Option<Url> {
-    let (_, rest) = url.split_once("://")?;
-    let rest = rest.split(['?', '#']).next().unwrap_or(rest);
-    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-    let hosts = authority.rsplit_once('@').map_or(authority, |(_, h)| h);
-    let hosts = hosts
-        .split(',')
-        .map(|h| match (h.strip_prefix('[').and_then(|h| h.split_once(']')), h.rsplit_once(':')) {
-            (Some((host, port)), _) => {
-                (host.to_owned(), port.strip_prefix(':').filter(|p| !p.is_empty()).map(str::to_owned))
-            }
-            (None, Some((host, port))) => (host.to_owned(), Some(port.to_owned()).filter(|p| !p.is_empty())),
-            (None, None) => (h.to_owned(), None),
-        })
-        .collect();
-    Some(Url { hosts, dbname: Some(path.to_owned()).filter(|p| !p.is_empty()) })
-}
-
-fn url_kwargs(url: &Url) -> Vec<(String, Value)> {
-    let hosts: Vec<&str> = url.hosts.iter().map(|(h, _)| h.as_str()).collect();
-    let ports: Vec<&str> = url.hosts.iter().map(|(_, p)| p.as_deref().unwrap_or("5432")).collect();
-    let mut kwargs =
-        vec![("host".to_owned(), Value::from(hosts.join(","))), ("port".to_owned(), ports.join(",").into())];
-    if let Some(dbname) = &url.dbname {
-        kwargs.push(("dbname".to_owned(), dbname.as_str().into()));
+    fn kwargs(m: &Member, auth: Option<&str>) -> String {
+        let auth = auth.and_then(|a| json::loads(a).ok());
+        json::dumps_compact(&m.conn_kwargs(auth.as_ref()).into_iter().collect())
     }
-    kwargs
+
+    #[test]
+    fn texts() {
+        let m = member("postgres://u:p@h:5433/postgres?application_name=http://h:8008/patroni");
+        assert_eq!(m.conn_url().as_deref(), Some("postgres://u:p@h:5433/postgres"));
+        assert_eq!(m.api_url(), Some("http://h:8008/patroni"));
+        assert_eq!(m.session.as_deref(), Some("5"));
+        for empty in ["", "5", "[]", "null", "{", "\"postgres\""] {
+            let m = member(empty);
+            assert_eq!((m.data.clone(), m.name.as_str()), (Value::map(), "a"), "{empty}");
+            assert_eq!((m.conn_url(), m.api_url(), m.state(), m.role()), (None, None, "unknown", ""));
+        }
+    }
+
+    #[test]
+    fn connection_urls() {
+        for (data, want) in [
+            (r#"{"conn_url":"postgres://h/x","conn_kwargs":{"host":"z"}}"#, Some("postgres://h/x")),
+            (r#"{"conn_kwargs":{"host":"z"}}"#, Some("postgresql://z:5432")),
+            (r#"{"conn_kwargs":{"host":"::1","port":"6000"}}"#, Some("postgresql://[::1]:6000")),
+            (r#"{"conn_kwargs":{}}"#, None),
+            (r#"{"conn_url":""}"#, None),
+        ] {
+            assert_eq!(member(data).conn_url().as_deref(), want, "{data}");
+        }
+    }
+
+    #[test]
+    fn connection_keywords() {
+        let auth = r#"{"username":"r","password":"s","options":"-c x","connect_timeout":1,"sslmode":null}"#;
+        for (data, auth, want) in [
+            (r#"{"conn_url":"postgres://u:p@H:5433/db"}"#, None, r#"{"host":"h","port":5433,"dbname":"db"}"#),
+            (
+                r#"{"conn_url":"postgres://[::1]"}"#,
+                Some(auth),
+                r#"{"host":"::1","port":5432,"dbname":"","password":"s","user":"r"}"#,
+            ),
+            (
+                r#"{"conn_kwargs":{"port":1,"user":"x","host":"h"}}"#,
+                Some(auth),
+                r#"{"host":"h","port":1,"dbname":null,"user":"r","password":"s"}"#,
+            ),
+            ("{}", Some(auth), "{}"),
+            (r#"{"conn_url":"postgres://h:x/"}"#, Some(auth), "{}"),
+        ] {
+            assert_eq!(kwargs(&member(data), auth), want, "{data}");
+        }
+    }
+
+    #[test]
+    fn endpoints() {
+        let m = member(r#"{"api_url":"https://h:8008/patroni"}"#);
+        for (endpoint, want) in [
+            ("failsafe", "https://h:8008/failsafe"),
+            ("/config", "https://h:8008/config"),
+            ("", "https://h:8008/patroni"),
+        ] {
+            assert_eq!(m.endpoint_url(endpoint), want);
+        }
+        assert_eq!(member("{}").endpoint_url("failsafe"), "failsafe");
+    }
+
+    #[test]
+    fn positions_and_versions() {
+        for (text, want) in
+            [("5", Some(5)), ("\"5\"", Some(5)), ("5.6", Some(6)), ("\"0/5\"", None), ("-1", None)]
+        {
+            assert_eq!(member(&format!(r#"{{"xlog_location":{text}}}"#)).lsn(), want, "{text}");
+        }
+        for (text, want) in [
+            ("\"1.2.3\"", Some(vec![1, 2, 3])),
+            ("\"2\"", Some(vec![2])),
+            ("\"4.1.0rc1\"", None),
+            ("\"4.1.5-rs\"", None),
+            ("\"4..1\"", None),
+            ("\"\"", None),
+            ("5", None),
+        ] {
+            assert_eq!(member(&format!(r#"{{"version":{text}}}"#)).patroni_version(), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn clone_sources_and_remote_values() {
+        assert!(member(r#"{"conn_url":"postgres://h/","tags":{"clonefrom":"no"}}"#).clonefrom());
+        assert!(!member(r#"{"tags":{"clonefrom":true}}"#).clonefrom());
+        assert!(!member(r#"{"tags":null}"#).nofailover());
+        let data = Value::from_iter([("primary_slot_name", "s"), ("state", "running")]);
+        let remote = Member::remote("r", data);
+        assert_eq!(remote.remote_value("primary_slot_name"), Some(&"s".into()));
+        assert_eq!(remote.remote_value("state"), None);
+    }
 }

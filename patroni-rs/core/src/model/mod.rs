@@ -1,18 +1,32 @@
-//! The cluster as read from the DCS (surface-dcs 2 to 4): plain values, and the
-//! texts that are written back.
+//! The cluster as read from the DCS, and the texts that are written back
+//! (surface-dcs 2 to 4). Plain values: nothing here talks to a DCS.
+//!
+//! Reading is lenient: a key with a text that makes no sense reads as empty and
+//! never makes the rest of the cluster unreadable.
 
 mod cluster;
-mod keys;
+mod config;
+mod failover;
+mod history;
+mod leader;
 mod member;
+mod number;
+mod status;
+mod sync;
+mod url;
 
-pub use cluster::{Cluster, Node};
-pub use keys::{
-    failover_value, sync_state_value, ClusterConfig, Failover, Leader, ScheduledAt, Status, SyncState,
-    TimelineHistory,
-};
-pub use member::Member;
+pub use cluster::{Cluster, Node, Nodes};
+pub use config::ClusterConfig;
+pub use failover::{failover_value, Failover, ScheduledAt};
+pub use history::{history_value, TimelineHistory};
+pub use leader::Leader;
+pub use member::{Member, REMOTE_MEMBER_KEYS};
+pub use status::{status_value, Status};
+pub use sync::{sync_state_value, SyncState};
 
 /// A WAL position in bytes.
 pub type Lsn = u64;
-/// A compare-and-set token; its meaning is the adapter's.
+
+/// A compare-and-set token; its meaning is the adapter's. Empty: the key is not
+/// in the DCS (a placeholder).
 pub type Version = String;

@@ -88,3 +88,16 @@ pub fn parse_real(value: &Value, base_unit: Option<&str>) -> Option<f64> {
         unit => to_base_unit(number, unit, base_unit?),
     }
 }
+
+/// Python's `int(text)` in base 10: surrounding white space, a sign, and single
+/// underscores between digits are allowed. What does not fit 64 bits becomes the
+/// nearest that does; None is a `ValueError`.
+pub fn python_int(text: &str) -> Option<i64> {
+    let (negative, digits) = split_sign(py_strip(text));
+    let groups = digits.split('_');
+    if groups.clone().any(|g| g.is_empty() || !g.bytes().all(|b| b.is_ascii_digit())) {
+        return None;
+    }
+    let value = groups.collect::<String>().parse().unwrap_or(i64::MAX);
+    Some(if negative { -value } else { value })
+}

@@ -118,3 +118,20 @@ fn patches() {
         assert_eq!(pyfmt::json::dumps(&value), want, "{config} {patch}");
     }
 }
+
+#[test]
+fn hosts_and_ports() {
+    for (text, host, port) in [
+        ("127.0.0.1", "127.0.0.1", 1),
+        ("127.0.0.1:5400", "127.0.0.1", 5400),
+        ("a,b:+5_0", "a,b", 50),
+        ("a,[fe80::1], 0:0::0:5400", "a,fe80::1,0:0::0", 5400),
+        ("::1", ":", 1),
+        ("h: 7 ", "h", 7),
+    ] {
+        assert_eq!(split_host_port(text, 1), Ok((host.to_owned(), port)), "{text}");
+    }
+    let error = |text| split_host_port(text, 1).map_err(|e| e.to_string());
+    assert_eq!(error("[::1]"), Err("invalid literal for int() with base 10: '1]'".into()));
+    assert!(error("h:").is_err() && error("h:1__0").is_err());
+}

@@ -145,11 +145,19 @@ pub fn parse_conninfo(text: &str) -> Option<Conninfo> {
     parse(true).or_else(|| parse(false))
 }
 
-/// `requiressl` is an old spelling of `sslmode`, which wins when both are given.
+/// The `sslmode` that the old `requiressl` stands for.
+fn required_sslmode(requiressl: &str) -> &'static str {
+    if requiressl.starts_with('1') {
+        "require"
+    } else {
+        "prefer"
+    }
+}
+
+/// In the second reading `sslmode` wins over `requiressl`; libpq takes the last.
 fn translate_requiressl(mut pairs: Conninfo) -> Conninfo {
     if let Some(require) = pairs.shift_remove("requiressl") {
-        let mode = if require.starts_with('1') { "require" } else { "prefer" };
-        pairs.entry("sslmode".to_owned()).or_insert_with(|| mode.to_owned());
+        pairs.entry("sslmode".to_owned()).or_insert_with(|| required_sslmode(&require).to_owned());
     }
     pairs
 }
@@ -164,7 +172,11 @@ fn parse_pairs(text: &str, strict: bool) -> Option<Conninfo> {
             return None;
         }
         let (value, after) = take_value(value)?;
-        pairs.insert(keyword.to_owned(), value);
+        if strict && keyword == "requiressl" {
+            pairs.insert("sslmode".to_owned(), required_sslmode(&value).to_owned());
+        } else {
+            pairs.insert(keyword.to_owned(), value);
+        }
         rest = after.trim_start();
     }
     Some(pairs)

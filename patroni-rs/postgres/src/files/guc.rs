@@ -7,7 +7,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::LazyLock;
 
-use super::units::{parse_bool, parse_int, parse_real};
+use patroni_core::parse::{parse_bool, parse_int, parse_real};
 use pyfmt::Value;
 
 static TABLE: LazyLock<GucTable> = LazyLock::new(|| GucTable::parse(include_str!("../../data/gucs.tsv")));

@@ -22,7 +22,6 @@ mod recovery;
 mod recovery_check;
 mod reload;
 mod text;
-mod units;
 mod uri;
 pub mod write;
 
@@ -31,7 +30,9 @@ pub use cimap::Params;
 pub use conninfo::{format_dsn, member_conn_kwargs, parse_conninfo, parse_dsn, Conninfo};
 pub use error::FilesError;
 pub use guc::{AvailableGucs, GucTable, Transformed};
-pub use handler::{ConfigHandler, Facts, InstanceSetup, PreparedReload, ReloadOutcome, SettingsRead};
+pub use handler::{
+    effective_version, ConfigHandler, Facts, InstanceSetup, PreparedReload, ReloadOutcome, SettingsRead,
+};
 pub use parameters::{command_line, Check, Controlled, Default, CONTROLLED};
 pub use pg_settings::{PendingSetting, PgSetting};
 pub use recovery::Upstream;

@@ -3,11 +3,11 @@
 
 use std::path::Path;
 
+use patroni_core::parse::{parse_bool, parse_int};
 use pyfmt::Value;
 
 use super::cimap::Params;
 use super::hostport::split_host_port;
-use super::units::{parse_bool, parse_int};
 use super::FilesError;
 
 /// Which values a controlled parameter takes.

@@ -1,12 +1,13 @@
 //! Recovery configuration: which parameters a replica gets, and how each
 //! version spells them (surface-ha-pg 15.4).
 
+use patroni_core::parse::parse_bool;
+use patroni_core::slots::member_slot_name;
 use pyfmt::Value;
 
 use super::cimap::Params;
 use super::conninfo::{format_dsn, keyword_version, member_conn_kwargs};
 use super::guc::{AvailableGucs, GucTable};
-use super::units::parse_bool;
 
 /// The node to replicate from.
 #[derive(Debug, Clone, Copy)]
@@ -123,7 +124,7 @@ fn set_upstream(params: &mut Params, mut conninfo: Value, upstream: Option<Upstr
             None => Some(us.name.to_owned()),
         };
         if let Some(owner) = owner {
-            params.set("primary_slot_name", slot_name(&owner));
+            params.set("primary_slot_name", member_slot_name(&owner));
         }
         // Of several hosts only the one that accepts writes is the leader.
         let several_hosts = conninfo.get("host").is_some_and(|h| h.py_str().contains(','));
@@ -132,21 +133,6 @@ fn set_upstream(params: &mut Params, mut conninfo: Value, upstream: Option<Upstr
         }
     }
     params.set("primary_conninfo", conninfo);
-}
-
-/// The slot of a member: lower case, `-` and `.` as `_`, other characters as
-/// their decimal code point, at most 63 characters (15.4-11).
-fn slot_name(member: &str) -> String {
-    let mut name = String::new();
-    for c in member.to_lowercase().chars() {
-        match c {
-            'a'..='z' | '0'..='9' | '_' => name.push(c),
-            '-' | '.' => name.push('_'),
-            c => name.push_str(&format!("u{:04}", u32::from(c))),
-        }
-    }
-    name.truncate(63);
-    name
 }
 
 /// Name of the promote trigger file's parameter, and the one of other versions.
@@ -192,16 +178,7 @@ pub fn rendered(params: &Params, major_version: u32, available: &AvailableGucs) 
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
-
-    #[test]
-    fn slot_names() {
-        for (member, slot) in [("Node-1.a", "node_1_a"), ("a b", "au0032b"), ("é", "u0233")] {
-            assert_eq!(slot_name(member), slot);
-        }
-        assert_eq!(slot_name(&"x".repeat(70)).len(), 63);
-    }
 
     #[test]
     fn target_actions_by_version() {

@@ -2,6 +2,7 @@
 //! does the difference need a restart? (surface-ha-pg 15.5)
 
 use indexmap::IndexMap;
+use patroni_core::parse::{compare_values, parse_int};
 use pyfmt::Value;
 
 use super::cimap::Params;
@@ -11,7 +12,6 @@ use super::pg_settings::PgSetting;
 use super::pgpass;
 use super::recovery::trigger_file_names;
 use super::text::split_assignment;
-use super::units::{compare_values, parse_int};
 
 /// A recovery parameter as the server has it.
 #[derive(Debug, Clone, PartialEq)]

@@ -2,12 +2,12 @@
 //! (surface-ha-pg 17).
 
 use indexmap::IndexMap;
+use patroni_core::parse::{compare_values, human, parse_int};
 use pyfmt::Value;
 
 use super::cimap::Params;
 use super::guc::GucTable;
 use super::pg_settings::{PendingSetting, PgSetting};
-use super::units::{compare_values, human, parse_int};
 
 /// Old and new value of a parameter, in human units.
 #[derive(Debug, Clone, PartialEq, Eq)]

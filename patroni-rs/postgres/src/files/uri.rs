@@ -43,8 +43,7 @@ fn split_at_any<'a>(text: &'a str, separators: &str) -> (&'a str, &'a str) {
 }
 
 fn put(pairs: &mut Conninfo, name: &str, value: &str) -> Option<()> {
-    // A list of empty hosts or ports, such as ",", is no value.
-    if value.chars().any(|c| c != ',') {
+    if !value.is_empty() {
         pairs.insert(name.to_owned(), unquote(value)?);
     }
     Some(())

@@ -96,7 +96,8 @@ fn follow(path: &Path) -> io::Result<PathBuf> {
 }
 
 fn rename_refused(e: &io::Error) -> bool {
-    matches!(e.raw_os_error(), Some(libc::EACCES | libc::EPERM | libc::EBUSY | libc::EXDEV))
+    use io::ErrorKind::{CrossesDevices, PermissionDenied, ResourceBusy};
+    matches!(e.kind(), PermissionDenied | ResourceBusy | CrossesDevices)
 }
 
 fn write_by_rename(target: &Path, content: &[u8], mode: u32) -> io::Result<()> {
@@ -104,8 +105,10 @@ fn write_by_rename(target: &Path, content: &[u8], mode: u32) -> io::Result<()> {
         Some(dir) if !dir.as_os_str().is_empty() => dir,
         _ => Path::new("."),
     };
+    // PostgreSQL leaves files of this prefix out of base backups and pg_rewind (PG_TEMP_FILE_PREFIX),
+    // should a crash leave one behind.
     let mut temporary = tempfile::Builder::new()
-        .prefix(".patroni-")
+        .prefix("pgsql_tmp.patroni-")
         .permissions(std::fs::Permissions::from_mode(0o600))
         .tempfile_in(dir)?;
     temporary.write_all(content)?;
@@ -176,6 +179,24 @@ mod tests {
         assert!(std::fs::symlink_metadata(&link).unwrap().is_file());
         symlink("loop", tmp.path().join("loop")).unwrap();
         assert!(write(&tmp.path().join("loop"), b"", 0o600, Links::Follow).is_err());
+    }
+
+    #[test]
+    fn a_file_in_a_directory_of_others_is_written_in_place() {
+        let tmp = tempfile::tempdir().unwrap();
+        let file = tmp.path().join("f");
+        write(&file, b"a long content", 0o600, Links::Follow).unwrap();
+        let inode = std::fs::metadata(&file).unwrap().ino();
+        // Root may write anywhere, and for it this is no test of the refusal.
+        std::fs::set_permissions(tmp.path(), std::fs::Permissions::from_mode(0o555)).unwrap();
+        let written = write(&file, b"short", 0o640, Links::Follow);
+        let root = nix::unistd::geteuid().is_root();
+        std::fs::set_permissions(tmp.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        assert!(written.unwrap());
+        assert_eq!((std::fs::read(&file).unwrap(), mode(&file)), (b"short".to_vec(), 0o640));
+        assert!(root || std::fs::metadata(&file).unwrap().ino() == inode);
+        write_in_place(&file, b"x", 0o600).unwrap();
+        assert_eq!(std::fs::read(&file).unwrap(), b"x");
     }
 
     #[test]

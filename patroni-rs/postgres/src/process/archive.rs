@@ -4,12 +4,13 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use pyfmt::text::shlex_split;
+
 use super::binaries::Binaries;
 use super::blocking;
 use super::cancellable::{Cancellable, Invocation};
 use super::control::ControlData;
 use super::probe;
-use super::shlex;
 
 /// The WAL directory of a data directory: `pg_wal`, before 10 `pg_xlog`.
 pub fn wal_dir(data_dir: &Path, major_version: u32) -> PathBuf {
@@ -118,10 +119,16 @@ pub async fn archive_shutdown_checkpoint(
 }
 
 /// Fetches a segment with `restore_command` (without a shell).
-pub async fn fetch_wal(bin: &Binaries, cancel: &Cancellable, command: &str, wal_dir: &Path, file: &str) -> bool {
+pub async fn fetch_wal(
+    bin: &Binaries,
+    cancel: &Cancellable,
+    command: &str,
+    wal_dir: &Path,
+    file: &str,
+) -> bool {
     let line = expand_command(command, wal_dir, file);
     tracing::info!(target: "patroni.postgresql.rewind", "Trying to fetch the missing wal: {line}");
-    let Ok(argv) = shlex::split(&line) else { return false };
+    let Ok(argv) = shlex_split(&line) else { return false };
     cancel.call(bin, &Invocation::new(argv)).await.is_ok_and(|d| d.success())
 }
 
@@ -156,7 +163,8 @@ mod tests {
 
     #[test]
     fn missing_segments() {
-        let text = "x\ncould not open file \"/d/pg_wal/0000000A00006AA100000068\": No such file or directory\n";
+        let text =
+            "x\ncould not open file \"/d/pg_wal/0000000A00006AA100000068\": No such file or directory\n";
         assert_eq!(missing_wal(text, 120_000).unwrap(), "0000000A00006AA100000068");
         assert_eq!(missing_wal(text, 90_600), None);
         assert_eq!(missing_wal("could not open file \"/d/global/1262\": No", 120_000), None);
@@ -167,7 +175,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let status = dir.path().join("archive_status");
         std::fs::create_dir(&status).unwrap();
-        let names = ["000000010000000000000002", "000000010000000000000001", "000000010000000000000003.partial"];
+        let names =
+            ["000000010000000000000002", "000000010000000000000001", "000000010000000000000003.partial"];
         for name in names {
             std::fs::write(dir.path().join(name), "wal").unwrap();
             std::fs::write(status.join(format!("{name}.ready")), "").unwrap();

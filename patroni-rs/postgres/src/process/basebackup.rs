@@ -16,7 +16,16 @@ use super::progress::{self, CopyProgress};
 
 /// Options that the user may not set.
 const FORBIDDEN: [&str; 11] = [
-    "pgdata", "format", "wal-method", "xlog-method", "gzip", "version", "dbname", "host", "port", "username",
+    "pgdata",
+    "format",
+    "wal-method",
+    "xlog-method",
+    "gzip",
+    "version",
+    "dbname",
+    "host",
+    "port",
+    "username",
     "password",
 ];
 /// Tries before giving up.
@@ -93,7 +102,8 @@ impl BaseBackup<'_> {
         }
         let mut command = invocation.prepare(self.bin)?;
         let mut child = command.stderr(Stdio::piped()).spawn()?;
-        let follower = child.stderr.take().map(|pipe| tokio::spawn(progress::follow(pipe, self.progress.clone())));
+        let follower =
+            child.stderr.take().map(|pipe| tokio::spawn(progress::follow(pipe, self.progress.clone())));
         let done = self.cancel.finish(child, invocation).await;
         if let Some(task) = follower {
             // A walreceiver child that lost its parent may keep the pipe open.
@@ -106,7 +116,8 @@ impl BaseBackup<'_> {
     /// Empties the data directory when something is in it.
     async fn clear(&self) -> std::io::Result<()> {
         let dir = self.data_dir.to_owned();
-        let empty = super::blocking::run(super::blocking::FILE_DEADLINE, move || datadir::is_empty(&dir)).await?;
+        let empty =
+            super::blocking::run(super::blocking::FILE_DEADLINE, move || datadir::is_empty(&dir)).await?;
         if empty {
             return Ok(());
         }

@@ -4,13 +4,13 @@
 use std::path::Path;
 use std::time::Duration;
 
+use pyfmt::text::{shlex_split, SplitError};
 use tokio::process::Child;
 use tokio::sync::{mpsc, watch};
 
 use super::binaries::Binaries;
 use super::cancellable::show;
 use super::proc::Process;
-use super::shlex;
 use super::signals::kill_tree;
 
 /// The events that have callbacks.
@@ -56,9 +56,9 @@ pub fn command(
     action: CallbackAction,
     role: &str,
     scope: &str,
-) -> Result<Vec<String>, shlex::SplitError> {
+) -> Result<Vec<String>, SplitError> {
     let role = if role == "promoted" { "primary" } else { role };
-    let mut argv = shlex::split(script)?;
+    let mut argv = shlex_split(script)?;
     argv.extend([action.name(), role, scope].map(str::to_owned));
     Ok(argv)
 }
@@ -230,13 +230,16 @@ mod tests {
         executor.settle(Duration::from_secs(5)).await;
         tokio::time::sleep(Duration::from_millis(300)).await;
         let lines = std::fs::read_to_string(log).unwrap();
-        assert_eq!(lines.lines().collect::<Vec<_>>(), [
-            "start on_start replica",
-            "start on_reload replica",
-            "end on_reload replica",
-            "start on_role_change primary",
-            "end on_role_change primary",
-        ]);
+        assert_eq!(
+            lines.lines().collect::<Vec<_>>(),
+            [
+                "start on_start replica",
+                "start on_reload replica",
+                "end on_reload replica",
+                "start on_role_change primary",
+                "end on_role_change primary",
+            ]
+        );
         executor.call("/no/such/script", CallbackAction::OnStop, "replica", "batman");
         executor.settle(Duration::from_secs(5)).await;
     }

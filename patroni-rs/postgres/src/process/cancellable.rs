@@ -74,8 +74,10 @@ impl Invocation {
 
     /// The command, ready to spawn. It is killed when its handle is dropped.
     pub fn prepare(&self, bin: &Binaries) -> io::Result<Command> {
-        let (program, args) =
-            self.argv.split_first().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "empty command"))?;
+        let (program, args) = self
+            .argv
+            .split_first()
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "empty command"))?;
         let mut command = bin.command(program);
         command.args(args).kill_on_drop(true);
         for name in &self.env_remove {
@@ -290,7 +292,8 @@ mod tests {
         let slow = cancel.call(&bin, &sh("sleep 5").timeout(Duration::from_millis(50))).await;
         assert!(matches!(slow, Err(CallError::TimedOut)));
         // More output than a pipe holds.
-        let big = cancel.call(&bin, &sh("head -c 300000 /dev/zero; head -c 300000 /dev/zero >&2")).await.unwrap();
+        let big =
+            cancel.call(&bin, &sh("head -c 300000 /dev/zero; head -c 300000 /dev/zero >&2")).await.unwrap();
         assert_eq!((big.stdout.len(), big.stderr.len()), (300_000, 300_000));
     }
 

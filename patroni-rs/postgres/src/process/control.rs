@@ -249,7 +249,10 @@ mod tests {
         assert_eq!(data.state(), ClusterState::ShutDownInRecovery);
         assert_eq!(data.sysid(), Some("7300000000000000001"));
         assert_eq!((data.timeline(), data.checkpoint_lsn()), (Some(2), Some(0x300_0060)));
-        assert_eq!((data.min_recovery_lsn(), data.min_recovery_timeline()), (Some((1 << 32) + 0xA0), Some(2)));
+        assert_eq!(
+            (data.min_recovery_lsn(), data.min_recovery_timeline()),
+            (Some((1 << 32) + 0xA0), Some(2))
+        );
         assert_eq!(data.setting("max_connections"), Some("100"));
         assert_eq!(data.setting("max_prepared_transactions"), Some("7"));
         assert!(data.allows_rewind());

@@ -9,6 +9,7 @@ use super::archive;
 use super::binaries::{path_text, Binaries};
 use super::blocking;
 use super::cancellable::{Cancellable, Invocation};
+use super::postmaster::Postmaster;
 
 /// The options of the last start, out of `postmaster.opts`: the `--name=value` ones.
 pub fn parse_postmaster_opts(text: &str) -> BTreeMap<String, String> {
@@ -68,15 +69,20 @@ pub async fn prepare(bin: &Binaries, cancel: &Cancellable, archive_command: Opti
 /// Step 2: starts the server in single-user mode with no input, so that it
 /// recovers and stops cleanly. `true` when it did.
 pub async fn run_single_user(bin: &Binaries, cancel: &Cancellable, data_dir: &Path) -> bool {
-    let path = data_dir.join("postmaster.opts");
-    let read = blocking::run(blocking::FILE_DEADLINE, move || std::fs::read_to_string(path)).await;
-    let text = read.unwrap_or_else(|e| {
+    let dir = data_dir.to_owned();
+    let read =
+        move || Ok((std::fs::read_to_string(dir.join("postmaster.opts"))?, Postmaster::stale_pid(&dir)));
+    let (text, stale) = blocking::run(blocking::FILE_DEADLINE, read).await.unwrap_or_else(|e| {
         tracing::error!(target: "patroni.postgresql.rewind", "Error when reading postmaster.opts: {e}");
-        String::new()
+        (String::new(), None)
     });
     let argv = command(bin, data_dir, parse_postmaster_opts(&text));
+    let mut invocation = Invocation::new(argv).capture();
+    if let Some(pid) = stale {
+        invocation = invocation.env("PG_GRANDPARENT_PID", pid.to_string());
+    }
     // Recovery of much WAL takes long: no deadline, but it can be cancelled.
-    match cancel.call(bin, &Invocation::new(argv).capture()).await {
+    match cancel.call(bin, &invocation).await {
         Ok(done) if done.success() => true,
         Ok(done) => {
             let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
@@ -104,7 +110,10 @@ mod tests {
                     \"--cluster_name=bat man\"\n";
         let options = parse_postmaster_opts(text);
         let argv = command(&Binaries::new("/b"), Path::new("/d"), options);
-        assert_eq!(argv.join(" "), "/b/postgres --single -D /d -c archive_command=false -c archive_mode=on \
-             -c cluster_name=bat man -c config-file=/d/postgresql.conf -c port=5432 template1");
+        assert_eq!(
+            argv.join(" "),
+            "/b/postgres --single -D /d -c archive_command=false -c archive_mode=on \
+             -c cluster_name=bat man -c config-file=/d/postgresql.conf -c port=5432 template1"
+        );
     }
 }

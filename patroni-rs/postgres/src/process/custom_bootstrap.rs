@@ -4,12 +4,12 @@
 use std::ffi::OsString;
 use std::path::Path;
 
+use pyfmt::text::{shlex_split, SplitError};
 use pyfmt::Value;
 
 use super::binaries::{path_text, Binaries};
 use super::cancellable::{show, Cancellable, Invocation};
 use super::options::map_arguments;
-use super::shlex;
 
 /// Keys of the method's section that are not arguments.
 const RESERVED: [&str; 6] =
@@ -27,8 +27,8 @@ pub fn method(bootstrap: &Value) -> Option<(&str, &Value)> {
 ///
 /// # Errors
 /// The command cannot be split.
-pub fn command(section: &Value, scope: &str, data_dir: &Path) -> Result<Vec<String>, shlex::SplitError> {
-    let mut argv = shlex::split(&section.get("command").map(Value::py_str).unwrap_or_default())?;
+pub fn command(section: &Value, scope: &str, data_dir: &Path) -> Result<Vec<String>, SplitError> {
+    let mut argv = shlex_split(&section.get("command").map(Value::py_str).unwrap_or_default())?;
     if !section.get("no_params").is_some_and(Value::truthy) {
         argv.push(format!("--scope={scope}"));
         argv.push(format!("--datadir={}", path_text(data_dir)));
@@ -39,7 +39,13 @@ pub fn command(section: &Value, scope: &str, data_dir: &Path) -> Result<Vec<Stri
 
 /// Runs the method; `true` when it ended with 0. The state after a failure is
 /// `custom bootstrap failed`.
-pub async fn run(bin: &Binaries, cancel: &Cancellable, section: &Value, scope: &str, data_dir: &Path) -> bool {
+pub async fn run(
+    bin: &Binaries,
+    cancel: &Cancellable,
+    section: &Value,
+    scope: &str,
+    data_dir: &Path,
+) -> bool {
     let shown = section.get("command").map(Value::py_str).unwrap_or_default();
     tracing::info!(target: "patroni.postgresql.bootstrap", "Running custom bootstrap script: {shown}");
     let argv = match command(section, scope, data_dir) {
@@ -73,7 +79,7 @@ pub async fn post_bootstrap(
     connstring: &str,
     env: &[(OsString, OsString)],
 ) -> bool {
-    let Ok(mut argv) = shlex::split(script) else {
+    let Ok(mut argv) = shlex_split(script) else {
         tracing::error!(target: "patroni.postgresql.bootstrap", "post_init script {script} failed");
         return false;
     };

@@ -68,7 +68,11 @@ fn wal_links(data_dir: &Path) -> Vec<Link> {
 fn tablespace_links(data_dir: &Path) -> Vec<Link> {
     let Ok(entries) = fs::read_dir(data_dir.join("pg_tblspc")) else { return Vec::new() };
     let oid = |name: &str| name.parse::<u32>().is_ok_and(|n| n > 0);
-    entries.flatten().filter(|e| oid(&e.file_name().to_string_lossy())).filter_map(|e| link(e.path())).collect()
+    entries
+        .flatten()
+        .filter(|e| oid(&e.file_name().to_string_lossy()))
+        .filter_map(|e| link(e.path()))
+        .collect()
 }
 
 /// Refuses to touch a directory with a live postmaster. Works on the pid file, so a
@@ -77,7 +81,9 @@ async fn refuse_running(data_dir: &Path) -> io::Result<()> {
     match Postmaster::find(data_dir).await? {
         None => Ok(()),
         Some(p) => Err(io::Error::other(format!(
-            "PostgreSQL is running in {} (pid={})", data_dir.display(), p.process.pid
+            "PostgreSQL is running in {} (pid={})",
+            data_dir.display(),
+            p.process.pid
         ))),
     }
 }
@@ -149,7 +155,9 @@ fn rename_now(data_dir: &Path) -> io::Result<()> {
 }
 
 fn rename_all(data_dir: &Path) -> io::Result<()> {
-    for (kind, links) in [("WAL", wal_links(data_dir)), ("user defined tablespace", tablespace_links(data_dir))] {
+    for (kind, links) in
+        [("WAL", wal_links(data_dir)), ("user defined tablespace", tablespace_links(data_dir))]
+    {
         for link in links {
             log!(info, "renaming {kind} directory and updating symlink: {}", link.target.display());
             let name = rename_failed(&link.target)?;

@@ -1,8 +1,9 @@
 //! The user's scripts around a promotion and a stop (surface-ha-pg 22-07, 22-08).
 
+use pyfmt::text::shlex_split;
+
 use super::binaries::Binaries;
 use super::cancellable::{CallError, Cancellable, Invocation};
-use super::shlex;
 
 /// What a `pre_promote` script decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +35,7 @@ pub async fn before_stop(bin: &Binaries, cancel: &Cancellable, script: Option<&s
 }
 
 async fn run(bin: &Binaries, cancel: &Cancellable, script: &str, kind: &str) -> Option<i32> {
-    let result = match shlex::split(script) {
+    let result = match shlex_split(script) {
         Ok(argv) => cancel.call(bin, &Invocation::new(argv)).await,
         Err(e) => Err(CallError::Spawn(std::io::Error::other(e))),
     };

@@ -77,7 +77,8 @@ pub async fn initdb(
     if let Some(password) = superuser.password.clone() {
         let bin = bin.clone();
         let work = move || password_file(&bin, &password);
-        let written = blocking::run(blocking::FILE_DEADLINE, work).await.map_err(InitdbError::PasswordFile)?;
+        let written =
+            blocking::run(blocking::FILE_DEADLINE, work).await.map_err(InitdbError::PasswordFile)?;
         argv.push(format!("--pwfile={}", written.path().display()));
         file = Some(written);
     }

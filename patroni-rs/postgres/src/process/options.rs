@@ -1,9 +1,8 @@
 //! User-given options of initdb and pg_basebackup (surface-ha-pg 12-02, 13-03):
 //! a list of names and single-key maps, or one map, as long options.
 
+use pyfmt::text::shlex_split;
 use pyfmt::Value;
-
-use super::shlex::unquote;
 
 /// The options, and the complaints about those that were left out.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -12,6 +11,15 @@ pub struct UserOptions {
     pub options: Vec<String>,
     /// Error texts; fatal for initdb, logged for pg_basebackup.
     pub errors: Vec<String>,
+}
+
+/// Removes the quotes of a text that is one quoted word; any other text is returned
+/// as it is.
+fn unquote(text: &str) -> String {
+    match shlex_split(text) {
+        Ok(mut words) if words.len() == 1 => words.remove(0),
+        _ => text.to_owned(),
+    }
 }
 
 /// Formats `options` for `tool`; names in `forbidden` are refused.
@@ -77,7 +85,10 @@ impl UserOptions {
 /// `--key=value` for every entry of a method's map that is not in `reserved`.
 pub fn map_arguments(config: &Value, reserved: &[&str]) -> Vec<String> {
     let entries = config.as_map().into_iter().flatten().map(|(k, v)| (k.py_str(), v));
-    entries.filter(|(k, _)| !reserved.contains(&k.as_str())).map(|(k, v)| format!("--{k}={}", v.py_str())).collect()
+    entries
+        .filter(|(k, _)| !reserved.contains(&k.as_str()))
+        .map(|(k, v)| format!("--{k}={}", v.py_str()))
+        .collect()
 }
 
 #[cfg(test)]
@@ -90,6 +101,13 @@ mod tests {
             out.set(k, v.clone());
         }
         out
+    }
+
+    #[test]
+    fn unquotes_single_words_only() {
+        assert_eq!(unquote("\"a b\""), "a b");
+        assert_eq!(unquote("\"a\" \"b\""), "\"a\" \"b\"");
+        assert_eq!(unquote("a \"b"), "a \"b");
     }
 
     #[test]
@@ -112,8 +130,12 @@ mod tests {
         ]);
         let dict = map(&[("max-rate", s("100M")), ("empty", s("")), ("n", Value::Int(3))]);
         assert_eq!(user_options("basebackup", &dict, &[]).options, ["--max-rate=100M", "--n=3"]);
-        assert_eq!(user_options("basebackup", &s("x"), &[]).errors, ["basebackup options must be list or dict"]);
-        let args = map_arguments(&map(&[("command", s("x")), ("keep_data", Value::Bool(true))]), &["command"]);
+        assert_eq!(
+            user_options("basebackup", &s("x"), &[]).errors,
+            ["basebackup options must be list or dict"]
+        );
+        let args =
+            map_arguments(&map(&[("command", s("x")), ("keep_data", Value::Bool(true))]), &["command"]);
         assert_eq!(args, ["--keep_data=True"]);
     }
 }

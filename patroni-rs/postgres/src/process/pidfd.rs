@@ -37,9 +37,8 @@ impl PidFd {
     pub fn signal(&self, signal: Signal) -> io::Result<()> {
         let none: *const libc::siginfo_t = std::ptr::null();
         // SAFETY: a null siginfo is allowed and means "as kill(2) would send".
-        let rc = unsafe {
-            libc::syscall(libc::SYS_pidfd_send_signal, self.0.as_raw_fd(), signal as i32, none, 0)
-        };
+        let rc =
+            unsafe { libc::syscall(libc::SYS_pidfd_send_signal, self.0.as_raw_fd(), signal as i32, none, 0) };
         if rc < 0 {
             return Err(io::Error::last_os_error());
         }

@@ -161,10 +161,15 @@ impl Postmaster {
         blocking::run(blocking::FILE_DEADLINE, work).await
     }
 
-    /// The pid of a process that a stale `postmaster.pid` names although it is not
-    /// a postmaster: PostgreSQL is told to ignore it through `PG_GRANDPARENT_PID`.
+    /// The pid that a stale `postmaster.pid` names, if some process still has it: a
+    /// foreign process, or a postmaster that has ended and that init has not reaped
+    /// yet. PostgreSQL is told to ignore it through `PG_GRANDPARENT_PID`. Removing
+    /// the file instead would race with another start.
     pub fn stale_pid(data_dir: &Path) -> Option<i32> {
-        from_pid_file(data_dir).filter(|(_, genuine)| !genuine).map(|(p, _)| p.process.pid)
+        let pid = PidFile::read(data_dir)?.pid.checked_abs()?;
+        let zombie = proc::stat(pid).is_some_and(|s| s.state == 'Z');
+        let foreign = || from_pid_file(data_dir).is_some_and(|(_, genuine)| !genuine);
+        (zombie || foreign()).then_some(pid)
     }
 
     /// Is it still running?

@@ -94,8 +94,14 @@ mod tests {
 
     #[test]
     fn versions() {
-        let cases =
-            [("15", Some(150_000)), ("15.4\n", Some(150_004)), ("9.6", Some(90_600)), ("9.6.3", Some(90_603)), ("x", None), ("9", None)];
+        let cases = [
+            ("15", Some(150_000)),
+            ("15.4\n", Some(150_004)),
+            ("9.6", Some(90_600)),
+            ("9.6.3", Some(90_603)),
+            ("x", None),
+            ("9", None),
+        ];
         for (text, want) in cases {
             assert_eq!(parse_version(text), want, "{text}");
         }

@@ -4,6 +4,7 @@
 use std::ffi::OsString;
 use std::path::Path;
 
+use pyfmt::text::{shlex_split, SplitError};
 use pyfmt::Value;
 use tokio::sync::watch;
 
@@ -14,7 +15,6 @@ use super::cancellable::{Cancellable, Invocation};
 use super::datadir;
 use super::options::map_arguments;
 use super::progress::CopyProgress;
-use super::shlex;
 
 /// The member that is copied from.
 #[derive(Debug, Clone)]
@@ -66,9 +66,9 @@ pub fn command(
     scope: &str,
     data_dir: &Path,
     dsn: &str,
-) -> Result<Vec<String>, shlex::SplitError> {
+) -> Result<Vec<String>, SplitError> {
     let program = options.get("command").map_or_else(|| method.to_owned(), Value::py_str);
-    let mut argv = shlex::split(&program)?;
+    let mut argv = shlex_split(&program)?;
     if options.get("no_params").is_some_and(Value::truthy) {
         argv.extend(map_arguments(options, &["command", "no_params", "no_leader", "keep_data"]));
         return Ok(argv);
@@ -117,8 +117,7 @@ impl CreateReplica<'_> {
         let (dsn, env) = self.source.as_ref().map_or(("", &[][..]), |s| (s.dsn.as_str(), s.env.as_slice()));
         let run = async {
             self.clear(keep_data).await.map_err(|e| e.to_string())?;
-            let argv =
-                command(method, options, self.scope, self.data_dir, dsn).map_err(|e| e.to_string())?;
+            let argv = command(method, options, self.scope, self.data_dir, dsn).map_err(|e| e.to_string())?;
             let done = self.cancel.call(self.bin, &Invocation::new(argv).envs(env)).await;
             done.map(|d| d.code).map_err(|e| e.to_string())
         };
@@ -197,9 +196,19 @@ mod tests {
     fn arguments_of_custom_methods() {
         let all = config(&[("command", "cp.sh -x".into()), ("no_leader", 1.into()), ("a", "b".into())]);
         let argv = command("copy", all.get("copy").unwrap(), "s", Path::new("/d"), "host=x").unwrap();
-        assert_eq!(argv, [
-            "cp.sh", "-x", "--no_leader=1", "--a=b", "--scope=s", "--role=replica", "--datadir=/d", "--connstring=host=x"
-        ]);
+        assert_eq!(
+            argv,
+            [
+                "cp.sh",
+                "-x",
+                "--no_leader=1",
+                "--a=b",
+                "--scope=s",
+                "--role=replica",
+                "--datadir=/d",
+                "--connstring=host=x"
+            ]
+        );
         let bare = config(&[("no_params", true.into()), ("keep_data", true.into()), ("a", "b".into())]);
         let argv = command("copy", bare.get("copy").unwrap(), "s", Path::new("/d"), "").unwrap();
         assert_eq!(argv, ["copy", "--a=b"]);
@@ -233,7 +242,7 @@ mod tests {
         let alone = ("no_leader", Value::Bool(true));
         let fails = ("command", Value::from("false"));
         // With no source and no `no_leader`, nothing is tried or touched.
-        assert_eq!(run(&[fails.clone()]).await, (false, true));
+        assert_eq!(run(std::slice::from_ref(&fails)).await, (false, true));
         assert_eq!(run(&[alone.clone(), fails.clone(), keep.clone()]).await, (false, true));
         let bare = ("no_params", Value::Bool(true));
         assert_eq!(run(&[alone.clone(), fails.clone(), keep, bare]).await, (false, true));

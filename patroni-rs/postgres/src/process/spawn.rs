@@ -21,8 +21,8 @@ fn detach(report: RawFd) -> io::Result<()> {
     if unsafe { libc::setsid() } < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: `_Fork` is the async-signal-safe fork(2) (POSIX.1-2024): it runs no
-    // handlers and takes no lock that another thread might have held.
+    // SAFETY: the bare system call runs no fork handlers and takes no lock that
+    // another thread might have held when we were forked.
     let pid = unsafe { fork_plain() };
     match pid {
         -1 => Err(io::Error::last_os_error()),
@@ -39,7 +39,7 @@ fn detach(report: RawFd) -> io::Result<()> {
 }
 
 /// `clone(2)` with no flags but SIGCHLD: a plain fork as one system call.
-#[allow(unsafe_code)] // there is no binding of `_Fork` in libc or nix
+#[allow(unsafe_code)] // neither libc nor nix binds the async-signal-safe `_Fork`
 unsafe fn fork_plain() -> libc::pid_t {
     // SAFETY: without CLONE_VM the child gets its own copy of memory and stack.
     let pid = unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) };

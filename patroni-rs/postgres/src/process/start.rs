@@ -65,8 +65,6 @@ pub async fn launch(bin: &Binaries, start: &StartCommand) -> std::io::Result<Pos
     let (bin, data_dir, shown) = (bin.clone(), start.data_dir.clone(), show(&argv));
     let work = move || {
         if let Some(pid) = Postmaster::stale_pid(&data_dir) {
-            // Removing postmaster.pid would race with another start; telling the
-            // new postmaster to ignore that pid does not.
             tracing::info!(
                 target: "patroni.postgresql.postmaster",
                 "Telling pg_ctl that it is safe to ignore postmaster.pid for process {pid}"

@@ -40,7 +40,12 @@ pub fn versions() -> Vec<(u32, PathBuf)> {
         (17, "/opt/patroni-rs/pg17/bin"),
         (18, "/opt/patroni-rs/pg18/bin"),
     ];
-    known.iter().map(|(v, d)| (*v, PathBuf::from(d))).filter(|(_, d)| d.join("postgres").exists()).collect()
+    let works = |dir: &Path| {
+        // Wheels whose libraries cannot be found do not count as installed.
+        let output = std::process::Command::new(dir.join("initdb")).arg("--version").output();
+        output.is_ok_and(|o| o.status.success())
+    };
+    known.iter().map(|(v, d)| (*v, PathBuf::from(d))).filter(|(_, d)| works(d)).collect()
 }
 
 impl Sandbox {
@@ -99,6 +104,10 @@ impl Sandbox {
         psql.args(["-XAtq", "-d", dsn, "-c", statement]);
         let out = psql.output().await.unwrap();
         let text = |b: &[u8]| String::from_utf8_lossy(b).trim_end().to_owned();
-        if out.status.success() { Ok(text(&out.stdout)) } else { Err(text(&out.stderr)) }
+        if out.status.success() {
+            Ok(text(&out.stdout))
+        } else {
+            Err(text(&out.stderr))
+        }
     }
 }

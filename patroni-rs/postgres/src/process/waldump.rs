@@ -82,7 +82,11 @@ pub async fn dump(
 
 async fn record_at(bin: &Binaries, data_dir: &Path, timeline: u32, lsn: u64) -> Option<WalRecord> {
     let (out, err) = dump(bin, data_dir, timeline, lsn, 1).await.ok()?;
-    if err.is_empty() { parse_record(&out) } else { None }
+    if err.is_empty() {
+        parse_record(&out)
+    } else {
+        None
+    }
 }
 
 /// The end of a cleanly stopped primary's WAL.
@@ -116,7 +120,8 @@ pub async fn checkpoint_locations(
     if is_shutdown_checkpoint(&record, checkpoint) {
         let before = record_at(bin, data_dir, timeline, record.prev).await;
         // Texts of versions up to 9.4 and of later ones.
-        if before.is_some_and(|b| b.lsn == record.prev && matches!(b.desc.as_str(), "xlog switch" | "SWITCH")) {
+        if before.is_some_and(|b| b.lsn == record.prev && matches!(b.desc.as_str(), "xlog switch" | "SWITCH"))
+        {
             found.last = record.prev;
         }
     }
@@ -128,7 +133,10 @@ pub async fn checkpoint_locations(
 /// should have begun.
 pub fn parse_checkpoint_end(out: &str, err: &str, lsn: u64) -> Option<u64> {
     let (out, err) = (out.trim_end(), err.trim_end());
-    if out.contains('\n') || err.contains('\n') || !out.contains(&format!(", lsn: {}, prev ", format_lsn_padded(lsn))) {
+    if out.contains('\n')
+        || err.contains('\n')
+        || !out.contains(&format!(", lsn: {}, prev ", format_lsn_padded(lsn)))
+    {
         return None;
     }
     let marker = format!("error in WAL record at {}: invalid record length at ", format_lsn(lsn));

@@ -1,1 +1,43 @@
-//! Connections and the statements that run on them.
+//! Connections to PostgreSQL, and the statements that run on them
+//! (surface-ha-pg 17, 18, 24).
+//!
+//! [`Session`] is one connection, [`Pool`] the two that the daemon keeps, and
+//! [`ReplicationClient`] speaks the replication protocol. The rest are
+//! statements with typed results.
+
+mod advance;
+mod copy;
+mod error;
+mod monitor;
+mod params;
+mod passfile;
+mod pool;
+mod quote;
+mod remote;
+mod replication;
+mod rows;
+mod session;
+mod settings;
+mod slots;
+mod status;
+mod sync;
+mod tls;
+mod wire;
+
+pub use advance::{AdvanceReport, SlotAdvancer};
+pub use copy::{fetch_logical_slots, write_slot_files, CopiedSlot};
+pub use error::PgError;
+pub use monitor::{monitor_statement, parse_monitor_row, MonitorOptions, Monitored, Names};
+pub use params::ConnParams;
+pub use pool::{Connection, Pool};
+pub use quote::{literal, text_array};
+pub use remote::{checkpoint, leader_in_recovery, leader_ran_checkpoint};
+pub use replication::{IdentifiedSystem, ReplicationClient};
+pub use rows::Row;
+pub use session::Session;
+pub use settings::{load_gucs, pending_restart, pg_settings, GucQuery, PendingRow, SettingRow};
+pub use slots::{
+    load_slots, sync_replication_slots, ReadinessSource, SlotExecutor, SlotOutcome, SlotRound,
+};
+pub use status::{parse_status_row, status_statement, ReplicaStatus, RestStatus};
+pub use sync::{current_sync_state, nudge_wal};

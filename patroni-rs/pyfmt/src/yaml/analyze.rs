@@ -42,7 +42,8 @@ impl Marks {
     /// Notes what one character rules out; the neighbours decide for some.
     fn note(&mut self, c: char, first: bool, after_space: bool, before_space: bool) {
         let (flow, block) = match c {
-            '#' | ',' | '[' | ']' | '{' | '}' | '&' | '*' | '!' | '|' | '>' | '\'' | '"' | '%' | '@' | '`'
+            '#' | ',' | '[' | ']' | '{' | '}' | '&' | '*' | '!' | '|' | '>' | '\'' | '"' | '%' | '@'
+            | '`'
                 if first =>
             {
                 (true, true)

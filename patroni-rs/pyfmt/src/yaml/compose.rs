@@ -7,8 +7,9 @@ use super::parser::{Event, Parser, Properties};
 use super::resolve::{resolve, Tag};
 use crate::value::str_repr;
 
-/// Nesting that is refused. PyYAML gives up near 490, with a RecursionError.
-const MAX_DEPTH: usize = 480;
+/// Nesting that is refused. PyYAML gives up near 490, with a RecursionError; a thread's
+/// stack here is smaller.
+const MAX_DEPTH: usize = 256;
 
 /// The place of a node in [`Graph::nodes`]. An alias is the same place again.
 pub(super) type Id = usize;

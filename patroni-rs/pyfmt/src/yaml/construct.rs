@@ -166,7 +166,7 @@ impl Constructor {
         if !pairs.iter().any(|(key, _)| self.nodes.get(*key).is_some_and(|k| special(&k.tag))) {
             return Ok(());
         }
-        if depth > 200 {
+        if depth > 100 {
             return Err(Fault::python("RecursionError", "maximum recursion depth exceeded"));
         }
         let mut sources = Vec::new();
@@ -223,10 +223,8 @@ impl Constructor {
                 Ok(())
             }
             Content::Scalar(_) => {
-                let problem = format!(
-                    "expected a mapping or list of mappings for merging, but found {}",
-                    node.kind()
-                );
+                let problem =
+                    format!("expected a mapping or list of mappings for merging, but found {}", node.kind());
                 Err(Fault::constructor(Some((CONTEXT, start)), problem, node.start))
             }
         }

@@ -73,13 +73,7 @@ pub struct DumpOptions {
 
 impl Default for DumpOptions {
     fn default() -> DumpOptions {
-        DumpOptions {
-            default_flow_style: false,
-            sort_keys: true,
-            width: 80,
-            allow_unicode: false,
-            indent: 2,
-        }
+        DumpOptions { default_flow_style: false, sort_keys: true, width: 80, allow_unicode: false, indent: 2 }
     }
 }
 

@@ -250,8 +250,7 @@ impl Parser {
                 Event::Scalar(properties, String::new(), implicit)
             }
             _ => {
-                let context =
-                    if block { "while parsing a block node" } else { "while parsing a flow node" };
+                let context = if block { "while parsing a block node" } else { "while parsing a flow node" };
                 let problem = format!("expected the node content, but found {}", kind.repr());
                 return Err(Fault::parser(Some((context, start)), problem, mark));
             }
@@ -338,7 +337,8 @@ impl Parser {
         const THEN: State = State::BlockSequenceEntry;
         if self.at(&[Kind::BlockEntry])? {
             let token = self.scanner.next()?;
-            return self.node_or_empty(&token, &[Kind::BlockEntry, Kind::BlockEnd], THEN, |p| p.node(true, false));
+            return self
+                .node_or_empty(&token, &[Kind::BlockEntry, Kind::BlockEnd], THEN, |p| p.node(true, false));
         }
         if !self.at(&[Kind::BlockEnd])? {
             return self.unexpected("while parsing a block collection", "<block end>, but found");

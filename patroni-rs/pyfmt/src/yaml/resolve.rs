@@ -100,7 +100,8 @@ fn is_bool(text: &str) -> bool {
     // All lower, all upper, or a capital and lower letters.
     let cased = text.bytes().all(|b| b.is_ascii_lowercase())
         || text.bytes().all(|b| b.is_ascii_uppercase())
-        || (text.starts_with(|c: char| c.is_ascii_uppercase()) && rest.bytes().all(|b| b.is_ascii_lowercase()));
+        || (text.starts_with(|c: char| c.is_ascii_uppercase())
+            && rest.bytes().all(|b| b.is_ascii_lowercase()));
     cased && WORDS.iter().any(|w| w.eq_ignore_ascii_case(text))
 }
 
@@ -122,7 +123,9 @@ fn unsigned(text: &[u8]) -> &[u8] {
 fn is_exponent(text: &[u8]) -> bool {
     match text {
         [] => true,
-        [b'e' | b'E', b'-' | b'+', digits @ ..] => !digits.is_empty() && digits.iter().all(u8::is_ascii_digit),
+        [b'e' | b'E', b'-' | b'+', digits @ ..] => {
+            !digits.is_empty() && digits.iter().all(u8::is_ascii_digit)
+        }
         _ => false,
     }
 }

@@ -90,8 +90,7 @@ impl Number {
 
     /// Python's `int(text, base)`.
     fn parse(text: &str, base: u32) -> Result<Number> {
-        let invalid =
-            || format!("invalid literal for int() with base {base}: {}", str_repr(text));
+        let invalid = || format!("invalid literal for int() with base {base}: {}", str_repr(text));
         let trimmed = text.trim();
         let (negative, digits) = match trimmed.strip_prefix('-') {
             Some(digits) => (true, digits),

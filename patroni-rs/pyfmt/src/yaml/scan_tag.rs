@@ -102,7 +102,8 @@ impl Scanner {
 
     pub(super) fn scan_anchor(&mut self, kind: Kind) -> Result<Token> {
         let start = self.reader.mark();
-        let context = if kind == Kind::Alias { "while scanning an alias" } else { "while scanning an anchor" };
+        let context =
+            if kind == Kind::Alias { "while scanning an alias" } else { "while scanning an anchor" };
         self.reader.forward(1);
         let name = self.scan_name(context, start, |c| is_blankz(c) || "?:,]}%@`".contains(c))?;
         Ok(Token { kind, payload: Payload::Name(name), start, end: self.reader.mark() })
@@ -204,7 +205,8 @@ impl Scanner {
         String::from_utf8(bytes).map_err(|e| {
             let at = e.utf8_error().valid_up_to();
             let byte = e.as_bytes().get(at).copied().unwrap_or(0);
-            let problem = format!("'utf-8' codec can't decode byte 0x{byte:02x} in position {at}: invalid utf-8");
+            let problem =
+                format!("'utf-8' codec can't decode byte 0x{byte:02x} in position {at}: invalid utf-8");
             Fault::scanner(Some((&context, start)), problem, mark)
         })
     }

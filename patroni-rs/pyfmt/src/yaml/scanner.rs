@@ -278,8 +278,8 @@ impl Scanner {
 
     fn fetch_value(&mut self) -> Result<()> {
         if let Some(key) = self.possible_simple_keys.remove(&self.flow_level) {
-            let opens = !self.in_flow()
-                && self.add_indent(isize::try_from(key.mark.column).unwrap_or(isize::MAX));
+            let opens =
+                !self.in_flow() && self.add_indent(isize::try_from(key.mark.column).unwrap_or(isize::MAX));
             let token = |kind| Token { kind, payload: Payload::None, start: key.mark, end: key.mark };
             let at = key.token_number.saturating_sub(self.tokens_taken).min(self.tokens.len());
             self.tokens.insert(at, token(Kind::Key));

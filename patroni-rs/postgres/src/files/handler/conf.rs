@@ -3,6 +3,7 @@
 use std::net::{IpAddr, ToSocketAddrs};
 use std::path::PathBuf;
 
+use patroni_core::parse::{parse_bool, parse_int};
 use pyfmt::Value;
 
 use super::{path_text, ConfigHandler, Facts};
@@ -13,7 +14,6 @@ use crate::files::hba;
 use crate::files::postgresql_conf::{without_recovery_parameters, Conf};
 use crate::files::recovery::{rendered, translate_target_action};
 use crate::files::reload::{ParamDiff, PendingRestart};
-use crate::files::units::{parse_bool, parse_int};
 use crate::files::write::{append, copy, Links};
 
 impl ConfigHandler {

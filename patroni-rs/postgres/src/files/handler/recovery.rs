@@ -4,6 +4,7 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use patroni_core::parse::parse_bool;
 use pyfmt::Value;
 
 use super::{path_text, ConfigHandler, Facts};
@@ -16,11 +17,10 @@ use crate::files::parameters::{Check, CONTROLLED};
 use crate::files::pg_settings::PgSetting;
 use crate::files::recovery::{primary_conninfo, standby_params, Follower, Upstream};
 use crate::files::recovery_check::{
-    check, from_recovery_conf, from_settings, from_written, names_to_compare, CheckFacts, Verdict,
-    WalReceiver,
+    check, from_recovery_conf, from_settings, from_written, names_to_compare, CheckFacts, CurrentRecovery,
+    Verdict, WalReceiver,
 };
 use crate::files::text::ConfText;
-use crate::files::units::parse_bool;
 use crate::files::write::{remove_if_exists, Links};
 
 /// Time of the last change of a file: seconds and nanoseconds.
@@ -198,11 +198,11 @@ impl ConfigHandler {
             starting: facts.starting,
             force_reload: modern && !facts.callbacks_called && !facts.starting,
             receiver,
-            own_files: [&own_files[0], &own_files[1]],
+            own_files: own_files.each_ref().map(String::as_str),
             read_passfile: &|path| std::fs::read_to_string(path).ok(),
             passfile_found: None,
         };
-        let mut none = crate::files::recovery_check::CurrentRecovery::new();
+        let mut none = CurrentRecovery::new();
         let current = self.current_recovery.as_mut().unwrap_or(&mut none);
         let verdict = check(current, &wanted, &mut check_facts);
         if let Some(passfile) = check_facts.passfile_found {
@@ -216,11 +216,14 @@ impl ConfigHandler {
         let now = self.seen_now(postmaster);
         match read {
             SettingsRead::NotRead => true,
-            SettingsRead::Rows(rows) => {
-                self.seen = now;
-                self.current_recovery = from_settings(&rows);
-                self.current_recovery.is_some()
-            }
+            SettingsRead::Rows(rows) => match from_settings(&rows) {
+                Some(current) => {
+                    self.seen = now;
+                    self.current_recovery = Some(current);
+                    true
+                }
+                None => false,
+            },
             // Another postmaster that does not answer, and no file changed: the server crashed and is
             // recovering, which is no reason to write its configuration.
             SettingsRead::Failed { connection } => {

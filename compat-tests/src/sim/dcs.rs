@@ -1,0 +1,121 @@
+//! A linearizable key-value store with leases, as etcd is one.
+
+use std::collections::BTreeMap;
+
+use patroni_core::model::{Cluster, Node};
+
+/// One key.
+#[derive(Debug, Clone)]
+struct Key {
+    value: String,
+    revision: u64,
+    lease: Option<u64>,
+}
+
+/// The store. Times are milliseconds of true time.
+#[derive(Debug, Default)]
+pub struct Store {
+    keys: BTreeMap<String, Key>,
+    leases: BTreeMap<u64, u64>,
+    revision: u64,
+    next_lease: u64,
+}
+
+impl Store {
+    /// Removes what has expired.
+    pub fn expire(&mut self, now: u64) {
+        self.leases.retain(|_, until| *until > now);
+        let leases = &self.leases;
+        self.keys.retain(|_, key| key.lease.is_none_or(|l| leases.contains_key(&l)));
+    }
+
+    /// A new lease.
+    pub fn grant(&mut self, now: u64, ttl: u64) -> u64 {
+        self.next_lease += 1;
+        self.leases.insert(self.next_lease, now + ttl);
+        self.next_lease
+    }
+
+    /// Prolongs a lease, if it is still there.
+    pub fn keepalive(&mut self, lease: u64, now: u64, ttl: u64) -> bool {
+        match self.leases.get_mut(&lease) {
+            Some(until) => {
+                *until = now + ttl;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// The value of a key.
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.keys.get(key).map(|k| k.value.as_str())
+    }
+
+    /// The lease that a key hangs on.
+    pub fn lease_of(&self, key: &str) -> Option<u64> {
+        self.keys.get(key).and_then(|k| k.lease)
+    }
+
+    /// Writes without a condition.
+    pub fn put(&mut self, key: &str, value: &str, lease: Option<u64>) {
+        self.revision += 1;
+        self.keys.insert(key.to_owned(), Key { value: value.to_owned(), revision: self.revision, lease });
+    }
+
+    /// Writes if the key is not there.
+    pub fn create(&mut self, key: &str, value: &str, lease: Option<u64>) -> bool {
+        if self.keys.contains_key(key) {
+            return false;
+        }
+        self.put(key, value, lease);
+        true
+    }
+
+    /// Writes if the version is the one given; None means without a condition.
+    pub fn put_if(&mut self, key: &str, value: &str, version: Option<&str>) -> Option<String> {
+        if let Some(version) = version {
+            if self.version(key).as_deref() != Some(version) {
+                return None;
+            }
+        }
+        self.put(key, value, None);
+        Some(self.revision.to_string())
+    }
+
+    fn version(&self, key: &str) -> Option<String> {
+        self.keys.get(key).map(|k| k.revision.to_string())
+    }
+
+    /// Deletes if the value is the one given.
+    pub fn delete_if_value(&mut self, key: &str, value: &str) -> bool {
+        let matches = self.get(key) == Some(value);
+        if matches {
+            self.keys.remove(key);
+        }
+        matches
+    }
+
+    /// Deletes if the version is the one given; None means without a condition.
+    pub fn delete_if(&mut self, key: &str, version: Option<&str>) -> bool {
+        if version.is_some() && self.version(key).as_deref() != version {
+            return false;
+        }
+        self.keys.remove(key).is_some()
+    }
+
+    /// The whole cluster.
+    pub fn cluster(&self) -> Cluster {
+        let nodes: Vec<Node> = self
+            .keys
+            .iter()
+            .map(|(path, key)| Node {
+                path: path.clone(),
+                value: key.value.clone(),
+                version: key.revision.to_string(),
+                session: key.lease.map(|l| l.to_string()),
+            })
+            .collect();
+        Cluster::from_nodes(&nodes)
+    }
+}

@@ -1,0 +1,35 @@
+//! `PATCH` and `PUT` `/config` (surface-api-ctl 8.1).
+
+use patroni_core::parse::{deep_compare, patch_config};
+use pyfmt::{json, Value};
+
+use super::Outcome;
+use crate::backend::Backend;
+use crate::http::response::Response;
+
+/// P1: merges into the stored document, written by compare-and-set.
+pub async fn patch<B: Backend>(backend: &B, request: &Value) -> Outcome {
+    let cluster = backend.cluster().await?;
+    let Some(config) = cluster.config.as_ref().filter(|c| !c.modify_version.is_empty()) else {
+        return Ok(Response::page(503));
+    };
+    let mut data = config.data.clone();
+    if patch_config(&mut data, request) {
+        let version = Some(config.version.clone());
+        if !backend.set_config(json::dumps_compact(&data), version).await? {
+            return Ok(Response::page(409));
+        }
+    }
+    backend.wakeup();
+    Ok(Response::json(200, &data))
+}
+
+/// P4: replaces the document unless it is the same by text; the request is echoed.
+pub async fn put<B: Backend>(backend: &B, request: &Value) -> Outcome {
+    let cluster = backend.cluster().await?;
+    let same = cluster.config.as_ref().is_some_and(|config| deep_compare(request, &config.data));
+    if !same && !backend.set_config(json::dumps_compact(request), None).await? {
+        return Ok(Response::page(502));
+    }
+    Ok(Response::json(200, request))
+}

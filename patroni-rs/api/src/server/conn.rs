@@ -1,0 +1,241 @@
+//! One connection: read a request, answer it, close (surface-api-ctl H1).
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::dispatch::{respond, BodySource, Exchange};
+use super::listener::set_options;
+use super::registry::{Budget, Lease, Ticket};
+use super::{tls, Live};
+use crate::actions::body::{Length, MAX_BODY};
+use crate::backend::Backend;
+use crate::http::head::{Head, HeadReader, Progress};
+use crate::http::response::{Frame, Response};
+
+/// For the TLS handshake.
+const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
+/// For the whole head.
+const HEAD_DEADLINE: Duration = Duration::from_secs(10);
+/// For the whole body.
+const BODY_DEADLINE: Duration = Duration::from_secs(30);
+/// For the client to take the answer.
+const WRITE_DEADLINE: Duration = Duration::from_secs(20);
+/// For the rest of a request that was answered early.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// What a connection task is given.
+pub struct Job<B> {
+    /// The daemon.
+    pub backend: Arc<B>,
+    /// Configuration and TLS.
+    pub live: Rc<Live>,
+    /// Memory for requests.
+    pub budget: Rc<Budget>,
+    /// Address of the client.
+    pub peer: SocketAddr,
+    /// Its place.
+    pub ticket: Ticket,
+}
+
+/// Serves a connection until it ends or has to make room.
+pub async fn serve<B: Backend>(job: Job<B>, tcp: TcpStream) {
+    set_options(&tcp);
+    let evicted = job.ticket.evicted();
+    tokio::select! {
+        () = evicted.notified() => {
+            tracing::debug!(target: "patroni.api", "Connection from {} was closed to make room", job.peer);
+        }
+        () = run(&job, tcp) => {}
+    }
+}
+
+async fn run<B: Backend>(job: &Job<B>, tcp: TcpStream) {
+    let Some(context) = &job.live.tls else { return session(job, tcp, false).await };
+    let failure = match timeout(HANDSHAKE_DEADLINE, tls::accept(context, tcp)).await {
+        Ok(Ok((stream, verified))) => return session(job, stream, verified).await,
+        Ok(Err(error)) => error,
+        Err(_) => "timed out".to_owned(),
+    };
+    let peer = job.peer;
+    tracing::debug!(
+        target: "patroni.api",
+        "Connection from {}:{} was reset during the SSL handshake: {failure}", peer.ip(), peer.port()
+    );
+}
+
+async fn session<B: Backend, S: AsyncRead + AsyncWrite + Unpin>(job: &Job<B>, mut stream: S, verified: bool) {
+    let started = Instant::now();
+    let mut lease = job.budget.lease();
+    let mut reader = HeadReader::default();
+    let read = timeout(HEAD_DEADLINE, read_head(&mut stream, &mut reader, &mut lease)).await;
+    let (head, response, unread) = match read {
+        Err(_) | Ok(Progress::Silent | Progress::More) => return,
+        Ok(Progress::Refused(error)) => (error.head, Response::Page(error.page), true),
+        Ok(Progress::Done(head)) => {
+            job.ticket.set_busy(true);
+            let mut source = Source {
+                stream: &mut stream,
+                received: reader.into_rest(),
+                lease: &mut lease,
+                job,
+                done: false,
+            };
+            let config = &job.live.config;
+            let exchange = Exchange { config, head: &head, peer: job.peer, verified, body: &mut source };
+            let response = respond(&*job.backend, exchange).await;
+            let unread = !source.done && head.headers.get("content-length").is_some_and(|n| n != "0");
+            job.ticket.set_busy(false);
+            (head, response, unread)
+        }
+    };
+    drop(lease);
+    log_answer(job.peer, &head, &response, started);
+    if let Err(error) = send(job, &mut stream, &head, &response, unread).await {
+        let peer = job.peer;
+        tracing::debug!(target: "patroni.api", "Connection from {}:{} was reset: {error}", peer.ip(), peer.port());
+    }
+}
+
+async fn read_head<S: AsyncRead + Unpin>(
+    stream: &mut S,
+    reader: &mut HeadReader,
+    lease: &mut Lease,
+) -> Progress {
+    loop {
+        let buffer = reader.buffer();
+        let room = buffer.len().clamp(512, 16384);
+        buffer.reserve(room);
+        if !lease.grow(buffer.capacity()) {
+            return Progress::Silent;
+        }
+        let Ok(count) = stream.read_buf(buffer).await else { return Progress::Silent };
+        match reader.advance(count == 0) {
+            Progress::More => {}
+            other => return other,
+        }
+    }
+}
+
+/// The body of a request, read when a handler asks for it.
+struct Source<'a, B, S> {
+    stream: &'a mut S,
+    received: Vec<u8>,
+    lease: &'a mut Lease,
+    job: &'a Job<B>,
+    done: bool,
+}
+
+impl<B: Backend, S: AsyncRead + Unpin> BodySource for &mut Source<'_, B, S> {
+    async fn read(&mut self, length: Length) -> Result<Vec<u8>, Response> {
+        // A slow sender may be sent away; once the body is there the work is done.
+        self.job.ticket.set_busy(false);
+        let limit = match length {
+            Length::Nothing => 0,
+            Length::Exactly(n) => n,
+            Length::ToEnd => MAX_BODY + 1,
+        };
+        let filled = timeout(BODY_DEADLINE, self.fill(limit)).await;
+        self.job.ticket.set_busy(true);
+        match filled {
+            Ok(result) => result?,
+            Err(_) => return Err(Response::page(408)),
+        }
+        if length == Length::ToEnd && self.received.len() > MAX_BODY {
+            return Err(Response::page(413));
+        }
+        self.done = true;
+        self.received.truncate(limit);
+        Ok(std::mem::take(&mut self.received))
+    }
+}
+
+impl<B, S: AsyncRead + Unpin> Source<'_, B, S> {
+    async fn fill(&mut self, limit: usize) -> Result<(), Response> {
+        while self.received.len() < limit {
+            let room = self.received.len().clamp(1024, 65536);
+            self.received.reserve(room);
+            if !self.lease.grow(self.received.capacity()) {
+                return Err(Response::page(503));
+            }
+            match self.stream.read_buf(&mut self.received).await {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(error) => return Err(Response::Drop(error.to_string())),
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn send<B, S: AsyncRead + AsyncWrite + Unpin>(
+    job: &Job<B>,
+    stream: &mut S,
+    head: &Head,
+    response: &Response,
+    unread: bool,
+) -> std::io::Result<()> {
+    let date = jiff::Timestamp::now().strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+    let config = &job.live.config;
+    let frame = Frame {
+        server: &config.server,
+        date: &date,
+        extra: &config.extra_headers,
+        http09: head.http09,
+        head: head.command == "HEAD",
+    };
+    let Some(bytes) = response.encode(frame) else { return Ok(()) };
+    let write = async {
+        stream.write_all(&bytes).await?;
+        stream.shutdown().await
+    };
+    timeout(WRITE_DEADLINE, write).await.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))?;
+    if unread {
+        // Closing with unread data would make the kernel reset the connection and
+        // the client lose the answer (P28).
+        linger(stream).await;
+    }
+    Ok(())
+}
+
+/// Reads what a client still sends, for a moment.
+pub(super) async fn linger<S: AsyncRead + Unpin>(stream: &mut S) {
+    let discard = async {
+        let mut scratch = vec![0; 4096];
+        let mut left = MAX_BODY;
+        while let Ok(count @ 1..) = stream.read(&mut scratch).await {
+            left = left.saturating_sub(count);
+            if left == 0 {
+                break;
+            }
+        }
+    };
+    // Whether it ended or not is the same to us.
+    let _ = timeout(LINGER, discard).await;
+}
+
+/// H17, H19.
+fn log_answer(peer: SocketAddr, head: &Head, response: &Response, started: Instant) {
+    let ip = peer.ip();
+    let ms = || started.elapsed().as_secs_f64() * 1000.0;
+    if let Response::Drop(reason) = response {
+        let port = peer.port();
+        tracing::warn!(target: "patroni.api", "Exception happened during processing of request from {ip}:{port}");
+        tracing::warn!(target: "patroni.api", "{reason}");
+        return;
+    }
+    if let Response::Page(page) = response {
+        let (code, message) = (page.code, &page.message);
+        tracing::debug!(
+            target: "patroni.api",
+            "API thread: {ip} - - code {code}, message {message} latency: {:.3} ms", ms()
+        );
+    }
+    let (line, code) = (&head.line, response.code().unwrap_or(0));
+    tracing::debug!(target: "patroni.api", "API thread: {ip} - - \"{line}\" {code} - latency: {:.3} ms", ms());
+}

@@ -1,0 +1,297 @@
+//! The server: sockets, TLS, limits, on a thread and a runtime of its own, so that
+//! it answers while the HA loop is blocked.
+
+mod conn;
+mod dispatch;
+mod listener;
+mod registry;
+mod tls;
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use openssl::ssl::SslContext;
+use pyfmt::Value;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::LocalSet;
+
+use crate::backend::Backend;
+use crate::config::{ApiConfig, ConfigError};
+use registry::{Budget, Registry};
+
+pub use tls::TlsError;
+
+/// Most connections at a time; fewer if few file descriptors are allowed.
+const MAX_CONNECTIONS: usize = 1024;
+/// Bytes for requests that are being received, of all connections together.
+const REQUEST_MEMORY: usize = 32 * 1024 * 1024;
+/// How long [`RestServer::stop`] waits for requests that are being served.
+const STOP_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Why the server does not start or take a configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The section is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The address cannot be bound, or the thread not started.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+    /// Certificates or keys are wrong.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The server has ended.
+    #[error("REST API thread is not running")]
+    Gone,
+}
+
+/// Configuration in force, with its TLS context.
+pub(crate) struct Live {
+    config: ApiConfig,
+    tls: Option<SslContext>,
+}
+
+impl Live {
+    /// **Blocks** on files and the resolver.
+    fn load(section: &Value) -> Result<Live, StartError> {
+        let config = ApiConfig::from_value(section)?;
+        let tls = config.tls.as_ref().map(tls::context).transpose()?;
+        Ok(Live { config, tls })
+    }
+}
+
+enum Command {
+    Accept,
+    Reload(Box<Live>, oneshot::Sender<Result<SocketAddr, StartError>>),
+    Stop,
+}
+
+/// A running server. Dropping it stops it.
+pub struct RestServer {
+    commands: mpsc::UnboundedSender<Command>,
+    address: SocketAddr,
+    connection_string: String,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl RestServer {
+    /// Binds the port and starts the thread; connections wait in the kernel's queue
+    /// until [`RestServer::accept`] (surface-api-ctl H23). `section` is `restapi`, with
+    /// `auth` or `authentication` in it. **Blocks** on files and the resolver.
+    ///
+    /// # Errors
+    /// See [`StartError`]; a failure to bind has been logged as the reference does.
+    pub fn bind<B: Backend>(section: &Value, backend: Arc<B>) -> Result<RestServer, StartError> {
+        let live = Live::load(section)?;
+        log_pool_size(section);
+        let connection_string = live.config.connection_string.clone();
+        let (commands, inbox) = mpsc::unbounded_channel();
+        let (ready, started) = std::sync::mpsc::sync_channel(1);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        // Loaded anew over there: a context in use must not leave its thread.
+        let (config, tls) = (live.config, live.tls);
+        let thread = std::thread::Builder::new().name("RestAPI".into()).spawn(move || {
+            LocalSet::new().block_on(&runtime, async move {
+                let listener = match listener::bind(&config) {
+                    Ok(listener) => listener,
+                    Err(error) => return drop(ready.send(Err(error))),
+                };
+                if ready.send(listener.local_addr()).is_ok() {
+                    Server::new(backend, listener, Live { config, tls }).run(inbox).await;
+                }
+            });
+            runtime.shutdown_background();
+        })?;
+        let address = started.recv().map_err(|_| StartError::Gone)??;
+        Ok(RestServer { commands, address, connection_string, thread: Some(thread) })
+    }
+
+    /// [`RestServer::bind`] and [`RestServer::accept`].
+    ///
+    /// # Errors
+    /// See [`RestServer::bind`].
+    pub fn start<B: Backend>(section: &Value, backend: Arc<B>) -> Result<RestServer, StartError> {
+        let server = RestServer::bind(section, backend)?;
+        server.accept();
+        Ok(server)
+    }
+
+    /// Starts to accept connections.
+    pub fn accept(&self) {
+        // A thread that has ended accepts nothing, and stop() will tell.
+        let _ = self.commands.send(Command::Accept);
+    }
+
+    /// Address the server listens on.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What is published as `api_url`.
+    pub fn connection_string(&self) -> &str {
+        &self.connection_string
+    }
+
+    /// Takes a new `restapi` section; certificates are read anew in any case. After
+    /// an error the old configuration and socket stay in force (T4 is not copied).
+    /// **Blocks** on files and the resolver.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub fn reload(&mut self, section: &Value) -> Result<(), StartError> {
+        let live = Live::load(section)?;
+        let connection_string = live.config.connection_string.clone();
+        let (reply, done) = oneshot::channel();
+        let command = Command::Reload(Box::new(live), reply);
+        self.commands.send(command).map_err(|_| StartError::Gone)?;
+        let address = std::thread::scope(|scope| scope.spawn(|| done.blocking_recv()).join());
+        self.address = address.ok().and_then(Result::ok).ok_or(StartError::Gone)??;
+        self.connection_string = connection_string;
+        Ok(())
+    }
+
+    /// Stops accepting, ends idle connections, and waits up to 10 s for requests that
+    /// are being served. **Blocks.**
+    pub fn stop(mut self) {
+        self.shut_down();
+    }
+
+    fn shut_down(&mut self) {
+        let _ = self.commands.send(Command::Stop);
+        if let Some(thread) = self.thread.take() {
+            // A panic there has been reported already.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for RestServer {
+    fn drop(&mut self) {
+        self.shut_down();
+    }
+}
+
+/// H20: the setting has no meaning here, but its value is announced.
+fn log_pool_size(section: &Value) {
+    use crate::http::python::{parse_int, PyInt};
+    let size = match section.get("thread_pool_size") {
+        None => 5,
+        Some(value) => match (value.as_i64(), value.as_str().and_then(parse_int)) {
+            (Some(size), _) | (None, Some(PyInt::Small(size))) => size,
+            _ => {
+                let shown = value.py_str();
+                tracing::warn!(target: "patroni.api", "Failed to parse restapi.thread_pool_size value \"{shown}\"");
+                5
+            }
+        },
+    };
+    tracing::info!(target: "patroni.api", "REST API thread_pool_size = {}", size.max(5));
+}
+
+struct Server<B> {
+    backend: Arc<B>,
+    listener: Option<TcpListener>,
+    live: RefCell<Rc<Live>>,
+    registry: Rc<Registry>,
+    budget: Rc<Budget>,
+    accepting: bool,
+}
+
+impl<B: Backend> Server<B> {
+    fn new(backend: Arc<B>, listener: TcpListener, live: Live) -> Server<B> {
+        Server {
+            backend,
+            listener: Some(listener),
+            live: RefCell::new(Rc::new(live)),
+            registry: Registry::new(max_connections()),
+            budget: Budget::new(REQUEST_MEMORY),
+            accepting: false,
+        }
+    }
+
+    async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Command>) {
+        loop {
+            tokio::select! {
+                command = inbox.recv() => match command {
+                    Some(Command::Accept) => self.accepting = true,
+                    Some(Command::Reload(live, reply)) => drop(reply.send(self.reload(*live))),
+                    Some(Command::Stop) | None => break,
+                },
+                accepted = accept(self.listener.as_ref().filter(|_| self.accepting)) => match accepted {
+                    Ok((tcp, peer)) => self.welcome(tcp, peer),
+                    Err(error) => self.pause(&error).await,
+                },
+            }
+        }
+        self.listener = None;
+        self.registry.evict_waiting();
+        let _ = tokio::time::timeout(STOP_DEADLINE, self.registry.empty()).await;
+    }
+
+    fn welcome(&self, tcp: TcpStream, peer: SocketAddr) {
+        // With no place at all that many are being served, and this one is closed.
+        let Some(ticket) = self.registry.admit(peer.ip().to_canonical()) else { return };
+        let job = conn::Job {
+            backend: Arc::clone(&self.backend),
+            live: Rc::clone(&self.live.borrow()),
+            budget: Rc::clone(&self.budget),
+            peer,
+            ticket,
+        };
+        tokio::task::spawn_local(conn::serve(job, tcp));
+    }
+
+    /// Out of file descriptors: somebody who waits makes room.
+    async fn pause(&self, error: &std::io::Error) {
+        tracing::debug!(target: "patroni.api", "accept failed: {error}");
+        self.registry.evict_one();
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+
+    fn reload(&mut self, live: Live) -> Result<SocketAddr, StartError> {
+        let old = Rc::clone(&self.live.borrow());
+        let moved = (&old.config.host, old.config.port) != (&live.config.host, live.config.port);
+        if moved {
+            self.rebind(&old.config, &live.config)?;
+        }
+        *self.live.borrow_mut() = Rc::new(live);
+        let listener = self.listener.as_ref().ok_or(StartError::Gone)?;
+        Ok(listener.local_addr()?)
+    }
+
+    /// The new socket beside the old one; where the two exclude each other, the old
+    /// one comes back if the new one cannot be had.
+    fn rebind(&mut self, old: &ApiConfig, new: &ApiConfig) -> Result<(), StartError> {
+        let listener = match old.port == new.port {
+            false => listener::bind(new)?,
+            true => {
+                self.listener = None;
+                listener::bind(new).or_else(|error| {
+                    self.listener = listener::bind(old).ok();
+                    Err(error)
+                })?
+            }
+        };
+        self.listener = Some(listener);
+        Ok(())
+    }
+}
+
+async fn accept(listener: Option<&TcpListener>) -> std::io::Result<(TcpStream, SocketAddr)> {
+    match listener {
+        Some(listener) => listener.accept().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A quarter of the file descriptors at most: the daemon needs the others.
+fn max_connections() -> usize {
+    let limit = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE);
+    let soft = limit.map_or(1024, |(soft, _)| usize::try_from(soft).unwrap_or(usize::MAX));
+    (soft / 4).clamp(64, MAX_CONNECTIONS)
+}

@@ -1,0 +1,181 @@
+//! Who is connected, and who has to go when there is no room.
+//!
+//! A new connection always gets in as long as some other one is only waiting: the
+//! oldest waiting one of the address with the most connections makes room. So
+//! clients that connect and keep silent push each other out, not the health checks.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::rc::Rc;
+
+use tokio::sync::Notify;
+
+struct Slot {
+    ip: IpAddr,
+    busy: bool,
+    evict: Rc<Notify>,
+}
+
+/// Connections of the server, at most `max` at a time.
+pub struct Registry {
+    max: usize,
+    next: Cell<u64>,
+    slots: RefCell<HashMap<u64, Slot>>,
+    emptied: Notify,
+}
+
+/// A place in the [`Registry`], free again when dropped.
+pub struct Ticket {
+    id: u64,
+    evict: Rc<Notify>,
+    registry: Rc<Registry>,
+}
+
+impl Registry {
+    /// An empty registry.
+    pub fn new(max: usize) -> Rc<Registry> {
+        Rc::new(Registry { max, next: Cell::new(0), slots: RefCell::default(), emptied: Notify::new() })
+    }
+
+    /// A place for a connection from `ip`. None: all others are being served.
+    pub fn admit(self: &Rc<Self>, ip: IpAddr) -> Option<Ticket> {
+        if self.slots.borrow().len() >= self.max && !self.evict_one() {
+            return None;
+        }
+        let id = self.next.get();
+        self.next.set(id.wrapping_add(1));
+        let evict = Rc::new(Notify::new());
+        self.slots.borrow_mut().insert(id, Slot { ip, busy: false, evict: Rc::clone(&evict) });
+        Some(Ticket { id, evict, registry: Rc::clone(self) })
+    }
+
+    /// Ends one waiting connection; its place is free at once.
+    pub fn evict_one(&self) -> bool {
+        let victim = self.victim();
+        victim
+            .and_then(|id| self.slots.borrow_mut().remove(&id))
+            .map(|slot| slot.evict.notify_one())
+            .is_some()
+    }
+
+    fn victim(&self) -> Option<u64> {
+        let slots = self.slots.borrow();
+        let mut counts: HashMap<IpAddr, usize> = HashMap::new();
+        for slot in slots.values() {
+            *counts.entry(slot.ip).or_default() += 1;
+        }
+        let waiting = slots.iter().filter(|(_, slot)| !slot.busy);
+        let weight = |(id, slot): &(&u64, &Slot)| (counts.get(&slot.ip).copied(), std::cmp::Reverse(**id));
+        waiting.max_by_key(weight).map(|(id, _)| *id)
+    }
+
+    /// Ends all connections that are only waiting.
+    pub fn evict_waiting(&self) {
+        while self.evict_one() {}
+    }
+
+    /// Waits until nobody is connected.
+    pub async fn empty(&self) {
+        while !self.slots.borrow().is_empty() {
+            self.emptied.notified().await;
+        }
+    }
+}
+
+impl Ticket {
+    /// Ends when this connection has to make room.
+    pub fn evicted(&self) -> Rc<Notify> {
+        Rc::clone(&self.evict)
+    }
+
+    /// While busy a connection is not sent away.
+    pub fn set_busy(&self, busy: bool) {
+        if let Some(slot) = self.registry.slots.borrow_mut().get_mut(&self.id) {
+            slot.busy = busy;
+        }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.registry.slots.borrow_mut().remove(&self.id);
+        if self.registry.slots.borrow().is_empty() {
+            self.registry.emptied.notify_one();
+        }
+    }
+}
+
+/// Bytes that all connections together may hold of requests not yet served.
+pub struct Budget {
+    left: Cell<usize>,
+}
+
+/// A share of the [`Budget`], given back when dropped.
+pub struct Lease {
+    budget: Rc<Budget>,
+    held: usize,
+}
+
+impl Budget {
+    /// So many bytes.
+    pub fn new(bytes: usize) -> Rc<Budget> {
+        Rc::new(Budget { left: Cell::new(bytes) })
+    }
+
+    /// A share, empty at first.
+    pub fn lease(self: &Rc<Self>) -> Lease {
+        Lease { budget: Rc::clone(self), held: 0 }
+    }
+}
+
+impl Lease {
+    /// Grows the share to `bytes`; false: there is not as much left.
+    pub fn grow(&mut self, bytes: usize) -> bool {
+        let more = bytes.saturating_sub(self.held);
+        let left = self.budget.left.get();
+        if more > left {
+            return false;
+        }
+        self.budget.left.set(left - more);
+        self.held += more;
+        true
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.budget.left.set(self.budget.left.get() + self.held);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn the_oldest_waiting_of_the_greediest_goes() {
+        let registry = Registry::new(4);
+        let (a, b): (IpAddr, IpAddr) = ("10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap());
+        let tickets: Vec<Ticket> = [b, a, a, a].into_iter().map(|ip| registry.admit(ip).unwrap()).collect();
+        tickets[1].set_busy(true);
+        assert_eq!(registry.victim(), Some(2));
+        let fifth = registry.admit(b).unwrap();
+        assert_eq!(registry.slots.borrow().len(), 4);
+        for ticket in tickets.iter().chain([&fifth]) {
+            ticket.set_busy(true);
+        }
+        assert!(registry.admit(b).is_none());
+    }
+
+    #[test]
+    fn budget_is_given_back() {
+        let budget = Budget::new(10);
+        let mut lease = budget.lease();
+        assert!(lease.grow(8) && lease.grow(8) && !lease.grow(11));
+        assert!(!budget.lease().grow(3));
+        drop(lease);
+        assert!(budget.lease().grow(10));
+    }
+}

@@ -1,0 +1,93 @@
+//! Answers under pressure: silent, slow and broken clients; a backend that hangs.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod common;
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use nix::sys::resource::{getrlimit, setrlimit, Resource};
+use patroni_api::RestServer;
+
+fn server(snapshot: patroni_api::Snapshot) -> RestServer {
+    RestServer::start(&common::value(r#"{"listen": "127.0.0.1:0"}"#), common::Fake::new(snapshot)).unwrap()
+}
+
+#[test]
+fn silent_connections_delay_nobody() {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, hard.min(16384), hard).unwrap();
+    let server = server(common::primary());
+    let mut silent = Vec::new();
+    let mut worst = Duration::ZERO;
+    for i in 0..2000 {
+        let mut stream = TcpStream::connect(server.local_addr()).unwrap();
+        match i % 3 {
+            0 => {}
+            1 => stream.write_all(b"G").unwrap(),
+            _ => stream.write_all(b"POST /mpp HTTP/1.0\r\nContent-Length: 1000\r\n\r\n{").unwrap(),
+        }
+        silent.push(stream);
+        if i % 50 == 49 {
+            let started = Instant::now();
+            let reply = common::talk(server.local_addr(), b"GET /health HTTP/1.0\r\n\r\n", false);
+            worst = worst.max(started.elapsed());
+            assert!(reply.starts_with(b"HTTP/1.0 200 OK\r\n"));
+        }
+    }
+    assert!(worst < Duration::from_millis(50), "{worst:?}");
+}
+
+#[test]
+fn a_backend_that_hangs_does_not_silence_it() {
+    let fake = common::Fake::new(common::primary());
+    fake.hang();
+    let server = RestServer::start(&common::value(r#"{"listen": "127.0.0.1:0"}"#), fake).unwrap();
+    let get = |path: &str| {
+        let started = Instant::now();
+        let request = format!("GET {path} HTTP/1.0\r\n\r\n");
+        (common::talk(server.local_addr(), request.as_bytes(), false), started.elapsed())
+    };
+    let (reply, time) = get("/liveness");
+    assert_eq!(
+        (reply.as_slice(), time < Duration::from_secs(1)),
+        (b"HTTP/1.0 200 OK\r\n\r\n".as_slice(), true)
+    );
+    let (reply, time) = get("/primary");
+    assert!(reply.starts_with(b"HTTP/1.0 200 OK\r\n") && time < Duration::from_secs(4), "{time:?}");
+    let (reply, _) = get("/cluster");
+    assert_eq!(reply, b"");
+}
+
+/// Random damage to requests: always an answer or a close, never a dead server.
+#[test]
+fn broken_requests() {
+    let server = server(common::replica());
+    let seeds: [&[u8]; 4] = [
+        b"GET /replica?lag=10MB&tag_x=%41 HTTP/1.1\r\nHost: x\r\nA: b\r\n\r\n",
+        b"POST /switchover HTTP/1.0\r\nContent-Length: 45\r\n\r\n{\"leader\": \"a\", \"scheduled_at\": \"2030-01-01\"}",
+        b"PATCH /config HTTP/1.0\r\nContent-Length: 18\r\n\r\n{\"a\": {\"b\": null}}",
+        b"POST /restart HTTP/1.0\r\nContent-Length: 31\r\n\r\n{\"schedule\": \"2030-01-01T10:00\"}",
+    ];
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut dice = |n: usize| {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        ((state >> 33) as usize) % n
+    };
+    for round in 0..1500 {
+        let mut data = seeds[round % seeds.len()].to_vec();
+        for _ in 0..=dice(6) {
+            let at = dice(data.len());
+            match dice(4) {
+                0 => data[at] = dice(256) as u8,
+                1 => data.insert(at, b"\r\n \t/%[]{}\":;\0\xff"[dice(15)]),
+                2 if data.len() > 2 => drop(data.remove(at)),
+                _ => data.truncate(at.max(1)),
+            }
+        }
+        common::talk(server.local_addr(), &data, true);
+    }
+    assert!(common::talk(server.local_addr(), b"HEAD /health HTTP/1.0\r\n\r\n", false)
+        .starts_with(b"HTTP/1.0 200"));
+}

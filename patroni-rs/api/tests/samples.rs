@@ -1,0 +1,287 @@
+//! Recorded documents of the reference: read back into a snapshot, they must come
+//! out with the same bytes.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod common;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use common::{member, value};
+use patroni_api::http::url::Target;
+use patroni_api::route::{route, Route};
+use patroni_api::{cluster_json, health, metrics, status, PgStatus, Queried, Snapshot, WalStatus};
+use patroni_core::global_config::GlobalConfig;
+use patroni_core::ha::{PgState, Role};
+use patroni_core::model::{Cluster, Leader, Member, Status, SyncState};
+use patroni_core::tags::Tags;
+use pyfmt::datetime::{self, DateTime, Locale};
+use pyfmt::{json, Value};
+
+const ROLES: [Role; 6] =
+    [Role::Primary, Role::StandbyLeader, Role::Replica, Role::Demoted, Role::Uninitialized, Role::Promoted];
+const STATES: [PgState; 15] = [
+    PgState::InitDb,
+    PgState::InitDbFailed,
+    PgState::CustomBootstrap,
+    PgState::CustomBootstrapFailed,
+    PgState::CreatingReplica,
+    PgState::Running,
+    PgState::Starting,
+    PgState::BootstrapStarting,
+    PgState::StartFailed,
+    PgState::Restarting,
+    PgState::RestartFailed,
+    PgState::Stopping,
+    PgState::Stopped,
+    PgState::StopFailed,
+    PgState::Crashed,
+];
+
+fn samples() -> Vec<(String, String)> {
+    let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/rest/samples");
+    let mut files: Vec<_> = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()).collect();
+    files.sort();
+    let name = |p: &std::path::Path| p.file_name().unwrap().to_string_lossy().into_owned();
+    files.iter().map(|p| (name(p), std::fs::read_to_string(p).unwrap())).collect()
+}
+
+/// The document at the start of a line, without what the recorder put behind it.
+fn document_of(line: &str, start: &str) -> Option<String> {
+    let line = line.split("<EOF").next()?.split("<rc=").next()?;
+    (line.starts_with(start) && line.ends_with('}') && json::loads(line).is_ok()).then(|| line.to_owned())
+}
+
+fn time(value: Option<&Value>) -> Option<DateTime> {
+    let locale = Locale { today: (1970, 1, 1), zone_names: ["UTC", "UTC"], offset_at: &|_| 0 };
+    value.and_then(Value::as_str).map(|t| datetime::parse(t, &locale).unwrap())
+}
+
+fn snapshot_of(text: &str) -> Snapshot {
+    let doc = value(text);
+    let mut s = common::primary();
+    let str_at = |path: &[&str]| doc.at(path).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let has = |key: &str| doc.get(key).is_some_and(Value::truthy);
+    (s.name, s.scope) = (str_at(&["patroni", "name"]), str_at(&["patroni", "scope"]));
+    s.sysid = str_at(&["database_system_identifier"]);
+    s.effective_tags = doc.get("tags").cloned().unwrap_or_default();
+    s.tags = Tags::from_value(&s.effective_tags);
+    s.pending_restart_reason = doc.get("pending_restart_reason").cloned().unwrap_or_default();
+    s.scheduled_restart = doc.get("scheduled_restart").cloned().unwrap_or_default();
+    s.failsafe_active = has("failsafe_mode_is_active");
+    s.watchdog_failed = has("watchdog_failed");
+    s.dcs_last_seen = doc.get("dcs_last_seen").and_then(Value::as_i64).unwrap();
+    let role = *ROLES.iter().find(|r| r.as_str() == str_at(&["role"])).unwrap();
+    let state = str_at(&["state"]);
+    let state = STATES.iter().find(|s| s.as_str() == state).copied().unwrap_or(PgState::Running);
+    let mut config = Value::map();
+    if has("pause") {
+        config.set("pause", true);
+    }
+    if role == Role::StandbyLeader {
+        config.set("standby_cluster", value(r#"{"host": "x"}"#));
+    }
+    match (has("sync_standby"), has("quorum_standby")) {
+        (true, _) => config.set("synchronous_mode", true),
+        (_, true) => config.set("synchronous_mode", "quorum"),
+        _ => {}
+    }
+    let leader = if has("cluster_unlocked") { None } else { Some("leader") };
+    let mut view = common::cluster(&config, leader, vec![]);
+    let sync = Value::from_iter([("leader", "leader"), ("sync_standby", &s.name)]);
+    view.sync = SyncState::from_node(Some("1"), &json::dumps_compact(&sync));
+    s.cluster = Some(Arc::new(view));
+    s.config = GlobalConfig::new(config);
+    let held = role == Role::Primary && leader.is_some();
+    s.lease_until = held.then(|| Instant::now() + Duration::from_secs(60));
+    s.postgres = PgStatus { state, role, postmaster_alive: true, queried: queried(&doc) };
+    s
+}
+
+fn queried(doc: &Value) -> Option<Queried> {
+    let xlog = doc.get("xlog")?;
+    let int = |key: &str| xlog.get(key).and_then(Value::as_i64);
+    let timeline = doc.get("timeline").and_then(Value::as_i64);
+    let wal = match int("location") {
+        Some(location) => WalStatus::Primary { timeline: timeline.unwrap(), location },
+        None => WalStatus::Replica {
+            timeline,
+            received: int("received_location"),
+            replayed: int("replayed_location"),
+            replayed_timestamp: time(xlog.get("replayed_timestamp")),
+            paused: xlog.get("paused").is_some_and(Value::truthy),
+            latest_end_lsn: 0,
+            replication_state: doc.get("replication_state").map(Value::py_str),
+        },
+    };
+    Some(Queried {
+        postmaster_start_time: time(doc.get("postmaster_start_time"))?,
+        server_version: doc.get("server_version").and_then(Value::as_i64)?,
+        wal,
+        replication: doc.get("replication").cloned().unwrap_or_default(),
+    })
+}
+
+#[test]
+fn status_documents() {
+    let mut count = 0;
+    for (file, text) in samples() {
+        for line in text.lines().filter_map(|line| document_of(line, "{\"state\": ")) {
+            let again = json::dumps(&status::document(&snapshot_of(&line), Instant::now()));
+            assert_eq!(again, line, "{file}");
+            count += 1;
+        }
+    }
+    assert!(count > 100, "{count}");
+}
+
+/// `=== GET [:port]/path`, the status line, headers, a blank line, the document.
+#[test]
+fn health_checks() {
+    let mut count = 0;
+    for (file, text) in samples() {
+        let mut lines = text.lines();
+        while let Some(line) = lines.next() {
+            let Some(path) =
+                line.strip_prefix("=== GET ").and_then(|rest| rest.find('/').map(|at| &rest[at..]))
+            else {
+                continue;
+            };
+            let target = Target::parse(path.trim()).unwrap();
+            let block: Vec<&str> = lines.clone().take(12).take_while(|l| !l.starts_with("===")).collect();
+            let code = block
+                .first()
+                .and_then(|l| l.strip_prefix("HTTP/1.0 "))
+                .and_then(|l| l.get(..3)?.parse().ok());
+            let doc = block.iter().find_map(|l| document_of(l, "{\"state\": "));
+            let (Some(code), Some(doc)) = (code, doc) else { continue };
+            if route("GET", &target.path) != Some(Route::Health) {
+                continue;
+            }
+            let snapshot = snapshot_of(&doc);
+            // What the document does not tell: tags of the configuration are these, and the
+            // leader's position is not in it.
+            if target.first("lag").is_some() && snapshot.lease_until.is_none() {
+                continue;
+            }
+            assert_eq!(health::code(&target, &snapshot, Instant::now()), code, "{file} {path}");
+            count += 1;
+        }
+    }
+    assert!(count > 60, "{count}");
+}
+
+#[test]
+fn metrics_pages() {
+    let mut count = 0;
+    for (file, text) in samples() {
+        let Some(at) = text.find("\n# HELP patroni_version") else { continue };
+        let page = text[at + 1..].split("\n\n").next().unwrap();
+        let page = &page[..page.find("<EOF").unwrap_or(page.len())];
+        if !page.contains("patroni_postgres_state{") {
+            continue;
+        }
+        let before = text[..at].lines().filter_map(|line| document_of(line, "{\"state\": ")).last();
+        let Some(doc) = before else { continue };
+        let mut snapshot = snapshot_of(&doc);
+        // Time has passed between the two documents.
+        let seen = page.lines().find(|l| l.starts_with("patroni_dcs_last_seen{")).unwrap();
+        snapshot.dcs_last_seen = seen.rsplit(' ').next().unwrap().parse().unwrap();
+        let ours = metrics::text(&snapshot, Instant::now());
+        for (a, b) in ours.lines().zip(page.lines()) {
+            assert_eq!(a, b, "{file}");
+        }
+        assert_eq!(ours.lines().count(), page.lines().count(), "{file}");
+        count += 1;
+    }
+    assert!(count > 2, "{count}");
+}
+
+fn lsn(text: &str) -> Option<i64> {
+    let (high, low) = text.split_once('/')?;
+    Some((i64::from_str_radix(high, 16).ok()? << 32) + i64::from_str_radix(low, 16).ok()?)
+}
+
+/// The member key that such an entry comes from.
+fn member_of(entry: &Value) -> Member {
+    let mut data = Value::map();
+    for key in [
+        "state",
+        "api_url",
+        "timeline",
+        "pending_restart",
+        "pending_restart_reason",
+        "scheduled_restart",
+        "tags",
+    ] {
+        if let Some(value) = entry.get(key) {
+            data.set(key, value.clone());
+        }
+    }
+    if let (Some(host), Some(port)) = (entry.get("host"), entry.get("port")) {
+        data.set("conn_url", format!("postgres://{host}:{port}/postgres"));
+    }
+    for (key, field) in
+        [("lsn", "xlog_location"), ("receive_lsn", "receive_lsn"), ("replay_lsn", "replay_lsn")]
+    {
+        if let Some(position) = entry.get(key).and_then(Value::as_str).and_then(lsn) {
+            data.set(field, position);
+        }
+    }
+    member(entry.get("name").unwrap().as_str().unwrap(), &json::dumps(&data))
+}
+
+fn cluster_of(doc: &Value) -> (Cluster, GlobalConfig) {
+    let entries = doc.get("members").and_then(Value::as_list).unwrap();
+    let names = |roles: &[&str]| -> Vec<String> {
+        let with = |e: &&Value| roles.contains(&e.get("role").unwrap().as_str().unwrap());
+        entries.iter().filter(with).map(|e| e.get("name").unwrap().py_str()).collect()
+    };
+    let mut config = Value::map();
+    if doc.get("pause").is_some() {
+        config.set("pause", true);
+    }
+    if !names(&["standby_leader"]).is_empty() {
+        config.set("standby_cluster", value(r#"{"host": "x"}"#));
+    }
+    if !names(&["sync_standby"]).is_empty() {
+        config.set("synchronous_mode", true);
+    }
+    if !names(&["quorum_standby"]).is_empty() {
+        config.set("synchronous_mode", "quorum");
+    }
+    let leader = names(&["leader", "standby_leader"]).first().cloned();
+    let listed = names(&["sync_standby", "quorum_standby"]).join(",").to_uppercase();
+    let sync = Value::from_iter([("leader", "x".to_owned()), ("sync_standby", listed)]);
+    let position =
+        entries.iter().filter_map(|e| Some(lsn(e.get("lsn")?.as_str()?)? + e.get("lag")?.as_i64()?)).max();
+    let cluster = Cluster {
+        leader: leader.map(|name| Leader { member: member(&name, "{}"), ..Leader::default() }),
+        status: Status { last_lsn: position.unwrap_or(0) as u64, ..Status::default() },
+        // The keys come in any order.
+        members: entries.iter().rev().map(member_of).collect(),
+        sync: SyncState::from_node(Some("1"), &json::dumps_compact(&sync)),
+        ..Cluster::default()
+    };
+    (cluster, GlobalConfig::new(config))
+}
+
+#[test]
+fn cluster_documents() {
+    let mut count = 0;
+    for (file, text) in samples() {
+        for line in text.lines().filter_map(|line| document_of(line, "{\"members\": ")) {
+            let doc = value(&line);
+            let (cluster, config) = cluster_of(&doc);
+            let mut again = cluster_json::document(&cluster, &config);
+            for key in ["scheduled_switchover", "scope"] {
+                if let Some(value) = doc.get(key) {
+                    again.set(key, value.clone());
+                }
+            }
+            assert_eq!(json::dumps(&again), line, "{file}");
+            count += 1;
+        }
+    }
+    assert!(count > 5, "{count}");
+}

@@ -1,0 +1,87 @@
+//! The rule that ttl, loop_wait and retry_timeout have to keep (surface-config 1.40, 1.41).
+
+use pyfmt::Value;
+
+use crate::error::Result;
+use crate::python::int;
+
+const MIN_LOOP_WAIT: i64 = 1;
+const MIN_RETRY_TIMEOUT: i64 = 3;
+const MIN_TTL: i64 = 20;
+
+/// Built-in values in seconds.
+pub(crate) fn default_of(key: &str) -> i64 {
+    if key == "ttl" {
+        30
+    } else {
+        10
+    }
+}
+
+/// Raises what is too small in `config`, then lowers `loop_wait` and, when that
+/// is not enough, `retry_timeout` until `loop_wait + 2*retry_timeout <= ttl`.
+/// Keys that need no change stay as they are, or absent.
+///
+/// # Errors
+/// One of the three cannot be read as an integer.
+pub(crate) fn adjust(config: &mut Value) -> Result<()> {
+    let loop_wait = at_least(config, "loop_wait", MIN_LOOP_WAIT)?;
+    let retry_timeout = at_least(config, "retry_timeout", MIN_RETRY_TIMEOUT)?;
+    let ttl = at_least(config, "ttl", MIN_TTL)?;
+    let retries = retry_timeout.saturating_mul(2);
+    if retries.saturating_add(MIN_LOOP_WAIT) > ttl {
+        let lowered = (ttl - MIN_LOOP_WAIT) / 2;
+        config.set("loop_wait", MIN_LOOP_WAIT);
+        config.set("retry_timeout", lowered);
+        tracing::warn!(
+            target: "patroni.config",
+            "Violated the rule \"loop_wait + 2*retry_timeout <= ttl\", where ttl={ttl}. Adjusting loop_wait \
+             from {loop_wait} to {MIN_LOOP_WAIT} and retry_timeout from {retry_timeout} to {lowered}"
+        );
+    } else if retries.saturating_add(loop_wait) > ttl {
+        let lowered = ttl - retries;
+        config.set("loop_wait", lowered);
+        tracing::warn!(
+            target: "patroni.config",
+            "Violated the rule \"loop_wait + 2*retry_timeout <= ttl\", where ttl={ttl} and \
+             retry_timeout={retry_timeout}. Adjusting loop_wait from {loop_wait} to {lowered}"
+        );
+    }
+    Ok(())
+}
+
+fn at_least(config: &mut Value, key: &str, min: i64) -> Result<i64> {
+    let value = config.get(key).map_or(Ok(default_of(key)), int)?;
+    if value >= min {
+        return Ok(value);
+    }
+    tracing::warn!(target: "patroni.config", "{key}={value} can't be smaller than {min}, adjusting...");
+    config.set(key, min);
+    Ok(min)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn adjusted() {
+        for (given, want) in [
+            ("{}", "{}"),
+            (r#"{"ttl": 10}"#, r#"{"ttl": 20, "loop_wait": 1, "retry_timeout": 9}"#),
+            (r#"{"retry_timeout": 15}"#, r#"{"retry_timeout": 14, "loop_wait": 1}"#),
+            (r#"{"retry_timeout": 14}"#, r#"{"retry_timeout": 14, "loop_wait": 2}"#),
+            (r#"{"loop_wait": 20}"#, r#"{"loop_wait": 10}"#),
+            (r#"{"retry_timeout": 9.5}"#, r#"{"retry_timeout": 9.5}"#),
+            (r#"{"loop_wait": "0"}"#, r#"{"loop_wait": 1}"#),
+            (r#"{"ttl": 9223372036854775807}"#, r#"{"ttl": 9223372036854775807}"#),
+        ] {
+            let mut config = pyfmt::json::loads(given).unwrap();
+            adjust(&mut config).unwrap();
+            let ordered = pyfmt::json::loads(want).unwrap();
+            assert_eq!(config, ordered, "{given}");
+        }
+        assert!(adjust(&mut pyfmt::json::loads(r#"{"ttl": "30s"}"#).unwrap()).is_err());
+    }
+}

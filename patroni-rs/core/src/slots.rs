@@ -1,1 +1,0 @@
-//! Which replication slots a node should have.

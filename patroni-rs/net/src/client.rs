@@ -1,0 +1,186 @@
+//! A small HTTP/1.1 client.
+
+use std::error::Error as _;
+use std::net::Ipv6Addr;
+use std::time::Duration;
+
+use base64::prelude::{Engine, BASE64_STANDARD};
+use bytes::Bytes;
+use http::header::{HeaderName, HeaderValue, AUTHORIZATION, USER_AGENT as USER_AGENT_HEADER};
+use http::{HeaderMap, Method, Request, Uri};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper_openssl::client::legacy::HttpsConnector;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+use openssl::error::ErrorStack;
+use openssl::ssl::ConnectConfiguration;
+
+use crate::{client_builder, ClientOptions, NetError, Verify};
+
+/// What we call ourselves.
+pub const USER_AGENT: &str = concat!("Patroni/4.1.5 patroni-rs/", env!("CARGO_PKG_VERSION"), " Linux");
+
+/// The longest body that is read, in bytes.
+pub const MAX_BODY: usize = 16 * 1024 * 1024;
+
+/// An answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Response {
+    /// Status code.
+    pub status: u16,
+    /// Headers.
+    pub headers: HeaderMap,
+    /// The whole body.
+    pub body: Bytes,
+}
+
+impl Response {
+    /// The body as text; what is not UTF-8 is replaced.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// The value of a header, if it is text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+}
+
+/// A client for `http` and `https`. Cheap to clone; every request has its own
+/// connection, because Patroni's servers close it after each answer. It follows no
+/// redirects and knows no proxies.
+#[derive(Clone, Debug)]
+pub struct HttpClient {
+    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    authorization: Option<HeaderValue>,
+}
+
+impl HttpClient {
+    /// Makes a client. Reads the files of the TLS options, so it blocks for a moment;
+    /// for changed files make a new one.
+    ///
+    /// # Errors
+    /// A file cannot be read or is not what it should be.
+    pub fn new(options: &ClientOptions) -> Result<HttpClient, NetError> {
+        let mut builder = client_builder(&options.tls)?;
+        let no_http2 = builder.set_alpn_protos(b"\x08http/1.1");
+        no_http2.map_err(|source| NetError::Tls { what: "library", source })?;
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        let connector = HttpsConnector::with_connector(tcp, builder);
+        let mut connector = connector.map_err(|source| NetError::Tls { what: "library", source })?;
+        let check_name = options.tls.verify == Verify::Full;
+        connector.set_callback(move |config, uri| configure_connection(config, uri, check_name));
+        let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector);
+        let authorization = options.basic_auth.as_deref().map(basic_auth).transpose()?;
+        Ok(HttpClient { client, authorization })
+    }
+
+    /// Sends one request and reads the whole answer within `timeout`, which covers name
+    /// resolution, connecting, TLS and reading. Any status is an answer.
+    ///
+    /// # Errors
+    /// There was no complete answer: see [`NetError`].
+    pub async fn request(
+        &self,
+        method: &str,
+        url: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+        timeout: Duration,
+    ) -> Result<Response, NetError> {
+        let request = self.build(method, url, headers, body.into())?;
+        let exchange = async {
+            let response = self.client.request(request).await.map_err(connection_error)?;
+            let (head, body) = response.into_parts();
+            let body = Limited::new(body, MAX_BODY).collect().await.map_err(|e| {
+                if e.is::<LengthLimitError>() {
+                    NetError::TooLong(MAX_BODY)
+                } else {
+                    NetError::Connection(e.to_string())
+                }
+            })?;
+            Ok(Response { status: head.status.as_u16(), headers: head.headers, body: body.to_bytes() })
+        };
+        tokio::time::timeout(timeout, exchange).await.unwrap_or(Err(NetError::Timeout))
+    }
+
+    fn build(
+        &self,
+        method: &str,
+        url: &str,
+        headers: &[(&str, &str)],
+        body: Bytes,
+    ) -> Result<Request<Full<Bytes>>, NetError> {
+        let method = Method::from_bytes(method.to_uppercase().as_bytes());
+        let method = method.map_err(|e| NetError::InvalidRequest(e.to_string()))?;
+        let uri: Uri = url.parse().map_err(|e| NetError::InvalidRequest(format!("{e}: {url}")))?;
+        if !matches!(uri.scheme_str(), Some("http" | "https")) || uri.host().is_none_or(str::is_empty) {
+            return Err(NetError::InvalidRequest(format!("no scheme or host in the URL: {url}")));
+        }
+        // A port that is no number would silently become the default one.
+        let has_port =
+            uri.authority().is_some_and(|a| a.as_str().rsplit(']').next().unwrap_or_default().contains(':'));
+        if has_port && uri.port_u16().is_none() {
+            return Err(NetError::InvalidRequest(format!("invalid port in the URL: {url}")));
+        }
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = method;
+        *request.uri_mut() = uri;
+        let map = request.headers_mut();
+        map.insert(USER_AGENT_HEADER, HeaderValue::from_static(USER_AGENT));
+        if let Some(authorization) = &self.authorization {
+            map.insert(AUTHORIZATION, authorization.clone());
+        }
+        for (name, value) in headers {
+            let name = name.parse::<HeaderName>().map_err(|e| NetError::InvalidRequest(e.to_string()))?;
+            let value = value.parse::<HeaderValue>().map_err(|e| NetError::InvalidRequest(e.to_string()))?;
+            map.insert(name, value);
+        }
+        Ok(request)
+    }
+}
+
+/// The host of a URL has brackets around an IPv6 address, a certificate has not.
+fn configure_connection(
+    config: &mut ConnectConfiguration,
+    uri: &Uri,
+    check_name: bool,
+) -> Result<(), ErrorStack> {
+    let host = uri.host().unwrap_or_default();
+    match host.trim_matches(['[', ']']).parse::<Ipv6Addr>() {
+        Ok(ip) => {
+            config.set_verify_hostname(false);
+            config.set_use_server_name_indication(false);
+            if check_name {
+                config.param_mut().set_ip(ip.into())?;
+            }
+        }
+        Err(_) => config.set_verify_hostname(check_name),
+    }
+    Ok(())
+}
+
+fn basic_auth(credentials: &str) -> Result<HeaderValue, NetError> {
+    let mut value = HeaderValue::try_from(format!("Basic {}", BASE64_STANDARD.encode(credentials)))
+        .map_err(|e| NetError::InvalidRequest(e.to_string()))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// The innermost cause says what happened; the outer ones only where.
+fn connection_error(error: hyper_util::client::legacy::Error) -> NetError {
+    let mut cause = error.source();
+    let mut text = error.to_string();
+    while let Some(inner) = cause {
+        text = inner.to_string();
+        cause = inner.source();
+    }
+    NetError::Connection(text)
+}
+
+#[cfg(test)]
+#[path = "client_tests.rs"]
+mod tests;

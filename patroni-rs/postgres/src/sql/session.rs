@@ -1,0 +1,223 @@
+//! One connection for SQL.
+
+use std::time::Duration;
+
+use tokio::task::AbortHandle;
+use tokio_postgres::config::{ChannelBinding, Config, SslMode as TokioSslMode, SslNegotiation};
+use tokio_postgres::{CancelToken, Client, SimpleQueryMessage};
+
+use super::error::{chain, PgError};
+use super::params::{ConnParams, Target};
+use super::passfile::password_for;
+use super::rows::Row;
+use super::wire::{attempts, within, Encryption, Negotiated, Wire};
+
+/// How long a request to cancel a statement may take.
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A connection that runs statements by the simple query protocol, each in a
+/// transaction of its own. Dropping it closes it.
+#[derive(Debug)]
+pub struct Session {
+    client: Client,
+    driver: AbortHandle,
+    server_version: u32,
+    params: ConnParams,
+    target: Target,
+    encryption: Encryption,
+}
+
+impl Session {
+    /// Connects to the first server that lets us in, as libpq does: only a
+    /// server that cannot be reached makes us try the next one.
+    pub async fn connect(params: &ConnParams) -> Result<Session, PgError> {
+        let params = params.completed();
+        if params.given("gssencmode") == Some("require") {
+            return Err(PgError::Config("gssencmode \"require\" is not supported by this build".to_owned()));
+        }
+        let mode = params.sslmode()?;
+        let mut last = PgError::Config("no host given".to_owned());
+        for target in params.targets()? {
+            for encryption in attempts(mode, &target) {
+                let attempt = Session::attempt(&params, &target, *encryption);
+                match within(params.connect_timeout(), attempt).await {
+                    Ok(session) if params.wants_read_write() && session.read_only().await? => {
+                        last = PgError::Connection("session is read-only".to_owned());
+                        break;
+                    }
+                    Ok(session) => return Ok(session),
+                    Err(error @ PgError::Timeout(_)) => {
+                        last = PgError::Connection(format!("timeout expired: {error}"));
+                        break;
+                    }
+                    Err(error) => last = error,
+                }
+            }
+            // A server that is still starting is as good as one that is not there.
+            if last.sqlstate().is_some_and(|code| code != "57P03") {
+                break;
+            }
+        }
+        Err(last)
+    }
+
+    async fn attempt(params: &ConnParams, target: &Target, encryption: Encryption) -> Result<Session, PgError> {
+        let wire = Wire::open(params, target, encryption).await?;
+        let encryption = if wire.is_tls() { Encryption::Required } else { Encryption::Plain };
+        let config = config(params, target, encryption).await?;
+        let (client, connection) = config.connect_raw(wire, Negotiated).await?;
+        let server_version = connection.parameter("server_version").map_or(0, version_number);
+        let driver = tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(target: "patroni.postgresql.connection", "connection ended: {}", chain(&error));
+            }
+        });
+        let (params, target) = (params.clone(), target.clone());
+        Ok(Session { client, driver: driver.abort_handle(), server_version, params, target, encryption })
+    }
+
+    async fn read_only(&self) -> Result<bool, PgError> {
+        let rows = self.query("SHOW transaction_read_only", self.params.connect_timeout()).await?;
+        Ok(rows.first().and_then(|r| r.text(0)) == Some("on"))
+    }
+
+    /// The server's version, such as 150018 or 90624.
+    pub fn server_version(&self) -> u32 {
+        self.server_version
+    }
+
+    /// Has the server or the network ended it?
+    pub fn is_closed(&self) -> bool {
+        self.client.is_closed()
+    }
+
+    /// Runs a statement and returns its rows.
+    ///
+    /// # Errors
+    /// [`PgError::Timeout`] after `limit`: the statement is cancelled, but
+    /// nobody knows what became of it, so the session is closed.
+    pub async fn query(&self, sql: &str, limit: Duration) -> Result<Vec<Row>, PgError> {
+        match tokio::time::timeout(limit, self.client.simple_query(sql)).await {
+            Ok(Ok(messages)) => Ok(messages.iter().filter_map(row).collect()),
+            Ok(Err(error)) => Err(error.into()),
+            Err(_) => {
+                self.cancel();
+                Err(PgError::Timeout(limit))
+            }
+        }
+    }
+
+    /// Asks the server to stop, on a connection beside this one, and closes this one.
+    fn cancel(&self) {
+        let token = self.client.cancel_token();
+        let (params, target, encryption) = (self.params.clone(), self.target.clone(), self.encryption);
+        let driver = self.driver.clone();
+        tokio::spawn(async move {
+            let request = send_cancel(&params, &target, encryption, token);
+            if let Err(error) = within(CANCEL_TIMEOUT, request).await {
+                tracing::debug!(target: "patroni.postgresql.connection", "could not cancel: {error}");
+            }
+            driver.abort();
+        });
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // The driver sends a polite goodbye once the client is gone; a peer
+        // that does not listen must not keep it alive.
+        let driver = self.driver.clone();
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                tokio::time::sleep(CANCEL_TIMEOUT).await;
+                driver.abort();
+            });
+        } else {
+            driver.abort();
+        }
+    }
+}
+
+async fn send_cancel(
+    params: &ConnParams,
+    target: &Target,
+    encryption: Encryption,
+    token: CancelToken,
+) -> Result<(), PgError> {
+    let wire = Wire::open(params, target, encryption).await?;
+    Ok(token.cancel_query_raw(wire, Negotiated).await?)
+}
+
+async fn config(params: &ConnParams, target: &Target, encryption: Encryption) -> Result<Config, PgError> {
+    let mut config = Config::new();
+    let user = params.given("user").ok_or_else(|| PgError::Config("no user given".to_owned()))?;
+    config.user(user);
+    if let Some(dbname) = params.dbname() {
+        config.dbname(dbname);
+    }
+    if let Some(password) = password_for(params, target).await {
+        config.password(password);
+    }
+    if let Some(options) = params.given("options") {
+        config.options(options);
+    }
+    if let Some(name) = params.application_name() {
+        config.application_name(name);
+    }
+    config.channel_binding(match params.given("channel_binding") {
+        Some("disable") => ChannelBinding::Disable,
+        Some("require") => ChannelBinding::Require,
+        _ => ChannelBinding::Prefer,
+    });
+    if encryption == Encryption::Plain {
+        config.ssl_mode(TokioSslMode::Disable);
+    } else {
+        // The handshake is behind us; this makes tokio-postgres take the stream as it is.
+        config.ssl_mode(TokioSslMode::Require).ssl_negotiation(SslNegotiation::Direct);
+    }
+    Ok(config)
+}
+
+fn row(message: &SimpleQueryMessage) -> Option<Row> {
+    match message {
+        SimpleQueryMessage::Row(row) => {
+            Some(Row::new((0..row.len()).map(|i| row.try_get(i).ok().flatten().map(str::to_owned)).collect()))
+        }
+        _ => None,
+    }
+}
+
+/// `15.14 (Debian ...)` as 150014, `9.6.24` as 90624, `18beta1` as 180000.
+fn version_number(text: &str) -> u32 {
+    let numbers: Vec<u32> = text
+        .split(|c: char| c.is_whitespace())
+        .next()
+        .unwrap_or_default()
+        .split('.')
+        .map(|part| part.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default().parse().unwrap_or(0))
+        .collect();
+    let part = |i: usize| numbers.get(i).copied().unwrap_or(0);
+    if part(0) >= 10 {
+        part(0) * 10_000 + part(1)
+    } else {
+        part(0) * 10_000 + part(1) * 100 + part(2)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions() {
+        for (text, number) in [
+            ("15.14 (Debian 15.14-0+deb12u1)", 150_014),
+            ("9.6.24", 90_624),
+            ("18beta1", 180_000),
+            ("17.6", 170_006),
+            ("", 0),
+        ] {
+            assert_eq!(version_number(text), number);
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! The state of synchronous replication, as one look at the server gives it.
+
+use patroni_core::sync::{Candidate, CurrentState, NameSet, Observed, SyncOptions, Tracker};
+
+use super::error::PgError;
+use super::monitor::Monitored;
+use super::pool::{Connection, Pool};
+
+/// Writes a little WAL without waiting for anybody, so that standbys report
+/// their positions (20-11).
+pub async fn nudge_wal(pool: &Pool) -> Result<(), PgError> {
+    let sql = "DO $$\nBEGIN\n    SET local synchronous_commit = 'off';\n    \
+               PERFORM * FROM pg_catalog.txid_current();\nEND;$$";
+    pool.query(Connection::Heartbeat, sql).await.map(|_| ())
+}
+
+/// The state by the monitoring row `seen`. If `synchronous_standby_names` has
+/// changed, WAL is nudged and `monitor` looks again; its row is then the one
+/// that counts.
+///
+/// # Errors
+/// Those of PostgreSQL.
+pub async fn current_sync_state<F>(
+    pool: &Pool,
+    tracker: &mut Tracker,
+    mut seen: Monitored,
+    candidates: &[Candidate],
+    listed: &NameSet,
+    options: &SyncOptions,
+    monitor: impl FnOnce() -> F,
+) -> Result<CurrentState, PgError>
+where
+    F: std::future::Future<Output = Result<Monitored, PgError>>,
+{
+    if let Some(warning) = tracker.observe_value(&seen.synchronous_standby_names, seen.last_operation()) {
+        if let Some(text) = warning {
+            tracing::warn!(target: "patroni.postgresql.sync", "{text}");
+        }
+        nudge_wal(pool).await?;
+        seen = monitor().await?;
+    }
+    let observed = Observed {
+        synchronous_commit: &seen.synchronous_commit,
+        rows: &seen.replication,
+        last_operation: seen.last_operation(),
+    };
+    Ok(tracker.current_state(candidates, listed, &observed, options))
+}

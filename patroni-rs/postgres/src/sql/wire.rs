@@ -1,0 +1,205 @@
+//! A connected stream, encrypted or not: what comes before the startup message.
+
+use std::future::{ready, Ready};
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use postgres_protocol::message::frontend;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_openssl::SslStream;
+use tokio_postgres::tls::{ChannelBinding, TlsConnect, TlsStream};
+
+use super::error::{chain, PgError};
+use super::params::{ConnParams, SslMode, Target};
+use super::tls;
+
+/// How one attempt treats encryption.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Encryption {
+    Plain,
+    /// If the server can.
+    IfOffered,
+    Required,
+}
+
+/// The attempts that a mode makes with one server, in order. The next one is
+/// made when the server refuses the login or the handshake fails.
+pub(super) fn attempts(mode: SslMode, target: &Target) -> &'static [Encryption] {
+    use Encryption::{IfOffered, Plain, Required};
+    match (target, mode) {
+        // TLS is never spoken on sockets.
+        (Target::Unix(_), _) | (_, SslMode::Disable) => &[Plain],
+        (_, SslMode::Allow) => &[Plain, Required],
+        (_, SslMode::Prefer) => &[IfOffered, Plain],
+        (_, SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull) => &[Required],
+    }
+}
+
+/// The stream under a connection.
+#[derive(Debug)]
+pub(super) enum Wire {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+    Tls(Box<SslStream<TcpStream>>),
+}
+
+impl Wire {
+    /// Connects to one server. A name is tried with all its addresses.
+    pub(super) async fn open(
+        params: &ConnParams,
+        target: &Target,
+        encryption: Encryption,
+    ) -> Result<Wire, PgError> {
+        let (host, addr, port) = match target {
+            Target::Unix(path) => {
+                let shown = path.display().to_string();
+                let stream = UnixStream::connect(path).await.map_err(|e| unreachable(&shown, &e))?;
+                return Ok(Wire::Unix(stream));
+            }
+            Target::Tcp { host, addr, port } => (host.as_str(), *addr, *port),
+        };
+        let shown = format!("{host}:{port}");
+        let stream = match addr {
+            Some(ip) => TcpStream::connect((ip, port)).await,
+            None => TcpStream::connect((host, port)).await,
+        };
+        let stream = stream.map_err(|e| unreachable(&shown, &e))?;
+        stream.set_nodelay(true)?;
+        keep_alive(&stream);
+        if encryption == Encryption::Plain {
+            return Ok(Wire::Tcp(stream));
+        }
+        encrypt(params, host, stream, encryption).await
+    }
+
+    fn binding(&self) -> Option<Vec<u8>> {
+        match self {
+            Wire::Tls(stream) => tls::end_point(stream.ssl()),
+            _ => None,
+        }
+    }
+
+    /// Is it encrypted?
+    pub(super) fn is_tls(&self) -> bool {
+        matches!(self, Wire::Tls(_))
+    }
+
+    /// The channel binding for SCRAM, in the terms of postgres-protocol.
+    pub(super) fn scram_binding(&self) -> Option<Vec<u8>> {
+        self.binding()
+    }
+}
+
+fn unreachable(server: &str, error: &io::Error) -> PgError {
+    PgError::Connection(format!("connection to server at \"{server}\" failed: {error}"))
+}
+
+/// libpq turns keepalives on; a peer that vanished must not be waited for.
+fn keep_alive(stream: &TcpStream) {
+    use nix::sys::socket::{setsockopt, sockopt::KeepAlive};
+    if let Err(error) = setsockopt(stream, KeepAlive, &true) {
+        tracing::debug!(target: "patroni.postgresql.connection", "could not set keepalive: {error}");
+    }
+}
+
+async fn encrypt(
+    params: &ConnParams,
+    host: &str,
+    mut stream: TcpStream,
+    encryption: Encryption,
+) -> Result<Wire, PgError> {
+    let direct = params.given("sslnegotiation") == Some("direct");
+    if !direct {
+        let mut request = BytesMut::new();
+        frontend::ssl_request(&mut request);
+        stream.write_all(&request).await?;
+        let answer = stream.read_u8().await?;
+        match (answer, encryption) {
+            (b'S', _) => {}
+            (b'N', Encryption::IfOffered) => return Ok(Wire::Tcp(stream)),
+            _ => {
+                return Err(PgError::Connection("server does not support SSL, but SSL was required".to_owned()))
+            }
+        }
+    }
+    let (owned, name) = (params.clone(), host.to_owned());
+    let mode = params.sslmode()?;
+    let mut ssl = tokio::task::spawn_blocking(move || tls::session(&owned, mode, &name))
+        .await
+        .map_err(|e| PgError::Connection(e.to_string()))??;
+    if direct {
+        ssl.set_alpn_protos(b"\x0apostgresql").map_err(|e| PgError::Connection(chain(&e)))?;
+    }
+    let mut stream = SslStream::new(ssl, stream).map_err(|e| PgError::Connection(chain(&e)))?;
+    Pin::new(&mut stream).connect().await.map_err(|e| {
+        let verdict = stream.ssl().verify_result();
+        let reason = match verdict {
+            openssl::x509::X509VerifyResult::OK => chain(&e),
+            bad => format!("certificate verify failed: {}", bad.error_string()),
+        };
+        PgError::Connection(format!("SSL error: {reason}"))
+    })?;
+    Ok(Wire::Tls(Box::new(stream)))
+}
+
+/// Runs `work`, but no longer than `limit`.
+pub(super) async fn within<T>(
+    limit: Duration,
+    work: impl std::future::Future<Output = Result<T, PgError>>,
+) -> Result<T, PgError> {
+    match tokio::time::timeout(limit, work).await {
+        Ok(result) => result,
+        Err(_) => Err(PgError::Timeout(limit)),
+    }
+}
+
+macro_rules! delegate {
+    ($self:ident, $stream:ident => $call:expr) => {
+        match $self.get_mut() {
+            Wire::Tcp($stream) => $call,
+            Wire::Unix($stream) => $call,
+            Wire::Tls($stream) => $call,
+        }
+    };
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        delegate!(self, s => Pin::new(s).poll_read(cx, buf))
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        delegate!(self, s => Pin::new(s).poll_write(cx, buf))
+    }
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        delegate!(self, s => Pin::new(s).poll_flush(cx))
+    }
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        delegate!(self, s => Pin::new(s).poll_shutdown(cx))
+    }
+}
+
+impl TlsStream for Wire {
+    fn channel_binding(&self) -> ChannelBinding {
+        self.binding().map_or_else(ChannelBinding::none, ChannelBinding::tls_server_end_point)
+    }
+}
+
+/// Tells tokio-postgres that the stream is as secure as it will get.
+pub(super) struct Negotiated;
+
+impl TlsConnect<Wire> for Negotiated {
+    type Stream = Wire;
+    type Error = io::Error;
+    type Future = Ready<io::Result<Wire>>;
+
+    fn connect(self, stream: Wire) -> Self::Future {
+        ready(Ok(stream))
+    }
+}

@@ -1,0 +1,265 @@
+//! A new cluster, a new replica (surface-ha-pg 12, 13).
+
+use std::ffi::OsString;
+
+use patroni_core::ha::{PgState, Source};
+use patroni_postgres::files::format_dsn;
+use patroni_postgres::process::initdb::{initdb, Superuser};
+use patroni_postgres::process::replica::{self, CreateReplica};
+use patroni_postgres::process::{custom_bootstrap, datadir};
+use pyfmt::Value;
+
+use super::start_stop::Started;
+use super::{locked, Instance};
+
+impl Instance {
+    fn text_of(section: Option<&Value>, key: &str) -> Option<String> {
+        section.and_then(|s| s.get(key)).filter(|v| !v.is_null()).map(Value::py_str)
+    }
+
+    /// Makes a new cluster by the `bootstrap` section, and starts it.
+    pub async fn bootstrap(&self, bootstrap: &Value) -> bool {
+        let made = match custom_bootstrap::method(bootstrap) {
+            Some((_, section)) => self.custom_bootstrap(section).await,
+            None => self.initdb(bootstrap.get("initdb").unwrap_or(&Value::Null)).await,
+        };
+        if !made || !self.learn_major_version().await {
+            return false;
+        }
+        let lines: Vec<String> = bootstrap
+            .get("pg_hba")
+            .and_then(Value::as_list)
+            .map(|l| l.iter().map(Value::py_str).collect())
+            .unwrap_or_default();
+        let saved = self
+            .with_config(move |c, facts| {
+                let appended = c.append_pg_hba(&lines);
+                c.save_configuration_files(false, facts);
+                appended
+            })
+            .await;
+        if let Err(e) = saved.and_then(|s| s.map_err(|e| e.to_string())) {
+            tracing::error!(target: "patroni.postgresql.bootstrap", "Can not write pg_hba.conf: {e}");
+            return false;
+        }
+        self.start(None, false, None).await == Started::Running
+    }
+
+    async fn initdb(&self, options: &Value) -> bool {
+        self.set_state(PgState::InitDb);
+        let superuser = {
+            let config = locked(&self.config);
+            let section = config.superuser();
+            Superuser {
+                username: Self::text_of(section, "username"),
+                password: Self::text_of(section, "password"),
+            }
+        };
+        match initdb(&self.bin, &self.cancel, &self.data_dir, options, &superuser).await {
+            Ok(()) => true,
+            Err(e) => {
+                tracing::error!(target: "patroni.postgresql.bootstrap", "{e}");
+                self.set_state(PgState::InitDbFailed);
+                false
+            }
+        }
+    }
+
+    async fn custom_bootstrap(&self, section: &Value) -> bool {
+        {
+            let mut believed = locked(&self.believed);
+            believed.custom_bootstrap = true;
+            believed.keep_existing_recovery_conf =
+                section.get("keep_existing_recovery_conf").is_some_and(Value::truthy);
+        }
+        self.set_state(PgState::CustomBootstrap);
+        if !custom_bootstrap::run(&self.bin, &self.cancel, section, &self.scope, &self.data_dir).await {
+            self.set_state(PgState::CustomBootstrapFailed);
+            return false;
+        }
+        self.post_restore().await;
+        let recovery = section.get("recovery_conf").cloned();
+        let keep = section.get("keep_existing_recovery_conf").is_some_and(Value::truthy);
+        let done = self
+            .with_config(move |c, facts| match recovery {
+                Some(recovery) => {
+                    c.write_recovery_conf(patroni_postgres::files::Params::from_value(Some(&recovery)), facts)
+                }
+                None if keep => Ok(()),
+                None => c.remove_recovery_conf(),
+            })
+            .await;
+        matches!(done, Ok(Ok(())))
+    }
+
+    /// After any copy: configuration files that the copy lacks come back from
+    /// their backups, and an old trigger file must not promote.
+    async fn post_restore(&self) {
+        self.learn_major_version().await;
+        let _ = self
+            .with_config(|c, _| {
+                c.restore_configuration_files();
+                c.remove_trigger_file();
+            })
+            .await;
+    }
+
+    /// Users, and the user's script (12-08 to 12-11).
+    pub async fn post_bootstrap(&self, bootstrap: &Value) -> bool {
+        if let Err(e) = self.create_superuser().await {
+            tracing::error!(target: "patroni.postgresql.bootstrap", "post_bootstrap: {e}");
+            return false;
+        }
+        if !self.post_bootstrap_script(bootstrap).await {
+            return false;
+        }
+        if let Err(e) = self.create_users().await {
+            tracing::error!(target: "patroni.postgresql.bootstrap", "post_bootstrap: {e}");
+            return false;
+        }
+        if bootstrap.get("users").is_some_and(Value::truthy) {
+            tracing::error!(
+                target: "patroni.postgresql.bootstrap",
+                "User creation is not be supported starting from v4.0.0. Please use \"bootstrap.post_bootstrap\" \
+                 script to create users."
+            );
+        }
+        if locked(&self.believed).custom_bootstrap {
+            return self.end_custom_bootstrap().await;
+        }
+        true
+    }
+
+    async fn post_bootstrap_script(&self, bootstrap: &Value) -> bool {
+        let Some(script) = custom_bootstrap::post_bootstrap_script(bootstrap) else { return true };
+        let local = locked(&self.config).addresses().local.clone();
+        let mut with_host: Value = [("host", "localhost")].into_iter().collect();
+        for (key, value) in local.as_map().into_iter().flatten() {
+            with_host.set(&key.py_str(), value.clone());
+        }
+        let env = self.passfile_env(with_host).await;
+        let mut shown = local;
+        shown.remove("password");
+        let dsn = format_dsn(&shown);
+        custom_bootstrap::post_bootstrap(&self.bin, &self.cancel, script, &dsn, &env).await
+    }
+
+    /// The trust that a custom bootstrap had opened is closed again (12-07).
+    async fn end_custom_bootstrap(&self) -> bool {
+        locked(&self.believed).custom_bootstrap = false;
+        let restart = self
+            .with_config(|c, facts| {
+                if !c.get("pg_hba").is_some_and(Value::truthy) {
+                    c.restore_pg_hba();
+                }
+                c.write_postgresql_conf(None, facts)?;
+                c.replace_pg_ident()?;
+                c.remove_recovery_conf()?;
+                if c.user_hba_file().is_some() {
+                    return Ok(true);
+                }
+                c.replace_pg_hba(facts)?;
+                Ok::<bool, patroni_postgres::files::FilesError>(false)
+            })
+            .await;
+        let restart = match restart.and_then(|r| r.map_err(|e| e.to_string())) {
+            Ok(restart) => restart || !locked(&self.believed).pending_restart.is_empty(),
+            Err(e) => {
+                tracing::error!(target: "patroni.postgresql.bootstrap", "post_bootstrap: {e}");
+                return false;
+            }
+        };
+        if restart {
+            return self.restart(None, false, None).await == Started::Running;
+        }
+        self.reload_server(false).await;
+        // New connections must use the passwords that were just set.
+        self.sql.close().await;
+        true
+    }
+
+    /// `PGPASSFILE` for a connection, when it has a password.
+    pub(super) async fn passfile_env(&self, conninfo: Value) -> Vec<(OsString, OsString)> {
+        let written = self
+            .with_config(move |c, _| c.write_pgpass(&conninfo).map(|p| p.map(|p| p.as_os_str().to_owned())))
+            .await;
+        match written {
+            Ok(Ok(Some(path))) => vec![("PGPASSFILE".into(), path)],
+            _ => Vec::new(),
+        }
+    }
+
+    /// The connection string for a copy of `source` (without its password), and
+    /// the environment that has it.
+    pub(super) async fn replication_access(&self, source: &Source) -> (String, Vec<(OsString, OsString)>) {
+        let auth = locked(&self.config).replication().cloned();
+        let kwargs: Value = source.member.conn_kwargs(auth.as_ref()).into_iter().collect();
+        let env = self.passfile_env(kwargs.clone()).await;
+        let mut shown = kwargs;
+        shown.remove("password");
+        (format_dsn(&shown), env)
+    }
+
+    /// Copies `source`, or uses a method that needs none.
+    pub async fn create_replica(&self, source: Option<&Source>, basebackup_only: bool) -> bool {
+        self.set_state(PgState::CreatingReplica);
+        self.schedule_slots(true).await;
+        let own = {
+            let config = locked(&self.config);
+            let list = |key| config.get(key).and_then(Value::as_list).filter(|l| !l.is_empty()).map(<[_]>::to_vec);
+            list("create_replica_methods").or_else(|| list("create_replica_method"))
+        };
+        let methods = match source.filter(|s| s.remote) {
+            Some(remote) => {
+                remote.member.data.get("create_replica_methods").and_then(Value::as_list).map(<[_]>::to_vec)
+            }
+            None => own,
+        };
+        let methods: Vec<String> = methods.unwrap_or_default().iter().map(Value::py_str).collect();
+        let access = match source.filter(|s| s.member.conn_url().is_some()) {
+            Some(source) => {
+                let (dsn, env) = self.replication_access(source).await;
+                Some(replica::Source { dsn, env })
+            }
+            None => None,
+        };
+        let config = locked(&self.config).section().clone();
+        let version = locked(&self.believed).binary_version;
+        let create = CreateReplica {
+            bin: &self.bin,
+            cancel: &self.cancel,
+            data_dir: &self.data_dir,
+            scope: &self.scope,
+            methods: &methods,
+            basebackup_only,
+            config: &config,
+            source: access,
+            version,
+            progress: &self.progress,
+        };
+        if !create.run().await {
+            self.set_state(PgState::Stopped);
+            return false;
+        }
+        self.post_restore().await;
+        true
+    }
+
+    /// Removes a data directory that is known to be of no use.
+    pub async fn remove_data_directory(&self) {
+        if let Err(e) = datadir::remove(&self.data_dir).await {
+            tracing::error!(
+                target: "patroni.postgresql", "Could not remove data directory {}: {e}", self.data_dir.display()
+            );
+        }
+    }
+
+    /// Puts the data directory aside (12-12).
+    pub async fn set_data_directory_aside(&self) {
+        if let Err(e) = datadir::set_aside(&self.data_dir).await {
+            tracing::error!(
+                target: "patroni.postgresql", "Could not rename data directory {}: {e}", self.data_dir.display()
+            );
+        }
+    }
+}

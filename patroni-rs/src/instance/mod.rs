@@ -1,0 +1,295 @@
+//! One PostgreSQL instance: what the files, processes and statements of
+//! `patroni-postgres` come to together, and what we believe of its state.
+//!
+//! Methods do one thing each and decide nothing: decisions are
+//! [`patroni_core::ha`]'s. Blocking work runs on the blocking pool, so that a
+//! dead disk hangs the caller, never the runtime.
+
+mod bootstrap;
+mod facts;
+mod follow;
+mod probe;
+mod query;
+mod reload;
+mod replication;
+mod rewind;
+mod slots;
+mod start_stop;
+mod sync;
+
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use patroni_core::global_config::GlobalConfig;
+use patroni_core::ha::{Callback, Mono, PgState, Role};
+use patroni_postgres::files::{AvailableGucs, ConfigHandler, PendingRestart};
+use patroni_postgres::process::callbacks::{CallbackAction, CallbackExecutor};
+use patroni_postgres::process::control::ControlReader;
+use patroni_postgres::process::progress::CopyProgress;
+use patroni_postgres::process::{Binaries, Cancellable, Postmaster};
+use pyfmt::Value;
+use tokio::sync::watch;
+
+pub use query::SqlError;
+pub use replication::timeline_of;
+pub use slots::SlotState;
+
+/// What is asked of the file system in one go may take this long before the
+/// caller gives up on it.
+const FILE_DEADLINE: Duration = Duration::from_secs(30);
+
+/// What a start fires when the server is up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pending {
+    Nothing,
+    Call(CallbackAction),
+}
+
+/// What we believe; changed by jobs and cycles.
+#[derive(Debug)]
+struct Believed {
+    state: PgState,
+    state_since: Mono,
+    role: Role,
+    cb_called: bool,
+    pending_callback: Option<Pending>,
+    pending_restart: PendingRestart,
+    bootstrapping: bool,
+    custom_bootstrap: bool,
+    keep_existing_recovery_conf: bool,
+    hot_standby_feedback: bool,
+    server_version: u32,
+    binary_version: u32,
+    major_version: u32,
+    postmaster: Option<Postmaster>,
+    start_time: Option<String>,
+    dynamic: GlobalConfig,
+}
+
+/// The instance; shared by the HA loop, the jobs and the REST API.
+pub struct Instance {
+    /// Member name.
+    pub name: String,
+    /// Cluster name.
+    pub scope: String,
+    /// PGDATA.
+    pub data_dir: PathBuf,
+    /// Programs.
+    pub bin: Binaries,
+    /// pg_control.
+    pub control: ControlReader,
+    /// Cancel flag of the running job.
+    pub cancel: Cancellable,
+    /// The critical point of a promotion or start has been passed.
+    pub committed: AtomicBool,
+    /// Progress of a copy.
+    pub progress: watch::Sender<Option<CopyProgress>>,
+    /// Wakes the HA loop.
+    pub wake: Arc<tokio::sync::Notify>,
+    config: Arc<Mutex<ConfigHandler>>,
+    believed: Mutex<Believed>,
+    callbacks: CallbackExecutor,
+    available: tokio::sync::Mutex<Option<Arc<AvailableGucs>>>,
+    sql: query::Connections,
+    slot_state: tokio::sync::Mutex<SlotState>,
+    replica_timeline: Mutex<Option<u32>>,
+    sync_tracker: tokio::sync::Mutex<patroni_core::sync::Tracker>,
+    rewind_possible: Mutex<Option<(std::time::Instant, bool)>>,
+}
+
+/// A poisoned lock means that a thread panicked while it held plain data; the
+/// data is still the best that we have.
+pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// Time that never goes back and counts suspension, since boot.
+pub fn mono_now() -> Mono {
+    match nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME) {
+        Ok(time) => Duration::new(time.tv_sec().max(0) as u64, time.tv_nsec().max(0) as u32),
+        // Linux has had it since 2.6.39; without it the process' own clock will do.
+        Err(_) => {
+            static START: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
+            START.get_or_init(std::time::Instant::now).elapsed()
+        }
+    }
+}
+
+impl Instance {
+    /// An instance by the effective `postgresql` section (with `name` and
+    /// `scope` in it) and the dynamic configuration.
+    ///
+    /// # Errors
+    /// A configuration that cannot be used, in the reference's words.
+    pub async fn new(
+        config: Value,
+        dynamic: GlobalConfig,
+        wake: Arc<tokio::sync::Notify>,
+    ) -> Result<Arc<Instance>, String> {
+        let text = |key: &str| config.get(key).filter(|v| v.truthy()).map(Value::py_str).unwrap_or_default();
+        let data_dir = PathBuf::from(text("data_dir"));
+        let bin = binaries(&config);
+        let major_version =
+            patroni_postgres::process::probe::data_dir_version(&data_dir).await.unwrap_or(0);
+        let binary_version = patroni_postgres::process::probe::binary_version(&bin).await.unwrap_or(0);
+        let version = if major_version > 0 { major_version } else { binary_version };
+        let facts = patroni_postgres::files::Facts {
+            version,
+            use_slots: dynamic.use_slots(),
+            synchronous_mode: dynamic.is_synchronous_mode(),
+            synchronous_mode_strict: dynamic.is_synchronous_mode_strict(),
+            ..patroni_postgres::files::Facts::default()
+        };
+        let handler = ConfigHandler::new(config.clone(), major_version, None, &facts).map_err(|e| e.to_string())?;
+        let instance = Arc::new(Instance {
+            name: text("name"),
+            scope: text("scope"),
+            control: ControlReader::new(bin.clone(), data_dir.clone()),
+            data_dir,
+            bin,
+            cancel: Cancellable::default(),
+            committed: AtomicBool::new(false),
+            progress: watch::Sender::new(None),
+            wake,
+            sql: query::Connections::new(&handler),
+            config: Arc::new(Mutex::new(handler)),
+            believed: Mutex::new(Believed {
+                state: PgState::Stopped,
+                state_since: mono_now(),
+                role: Role::Uninitialized,
+                cb_called: false,
+                pending_callback: None,
+                pending_restart: PendingRestart::default(),
+                bootstrapping: false,
+                custom_bootstrap: false,
+                keep_existing_recovery_conf: false,
+                hot_standby_feedback: false,
+                server_version: 0,
+                binary_version,
+                major_version,
+                postmaster: None,
+                start_time: None,
+                dynamic,
+            }),
+            callbacks: CallbackExecutor::start(),
+            available: tokio::sync::Mutex::new(None),
+            slot_state: tokio::sync::Mutex::default(),
+            replica_timeline: Mutex::new(None),
+            sync_tracker: tokio::sync::Mutex::default(),
+            rewind_possible: Mutex::new(None),
+        });
+        Ok(instance)
+    }
+
+    /// Published state.
+    pub fn state(&self) -> PgState {
+        locked(&self.believed).state
+    }
+
+    /// Published role.
+    pub fn role(&self) -> Role {
+        locked(&self.believed).role
+    }
+
+    /// Takes a state.
+    pub fn set_state(&self, state: PgState) {
+        let mut believed = locked(&self.believed);
+        believed.state = state;
+        believed.state_since = mono_now();
+        drop(believed);
+        self.wake.notify_one();
+    }
+
+    /// Takes a role.
+    pub fn set_role(&self, role: Role) {
+        locked(&self.believed).role = role;
+    }
+
+    /// Why a restart is pending, as published.
+    pub fn pending_restart(&self) -> Value {
+        locked(&self.believed).pending_restart.to_value()
+    }
+
+    fn set_pending_restart(&self, pending: PendingRestart) {
+        locked(&self.believed).pending_restart = pending;
+    }
+
+    /// Callbacks are not fired while the cluster is being made.
+    pub fn set_bootstrapping(&self, on: bool) {
+        locked(&self.believed).bootstrapping = on;
+    }
+
+    /// The dynamic configuration that the next files are written by.
+    pub fn set_dynamic(&self, dynamic: GlobalConfig) {
+        locked(&self.believed).dynamic = dynamic;
+    }
+
+    /// The dynamic configuration in force.
+    pub fn dynamic(&self) -> GlobalConfig {
+        locked(&self.believed).dynamic.clone()
+    }
+
+    /// Major version of the data, else of the programs: 150000.
+    pub fn major_version(&self) -> u32 {
+        let believed = locked(&self.believed);
+        if believed.major_version > 0 {
+            believed.major_version
+        } else {
+            believed.binary_version / 100 * 100
+        }
+    }
+
+    /// An entry of the `postgresql` section.
+    pub fn setting(&self, key: &str) -> Option<Value> {
+        locked(&self.config).get(key).cloned()
+    }
+
+    /// `conn_url` and `proxy_url` of the member key.
+    pub fn published_urls(&self) -> (String, Option<String>) {
+        let config = locked(&self.config);
+        (config.addresses().connection_string.clone(), config.addresses().proxy_url.clone())
+    }
+
+    /// Fires a callback, unless the cluster is being made (surface-ha-pg 22).
+    pub fn call(&self, action: CallbackAction) {
+        let role = {
+            let mut believed = locked(&self.believed);
+            if believed.bootstrapping {
+                return;
+            }
+            believed.cb_called |= action.counts();
+            believed.role
+        };
+        let script = locked(&self.config).get("callbacks").and_then(|c| c.get(action.name())).cloned();
+        if let Some(script) = script.filter(Value::truthy) {
+            self.callbacks.call(&script.py_str(), action, role.as_str(), &self.scope);
+        }
+    }
+
+    /// Before the process ends: scripts handed over must have been started.
+    pub async fn settle_callbacks(&self) {
+        self.callbacks.settle(Duration::from_secs(5)).await;
+    }
+}
+
+/// The engine's word for a callback.
+pub fn action_of(callback: Callback) -> CallbackAction {
+    match callback {
+        Callback::OnStart => CallbackAction::OnStart,
+        Callback::OnStop => CallbackAction::OnStop,
+        Callback::OnRestart => CallbackAction::OnRestart,
+        Callback::OnReload => CallbackAction::OnReload,
+        Callback::OnRoleChange => CallbackAction::OnRoleChange,
+    }
+}
+
+/// `bin_dir` and `bin_name` of the `postgresql` section.
+fn binaries(config: &Value) -> Binaries {
+    let mut bin = Binaries::new(config.get("bin_dir").map(Value::py_str).unwrap_or_default());
+    for (name, other) in config.get("bin_name").and_then(Value::as_map).into_iter().flatten() {
+        bin.names.insert(name.py_str(), other.py_str());
+    }
+    bin
+}

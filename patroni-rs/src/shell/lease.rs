@@ -1,0 +1,149 @@
+//! The lock keeper: a thread of its own that renews the lease while the cycles
+//! are alive, and stops PostgreSQL before the lease can end.
+//!
+//! It shares nothing with the HA loop but this small state; it touches no file
+//! of PGDATA, runs no query, and has its own connection to the DCS.
+
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+use patroni_core::ha::keeper::{Keeper, Next};
+use patroni_core::ha::Mono;
+
+use crate::instance::{locked, mono_now, Instance};
+
+/// What renews the lease; a DCS without leases of its own has none.
+pub trait Renewer: Send {
+    /// Renews whatever keeps the leader key alive. `Ok(false)`: it is gone.
+    ///
+    /// # Errors
+    /// The DCS did not answer within `limit`.
+    fn renew(&mut self, limit: Duration) -> Result<bool, String>;
+}
+
+/// The promise of the leader lock, and who keeps it.
+pub struct Lease {
+    keeper: Mutex<Keeper>,
+    changed: Condvar,
+    wake: Arc<tokio::sync::Notify>,
+}
+
+impl Lease {
+    /// Nothing held. Durations as in the DCS client.
+    pub fn new(
+        ttl: Duration,
+        loop_wait: Duration,
+        retry_timeout: Duration,
+        wake: Arc<tokio::sync::Notify>,
+    ) -> Arc<Lease> {
+        Arc::new(Lease { keeper: Mutex::new(Keeper::new(ttl, loop_wait, retry_timeout)), changed: Condvar::new(), wake })
+    }
+
+    fn with(&self, change: impl FnOnce(&mut Keeper)) {
+        change(&mut locked(&self.keeper));
+        self.changed.notify_all();
+    }
+
+    /// New durations.
+    pub fn set_timing(&self, ttl: Duration, loop_wait: Duration, retry_timeout: Duration) {
+        self.with(|k| k.set_timing(ttl, loop_wait, retry_timeout));
+    }
+
+    /// The lock was acquired or refreshed by a request sent at `sent`.
+    pub fn confirmed(&self, sent: Mono) {
+        self.with(|k| k.lease_confirmed(sent));
+    }
+
+    /// The lock is gone.
+    pub fn dropped(&self) {
+        self.with(Keeper::lease_dropped);
+    }
+
+    /// A cycle has ended.
+    pub fn cycle_ended(&self) {
+        self.with(|k| k.cycle_ended(mono_now()));
+    }
+
+    /// PostgreSQL may be writing under the lease.
+    pub fn arm(&self, armed: bool) {
+        self.with(|k| k.arm(armed));
+    }
+
+    /// Until when the lock is promised; None when it is not, or no longer.
+    pub fn until(&self) -> Option<Mono> {
+        locked(&self.keeper).lease_until().filter(|until| *until > mono_now())
+    }
+
+    /// Starts the thread; it ends with the process.
+    ///
+    /// # Errors
+    /// No thread can be made.
+    pub fn start_keeper(
+        self: &Arc<Self>,
+        instance: Arc<Instance>,
+        renewer: Option<Box<dyn Renewer>>,
+    ) -> Result<(), String> {
+        let lease = self.clone();
+        std::thread::Builder::new()
+            .name("LockKeeper".into())
+            .spawn(move || lease.keep(&instance, renewer))
+            .map(drop)
+            .map_err(|e| e.to_string())
+    }
+
+    fn keep(&self, instance: &Instance, mut renewer: Option<Box<dyn Renewer>>) {
+        loop {
+            let mut keeper = locked(&self.keeper);
+            match keeper.next(mono_now()) {
+                Next::Idle => drop(self.changed.wait(keeper)),
+                Next::WaitUntil(at) => {
+                    let wait = at.saturating_sub(mono_now());
+                    drop(self.changed.wait_timeout(keeper, wait));
+                }
+                Next::Fence => {
+                    drop(keeper);
+                    tracing::error!(
+                        target: "patroni.ha",
+                        "Leader lock runs out and could not be renewed, stopping PostgreSQL immediately"
+                    );
+                    instance.fence();
+                    self.wake.notify_one();
+                }
+                Next::Renew => {
+                    let Some(renewer) = &mut renewer else {
+                        keeper.renewal_failed(mono_now() + Duration::from_secs(3600));
+                        continue;
+                    };
+                    let limit = keeper
+                        .lease_until()
+                        .map_or(Duration::from_secs(1), |until| {
+                            until.saturating_sub(mono_now() + keeper.fence_margin())
+                        })
+                        .clamp(Duration::from_millis(200), Duration::from_secs(3));
+                    drop(keeper);
+                    self.renew(renewer.as_mut(), limit);
+                }
+            }
+        }
+    }
+
+    fn renew(&self, renewer: &mut dyn Renewer, limit: Duration) {
+        let sent = mono_now();
+        match renewer.renew(limit) {
+            // The lock may have been given up meanwhile: then there is nothing to prolong.
+            Ok(true) => self.with(|k| {
+                if k.lease_until().is_some() {
+                    k.lease_confirmed(sent);
+                }
+            }),
+            Ok(false) => {
+                self.with(|k| k.renewal_failed(mono_now()));
+                self.wake.notify_one();
+            }
+            Err(e) => {
+                tracing::debug!(target: "patroni.dcs", "lease renewal failed: {e}");
+                self.with(|k| k.renewal_failed(mono_now()));
+            }
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! Questions to the other members' REST APIs (surface-ha-pg 5.2-06, 7-03).
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use patroni_core::ha::{FailsafeAnswer, PeerStatus};
+use patroni_core::model::{Lsn, Member};
+use patroni_core::parse::parse_int;
+use patroni_core::tags::Tags;
+use patroni_net::HttpClient;
+use pyfmt::{json, Value};
+
+/// How long one peer may take.
+const PEER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Asks every member at the same time; the answers are in the members' order.
+pub async fn statuses(client: &HttpClient, members: &[Member]) -> Vec<PeerStatus> {
+    join_all(members.iter().map(|m| status(client, m))).await
+}
+
+async fn status(client: &HttpClient, member: &Member) -> PeerStatus {
+    let url = member.api_url().unwrap_or_default();
+    let failure = match client.request("GET", url, &[], None, PEER_TIMEOUT).await {
+        Ok(response) => {
+            let text = String::from_utf8_lossy(&response.body).into_owned();
+            tracing::info!(target: "patroni.ha", "Got response from {} {url}: {text}", member.name);
+            match parse_status(member, &text) {
+                Ok(status) => return status,
+                Err(why) => why,
+            }
+        }
+        Err(e) => e.to_string(),
+    };
+    tracing::warn!(target: "patroni.ha", "Request failed to {}: GET {url} ({failure})", member.name);
+    unreachable(member)
+}
+
+fn unreachable(member: &Member) -> PeerStatus {
+    PeerStatus {
+        name: member.name.clone(),
+        reachable: false,
+        in_recovery: None,
+        wal_position: 0,
+        timeline: 0,
+        watchdog_failed: false,
+        tags: Tags::default(),
+    }
+}
+
+/// The status code does not count; only a WAL position makes a peer reachable.
+fn parse_status(member: &Member, text: &str) -> Result<PeerStatus, String> {
+    let data = json::loads(text).map_err(|e| e.to_string())?;
+    let wal = data.get("wal").or_else(|| data.get("xlog")).ok_or("'xlog'")?;
+    let lsn = |key: &str| -> Lsn {
+        wal.get(key).and_then(|v| parse_int(v, None)).and_then(|n| Lsn::try_from(n).ok()).unwrap_or(0)
+    };
+    let location = lsn("location");
+    let role = data.get("role").and_then(Value::as_str).unwrap_or_default();
+    let primary = location > 0 || matches!(role, "primary" | "master");
+    Ok(PeerStatus {
+        name: member.name.clone(),
+        reachable: true,
+        in_recovery: Some(!primary),
+        wal_position: if primary { location } else { lsn("received_location").max(lsn("replayed_location")) },
+        timeline: data.get("timeline").and_then(Value::as_i64).and_then(|t| u32::try_from(t).ok()).unwrap_or(0),
+        watchdog_failed: data.get("watchdog_failed").is_some_and(Value::truthy),
+        tags: Tags::from_value(data.get("tags").unwrap_or(&Value::Null)),
+    })
+}
+
+/// Tells every member that this primary has no DCS.
+pub async fn failsafe(client: &HttpClient, data: &Value, members: &[Member]) -> Vec<FailsafeAnswer> {
+    let body = json::dumps(data);
+    join_all(members.iter().map(|m| failsafe_one(client, m, &body))).await
+}
+
+async fn failsafe_one(client: &HttpClient, member: &Member, body: &str) -> FailsafeAnswer {
+    let url = member.endpoint_url("failsafe");
+    let mut failure = String::new();
+    // One retry, as the reference has it: a single lost packet must not demote.
+    for _ in 0..2 {
+        match client.request("POST", &url, &[], Some(body.as_bytes()), PEER_TIMEOUT).await {
+            Ok(response) => {
+                let text = String::from_utf8_lossy(&response.body).into_owned();
+                tracing::info!(target: "patroni.ha", "Got response from {} {url}: {text}", member.name);
+                let lsn = response.header("lsn").and_then(|v| v.trim().parse().ok());
+                return FailsafeAnswer {
+                    name: member.name.clone(),
+                    accepted: response.status == 200 && text == "Accepted",
+                    lsn,
+                };
+            }
+            Err(e) => failure = e.to_string(),
+        }
+    }
+    tracing::warn!(target: "patroni.ha", "Request failed to {}: POST {url} ({failure})", member.name);
+    FailsafeAnswer { name: member.name.clone(), accepted: false, lsn: None }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn parsed(text: &str) -> Result<PeerStatus, String> {
+        parse_status(&Member { name: "a".into(), ..Member::default() }, text)
+    }
+
+    #[test]
+    fn positions_and_roles() {
+        let p = parsed(r#"{"role":"primary","xlog":{"location":7},"timeline":3}"#).unwrap();
+        assert_eq!((p.in_recovery, p.wal_position, p.timeline), (Some(false), 7, 3));
+        let r = parsed(
+            r#"{"role":"replica","xlog":{"received_location":5,"replayed_location":6},"tags":{"nofailover":true}}"#,
+        )
+        .unwrap();
+        assert_eq!((r.in_recovery, r.wal_position, r.limitation()), (Some(true), 6, Some("not allowed to promote")));
+        assert_eq!(parsed(r#"{"state":"stopping","role":"replica"}"#).unwrap_err(), "'xlog'");
+    }
+}

@@ -1,0 +1,391 @@
+//! `switchover` and `failover` (surface-api-ctl K23 to K31).
+
+use patroni_core::model::{failover_value, Cluster, Member};
+use pyfmt::value::str_repr;
+use pyfmt::Value;
+
+use super::list::Table;
+use super::schedule::{self, At};
+use crate::click::prompt::{confirm, prompt, prompt_int, Console, Stdio};
+use crate::click::{CliError, Values};
+use crate::context::Context;
+use crate::store::{global_config, Store};
+
+/// Runs `switchover`.
+pub fn switchover(context: &mut Context, values: &Values) -> Result<(), CliError> {
+    run(context, values, Action::Switchover)
+}
+
+/// Runs `failover`.
+pub fn failover(context: &mut Context, values: &Values) -> Result<(), CliError> {
+    run(context, values, Action::Failover)
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Action {
+    Switchover,
+    Failover,
+}
+
+impl Action {
+    fn name(self) -> &'static str {
+        match self {
+            Action::Switchover => "switchover",
+            Action::Failover => "failover",
+        }
+    }
+
+    fn title(self) -> &'static str {
+        match self {
+            Action::Switchover => "Switchover",
+            Action::Failover => "Failover",
+        }
+    }
+}
+
+/// What the command line asked for.
+struct Asked<'a> {
+    action: Action,
+    cluster_name: &'a str,
+    leader: Option<&'a str>,
+    candidate: Option<&'a str>,
+    scheduled: Option<&'a str>,
+    force: bool,
+}
+
+/// What will be done.
+#[derive(Debug, PartialEq)]
+struct Plan {
+    leader: Option<String>,
+    candidate: Option<String>,
+    scheduled_at: Option<String>,
+}
+
+fn run(context: &mut Context, values: &Values, action: Action) -> Result<(), CliError> {
+    let name = context.cluster_name(values);
+    let asked = Asked {
+        action,
+        cluster_name: &name,
+        leader: values.text("leader"),
+        candidate: values.text("candidate"),
+        scheduled: values.text("scheduled"),
+        force: values.flag("force"),
+    };
+    let mut group = values.int("group");
+    let table = Table::of_group(group);
+    let mut store = context.store(&name, group)?;
+    let mut view = store.view()?;
+    crate::out::echo("Current cluster topology");
+    table.print(context, &name, &view)?;
+    let mut console = Stdio;
+    if context.is_citus() && group.is_none() {
+        if asked.force {
+            return Err(CliError::msg("For Citus clusters the --group must me specified"));
+        }
+        group = Some(prompt_int(&mut console, "Citus group")?);
+        store = context.store(&name, group)?;
+        view = store.view()?;
+    }
+    let plan = asked.plan(&view.cluster, &mut console)?;
+    if !execute(context, &asked, &plan, &view.cluster, &store)? {
+        return Ok(());
+    }
+    let after = store.view()?;
+    Table::of_group(group).print(context, &name, &after)
+}
+
+impl Asked<'_> {
+    /// All checks and questions, in the reference's order.
+    fn plan(&self, cluster: &Cluster, console: &mut impl Console) -> Result<Plan, CliError> {
+        let leader = self.leader(cluster, console)?;
+        let candidate = self.candidate(cluster, console)?;
+        self.confirm_asynchronous(cluster, candidate.as_deref(), console)?;
+        let scheduled = self.schedule(cluster, console)?;
+        self.confirm(cluster, scheduled.as_ref(), console)?;
+        Ok(Plan { leader, candidate, scheduled_at: scheduled.map(|at| at.iso) })
+    }
+
+    /// Only a switchover names the leader.
+    fn leader(&self, cluster: &Cluster, console: &mut impl Console) -> Result<Option<String>, CliError> {
+        if self.action == Action::Failover {
+            return Ok(None);
+        }
+        let Some(current) = cluster.leader_name() else {
+            return Err(CliError::msg("This cluster has no leader"));
+        };
+        let named = match self.leader {
+            Some(name) => name.to_owned(),
+            None if self.force => current.to_owned(),
+            None => {
+                let standby = global_config(cluster).is_standby_cluster();
+                let text = if standby { "Standby Leader" } else { "Primary" };
+                prompt(console, text, Some(current))?
+            }
+        };
+        if named != current {
+            let cluster = self.cluster_name;
+            return Err(CliError::msg(format!("Member {named} is not the leader of cluster {cluster}")));
+        }
+        Ok(Some(named))
+    }
+
+    fn candidate(&self, cluster: &Cluster, console: &mut impl Console) -> Result<Option<String>, CliError> {
+        let leader = cluster.leader_name();
+        let eligible = |m: &&Member| Some(m.name.as_str()) != leader && !m.nofailover();
+        let mut names: Vec<&str> = cluster.members.iter().filter(eligible).map(|m| m.name.as_str()).collect();
+        names.sort_unstable();
+        let action = self.action.name();
+        if names.is_empty() {
+            return Err(CliError::msg(format!("No candidates found to {action} to")));
+        }
+        let candidate = match self.candidate {
+            None if !self.force => {
+                let list: Vec<String> = names.iter().map(|n| str_repr(n)).collect();
+                Some(prompt(console, &format!("Candidate [{}]", list.join(", ")), Some(""))?)
+            }
+            given => given.map(str::to_owned),
+        };
+        let Some(name) = candidate.as_deref().filter(|c| !c.is_empty()) else {
+            if self.action == Action::Failover {
+                return Err(CliError::msg("Failover could be performed only to a specific candidate"));
+            }
+            return Ok(candidate);
+        };
+        if names.contains(&name) {
+            return Ok(candidate);
+        }
+        let cluster = self.cluster_name;
+        Err(CliError::msg(if Some(name) == leader {
+            format!("Member {name} is already the leader of cluster {cluster}")
+        } else {
+            format!("Member {name} does not exist in cluster {cluster} or is tagged as nofailover")
+        }))
+    }
+
+    fn confirm_asynchronous(
+        &self,
+        cluster: &Cluster,
+        candidate: Option<&str>,
+        console: &mut impl Console,
+    ) -> Result<(), CliError> {
+        let candidate = candidate.unwrap_or_default();
+        let asynchronous = self.action == Action::Failover
+            && global_config(cluster).is_synchronous_mode()
+            && !cluster.sync.is_empty()
+            && !cluster.sync.matches(candidate, true);
+        if self.force || !asynchronous {
+            return Ok(());
+        }
+        let question = format!("Are you sure you want to failover to the asynchronous node {candidate}?");
+        self.must(confirm(console, &question)?, "Aborting")
+    }
+
+    fn schedule(&self, cluster: &Cluster, console: &mut impl Console) -> Result<Option<At>, CliError> {
+        if self.action == Action::Failover {
+            return Ok(None);
+        }
+        let text = match self.scheduled {
+            None if !self.force => {
+                let question = format!(
+                    "When should the switchover take place (e.g. {} ) ",
+                    crate::clock::next_hour()
+                );
+                Some(prompt(console, &question, Some("now"))?)
+            }
+            given => given.map(str::to_owned),
+        };
+        let scheduled = schedule::parse(text.as_deref())?;
+        if scheduled.is_some() && global_config(cluster).is_paused() {
+            return Err(CliError::msg("Can't schedule switchover in the paused state"));
+        }
+        Ok(scheduled)
+    }
+
+    fn confirm(
+        &self,
+        cluster: &Cluster,
+        scheduled: Option<&At>,
+        console: &mut impl Console,
+    ) -> Result<(), CliError> {
+        if self.force {
+            return Ok(());
+        }
+        let (action, name) = (self.action.name(), self.cluster_name);
+        let demoting =
+            cluster.leader_name().map(|l| format!(", demoting current leader {l}")).unwrap_or_default();
+        match scheduled {
+            Some(at) => {
+                let question = format!(
+                    "Are you sure you want to schedule switchover of cluster {name} at {}{demoting}?",
+                    at.iso
+                );
+                self.must(confirm(console, &question)?, "Aborting scheduled")
+            }
+            None => {
+                let question = format!("Are you sure you want to {action} cluster {name}{demoting}?");
+                self.must(confirm(console, &question)?, "Aborting")
+            }
+        }
+    }
+
+    fn must(&self, yes: bool, otherwise: &str) -> Result<(), CliError> {
+        if yes {
+            return Ok(());
+        }
+        Err(CliError::msg(format!("{otherwise} {}", self.action.name())))
+    }
+}
+
+/// The body of the request; a candidate that was not named is null.
+fn body(plan: &Plan, action: Action) -> Value {
+    let mut body = Value::map();
+    body.set("candidate", plan.candidate.clone());
+    if action == Action::Switchover {
+        body.set("leader", plan.leader.clone());
+    }
+    if let Some(at) = &plan.scheduled_at {
+        body.set("scheduled_at", at.as_str());
+    }
+    body
+}
+
+/// Asks the leader, or without one the candidate; when nobody answers, writes
+/// the failover key. Says whether the table of members is to follow.
+fn execute(
+    context: &mut Context,
+    asked: &Asked<'_>,
+    plan: &Plan,
+    cluster: &Cluster,
+    store: &Store,
+) -> Result<bool, CliError> {
+    let candidate = plan.candidate.as_deref().unwrap_or_default();
+    let by_name = || cluster.get_member(candidate, false);
+    let member = cluster.leader.as_ref().map(|l| &l.member).or_else(by_name);
+    let body = body(plan, asked.action);
+    let outcome = match member {
+        None => Err("no member to ask".to_owned()),
+        Some(member) => request(context, member, asked.action, &body).map_err(|e| e.to_string()),
+    };
+    match outcome {
+        Ok(reply) if matches!(reply.status, 200 | 202) => {
+            crate::out::echo(&format!("{} {}", crate::clock::stamp(), reply.text()));
+            Ok(true)
+        }
+        Ok(reply) => {
+            let title = asked.action.title();
+            crate::out::echo(&format!("{title} failed, details: {}, {}", reply.status, reply.text()));
+            Ok(false)
+        }
+        Err(error) => {
+            tracing::error!(target: "patroni.ctl", "None\n{error}");
+            tracing::warn!(target: "patroni.ctl", "Failing over to DCS");
+            crate::out::echo(&format!(
+                "{} Could not {} using Patroni api, falling back to DCS",
+                crate::clock::stamp(),
+                asked.action.name()
+            ));
+            let value =
+                failover_value(plan.leader.as_deref(), Some(candidate), plan.scheduled_at.as_deref());
+            store.write_failover(&value, None)?;
+            Ok(true)
+        }
+    }
+}
+
+/// A Patroni from before switchovers is asked for a failover.
+fn request(
+    context: &mut Context,
+    member: &Member,
+    action: Action,
+    body: &Value,
+) -> Result<crate::rest::Reply, crate::rest::RestError> {
+    let reply = context.call(member, "POST", Some(action.name()), Some(body))?;
+    let old = reply.status == 501 && reply.text().contains("Server does not support this operation");
+    if old && action == Action::Switchover {
+        return context.call(member, "POST", Some("failover"), Some(body));
+    }
+    Ok(reply)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::click::prompt::Script;
+    use crate::store::tests::view;
+
+    fn cluster(config: &str) -> Cluster {
+        view(&[
+            ("config", config),
+            ("leader", "pg1"),
+            ("members/pg1", "{}"),
+            ("members/pg3", "{}"),
+            ("members/pg2", "{}"),
+            ("members/pg4", r#"{"tags": {"nofailover": true}}"#),
+            ("sync", r#"{"leader": "pg1", "sync_standby": "pg2"}"#),
+        ])
+        .cluster
+    }
+
+    fn asked(action: Action, leader: Option<&'static str>, candidate: Option<&'static str>) -> Asked<'static> {
+        Asked { action, cluster_name: "demo", leader, candidate, scheduled: None, force: true }
+    }
+
+    fn plan(asked: &Asked<'_>, cluster: &Cluster, answers: &[&str]) -> (String, String) {
+        let mut script = Script::new(answers);
+        let end = match asked.plan(cluster, &mut script) {
+            Ok(plan) => pyfmt::json::dumps(&body(&plan, asked.action)),
+            Err(error) => error.to_string(),
+        };
+        (script.shown, end)
+    }
+
+    #[test]
+    fn checks() {
+        let all = cluster("{}");
+        for (asked, end) in [
+            (asked(Action::Switchover, None, None), r#"{"candidate": null, "leader": "pg1"}"#),
+            (asked(Action::Switchover, Some("pg2"), None), "Member pg2 is not the leader of cluster demo"),
+            (asked(Action::Failover, None, None), "Failover could be performed only to a specific candidate"),
+            (asked(Action::Failover, None, Some("pg2")), r#"{"candidate": "pg2"}"#),
+            (
+                asked(Action::Switchover, None, Some("pg1")),
+                "Member pg1 is already the leader of cluster demo",
+            ),
+            (
+                asked(Action::Failover, None, Some("pg4")),
+                "Member pg4 does not exist in cluster demo or is tagged as nofailover",
+            ),
+        ] {
+            assert_eq!(plan(&asked, &all, &[]).1, end);
+        }
+        let alone = view(&[("leader", "a"), ("members/a", "{}")]).cluster;
+        let switchover = asked(Action::Switchover, None, None);
+        assert_eq!(plan(&switchover, &alone, &[]).1, "No candidates found to switchover to");
+        assert_eq!(plan(&switchover, &view(&[]).cluster, &[]).1, "This cluster has no leader");
+    }
+
+    #[test]
+    fn questions() {
+        let all = cluster("{}");
+        let switchover = Asked { force: false, ..asked(Action::Switchover, None, None) };
+        let (shown, end) = plan(&switchover, &all, &["", "", "", "y"]);
+        assert_eq!(end, r#"{"candidate": "", "leader": "pg1"}"#);
+        assert!(shown.starts_with(
+            "Primary [pg1]: Candidate ['pg2', 'pg3'] []: When should the switchover take place (e.g. "
+        ));
+        assert!(shown.ends_with(
+            " )  [now]: Are you sure you want to switchover cluster demo, demoting current leader pg1? [y/N]: "
+        ));
+        assert_eq!(plan(&switchover, &all, &["", "", "", "n"]).1, "Aborting switchover");
+        let sync = cluster(r#"{"synchronous_mode": true}"#);
+        let failover = Asked { force: false, ..asked(Action::Failover, None, Some("pg3")) };
+        assert_eq!(
+            plan(&failover, &sync, &["n"]),
+            (
+                "Are you sure you want to failover to the asynchronous node pg3? [y/N]: ".into(),
+                "Aborting failover".into()
+            )
+        );
+    }
+}

@@ -1,0 +1,86 @@
+//! `reinit` (surface-api-ctl K20 to K22).
+
+use std::time::Duration;
+
+use patroni_core::model::Member;
+use pyfmt::Value;
+
+use super::list::Table;
+use super::select::{confirm_action, names, Wanted};
+use crate::click::prompt::{confirm, Stdio};
+use crate::click::{CliError, Values};
+use crate::context::Context;
+
+/// Runs `reinit`.
+pub fn run(context: &mut Context, values: &Values) -> Result<(), CliError> {
+    let name = context.cluster_name(values);
+    let group = values.int("group");
+    let view = context.store(&name, group)?.view()?;
+    let wanted = Wanted {
+        cluster_name: &name,
+        names: values.many("member_names"),
+        role: "replica",
+        all_groups: context.is_citus() && group.is_none(),
+        force: values.flag("force"),
+        action: "reinitialize",
+    };
+    let show = || Table::of_group(group).print(context, &name, &view);
+    let members = wanted.choose(&view, &mut Stdio, show)?;
+    confirm_action(&members, wanted.force, wanted.action, &mut Stdio)?;
+    let mut started = Vec::new();
+    for member in members {
+        if start(context, member, wanted.force, values.flag("from_leader"))? {
+            started.push(member);
+        }
+    }
+    if values.flag("wait") {
+        wait(context, started)?;
+    }
+    Ok(())
+}
+
+/// Asks a member; one that is busy with it already may be asked again with force.
+fn start(context: &mut Context, member: &Member, force: bool, from_leader: bool) -> Result<bool, CliError> {
+    let mut body: Value = [("force", force), ("from_leader", from_leader)].into_iter().collect();
+    loop {
+        let reply = context.call_or_crash(member, "POST", "reinitialize", Some(&body))?;
+        if reply.status < 400 {
+            crate::out::echo(&format!("Success: reinitialize for member {}", member.name));
+            return Ok(true);
+        }
+        crate::out::echo(&reply.failure("reinitialize", &member.name));
+        let busy = reply.text().ends_with(" already in progress");
+        if !busy || force || !confirm(&mut Stdio, "Do you want to cancel it and reinitialize anyway?")? {
+            return Ok(false);
+        }
+        body.set("force", true);
+    }
+}
+
+/// Asks every two seconds until no member creates a replica any more. One
+/// member is told per round.
+fn wait(context: &mut Context, mut waiting: Vec<&Member>) -> Result<(), CliError> {
+    let mut shown = String::new();
+    while !waiting.is_empty() {
+        let list = names(&waiting);
+        if list != shown {
+            crate::out::echo(&format!("Waiting for reinitialize to complete on: {list}"));
+            shown = list;
+        }
+        std::thread::sleep(Duration::from_secs(2));
+        let mut done = None;
+        for (index, member) in waiting.iter().enumerate() {
+            let reply = context.call_or_crash(member, "GET", "patroni", None)?;
+            let data = pyfmt::json::loads(&reply.text()).map_err(|e| CliError::Crash(e.to_string()))?;
+            if data.get("state").and_then(Value::as_str) != Some("creating replica") {
+                done = Some(index);
+                break;
+            }
+        }
+        if let Some(index) = done {
+            let member = waiting.remove(index);
+            crate::out::echo(&format!("Reinitialize is completed on: {}", member.name));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,149 @@
+//! What all commands of one run share: configuration, DCS, REST client.
+
+use std::rc::Rc;
+
+use patroni_core::model::Member;
+use pyfmt::Value;
+use tokio::runtime::{Builder, Runtime};
+
+use crate::click::{CliError, Values};
+use crate::rest::{Reply, Rest, RestError};
+use crate::store::{Store, View};
+use crate::{log, settings};
+
+/// One run of the program.
+pub struct Context {
+    config: Value,
+    citus: bool,
+    runtime: Rc<Runtime>,
+    stores: Vec<((String, Option<i64>), Rc<Store>)>,
+    rest: Option<Rest>,
+}
+
+impl Context {
+    /// Starts logging and reads the configuration (surface-api-ctl C1 to C8).
+    ///
+    /// # Errors
+    /// A configuration file that is missing or wrong, or a wrong DCS URL.
+    pub fn load(values: &Values) -> Result<Context, CliError> {
+        log::start(log::level_from_env(|name| std::env::var(name).ok())?);
+        let config = settings::load(values)?;
+        let citus = config.get("citus").is_some_and(Value::truthy);
+        let runtime = Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|e| CliError::Crash(format!("OSError: {e}")))?;
+        Ok(Context { config, citus, runtime: Rc::new(runtime), stores: Vec::new(), rest: None })
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &Value {
+        &self.config
+    }
+
+    /// The runtime that network calls run on.
+    pub fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
+    /// Is this a Citus cluster, by configuration or because of `--group`?
+    pub fn is_citus(&self) -> bool {
+        self.citus
+    }
+
+    /// The cluster of the configuration.
+    pub fn scope(&self) -> Option<String> {
+        self.config.get("scope").filter(|s| !s.is_null()).map(Value::py_str)
+    }
+
+    /// The cluster that was named, or that of the configuration.
+    pub fn cluster_name(&self, values: &Values) -> String {
+        values.text("cluster_name").map(str::to_owned).or_else(|| self.scope()).unwrap_or_else(|| "None".into())
+    }
+
+    /// `--group`, or the group of the configuration (surface-api-ctl C11).
+    pub fn default_group(&self, values: &Values) -> Option<i64> {
+        values.int("group").or_else(|| self.config.at(&["citus", "group"]).and_then(Value::as_i64))
+    }
+
+    /// The DCS of a cluster. A group turns Citus mode on.
+    ///
+    /// # Errors
+    /// No DCS is configured.
+    pub fn store(&mut self, scope: &str, group: Option<i64>) -> Result<Rc<Store>, CliError> {
+        let key = (scope.to_owned(), group);
+        if let Some((_, store)) = self.stores.iter().find(|(k, _)| *k == key) {
+            return Ok(store.clone());
+        }
+        self.config.set("scope", scope);
+        if let Some(group) = group {
+            self.config.set("citus", citus_section(group));
+        }
+        if self.config.get("name").is_none() {
+            self.config.set("name", scope);
+        }
+        self.citus = self.config.get("citus").is_some_and(Value::truthy);
+        let all_groups = self.citus && group.is_none();
+        let store = Rc::new(Store::open(self.runtime.clone(), &self.config, all_groups)?);
+        self.stores.push((key, store.clone()));
+        Ok(store)
+    }
+
+    /// The DCS of the cluster that the command line names.
+    ///
+    /// # Errors
+    /// As [`store`](Self::store).
+    pub fn store_of(&mut self, values: &Values, group: Option<i64>) -> Result<Rc<Store>, CliError> {
+        let name = self.cluster_name(values);
+        self.store(&name, group)
+    }
+
+    /// The cluster that the command line names, in the default group.
+    ///
+    /// # Errors
+    /// As [`store`](Self::store), and what reading the DCS yields.
+    pub fn default_view(&mut self, values: &Values) -> Result<View, CliError> {
+        let group = self.default_group(values);
+        self.store_of(values, group)?.view()
+    }
+
+    /// A request to a member's REST API; without `endpoint` to its own URL.
+    ///
+    /// # Errors
+    /// The member does not answer.
+    pub fn call(
+        &mut self,
+        member: &Member,
+        method: &str,
+        endpoint: Option<&str>,
+        body: Option<&Value>,
+    ) -> Result<Reply, RestError> {
+        let rest = match self.rest.take() {
+            Some(rest) => rest,
+            None => Rest::new(&self.config)?,
+        };
+        let url = match endpoint {
+            Some(endpoint) => member.endpoint_url(endpoint),
+            None => member.api_url().unwrap_or_default().to_owned(),
+        };
+        let reply = self.runtime.block_on(rest.call(method, &url, body));
+        self.rest = Some(rest);
+        reply
+    }
+
+    /// A request whose failure ends the program, as in the reference.
+    ///
+    /// # Errors
+    /// The member does not answer.
+    pub fn call_or_crash(
+        &mut self,
+        member: &Member,
+        method: &str,
+        endpoint: &str,
+        body: Option<&Value>,
+    ) -> Result<Reply, CliError> {
+        self.call(member, method, Some(endpoint), body).map_err(|e| CliError::Crash(e.traceback_line()))
+    }
+}
+
+fn citus_section(group: i64) -> Value {
+    [("group", Value::Int(group)), ("database", "postgres".into())].into_iter().collect()
+}
