@@ -1,4 +1,5 @@
 //! What proves that patroni-rs does what it says: the deterministic simulation
-//! of whole clusters, and helpers of the tests that run real ones.
+//! of whole clusters, and the laboratory that runs real ones.
 
+pub mod lab;
 pub mod sim;

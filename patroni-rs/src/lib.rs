@@ -1,1 +1,10 @@
-//! The daemon.
+//! The daemon: PostgreSQL, the DCS and the REST API around the engine of
+//! `patroni-core`.
+
+pub mod cli;
+pub mod instance;
+pub mod log;
+pub mod process;
+pub mod shell;
+pub mod systemd;
+pub mod watchdog;

@@ -1,2 +1,109 @@
-//! patroni
-fn main() {}
+//! `patroni`: one member of a PostgreSQL cluster.
+
+use std::io::Write;
+
+use patroni_config::{generate, Check, Config, Environment, Options, Outcome};
+use patroni_rs::cli::{self, Args, Mode};
+use patroni_rs::log::{Log, Settings};
+use patroni_rs::process;
+use patroni_rs::shell::{run, Start};
+
+fn main() {
+    let Args { mode, config_file } = cli::parse(std::env::args().skip(1));
+    if let Mode::Exit { text, code } = &mode {
+        print(text, *code);
+        std::process::exit(*code);
+    }
+    if mode == Mode::Run {
+        process::split_off_init();
+    }
+    process::set_umask();
+    let environment = match read_environment() {
+        Ok(environment) => environment,
+        Err(text) => fail(&text),
+    };
+    let outcome = match mode {
+        Mode::Run => run_daemon(&config_file, &environment),
+        Mode::Validate { ignore_listen_port, print } => {
+            let options = Options { ignore_listen_port, ..Options::default() };
+            patroni_config::cli_validate(&config_file, &environment, options, print)
+        }
+        Mode::GenerateSample => {
+            generate::cli_generate_sample(&config_file, &environment, &generate::HostAddress::of_this_host())
+        }
+        Mode::Generate { .. } | Mode::Exit { .. } => Outcome {
+            code: 1,
+            stderr: "--generate-config needs a connection to PostgreSQL, which this build does not make yet\n".into(),
+            ..Outcome::default()
+        },
+    };
+    print(&outcome.stdout, 0);
+    print(&outcome.stderr, 1);
+    std::process::exit(outcome.code);
+}
+
+/// PATRONI_* variables are taken out of the environment, so that no child sees
+/// them (surface-dcs 1).
+#[allow(unsafe_code)]
+fn read_environment() -> Result<Environment, String> {
+    let variables = std::env::vars_os()
+        .filter_map(|(k, v)| Some((k.into_string().ok()?, v.to_string_lossy().into_owned())));
+    let environment = Environment::read(variables).map_err(|e| e.to_string())?;
+    for name in &environment.read {
+        // SAFETY: no other thread exists yet.
+        unsafe { std::env::remove_var(name) };
+    }
+    Ok(environment)
+}
+
+fn run_daemon(config_file: &str, environment: &Environment) -> Outcome {
+    let config = match Config::load(config_file, environment, &Check::NotEmpty) {
+        Ok(config) => config,
+        Err(e) => return Outcome { code: 1, stderr: format!("{e}\n"), ..Outcome::default() },
+    };
+    let log = match Log::start() {
+        Ok(log) => log,
+        Err(e) => return Outcome { code: 1, stderr: format!("{e}\n"), ..Outcome::default() },
+    };
+    let settings = Settings::from_config(config.effective().get("log"), process::original_umask());
+    let applied = settings.and_then(|(settings, warnings)| {
+        log.apply(settings)?;
+        for warning in warnings {
+            tracing::warn!(target: "patroni.log", "{warning}");
+        }
+        Ok(())
+    });
+    if let Err(e) = applied {
+        return Outcome { code: 1, stderr: format!("{e}\n"), ..Outcome::default() };
+    }
+    // Two workers: a cycle that blocks on a dead disk must not stop timers and jobs.
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().thread_name("ha").build();
+    let code = match runtime {
+        Ok(runtime) => {
+            let code = runtime.block_on(run(Start { config, log: log.clone() }));
+            runtime.shutdown_background();
+            code
+        }
+        Err(e) => {
+            tracing::error!(target: "patroni.__main__", critical = true, "{e}");
+            1
+        }
+    };
+    log.flush();
+    Outcome { code, ..Outcome::default() }
+}
+
+fn print(text: &str, code: i32) {
+    // A closed pipe is not worth a panic.
+    let _ = if code == 0 {
+        std::io::stdout().write_all(text.as_bytes())
+    } else {
+        std::io::stderr().write_all(text.as_bytes())
+    };
+}
+
+fn fail(text: &str) -> ! {
+    print(&format!("{text}\n"), 1);
+    std::process::exit(1)
+}

@@ -46,8 +46,8 @@ fn run(words: &[String]) -> (Option<Command>, Result<(), CliError>) {
         Ok(context) => context,
         Err(error) => return (None, Err(error)),
     };
-    let outcome = parser::parse(&command, &rest)
-        .and_then(|values| commands::run(command.name, &mut context, &values));
+    let outcome =
+        parser::parse(&command, &rest).and_then(|values| commands::run(command.name, &mut context, &values));
     (Some(command), outcome)
 }
 

@@ -34,11 +34,6 @@ impl Context {
         Ok(Context { config, citus, runtime: Rc::new(runtime), stores: Vec::new(), rest: None })
     }
 
-    /// The configuration.
-    pub fn config(&self) -> &Value {
-        &self.config
-    }
-
     /// The runtime that network calls run on.
     pub fn runtime(&self) -> &Runtime {
         &self.runtime
@@ -56,7 +51,11 @@ impl Context {
 
     /// The cluster that was named, or that of the configuration.
     pub fn cluster_name(&self, values: &Values) -> String {
-        values.text("cluster_name").map(str::to_owned).or_else(|| self.scope()).unwrap_or_else(|| "None".into())
+        values
+            .text("cluster_name")
+            .map(str::to_owned)
+            .or_else(|| self.scope())
+            .unwrap_or_else(|| "None".into())
     }
 
     /// `--group`, or the group of the configuration (surface-api-ctl C11).
@@ -81,8 +80,7 @@ impl Context {
             self.config.set("name", scope);
         }
         self.citus = self.config.get("citus").is_some_and(Value::truthy);
-        let all_groups = self.citus && group.is_none();
-        let store = Rc::new(Store::open(self.runtime.clone(), &self.config, all_groups)?);
+        let store = Rc::new(Store::open(self.runtime.clone(), &self.config)?);
         self.stores.push((key, store.clone()));
         Ok(store)
     }

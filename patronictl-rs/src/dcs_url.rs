@@ -79,12 +79,9 @@ fn section(scheme: &str, host: &str, port: u16) -> Value {
     let address = format!("{host}:{port}");
     match scheme {
         "zookeeper" => [("hosts", Value::List(vec![address.into()]))].into_iter().collect(),
-        "exhibitor" => [
-            ("hosts", Value::List(vec![host.into()])),
-            ("port", Value::Int(i64::from(port))),
-        ]
-        .into_iter()
-        .collect(),
+        "exhibitor" => [("hosts", Value::List(vec![host.into()])), ("port", Value::Int(i64::from(port)))]
+            .into_iter()
+            .collect(),
         _ => [("host", address)].into_iter().collect(),
     }
 }

@@ -23,7 +23,9 @@ pub fn level_from_env(env: impl Fn(&str) -> Option<String>) -> Result<Option<Lev
         "WARNING" | "WARN" => Ok(Some(Level::WARN)),
         "ERROR" => Ok(Some(Level::ERROR)),
         "CRITICAL" | "FATAL" => Ok(None),
-        other => Err(CliError::Crash(format!("ValueError: Unknown level: {}", pyfmt::value::str_repr(other)))),
+        other => {
+            Err(CliError::Crash(format!("ValueError: Unknown level: {}", pyfmt::value::str_repr(other))))
+        }
     }
 }
 

@@ -17,6 +17,7 @@ mod output;
 mod rest;
 mod settings;
 mod signals;
+mod sql;
 mod store;
 mod terminal;
 

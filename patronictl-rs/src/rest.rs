@@ -1,7 +1,16 @@
 //! Requests to the REST API of members (surface-api-ctl O1 to O5).
 
+use std::time::Duration;
+
+use patroni_net::{ClientOptions, HttpClient, NetError};
+use pyfmt::value::str_repr;
 use pyfmt::Value;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+/// A switchover or restart may rightly take hours, and the reference waits
+/// for ever; this only bounds a connection that has died unnoticed.
+const TIMEOUT: Duration = Duration::from_secs(24 * 3600);
+/// How often a refused connection is tried again, as in the reference.
+const RETRIES: u32 = 3;
 
 /// An answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,44 +33,150 @@ impl Reply {
     }
 }
 
-/// Why there is no answer.
+/// Why there is no answer, in the words of the reference's HTTP library.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct RestError(String);
+pub enum RestError {
+    /// No connection, after all retries.
+    #[error("{0}")]
+    MaxRetries(String),
+    /// Anything else.
+    #[error("{0}")]
+    Other(String),
+}
 
 impl RestError {
     /// The last line of the reference's traceback.
     pub fn traceback_line(&self) -> String {
-        format!("urllib3.exceptions.MaxRetryError: {self}")
+        match self {
+            RestError::MaxRetries(text) => format!("urllib3.exceptions.MaxRetryError: {text}"),
+            RestError::Other(text) => format!("urllib3.exceptions.ProtocolError: {text}"),
+        }
     }
 }
 
-/// The client.
-pub struct Rest;
+/// The client of a run.
+pub struct Rest {
+    client: HttpClient,
+}
 
 impl Rest {
     /// A client with the credentials and certificates of the configuration.
-    pub fn new(_config: &Value) -> Result<Rest, RestError> {
-        Ok(Rest)
+    ///
+    /// # Errors
+    /// A certificate file that cannot be used.
+    pub fn new(config: &Value) -> Result<Rest, RestError> {
+        let client = HttpClient::new(&ClientOptions::for_peers(config, None));
+        Ok(Rest { client: client.map_err(|e| RestError::Other(e.to_string()))? })
     }
 
-    /// Sends a request.
+    /// Sends a request. A connection that cannot be made is tried again three
+    /// times, each time with a warning.
+    ///
+    /// # Errors
+    /// There is no answer.
     pub async fn call(&self, method: &str, url: &str, body: Option<&Value>) -> Result<Reply, RestError> {
-        let err = |e: std::io::Error| RestError(e.to_string());
-        let rest = url.split_once("://").map_or(url, |(_, r)| r);
-        let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
-        let mut stream = tokio::net::TcpStream::connect(host).await.map_err(err)?;
         let body = body.map(pyfmt::json::dumps).unwrap_or_default();
-        let request = format!(
-            "{method} /{path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
+        let target = Target::of(url);
+        let mut left = RETRIES;
+        loop {
+            let error = match self.client.request(method, url, &[], body.clone(), TIMEOUT).await {
+                Ok(reply) => return Ok(Reply { status: reply.status, body: reply.body.to_vec() }),
+                Err(error) => error,
+            };
+            let Some(cause) = target.connect_error(&error) else {
+                return Err(RestError::Other(error.to_string()));
+            };
+            if left == 0 {
+                return Err(RestError::MaxRetries(target.max_retries(&cause)));
+            }
+            left -= 1;
+            tracing::warn!(
+                target: "patroni.ctl",
+                "Retrying (Retry(total={left}, connect=None, read=None, redirect=None, status=None)) \
+                 after connection broken by '{cause}': {}",
+                target.path
+            );
+        }
+    }
+}
+
+/// The parts of a URL that error texts name.
+struct Target {
+    kind: &'static str,
+    host: String,
+    port: String,
+    path: String,
+}
+
+impl Target {
+    fn of(url: &str) -> Target {
+        let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
+        let (kind, default_port) =
+            if scheme.eq_ignore_ascii_case("https") { ("HTTPS", "443") } else { ("HTTP", "80") };
+        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let address = authority.rsplit_once('@').map_or(authority, |(_, a)| a);
+        let (host, port) = match address.rsplit_once(':') {
+            Some((host, port)) if !port.ends_with(']') => (host, port),
+            _ => (address, default_port),
+        };
+        Target {
+            kind,
+            host: host.trim_matches(['[', ']']).to_owned(),
+            port: port.to_owned(),
+            path: if path.is_empty() { "/".to_owned() } else { path.to_owned() },
+        }
+    }
+
+    fn address(&self) -> String {
+        format!("host={}, port={}", str_repr(&self.host), self.port)
+    }
+
+    /// The library's words for a connection that could not be made; `None` for
+    /// errors of other kinds, which are not tried again.
+    fn connect_error(&self, error: &NetError) -> Option<String> {
+        let NetError::Connection(text) = error else { return None };
+        let number = text.rsplit_once("(os error ")?.1.trim_end_matches(')').parse::<i32>().ok()?;
+        let errno = nix::errno::Errno::from_raw(number);
+        use nix::errno::Errno::{ECONNREFUSED, EHOSTUNREACH, ENETUNREACH, ETIMEDOUT};
+        if ![ECONNREFUSED, EHOSTUNREACH, ENETUNREACH, ETIMEDOUT].contains(&errno) {
+            return None;
+        }
+        Some(format!(
+            "NewConnectionError(\"{}Connection({}): Failed to establish a new connection: [Errno {number}] {}\")",
+            self.kind,
+            self.address(),
+            errno.desc()
+        ))
+    }
+
+    fn max_retries(&self, cause: &str) -> String {
+        format!(
+            "{}ConnectionPool({}): Max retries exceeded with url: {} (Caused by {cause})",
+            self.kind,
+            self.address(),
+            self.path
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn refused_in_the_librarys_words() {
+        let target = Target::of("http://127.0.0.1:18009/patroni");
+        let error = NetError::Connection("Connection refused (os error 111)".into());
+        let cause = target.connect_error(&error).unwrap();
+        assert_eq!(
+            target.max_retries(&cause),
+            "HTTPConnectionPool(host='127.0.0.1', port=18009): Max retries exceeded with url: /patroni \
+             (Caused by NewConnectionError(\"HTTPConnection(host='127.0.0.1', port=18009): \
+             Failed to establish a new connection: [Errno 111] Connection refused\"))"
         );
-        stream.write_all(request.as_bytes()).await.map_err(err)?;
-        let mut bytes = Vec::new();
-        stream.read_to_end(&mut bytes).await.map_err(err)?;
-        let text = String::from_utf8_lossy(&bytes).into_owned();
-        let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
-        let status = head.split(' ').nth(1).and_then(|s| s.parse().ok()).unwrap_or(0);
-        Ok(Reply { status, body: body.as_bytes().to_vec() })
+        assert!(target.connect_error(&NetError::Timeout).is_none());
+        let target = Target::of("https://[::1]/x");
+        assert_eq!((target.host.as_str(), target.port.as_str()), ("::1", "443"));
     }
 }

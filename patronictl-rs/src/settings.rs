@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use patroni_config::{Check, Config, ConfigError, Environment};
 use pyfmt::Value;
 
 use crate::click::{CliError, Values};
@@ -16,7 +17,7 @@ pub fn load(values: &Values) -> Result<Value, CliError> {
     let given = values.text("config_file").map(str::to_owned);
     let default = default_path(|name| std::env::var_os(name));
     let path = given.or_else(|| variable("PATRONICTL_CONFIG_FILE")).map_or(default.clone(), PathBuf::from);
-    if !readable(&path) && path != default {
+    if path != default && !readable(&path) {
         return Err(CliError::msg(format!(
             "Provided config file {} not existing or no read rights. Check the -c/--config-file parameter",
             path.display()
@@ -58,11 +59,15 @@ fn override_dcs(config: &mut Value, url: &str) -> Result<(), CliError> {
 
 /// The file, the environment and the defaults together.
 fn read(path: &Path) -> Result<Value, CliError> {
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(_) => return Ok(Value::map()),
+    let crash = |e: patroni_config::ConfigError| {
+        CliError::Crash(match e {
+            refused @ ConfigError::Refused(_) => format!("patroni.exceptions.ConfigParseError: {refused}"),
+            other => other.to_string(),
+        })
     };
-    pyfmt::yaml::load_named(&text, &path.to_string_lossy()).map_err(|e| CliError::Crash(e.to_string()))
+    let environment = Environment::read(std::env::vars()).map_err(crash)?;
+    let config = Config::load(&path.to_string_lossy(), &environment, &Check::Nothing).map_err(crash)?;
+    Ok(config.effective().clone())
 }
 
 #[cfg(test)]

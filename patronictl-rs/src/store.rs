@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use patroni_core::global_config::GlobalConfig;
-use patroni_core::model::{Cluster, Node};
+use patroni_core::model::Cluster;
+use patroni_dcs::{AnyDcs, Dcs, DcsError};
 use pyfmt::Value;
 use tokio::runtime::Runtime;
 
@@ -24,62 +25,34 @@ pub fn global_config(cluster: &Cluster) -> GlobalConfig {
     GlobalConfig::default().updated_from(cluster)
 }
 
-/// The keys of one cluster in the DCS.
+/// The keys of one cluster in the DCS. The methods block until there is an answer.
 pub struct Store {
     runtime: Rc<Runtime>,
-    client: tokio::sync::Mutex<etcd_client::Client>,
-    prefix: String,
-    all_groups: bool,
+    dcs: AnyDcs,
     loop_wait: u64,
 }
 
-fn crash(e: impl std::fmt::Display) -> CliError {
-    CliError::Crash(e.to_string())
-}
-
 impl Store {
-    /// Connects to the configured DCS.
-    pub fn open(runtime: Rc<Runtime>, config: &Value, all_groups: bool) -> Result<Store, CliError> {
-        let Some(host) = config.at(&["etcd3", "host"]).map(Value::py_str) else {
-            return Err(CliError::msg(
-                "Can not find suitable configuration of distributed configuration store\n\
-                 Available implementations: consul, etcd, etcd3, exhibitor, kubernetes, raft, zookeeper",
-            ));
-        };
-        let client = runtime.block_on(etcd_client::Client::connect([host], None)).map_err(crash)?;
-        let namespace = config.get("namespace").map_or_else(|| "service".into(), Value::py_str);
-        let scope = config.get("scope").map(Value::py_str).unwrap_or_default();
-        let mut prefix = format!("/{}/{scope}/", namespace.trim_matches('/'));
-        if let Some(group) = config.at(&["citus", "group"]).filter(|_| !all_groups) {
-            prefix.push_str(&format!("{group}/"));
-        }
-        let loop_wait = config.get("loop_wait").and_then(Value::as_i64).unwrap_or(10).unsigned_abs();
-        Ok(Store { runtime, client: client.into(), prefix, all_groups, loop_wait })
+    /// Connects to the DCS of the configuration, which names the cluster in
+    /// `scope`. Tries for as long as it takes, as the reference does.
+    ///
+    /// # Errors
+    /// No DCS is configured.
+    pub fn open(runtime: Rc<Runtime>, config: &Value) -> Result<Store, CliError> {
+        let mut config = config.clone();
+        config.set("patronictl", true);
+        let dcs = runtime.block_on(AnyDcs::from_config(&config)).map_err(open_error)?;
+        let loop_wait = config.get("loop_wait").and_then(Value::as_i64).unwrap_or(10);
+        Ok(Store { runtime, dcs, loop_wait: u64::try_from(loop_wait).unwrap_or(0) })
     }
 
     /// Reads the cluster.
+    ///
+    /// # Errors
+    /// The DCS does not answer.
     pub fn view(&self) -> Result<View, CliError> {
-        self.runtime.block_on(async {
-            let options = etcd_client::GetOptions::new().with_prefix();
-            let mut client = self.client.lock().await;
-            let got = client.get(self.prefix.as_str(), Some(options)).await.map_err(crash)?;
-            let mut groups: BTreeMap<i64, Vec<Node>> = BTreeMap::new();
-            for kv in got.kvs() {
-                let path = kv.key_str().map_err(crash)?.trim_start_matches(&self.prefix).to_owned();
-                let value = kv.value_str().map_err(crash)?.to_owned();
-                let (group, path) = match path.split_once('/') {
-                    Some((g, rest)) if self.all_groups && g.parse::<i64>().is_ok() => {
-                        (g.parse().unwrap_or(0), rest.to_owned())
-                    }
-                    _ => (0, path),
-                };
-                let node = Node { path, value, version: kv.mod_revision().to_string(), session: None };
-                groups.entry(group).or_default().push(node);
-            }
-            let mut clusters: BTreeMap<i64, Cluster> =
-                groups.into_iter().map(|(g, nodes)| (g, Cluster::from_nodes(&nodes))).collect();
-            Ok(View { cluster: clusters.remove(&0).unwrap_or_default(), workers: clusters })
-        })
+        let cluster = self.runtime.block_on(self.dcs.get_cluster()).map_err(read_error)?;
+        Ok(View { cluster: (*cluster).clone(), workers: BTreeMap::new() })
     }
 
     /// `loop_wait` in seconds: of the dynamic configuration, else of the local one.
@@ -88,53 +61,53 @@ impl Store {
         configured.map_or(self.loop_wait, |n| u64::try_from(n).unwrap_or(0))
     }
 
-    /// Writes `/config` if it still has this version.
-    pub fn write_config(&self, value: &str, version: &str) -> Result<bool, CliError> {
-        self.put("config", value, Some(version))
+    /// Writes `/config` if it still has this version; says whether it had.
+    ///
+    /// # Errors
+    /// The DCS does not answer.
+    pub fn write_config(&self, value: &Value, version: &str) -> Result<bool, CliError> {
+        self.runtime.block_on(self.dcs.set_config(value, Some(version))).map_err(read_error)
     }
 
-    /// Writes `/failover`.
+    /// Writes `/failover`; with a version only if that is still the current one.
+    ///
+    /// # Errors
+    /// The DCS does not answer.
     pub fn write_failover(&self, value: &str, version: Option<&str>) -> Result<(), CliError> {
-        self.put("failover", value, version).map(|_| ())
-    }
-
-    fn put(&self, key: &str, value: &str, version: Option<&str>) -> Result<bool, CliError> {
-        use etcd_client::{Compare, CompareOp, Txn, TxnOp};
-        let key = format!("{}{key}", self.prefix);
-        let mut txn = Txn::new();
-        if let Some(version) = version {
-            let revision = version.parse().unwrap_or(0);
-            txn = txn.when([Compare::mod_revision(key.as_str(), CompareOp::Equal, revision)]);
-        }
-        let txn = txn.and_then([TxnOp::put(key, value, None)]);
-        self.runtime.block_on(async {
-            Ok(self.client.lock().await.txn(txn).await.map_err(crash)?.succeeded())
-        })
+        self.runtime.block_on(self.dcs.set_failover(value, version)).map(|_| ()).map_err(read_error)
     }
 
     /// Removes all keys of the cluster.
+    ///
+    /// # Errors
+    /// The DCS does not answer.
     pub fn delete_cluster(&self) -> Result<(), CliError> {
-        self.runtime.block_on(async {
-            let options = etcd_client::DeleteOptions::new().with_prefix();
-            self.client.lock().await.delete(self.prefix.as_str(), Some(options)).await.map_err(crash)?;
-            Ok(())
-        })
+        self.runtime.block_on(self.dcs.delete_cluster()).map(|_| ()).map_err(read_error)
     }
+}
+
+fn open_error(error: DcsError) -> CliError {
+    CliError::msg(error.to_string())
+}
+
+/// What the reference dies of with a traceback.
+fn read_error(error: DcsError) -> CliError {
+    CliError::Crash(format!("patroni.exceptions.DCSError: {error}"))
 }
 
 #[cfg(test)]
 pub mod tests {
+    use patroni_core::model::{Node, Nodes};
+
     use super::*;
 
     /// A cluster of these keys and values, at versions 1, 2, ...
     pub fn view(keys: &[(&str, &str)]) -> View {
-        let node = |(index, (path, value)): (usize, &(&str, &str))| Node {
-            path: (*path).to_owned(),
-            value: (*value).to_owned(),
-            version: (index + 1).to_string(),
-            session: None,
+        let node = |(index, (path, value)): (usize, &(&str, &str))| {
+            let version = (index + 1).to_string();
+            ((*path).to_owned(), Node { value: (*value).to_owned(), version, ..Node::default() })
         };
-        let nodes: Vec<Node> = keys.iter().enumerate().map(node).collect();
+        let nodes: Nodes = keys.iter().enumerate().map(node).collect();
         View { cluster: Cluster::from_nodes(&nodes), workers: BTreeMap::new() }
     }
 }

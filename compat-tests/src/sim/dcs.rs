@@ -106,16 +106,12 @@ impl Store {
 
     /// The whole cluster.
     pub fn cluster(&self) -> Cluster {
-        let nodes: Vec<Node> = self
-            .keys
-            .iter()
-            .map(|(path, key)| Node {
-                path: path.clone(),
-                value: key.value.clone(),
-                version: key.revision.to_string(),
-                session: key.lease.map(|l| l.to_string()),
-            })
-            .collect();
-        Cluster::from_nodes(&nodes)
+        let node = |key: &Key| Node {
+            value: key.value.clone(),
+            version: key.revision.to_string(),
+            session: key.lease.map(|l| l.to_string()),
+            modify_version: None,
+        };
+        Cluster::from_nodes(&self.keys.iter().map(|(path, key)| (path.clone(), node(key))).collect())
     }
 }

@@ -1,8 +1,8 @@
 //! What requests of the engine do to the simulated world.
 
 use patroni_core::ha::{
-    Answer, ControlData, DcsDown, FailsafeAnswer, FailsafePing, Job, PeerStatus, PgState, RecoveryChange, Request,
-    StopMode,
+    Answer, ControlData, DcsDown, FailsafeAnswer, FailsafePing, Job, PeerStatus, PgState, RecoveryChange,
+    Request, StopMode,
 };
 use patroni_core::model::{failover_value, sync_state_value, Member as Peer};
 use patroni_core::tags::Tags;
@@ -21,9 +21,9 @@ impl World {
     /// Carries a request out; the answer arrives after so many milliseconds.
     pub(super) fn perform(&mut self, node: usize, request: &Request) -> Effect {
         match request {
-            Request::LoadCluster
-            | Request::AcquireLeader
-            | Request::UpdateLeader { .. } => self.lock_request(node, request),
+            Request::LoadCluster | Request::AcquireLeader | Request::UpdateLeader { .. } => {
+                self.lock_request(node, request)
+            }
             Request::TakeLeader
             | Request::DeleteLeader { .. }
             | Request::WriteStatus(_)
@@ -75,7 +75,9 @@ impl World {
         let sent = mono(self.now);
         match (&answer, request) {
             (Answer::Dcs(Ok(true)), _) => self.members[node].keeper.lease_confirmed(sent),
-            (Answer::Dcs(Ok(false)), Request::UpdateLeader { .. }) => self.members[node].keeper.lease_dropped(),
+            (Answer::Dcs(Ok(false)), Request::UpdateLeader { .. }) => {
+                self.members[node].keeper.lease_dropped()
+            }
             _ => {}
         }
         (self.rng.between(1, 20), answer, After::Nothing)
@@ -328,11 +330,7 @@ impl World {
             Some(_) if pg.recovery => "in archive recovery",
             _ => "shut down",
         };
-        ControlData {
-            state: state.into(),
-            recovery_conf_exists: pg.recovery,
-            ..ControlData::default()
-        }
+        ControlData { state: state.into(), recovery_conf_exists: pg.recovery, ..ControlData::default() }
     }
 
     fn history(&self, node: usize, timeline: u32) -> Vec<Value> {

@@ -53,13 +53,17 @@ impl Plan {
             let node = rng.between(0, config.members as u64 - 1) as usize;
             let long = rng.between(500, 2 * config.ttl);
             match rng.between(0, 9) {
-                0 => faults.extend([(at, Fault::Store { down: true }), (at + long, Fault::Store { down: false })]),
-                1 | 2 => faults.extend([(at, Fault::CutDcs(node, true)), (at + long, Fault::CutDcs(node, false))]),
-                3 => faults.extend([(at, Fault::CutPeers(node, true)), (at + long, Fault::CutPeers(node, false))]),
+                0 => faults
+                    .extend([(at, Fault::Store { down: true }), (at + long, Fault::Store { down: false })]),
+                1 | 2 => {
+                    faults.extend([(at, Fault::CutDcs(node, true)), (at + long, Fault::CutDcs(node, false))])
+                }
+                3 => faults
+                    .extend([(at, Fault::CutPeers(node, true)), (at + long, Fault::CutPeers(node, false))]),
                 4 | 5 => faults.push((at, Fault::KillNode(node, long))),
                 6 => faults.push((at, Fault::KillPostmaster(node))),
                 7 => faults.push((at, Fault::Freeze(node, long))),
-                8 => faults.push((at, Fault::Hang(node, long))),
+                8 => faults.push((at, Fault::Hang(node, 2 * long))),
                 _ if rng.percent(70) => faults.push((at, Fault::Switchover)),
                 _ => faults.push((at, Fault::Failover(node))),
             }
@@ -90,8 +94,18 @@ impl World {
             }
             Fault::Start(node) => self.start_node(*node),
             Fault::KillPostmaster(node) => self.members[*node].pg.crash(),
-            Fault::Freeze(node, long) => self.members[*node].frozen_until = now + long,
-            Fault::Hang(node, long) => self.members[*node].hung_until = now + long,
+            Fault::Freeze(node, long) => {
+                let until = self.members[*node].frozen_until.max(now + long);
+                self.members[*node].frozen_until = until;
+                self.at(until, Event::Thaw { node: *node });
+            }
+            Fault::Hang(node, long) => {
+                let member = &mut self.members[*node];
+                if member.hung_until <= now {
+                    member.hung_since = now;
+                }
+                member.hung_until = now + long;
+            }
             Fault::Switchover => {
                 if let Some(leader) = self.store.get("leader").map(str::to_owned) {
                     let text = patroni_core::model::failover_value(Some(&leader), None, None);
@@ -108,7 +122,7 @@ impl World {
                 for node in 0..self.members.len() {
                     let member = &mut self.members[node];
                     (member.cut_from_dcs, member.cut_from_peers) = (false, false);
-                    (member.frozen_until, member.hung_until) = (0, 0);
+                    member.hung_until = 0;
                     if !member.alive {
                         self.start_node(node);
                     }

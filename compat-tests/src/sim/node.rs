@@ -52,6 +52,8 @@ pub struct Member {
     pub frozen_until: u64,
     /// The daemon's HA loop hangs until then (dead disk); its keeper runs.
     pub hung_until: u64,
+    /// Since when.
+    pub hung_since: u64,
     /// It cannot reach the DCS.
     pub cut_from_dcs: bool,
     /// It cannot reach its peers.
@@ -62,6 +64,8 @@ pub struct Member {
     pub generation: u64,
     /// When the next cycle is due.
     pub due: u64,
+    /// When the keeper looks next.
+    pub keeper_at: u64,
 }
 
 /// Simulated milliseconds as the engine's time.
@@ -99,11 +103,13 @@ impl Member {
             alive: true,
             frozen_until: 0,
             hung_until: 0,
+            hung_since: 0,
             cut_from_dcs: false,
             cut_from_peers: false,
             failsafe_ping: None,
             generation: 0,
             due: 0,
+            keeper_at: 0,
         }
     }
 
@@ -168,8 +174,15 @@ impl Member {
         }
     }
 
+    /// The whole node stands still.
+    pub fn frozen(&self) -> bool {
+        self.frozen_until > 0
+    }
+
     /// May PostgreSQL write under the lease? (what the daemon arms the fence by)
     pub fn armed(&self) -> bool {
-        self.pg.running && matches!(self.pg.role, Role::Primary | Role::Promoted) && !self.memory.config.is_paused()
+        self.pg.running
+            && matches!(self.pg.role, Role::Primary | Role::Promoted)
+            && !self.memory.config.is_paused()
     }
 }

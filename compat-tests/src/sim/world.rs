@@ -74,6 +74,7 @@ pub(super) enum Event {
     Wake { node: usize, forced: bool },
     Answer { node: usize, ticket: u64, answer: Box<Answer>, after: After },
     Keeper { node: usize },
+    Thaw { node: usize },
     Job { node: usize, ticket: u64, step: u32 },
     Beat,
     Fault(Fault),
@@ -235,12 +236,12 @@ impl World {
             | Event::Answer { node, .. }
             | Event::Keeper { node }
             | Event::Job { node, .. } => Some(*node),
-            Event::Beat | Event::Fault(_) => None,
+            Event::Beat | Event::Fault(_) | Event::Thaw { .. } => None,
         };
         if let Some(node) = node {
-            let thawed = self.members[node].frozen_until;
             let hung = self.members[node].hung_until;
-            if thawed > self.now {
+            if self.members[node].frozen() {
+                let thawed = self.members[node].frozen_until;
                 return self.at(thawed + 1, event);
             }
             // A hung loop neither starts nor continues; the keeper is not part of it.
@@ -252,6 +253,7 @@ impl World {
             Event::Wake { node, forced } => self.wake(node, forced),
             Event::Answer { node, ticket, answer, after } => self.answered(node, ticket, *answer, after),
             Event::Keeper { node } => self.keep(node),
+            Event::Thaw { node } => self.thaw(node),
             Event::Job { node, ticket, step } => self.job_step(node, ticket, step),
             Event::Beat => self.beat(),
             Event::Fault(fault) => self.apply_fault(fault),
@@ -348,19 +350,18 @@ impl World {
 
     fn keep(&mut self, node: usize) {
         let now = self.now;
+        self.members[node].keeper_at = 0;
         if !self.members[node].alive {
             return;
         }
         match self.members[node].keeper.next(mono(now)) {
-            Next::Idle => {}
-            Next::WaitUntil(at) => self.at((at.as_millis() as u64).max(now + 1), Event::Keeper { node }),
+            Next::Idle | Next::WaitUntil(_) => {}
             Next::Fence => {
                 self.tell(node, "! keeper fences PostgreSQL");
                 if self.config.planted != Planted::NoDemotion {
                     self.members[node].pg.crash();
                 }
                 self.at(now + 10, Event::Wake { node, forced: true });
-                self.at(now + 1, Event::Keeper { node });
             }
             Next::Renew => {
                 let ttl = self.config.ttl;
@@ -375,9 +376,19 @@ impl World {
                 } else {
                     member.keeper.renewal_failed(mono(now));
                 }
-                self.at(now + 1, Event::Keeper { node });
             }
         }
+    }
+
+    /// A frozen node runs again. The keeper's alarm went off meanwhile, so it is
+    /// the first to act; nothing is committed before.
+    fn thaw(&mut self, node: usize) {
+        if self.members[node].frozen_until > self.now {
+            return;
+        }
+        self.members[node].frozen_until = 0;
+        self.keep(node);
+        self.rearm(node);
     }
 
     /// After whatever happened to a node: its keeper looks again.
@@ -390,18 +401,22 @@ impl World {
         if forever {
             member.keeper.cycle_ended(mono(now));
         }
-        let next = member.keeper.clone().next(mono(now));
-        match next {
-            Next::Idle => {}
-            Next::WaitUntil(at) => self.at((at.as_millis() as u64).max(now), Event::Keeper { node }),
-            _ => self.at(now, Event::Keeper { node }),
+        let at = match member.keeper.clone().next(mono(now)) {
+            Next::Idle => return,
+            Next::WaitUntil(at) => (at.as_millis() as u64).max(now + 1),
+            Next::Fence | Next::Renew => now,
+        };
+        // One alarm at a time; an earlier one replaces a later one.
+        if member.keeper_at <= now || at < member.keeper_at {
+            member.keeper_at = at;
+            self.at(at, Event::Keeper { node });
         }
     }
 
     fn beat(&mut self) {
         let now = self.now;
         for node in 0..self.members.len() {
-            let frozen = self.members[node].frozen_until > now;
+            let frozen = self.members[node].frozen();
             if self.members[node].pg.writable() && !frozen {
                 let bytes = self.rng.between(0, 500);
                 if let Some(data) = &mut self.members[node].pg.data {
@@ -418,7 +433,7 @@ impl World {
         let Some(source) = pg.source.filter(|_| pg.running && pg.recovery) else { return };
         let up = |i: usize| {
             let m = &self.members[i];
-            m.pg.running && m.frozen_until <= self.now && !m.cut_from_peers
+            m.pg.running && !m.frozen() && !m.cut_from_peers
         };
         if !up(node) || !up(source) {
             return;
@@ -437,10 +452,19 @@ impl World {
 
     fn check_safety(&mut self) {
         let writable: Vec<usize> = (0..self.members.len())
-            .filter(|i| self.members[*i].pg.writable() && self.members[*i].frozen_until <= self.now)
+            .filter(|i| self.members[*i].pg.writable() && !self.members[*i].frozen())
             .collect();
         if writable.len() > 1 {
             self.fail(format!("two writable primaries: {writable:?}"));
+        }
+        let patience = self.config.loop_wait + self.config.retry_timeout + self.config.ttl;
+        let now = self.now;
+        let kept = self.members.iter().position(|m| {
+            let hung = m.hung_until > now && now > m.hung_since + patience && !m.frozen();
+            hung && m.alive && m.keeper.lease_until().is_some_and(|until| until > mono(now))
+        });
+        if let Some(node) = kept {
+            self.fail(format!("n{node} keeps the lock although its loop has hung for long"));
         }
         match (writable.first(), self.writable_since) {
             (Some(_), None) => self.writable_since = Some(self.now),
@@ -452,11 +476,11 @@ impl World {
     pub(super) fn check_promotion(&mut self, node: usize) {
         self.promotions += 1;
         let member = &self.members[node];
+        let name = member.me.name.clone();
         let promised = member.keeper.lease_until().is_some_and(|until| until > mono(self.now));
         if !promised {
             self.fail(format!("n{node} begins a promotion without a lock that is promised to it"));
         }
-        let name = member.me.name.clone();
         if self.store.get("leader").is_some_and(|owner| owner != name) {
             self.fail(format!("n{node} begins a promotion while another owns the lock"));
         }
@@ -491,7 +515,8 @@ impl World {
             Some(since) => self.fail(format!("writable only {} ms after the last fault", since - healed_at)),
             None => self.fail("no writable primary although all faults have ended"),
         }
-        let streaming = self.members.iter().filter(|m| m.pg.running && m.pg.recovery && m.pg.source.is_some());
+        let streaming =
+            self.members.iter().filter(|m| m.pg.running && m.pg.recovery && m.pg.source.is_some());
         let streaming = streaming.count();
         if streaming + 1 < self.members.len() && self.failure.is_none() {
             self.fail(format!("only {streaming} standbys have a source after all faults have ended"));
@@ -513,7 +538,7 @@ impl World {
 
     pub(super) fn reaches_peer(&self, from: usize, to: usize) -> bool {
         let (a, b) = (&self.members[from], &self.members[to]);
-        !a.cut_from_peers && !b.cut_from_peers && b.alive && b.frozen_until <= self.now
+        !a.cut_from_peers && !b.cut_from_peers && b.alive && !b.frozen()
     }
 
     pub(super) fn index_of(&self, name: &str) -> Option<usize> {

@@ -70,7 +70,7 @@ fn readiness(target: &Target, s: &Snapshot, now: Instant) -> Response {
 pub fn from_cluster(route: Route, cluster: &Cluster, s: &Snapshot) -> Response {
     match route {
         Route::Cluster => {
-            let config = s.config.updated(cluster.config.as_ref().map(|c| &c.data));
+            let config = s.config_of(cluster);
             let mut doc = cluster_json::document(cluster, &config);
             doc.set("scope", s.scope.as_str());
             Response::json(200, &doc)
@@ -79,7 +79,7 @@ pub fn from_cluster(route: Route, cluster: &Cluster, s: &Snapshot) -> Response {
             let lines = cluster.history.as_ref().map(|h| h.lines.clone()).unwrap_or_default();
             Response::json(200, &Value::List(lines))
         }
-        _ => match cluster.config.as_ref().filter(|c| !c.modify_version.is_empty()) {
+        _ => match cluster.config.as_ref().filter(|c| c.is_valid()) {
             Some(config) => Response::json(200, &config.data),
             None => Response::page(502),
         },

@@ -184,13 +184,15 @@ fn verify_client(value: Option<&Value>) -> VerifyClient {
     }
 }
 
-/// `auth` is `user:password`; the configuration builds it from `authentication`.
+/// `auth` is `user:password`, made of `authentication` when the configuration was
+/// loaded. Half an `authentication` still closes the protected endpoints.
 fn auth(section: &Value) -> Option<String> {
-    let nested = || {
-        let part = |key| section.at(&["authentication", key]).filter(|v| v.truthy()).map(Value::py_str);
-        Some(format!("{}:{}", part("username")?, part("password")?))
+    let pair = |both: &Value| {
+        let part = |key| both.get(key).map_or_else(|| "None".to_owned(), Value::py_str);
+        format!("{}:{}", part("username"), part("password"))
     };
-    let plain = section.get("auth").map(Value::py_str).or_else(nested)?;
+    let plain = section.get("auth").map(Value::py_str).or_else(|| section.get("authentication").map(pair))?;
+    // The reference takes an empty text for no authentication.
     Some(base64::engine::general_purpose::STANDARD.encode(plain)).filter(|key| !key.is_empty())
 }
 
@@ -260,10 +262,23 @@ fn allowlist_entry(entry: &str) -> Vec<IpNet> {
     match (entry, 8080).to_socket_addrs() {
         Ok(addresses) => addresses.map(|a| IpNet::host(a.ip())).collect(),
         Err(error) => {
-            tracing::error!(target: "patroni.api", "Failed to resolve {entry}: {error}");
+            log_unresolved(entry, &error);
             Vec::new()
         }
     }
+}
+
+/// Logs a failure of the resolver as the reference does: `gaierror(number, text)`.
+pub(crate) fn log_unresolved(host: &str, error: &std::io::Error) {
+    let text = error.to_string();
+    let reason = text.rsplit(": ").next().unwrap_or_default();
+    let number = match reason {
+        "Name or service not known" => -2,
+        "Temporary failure in name resolution" => -3,
+        "No address associated with hostname" => -5,
+        _ => -4,
+    };
+    tracing::error!(target: "patroni.api", "Failed to resolve {host}: gaierror({number}, {})", str_repr(reason));
 }
 
 #[cfg(test)]

@@ -16,10 +16,12 @@ pub mod http;
 pub mod metrics;
 pub mod route;
 pub mod server;
+pub mod single_flight;
 pub mod snapshot;
 pub mod status;
 
 pub use backend::{Backend, BackendError, FailsafeReply, Restarted};
 pub use config::{ApiConfig, ConfigError};
 pub use server::{RestServer, StartError};
+pub use single_flight::SingleFlight;
 pub use snapshot::{PgStatus, Queried, Snapshot, WalStatus};

@@ -141,6 +141,12 @@ impl Snapshot {
         self.view(now).is_none_or(Cluster::is_unlocked)
     }
 
+    /// The dynamic configuration of a view that was just read; without a valid one, the
+    /// last known.
+    pub fn config_of(&self, cluster: &Cluster) -> GlobalConfig {
+        self.config.updated(cluster.config.as_ref().filter(|c| c.is_valid()).map(|c| &c.data))
+    }
+
     /// Role and flags as shown (J4, J6).
     pub fn shown(&self, now: Instant) -> Shown {
         let internal = self.postgres.role;

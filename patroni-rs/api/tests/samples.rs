@@ -181,7 +181,7 @@ fn metrics_pages() {
         if !page.contains("patroni_postgres_state{") {
             continue;
         }
-        let before = text[..at].lines().filter_map(|line| document_of(line, "{\"state\": ")).last();
+        let before = text[..at].lines().rev().find_map(|line| document_of(line, "{\"state\": "));
         let Some(doc) = before else { continue };
         let mut snapshot = snapshot_of(&doc);
         // Time has passed between the two documents.

@@ -236,7 +236,3 @@ fn data_dir(effective: &Value) -> Result<&str> {
         Some(other) => Err(ConfigError::not_a_path(other)),
     }
 }
-
-#[cfg(test)]
-#[path = "config_tests.rs"]
-mod tests;

@@ -42,14 +42,11 @@ fn add_auth(config: &mut Value, section: &str) -> Result<()> {
         return Ok(());
     }
     let credentials = subscript(entry, "authentication")?;
-    let Some(map) = credentials.as_map() else {
+    if credentials.as_map().is_none() {
         let kind = credentials.type_name();
         return Err(ConfigError::of_type(format!(
             "str.format() argument after ** must be a mapping, not {kind}"
         )));
-    };
-    if map.keys().any(|key| key.as_str().is_none()) {
-        return Err(ConfigError::of_type("keywords must be strings"));
     }
     let auth = format!("{}:{}", subscript(credentials, "username")?, subscript(credentials, "password")?);
     entry.set("auth", auth);

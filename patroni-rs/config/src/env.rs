@@ -220,7 +220,3 @@ fn take_dcs(vars: &mut Variables, config: &mut Value) -> Result<()> {
     }
     Ok(())
 }
-
-#[cfg(test)]
-#[path = "env/tests.rs"]
-mod tests;

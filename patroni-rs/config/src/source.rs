@@ -57,10 +57,11 @@ fn load_file(path: &str) -> Result<Value> {
 fn not_utf8(error: &std::string::FromUtf8Error) -> ConfigError {
     let at = error.utf8_error().valid_up_to();
     let byte = error.as_bytes().get(at).copied().unwrap_or_default();
-    let reason = match (error.utf8_error().error_len(), byte) {
-        (None, _) => "unexpected end of data",
-        (_, 0xc2..=0xf4) => "invalid continuation byte",
-        _ => "invalid start byte",
+    // Python decodes piecewise; a sequence cut off by the end is a piece of its own.
+    let (at, reason) = match (error.utf8_error().error_len(), byte) {
+        (None, _) => (0, "unexpected end of data"),
+        (_, 0xc2..=0xf4) => (at, "invalid continuation byte"),
+        _ => (at, "invalid start byte"),
     };
     let text = format!("'utf-8' codec can't decode byte 0x{byte:02x} in position {at}: {reason}");
     ConfigError::exception("UnicodeDecodeError", text)

@@ -159,9 +159,9 @@ impl GlobalConfig {
         self.get("ignore_slots").as_list().unwrap_or(&[])
     }
 
-    /// Lines kept in `/history`; 0, all of them, by default and for negatives.
-    pub fn max_timelines_history(&self) -> usize {
-        usize::try_from(self.get_int("max_timelines_history", 0, None)).unwrap_or(0)
+    /// Lines kept in `/history`; 0, all of them, by default.
+    pub fn max_timelines_history(&self) -> i64 {
+        self.get_int("max_timelines_history", 0, None)
     }
 
     /// Replication slots for members; true when absent, false when unreadable.

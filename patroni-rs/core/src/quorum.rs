@@ -65,16 +65,16 @@ pub enum QuorumError {
     /// Two majorities without a common node.
     #[error("Quorum and sync not guaranteed to overlap: nodes {nodes} >= quorum {quorum} + sync {sync} + 1")]
     #[allow(missing_docs)]
-    NoOverlap { nodes: usize, quorum: i64, sync: NameSet },
+    NoOverlap { nodes: usize, quorum: i64, sync: String },
     /// Neither set contains the other.
     #[error("Mismatched sets: voter only={0} sync only={1}")]
-    Mismatch(NameSet, NameSet),
+    Mismatch(String, String),
     /// The quorum is negative or as large as the set.
     #[error("Quorum {0} {1} of ({2})")]
-    BadQuorum(i64, Bound, NameSet),
+    BadQuorum(i64, Bound, String),
     /// The number is negative or larger than the set.
     #[error("Sync {0} {1} of ({2})")]
-    BadSync(i64, Bound, NameSet),
+    BadSync(i64, Bound, String),
     /// A step did not arrive where it should have; nothing can be done from here.
     #[error("quorum state {0} can not be resolved")]
     Stuck(&'static str),
@@ -178,7 +178,11 @@ impl Resolver {
             Ok(false) => return Ok(()),
             Err(error) => {
                 *broken = Some(error);
-                self.set_quorum(count(&self.s.sync) - self.s.numsync, self.s.sync.clone(), Margin::Unconfirmed)?;
+                self.set_quorum(
+                    count(&self.s.sync) - self.s.numsync,
+                    self.s.sync.clone(),
+                    Margin::Unconfirmed,
+                )?;
             }
         }
         if self.s.leader != self.s.leader_wanted {
@@ -385,9 +389,13 @@ impl Resolver {
     }
 
     fn set_sync(&mut self, numsync: i64, sync: NameSet) -> Outcome {
-        let bound = if numsync < 0 { Some(Bound::Negative) } else { (numsync > count(&sync)).then_some(Bound::AboveSize) };
+        let bound = if numsync < 0 {
+            Some(Bound::Negative)
+        } else {
+            (numsync > count(&sync)).then_some(Bound::AboveSize)
+        };
         if let Some(bound) = bound {
-            return Err(QuorumError::BadSync(numsync, bound, sync));
+            return Err(QuorumError::BadSync(numsync, bound, sync.to_string()));
         }
         self.s.numsync = numsync;
         self.s.sync = sync.clone();
@@ -411,7 +419,7 @@ fn check_quorum(quorum: i64, voters: &NameSet) -> Outcome {
     } else {
         (quorum > 0 && quorum >= count(voters)).then_some(Bound::NotBelowSize)
     };
-    bound.map_or(Ok(()), |b| Err(QuorumError::BadQuorum(quorum, b, voters.clone())))
+    bound.map_or(Ok(()), |b| Err(QuorumError::BadQuorum(quorum, b, voters.to_string())))
 }
 
 /// Whether each set that may acknowledge a commit meets each set that may
@@ -421,10 +429,13 @@ pub fn check_invariants(s: &QuorumState) -> Result<(), QuorumError> {
     let sync = s.sync.union(&one(&s.leader_wanted));
     let nodes = voters.union(&sync).len();
     if !s.voters.is_empty() && i64::try_from(nodes).unwrap_or(i64::MAX) > s.quorum + s.numsync + 1 {
-        return Err(QuorumError::NoOverlap { nodes, quorum: s.quorum, sync: s.sync.clone() });
+        return Err(QuorumError::NoOverlap { nodes, quorum: s.quorum, sync: s.sync.to_string() });
     }
     if !voters.is_subset(&sync) && !sync.is_subset(&voters) {
-        return Err(QuorumError::Mismatch(voters.difference(&sync), sync.difference(&voters)));
+        return Err(QuorumError::Mismatch(
+            voters.difference(&sync).to_string(),
+            sync.difference(&voters).to_string(),
+        ));
     }
     Ok(())
 }

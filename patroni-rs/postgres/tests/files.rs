@@ -159,10 +159,8 @@ impl Run {
                 return handler.set_synchronous_standby_names(value.as_deref(), &facts).unwrap().into();
             }
             "load" => {
-                let rows = cells(step.get("rows"))
-                    .into_iter()
-                    .map(|r| (r[0].py_str(), optional(r.get(1))))
-                    .collect();
+                let rows =
+                    cells(step.get("rows")).into_iter().map(|r| (r[0].py_str(), r[1].py_str())).collect();
                 handler.load_current_server_parameters(rows, facts.primary);
             }
             "check" => return self.check(step, upstream),
@@ -177,10 +175,7 @@ impl Run {
         let facts = facts_of(&self.facts, self.version, &self.available);
         let wanted = self.handler.recovery_settings_to_read(Some(1.5), &facts);
         let read = match wanted {
-            Some(names) => {
-                let names: Vec<String> = names.into_iter().map(str::to_owned).collect();
-                SettingsRead::Rows(settings(step.get("rows"), Some(&names)))
-            }
+            Some(names) => SettingsRead::Rows(settings(step.get("rows"), Some(&names))),
             None => SettingsRead::NotRead,
         };
         let receiver = WalReceiver {

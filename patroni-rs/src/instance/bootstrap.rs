@@ -140,7 +140,7 @@ impl Instance {
         let env = self.passfile_env(with_host).await;
         let mut shown = local;
         shown.remove("password");
-        let dsn = format_dsn(&shown);
+        let dsn = format_dsn(&shown, self.major_version());
         custom_bootstrap::post_bootstrap(&self.bin, &self.cancel, script, &dsn, &env).await
     }
 
@@ -197,7 +197,7 @@ impl Instance {
         let env = self.passfile_env(kwargs.clone()).await;
         let mut shown = kwargs;
         shown.remove("password");
-        (format_dsn(&shown), env)
+        (format_dsn(&shown, self.major_version()), env)
     }
 
     /// Copies `source`, or uses a method that needs none.
@@ -243,6 +243,21 @@ impl Instance {
         }
         self.post_restore().await;
         true
+    }
+
+    /// After a copy that failed: what it made is of no use. A method that asked to
+    /// keep the data, and a copy that found no source, leave it alone.
+    pub async fn remove_failed_copy(&self, source: Option<&Source>) {
+        if source.is_some() && !self.keeps_data() {
+            self.remove_data_directory().await;
+        }
+    }
+
+    /// Does any replica method work on data that is already there?
+    fn keeps_data(&self) -> bool {
+        let config = locked(&self.config);
+        let methods = config.get("create_replica_methods").and_then(Value::as_list).unwrap_or_default();
+        methods.iter().any(|m| config.get(&m.py_str()).and_then(|o| o.get("keep_data")).is_some_and(Value::truthy))
     }
 
     /// Removes a data directory that is known to be of no use.

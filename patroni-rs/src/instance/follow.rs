@@ -139,7 +139,7 @@ impl Instance {
         }
         let script = self.setting("pre_promote").filter(Value::truthy).map(|v| v.py_str());
         match hooks::pre_promote(&self.bin, &self.cancel, script.as_deref()).await {
-            PrePromote::Allowed => {}
+            PrePromote::Proceed => {}
             PrePromote::Refused => return JobResult::PrePromoteFailed,
             PrePromote::Cancelled => return JobResult::Cancelled,
         }
@@ -155,7 +155,7 @@ impl Instance {
         self.set_role(Role::Promoted);
         self.call(CallbackAction::OnRoleChange);
         self.wake.notify_one();
-        if promote::wait(&self.control, loop_wait).await {
+        if promote::wait(&self.control, self.known_postmaster(), loop_wait).await {
             self.set_role(Role::Primary);
         }
         JobResult::Done

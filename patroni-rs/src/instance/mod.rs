@@ -32,9 +32,11 @@ use patroni_postgres::process::{Binaries, Cancellable, Postmaster};
 use pyfmt::Value;
 use tokio::sync::watch;
 
+pub use follow::Apply;
 pub use query::SqlError;
 pub use replication::timeline_of;
 pub use slots::SlotState;
+pub use start_stop::{Started, StopHow};
 
 /// What is asked of the file system in one go may take this long before the
 /// caller gives up on it.
@@ -97,6 +99,10 @@ pub struct Instance {
     replica_timeline: Mutex<Option<u32>>,
     sync_tracker: tokio::sync::Mutex<patroni_core::sync::Tracker>,
     rewind_possible: Mutex<Option<(std::time::Instant, bool)>>,
+    last_row: tokio::sync::Mutex<Option<patroni_postgres::sql::Monitored>>,
+    checkpointing: AtomicBool,
+    tags: Mutex<patroni_core::tags::Tags>,
+    sysid: Mutex<String>,
 }
 
 /// A poisoned lock means that a thread panicked while it held plain data; the
@@ -179,6 +185,10 @@ impl Instance {
             replica_timeline: Mutex::new(None),
             sync_tracker: tokio::sync::Mutex::default(),
             rewind_possible: Mutex::new(None),
+            last_row: tokio::sync::Mutex::new(None),
+            checkpointing: AtomicBool::new(false),
+            tags: Mutex::default(),
+            sysid: Mutex::default(),
         });
         Ok(instance)
     }
@@ -214,6 +224,27 @@ impl Instance {
 
     fn set_pending_restart(&self, pending: PendingRestart) {
         locked(&self.believed).pending_restart = pending;
+    }
+
+    /// The configured tags.
+    pub fn tags(&self) -> patroni_core::tags::Tags {
+        locked(&self.tags).clone()
+    }
+
+    /// Takes the configured tags.
+    pub fn set_tags(&self, tags: patroni_core::tags::Tags) {
+        *locked(&self.tags) = tags;
+    }
+
+    /// The system identifier last read; empty when there is none.
+    pub fn known_sysid(&self) -> String {
+        locked(&self.sysid).clone()
+    }
+
+    /// `synchronous_standby_names` of the user's parameters.
+    pub fn user_sync_names(&self) -> Option<String> {
+        let config = locked(&self.config);
+        config.user_synchronous_standby_names().filter(|v| !v.is_null()).map(Value::py_str)
     }
 
     /// Callbacks are not fired while the cluster is being made.

@@ -49,6 +49,7 @@ impl Instance {
             return Some(known);
         }
         let found = Postmaster::find(&self.data_dir).await.ok().flatten();
+        locked(&self.believed).start_time = None;
         if found.is_none() {
             self.forget_available_gucs().await;
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use patroni_core::ha::{DemoteMode, Job, JobResult, JobView, Role, Source};
 use patroni_core::model::Lsn;
 use patroni_postgres::process::stop::StopEvent;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::shared::Shared;
@@ -41,7 +41,7 @@ impl Jobs {
     ///
     /// # Errors
     /// The name of the one that runs.
-    pub fn start(self: &Arc<Self>, shared: Arc<Shared>, job: Job) -> Result<(), String> {
+    pub fn start(self: &Arc<Self>, shared: Arc<Shared>, job: Job) -> Result<oneshot::Receiver<JobResult>, String> {
         let mut slot = crate::instance::locked(&self.slot);
         if let Some(running) = &slot.running {
             return Err(running.job.name());
@@ -51,15 +51,19 @@ impl Jobs {
         shared.instance.cancel.reset();
         shared.instance.committed.store(false, Ordering::SeqCst);
         let jobs = self.clone();
-        slot.handle = Some(tokio::spawn(async move {
+        let (tell, told) = oneshot::channel();
+        let runtime = shared.runtime.clone();
+        slot.handle = Some(runtime.spawn(async move {
             let result = run(&shared, &jobs, &job).await;
+            // Nobody has to listen.
+            let _ = tell.send(result.clone());
             let mut slot = crate::instance::locked(&jobs.slot);
             slot.running = None;
             slot.finished.push((job, result));
             drop(slot);
             shared.wake.notify_one();
         }));
-        Ok(())
+        Ok(told)
     }
 
     fn shutdown_checkpoint(&self, locations: (Lsn, Lsn)) {

@@ -20,7 +20,7 @@ pub async fn statuses(client: &HttpClient, members: &[Member]) -> Vec<PeerStatus
 
 async fn status(client: &HttpClient, member: &Member) -> PeerStatus {
     let url = member.api_url().unwrap_or_default();
-    let failure = match client.request("GET", url, &[], None, PEER_TIMEOUT).await {
+    let failure = match client.request("GET", url, &[], Vec::new(), PEER_TIMEOUT).await {
         Ok(response) => {
             let text = String::from_utf8_lossy(&response.body).into_owned();
             tracing::info!(target: "patroni.ha", "Got response from {} {url}: {text}", member.name);
@@ -79,7 +79,7 @@ async fn failsafe_one(client: &HttpClient, member: &Member, body: &str) -> Fails
     let mut failure = String::new();
     // One retry, as the reference has it: a single lost packet must not demote.
     for _ in 0..2 {
-        match client.request("POST", &url, &[], Some(body.as_bytes()), PEER_TIMEOUT).await {
+        match client.request("POST", &url, &[], body.to_owned(), PEER_TIMEOUT).await {
             Ok(response) => {
                 let text = String::from_utf8_lossy(&response.body).into_owned();
                 tracing::info!(target: "patroni.ha", "Got response from {} {url}: {text}", member.name);

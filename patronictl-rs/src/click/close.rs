@@ -37,9 +37,6 @@ mod tests {
         let known = ["list", "restart", "resume", "reload", "remove"];
         assert_eq!(suggestion("lis", known.into_iter()), " Did you mean 'list'?");
         assert_eq!(suggestion("foo", known.into_iter()), "");
-        assert_eq!(
-            suggestion("relume", known.into_iter()),
-            " (Did you mean one of: 'remove', 'resume'?)"
-        );
+        assert_eq!(suggestion("relume", known.into_iter()), " (Did you mean one of: 'remove', 'resume'?)");
     }
 }

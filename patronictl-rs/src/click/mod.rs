@@ -13,5 +13,4 @@ pub mod textwrap;
 pub mod values;
 
 pub use error::CliError;
-pub use spec::{Arg, Command, Group, Kind, Opt};
 pub use values::Values;

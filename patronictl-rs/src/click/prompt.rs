@@ -14,6 +14,14 @@ pub trait Console {
     fn ask(&mut self, prompt: &str) -> Result<String, CliError>;
     /// Shows a line.
     fn say(&mut self, line: &str);
+
+    /// Asks for a text that is not shown while it is typed, until there is one.
+    ///
+    /// # Errors
+    /// [`CliError::Abort`] at the end of input.
+    fn ask_secret(&mut self, text: &str) -> Result<String, CliError> {
+        prompt(self, text, None)
+    }
 }
 
 /// The terminal, or whatever stdin and stdout are.
@@ -42,13 +50,40 @@ impl Console for Stdio {
     fn say(&mut self, line: &str) {
         crate::out::echo(line);
     }
+
+    fn ask_secret(&mut self, text: &str) -> Result<String, CliError> {
+        loop {
+            let secret = if std::fs::File::open("/dev/tty").is_ok() {
+                crate::signals::in_prompt(true);
+                let typed = rpassword::prompt_password(format!("{text}: "));
+                crate::signals::in_prompt(false);
+                typed.map_err(|_| CliError::Abort)?
+            } else {
+                // Python's getpass warns when it cannot switch the echo off.
+                tracing::warn!(
+                    target: "patroni.ctl",
+                    "/usr/lib/python3.11/getpass.py:91: GetPassWarning: Can not control echo on the terminal.\n  \
+                     passwd = fallback_getpass(prompt, stream)\n"
+                );
+                crate::out::stderr(&format!("Warning: Password input may be echoed.\n{text}: "));
+                self.ask("")?
+            };
+            if !secret.is_empty() {
+                return Ok(secret);
+            }
+        }
+    }
 }
 
 /// Asks for a text. Without a default, asks again until there is an answer.
 ///
 /// # Errors
 /// [`CliError::Abort`] at the end of input.
-pub fn prompt(console: &mut impl Console, text: &str, default: Option<&str>) -> Result<String, CliError> {
+pub fn prompt(
+    console: &mut (impl Console + ?Sized),
+    text: &str,
+    default: Option<&str>,
+) -> Result<String, CliError> {
     let shown = match default {
         Some(default) => format!("{text} [{default}]: "),
         None => format!("{text}: "),

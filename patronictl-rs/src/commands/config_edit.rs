@@ -82,13 +82,9 @@ mod tests {
 
     #[test]
     fn values_are_yaml() {
-        for (value, json) in [
-            ("yes", "true"),
-            ("010", "8"),
-            ("0x10", "16"),
-            ("1e3", "\"1e3\""),
-            ("[1, a]", "[1, \"a\"]"),
-        ] {
+        for (value, json) in
+            [("yes", "true"), ("010", "8"), ("0x10", "16"), ("1e3", "\"1e3\""), ("[1, a]", "[1, \"a\"]")]
+        {
             assert_eq!(apply("{}", &[&format!("a={value}")]), format!("{{\"a\": {json}}}"));
         }
     }

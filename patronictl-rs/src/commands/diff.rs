@@ -158,9 +158,7 @@ fn words(text: &str) -> Vec<String> {
     let mut out = Vec::new();
     let mut at = 0;
     while let Some(first) = chars.get(at) {
-        let run = |from: usize, is: fn(&char) -> bool| {
-            chars.iter().skip(from).take_while(|c| is(c)).count()
-        };
+        let run = |from: usize, is: fn(&char) -> bool| chars.iter().skip(from).take_while(|c| is(c)).count();
         let upper = run(at, char::is_ascii_uppercase);
         let lower = run(at, char::is_ascii_lowercase);
         let after_capital = run(at + 1, char::is_ascii_lowercase);

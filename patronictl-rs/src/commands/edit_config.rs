@@ -1,6 +1,6 @@
 //! `edit-config` (surface-api-ctl K37 to K43).
 
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 
 use patroni_core::parse::patch_config;
 use pyfmt::value::str_repr;
@@ -19,8 +19,7 @@ pub fn run(context: &mut Context, values: &Values) -> Result<(), CliError> {
     let name = context.cluster_name(values);
     let group = context.default_group(values);
     let store = context.store(&name, group)?;
-    let config = store.view()?.cluster.config.filter(|c| !c.modify_version.is_empty());
-    let Some(config) = config else {
+    let Some(config) = store.view()?.cluster.config else {
         return Err(CliError::msg(format!("The config key does not exist in the cluster {name}")));
     };
     let before = yaml(&config.data, false);
@@ -49,8 +48,8 @@ pub fn run(context: &mut Context, values: &Values) -> Result<(), CliError> {
         return Ok(());
     }
     if force || confirm(&mut Stdio, "Apply these changes?")? {
-        let text = crate::output::json_for_dcs(&changed)?;
-        if !store.write_config(&text, &config.version)? {
+        crate::output::check_json(&changed)?;
+        if !store.write_config(&changed, &config.version)? {
             return Err(CliError::msg("Config modification aborted due to concurrent changes"));
         }
         crate::out::echo("Configuration changed");
@@ -95,7 +94,13 @@ fn read(file: &str) -> Result<String, CliError> {
     };
     result.map_err(|e| {
         let code = e.raw_os_error().unwrap_or_default();
-        CliError::Crash(format!("OSError: [Errno {code}] {}: {}", os_error_text(&e), str_repr(file)))
+        let class = match e.kind() {
+            ErrorKind::NotFound => "FileNotFoundError",
+            ErrorKind::PermissionDenied => "PermissionError",
+            ErrorKind::IsADirectory => "IsADirectoryError",
+            _ => "OSError",
+        };
+        CliError::Crash(format!("{class}: [Errno {code}] {}: {}", os_error_text(&e), str_repr(file)))
     })
 }
 

@@ -87,11 +87,11 @@ fn run(context: &mut Context, values: &Values, action: Action) -> Result<(), Cli
         view = store.view()?;
     }
     let plan = asked.plan(&view.cluster, &mut console)?;
-    if !execute(context, &asked, &plan, &view.cluster, &store)? {
-        return Ok(());
+    match execute(context, &asked, &plan, &view.cluster, &store)? {
+        Outcome::Refused => Ok(()),
+        Outcome::Done => Table::of_group(group).print(context, &name, &store.view()?),
+        Outcome::WroteKey => Table::of_group(group).print(context, &name, &view),
     }
-    let after = store.view()?;
-    Table::of_group(group).print(context, &name, &after)
 }
 
 impl Asked<'_> {
@@ -186,10 +186,8 @@ impl Asked<'_> {
         }
         let text = match self.scheduled {
             None if !self.force => {
-                let question = format!(
-                    "When should the switchover take place (e.g. {} ) ",
-                    crate::clock::next_hour()
-                );
+                let question =
+                    format!("When should the switchover take place (e.g. {} ) ", crate::clock::next_hour());
                 Some(prompt(console, &question, Some("now"))?)
             }
             given => given.map(str::to_owned),
@@ -249,15 +247,25 @@ fn body(plan: &Plan, action: Action) -> Value {
     body
 }
 
+/// What came of it; decides about the table of members that follows.
+enum Outcome {
+    /// A member refused: no table.
+    Refused,
+    /// A member did it: the members as they are now.
+    Done,
+    /// The failover key was written: the members as they were before.
+    WroteKey,
+}
+
 /// Asks the leader, or without one the candidate; when nobody answers, writes
-/// the failover key. Says whether the table of members is to follow.
+/// the failover key.
 fn execute(
     context: &mut Context,
     asked: &Asked<'_>,
     plan: &Plan,
     cluster: &Cluster,
     store: &Store,
-) -> Result<bool, CliError> {
+) -> Result<Outcome, CliError> {
     let candidate = plan.candidate.as_deref().unwrap_or_default();
     let by_name = || cluster.get_member(candidate, false);
     let member = cluster.leader.as_ref().map(|l| &l.member).or_else(by_name);
@@ -269,12 +277,12 @@ fn execute(
     match outcome {
         Ok(reply) if matches!(reply.status, 200 | 202) => {
             crate::out::echo(&format!("{} {}", crate::clock::stamp(), reply.text()));
-            Ok(true)
+            Ok(Outcome::Done)
         }
         Ok(reply) => {
             let title = asked.action.title();
             crate::out::echo(&format!("{title} failed, details: {}, {}", reply.status, reply.text()));
-            Ok(false)
+            Ok(Outcome::Refused)
         }
         Err(error) => {
             tracing::error!(target: "patroni.ctl", "None\n{error}");
@@ -284,10 +292,9 @@ fn execute(
                 crate::clock::stamp(),
                 asked.action.name()
             ));
-            let value =
-                failover_value(plan.leader.as_deref(), Some(candidate), plan.scheduled_at.as_deref());
+            let value = failover_value(plan.leader.as_deref(), Some(candidate), plan.scheduled_at.as_deref());
             store.write_failover(&value, None)?;
-            Ok(true)
+            Ok(Outcome::WroteKey)
         }
     }
 }
@@ -327,7 +334,11 @@ mod tests {
         .cluster
     }
 
-    fn asked(action: Action, leader: Option<&'static str>, candidate: Option<&'static str>) -> Asked<'static> {
+    fn asked(
+        action: Action,
+        leader: Option<&'static str>,
+        candidate: Option<&'static str>,
+    ) -> Asked<'static> {
         Asked { action, cluster_name: "demo", leader, candidate, scheduled: None, force: true }
     }
 

@@ -21,12 +21,7 @@ pub fn run(context: &mut Context, values: &Values) -> Result<(), CliError> {
     }
 }
 
-fn flush_restarts(
-    context: &mut Context,
-    values: &Values,
-    name: &str,
-    store: &Store,
-) -> Result<(), CliError> {
+fn flush_restarts(context: &mut Context, values: &Values, name: &str, store: &Store) -> Result<(), CliError> {
     let view = store.view()?;
     let group = values.int("group");
     let wanted = Wanted {

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::watch;
-use crate::cluster_json;
 use crate::click::{CliError, Values};
+use crate::cluster_json;
 use crate::context::Context;
 use crate::output::members::{listing, Listing};
 use crate::output::Format;

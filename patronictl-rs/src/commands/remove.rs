@@ -27,9 +27,8 @@ fn ask(name: &str, leader: Option<&str>, console: &mut impl Console) -> Result<(
     if prompt(console, "Please confirm the cluster name to remove", None)? != name {
         return Err(CliError::msg("Cluster names specified do not match"));
     }
-    let question = format!(
-        "You are about to remove all information in DCS for {name}, please type: \"{AWARE}\""
-    );
+    let question =
+        format!("You are about to remove all information in DCS for {name}, please type: \"{AWARE}\"");
     if prompt(console, &question, None)? != AWARE {
         return Err(CliError::msg(format!("You did not exactly type \"{AWARE}\"")));
     }

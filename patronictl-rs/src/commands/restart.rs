@@ -35,8 +35,13 @@ pub fn run(context: &mut Context, values: &Values) -> Result<(), CliError> {
     if values.flag("any") {
         members = pick_one(members);
     }
-    let body =
-        confirmed_body(values, &members, scheduled.as_ref(), global_config(&view.cluster).is_paused(), &mut console)?;
+    let body = confirmed_body(
+        values,
+        &members,
+        scheduled.as_ref(),
+        global_config(&view.cluster).is_paused(),
+        &mut console,
+    )?;
     for member in members {
         restart_member(context, member, &body, wanted.force)?;
     }

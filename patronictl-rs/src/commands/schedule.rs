@@ -29,8 +29,7 @@ pub fn parse(text: Option<&str>) -> Result<Option<At>, CliError> {
     let today = (i32::from(now.year()), month_or_day(now.month()), month_or_day(now.day()));
     let names = [zone_name(&zone, now.year(), 1), zone_name(&zone, now.year(), 7)];
     let offset_at = |at: &DateTime| local_offset(&zone, at);
-    let locale =
-        Locale { today, zone_names: [names[0].as_str(), names[1].as_str()], offset_at: &offset_at };
+    let locale = Locale { today, zone_names: [names[0].as_str(), names[1].as_str()], offset_at: &offset_at };
     match datetime::parse(text, &locale) {
         Ok(mut at) => {
             at.offset = at.offset.or_else(|| Some(local_offset(&zone, &at)));
@@ -80,7 +79,10 @@ mod tests {
         assert_eq!(parse(None).unwrap(), None);
         assert_eq!(parse(Some("now")).unwrap(), None);
         let at = parse(Some("2030-01-01T10:00-3")).unwrap().unwrap();
-        assert_eq!((at.iso.as_str(), at.spaced.as_str()), ("2030-01-01T10:00:00-03:00", "2030-01-01 10:00:00-03:00"));
+        assert_eq!(
+            (at.iso.as_str(), at.spaced.as_str()),
+            ("2030-01-01T10:00:00-03:00", "2030-01-01 10:00:00-03:00")
+        );
         assert_eq!(parse(Some("Jan 1 2030 10am UTC")).unwrap().unwrap().iso, "2030-01-01T10:00:00+00:00");
         for text in ["NOW", "tomorrow", "2030-13-01", "T25:00"] {
             assert_eq!(

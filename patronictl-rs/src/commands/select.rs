@@ -1,7 +1,5 @@
 //! Choice of members by role and name (surface-api-ctl 14, K1, K2, K12, K13).
 
-use std::collections::BTreeMap;
-
 use patroni_core::model::{Cluster, Member};
 
 use crate::click::prompt::{confirm, prompt, Console};
@@ -38,9 +36,8 @@ impl Role {
 
 /// The members of that role: in Citus mode those of all groups, coordinator first.
 pub fn members_of(view: &View, all_groups: bool, role: Role) -> Vec<&Member> {
-    let none = BTreeMap::new();
-    let workers = if all_groups { &view.workers } else { &none };
-    let clusters = std::iter::once(&view.cluster).chain(workers.values());
+    let workers = all_groups.then(|| view.workers.values()).into_iter().flatten();
+    let clusters = std::iter::once(&view.cluster).chain(workers);
     clusters.flat_map(|cluster| members_of_one(cluster, role)).collect()
 }
 
@@ -229,8 +226,7 @@ mod tests {
     fn choose(names_given: &[&str], role: &str, action: &str, force: bool, answers: &[&str]) -> String {
         let view = three();
         let given: Vec<String> = names_given.iter().map(|s| (*s).to_owned()).collect();
-        let wanted =
-            Wanted { cluster_name: "demo", names: &given, role, all_groups: false, force, action };
+        let wanted = Wanted { cluster_name: "demo", names: &given, role, all_groups: false, force, action };
         let mut script = Script::new(answers);
         match wanted.choose(&view, &mut script, || Ok(())) {
             Ok(members) => format!("{}{}", script.shown, names(&members)),

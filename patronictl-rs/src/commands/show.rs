@@ -39,7 +39,7 @@ fn history_rows(lines: &[Value]) -> Rows {
 /// Runs `show-config`: nothing at all when there is no configuration.
 pub fn config(context: &mut Context, values: &Values) -> Result<(), CliError> {
     let view = context.default_view(values)?;
-    if let Some(config) = view.cluster.config.filter(|c| !c.modify_version.is_empty()) {
+    if let Some(config) = view.cluster.config {
         crate::out::echo(&yaml(&config.data, false));
     }
     Ok(())
@@ -121,7 +121,8 @@ mod tests {
 
     #[test]
     fn short_history_lines_are_padded() {
-        let lines = vec![Value::List(vec![1.into(), 25_690_304.into(), "no recovery target specified".into()])];
+        let lines =
+            vec![Value::List(vec![1.into(), 25_690_304.into(), "no recovery target specified".into()])];
         assert_eq!(
             render(&history_rows(&lines), Format::Tsv, "\t").unwrap(),
             "TL\tLSN\tReason\tTimestamp\tNew Leader\n1\t25690304\tno recovery target specified\t\t\n"

@@ -10,8 +10,7 @@ const ROLES: &[&str] = &["leader", "primary", "standby-leader", "replica", "stan
 
 const GROUP_OPT: Opt = Opt::new("group", &["--group"], Kind::Int, "Citus group");
 const FORMAT: Opt = Opt::new("format", &["--format", "-f"], Kind::Choice(FORMATS), "Output format");
-const FORCE: Opt =
-    Opt::new("force", &["--force"], Kind::Flag, "Do not ask for confirmation at any point");
+const FORCE: Opt = Opt::new("force", &["--force"], Kind::Flag, "Do not ask for confirmation at any point");
 const WATCH_2: Opt = Opt::new("W", &["-W"], Kind::Flag, "Auto update the screen every 2 seconds");
 const WATCH: Opt =
     Opt::new("watch", &["-w", "--watch"], Kind::Float, "Auto update the screen every X seconds");
@@ -33,8 +32,7 @@ const CLUSTER: Arg = arg("cluster_name", true, false);
 const CLUSTER_OPTIONAL: Arg = arg("cluster_name", false, false);
 const CLUSTERS: Arg = arg("cluster_names", false, true);
 const MEMBERS: Arg = arg("member_names", false, true);
-const TARGET: Arg =
-    Arg { name: "target", required: true, many: false, choices: &["restart", "switchover"] };
+const TARGET: Arg = Arg { name: "target", required: true, many: false, choices: &["restart", "switchover"] };
 
 const fn command(
     name: &'static str,
@@ -131,12 +129,7 @@ const COMMANDS: &[Command] = &[
         &[CLUSTER_OPTIONAL],
         &[GROUP_OPT, wait("Wait until pause is applied on all nodes")],
     ),
-    command(
-        "promote-cluster",
-        "Promote cluster, make it run standalone",
-        &[CLUSTER_OPTIONAL],
-        &[FORCE],
-    ),
+    command("promote-cluster", "Promote cluster, make it run standalone", &[CLUSTER_OPTIONAL], &[FORCE]),
     command("query", "Query a Patroni PostgreSQL member", &[CLUSTER_OPTIONAL], QUERY),
     command(
         "reinit",
@@ -165,12 +158,7 @@ const COMMANDS: &[Command] = &[
     ),
     command("show-config", "Show cluster configuration", &[CLUSTER_OPTIONAL], &[GROUP_OPT]),
     command("switchover", "Switchover to a replica", &[CLUSTER_OPTIONAL], SWITCHOVER),
-    command(
-        "topology",
-        "Prints ASCII topology for given cluster",
-        &[CLUSTERS],
-        &[GROUP_OPT, WATCH_2, WATCH],
-    ),
+    command("topology", "Prints ASCII topology for given cluster", &[CLUSTERS], &[GROUP_OPT, WATCH_2, WATCH]),
     command(
         "version",
         "Output version of patronictl command or a running Patroni instance",
@@ -182,11 +170,7 @@ const COMMANDS: &[Command] = &[
 const EDIT_CONFIG: &[Opt] = &[
     GROUP_OPT,
     Opt::new("quiet", &["--quiet", "-q"], Kind::Flag, "Do not show changes"),
-    Opt::many(
-        "set",
-        &["--set", "-s"],
-        "Set specific configuration value. Can be specified multiple times",
-    ),
+    Opt::many("set", &["--set", "-s"], "Set specific configuration value. Can be specified multiple times"),
     Opt::many(
         "pg",
         &["--pg", "-p"],

@@ -57,7 +57,11 @@ mod tests {
         let mut calls = 0;
         let result = run(Some(0.0), false, || {
             calls += 1;
-            if calls < 3 { Ok(()) } else { Err(CliError::Abort) }
+            if calls < 3 {
+                Ok(())
+            } else {
+                Err(CliError::Abort)
+            }
         });
         assert_eq!((result, calls), (Err(CliError::Abort), 3));
     }

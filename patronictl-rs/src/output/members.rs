@@ -173,8 +173,7 @@ impl Cells<'_> {
     fn position(&self, kind: &str) -> (Value, Value) {
         let unknown = |key: &str| self.field(key).as_str() == Some("unknown");
         let old = self.field("lsn");
-        let only_old =
-            unknown("receive_lsn") && unknown("replay_lsn") && old.truthy() && !unknown("lsn");
+        let only_old = unknown("receive_lsn") && unknown("replay_lsn") && old.truthy() && !unknown("lsn");
         let streaming = self.field("state").as_str() == Some("streaming");
         let takes_old = only_old && streaming == (kind == "receive");
         if takes_old {

@@ -84,17 +84,11 @@ fn json(value: &Value) -> Result<String, CliError> {
     Ok(format!("{}\n", pyfmt::json::dumps(value)))
 }
 
-/// A configuration as it is written to the DCS.
+/// Python's `json` refuses what has no JSON form.
 ///
 /// # Errors
-/// [`CliError::Crash`] for values that JSON cannot hold.
-pub fn json_for_dcs(value: &Value) -> Result<String, CliError> {
-    check_json(value)?;
-    Ok(pyfmt::json::dumps_compact(value))
-}
-
-/// Python's `json` refuses what has no JSON form.
-fn check_json(value: &Value) -> Result<(), CliError> {
+/// [`CliError::Crash`] for such values.
+pub fn check_json(value: &Value) -> Result<(), CliError> {
     match value {
         Value::Timestamp(_) | Value::Bytes(_) => Err(CliError::Crash(format!(
             "TypeError: Object of type {} is not JSON serializable",
@@ -131,8 +125,7 @@ fn tsv(rows: &Rows, delimiter: &str) -> String {
 }
 
 fn pretty(rows: &Rows) -> String {
-    let cells: Vec<Vec<String>> =
-        rows.rows.iter().map(|r| r.iter().map(Value::py_str).collect()).collect();
+    let cells: Vec<Vec<String>> = rows.rows.iter().map(|r| r.iter().map(Value::py_str).collect()).collect();
     let unnamed = || {
         let count = cells.first().map_or(0, Vec::len);
         (1..=count).map(|i| format!("Field {i}")).collect()

@@ -137,10 +137,7 @@ mod tests {
             draw(" Cluster: a ", &["Member", "Host"], &[], &[]),
             "+ Cluster: a ---+\n| Member | Host |\n+--------+------+\n+--------+------+"
         );
-        assert_eq!(
-            draw(" Cluster: abcdefghijk ", &["Member"], &[], &[]).lines().next(),
-            Some("+ Cluster+")
-        );
+        assert_eq!(draw(" Cluster: abcdefghijk ", &["Member"], &[], &[]).lines().next(), Some("+ Cluster+"));
     }
 
     #[test]

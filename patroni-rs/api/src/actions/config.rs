@@ -10,7 +10,7 @@ use crate::http::response::Response;
 /// P1: merges into the stored document, written by compare-and-set.
 pub async fn patch<B: Backend>(backend: &B, request: &Value) -> Outcome {
     let cluster = backend.cluster().await?;
-    let Some(config) = cluster.config.as_ref().filter(|c| !c.modify_version.is_empty()) else {
+    let Some(config) = cluster.config.as_ref().filter(|c| c.is_valid()) else {
         return Ok(Response::page(503));
     };
     let mut data = config.data.clone();

@@ -30,7 +30,7 @@ pub async fn post<B: Backend>(backend: &B, request: Value) -> Outcome {
     if request.truthy() {
         tracing::debug!(target: "patroni.api", "received restart request: {}", request.py_repr());
     }
-    let config = backend.last_snapshot().config.updated(cluster.config.as_ref().map(|c| &c.data));
+    let config = backend.last_snapshot().config_of(&cluster);
     if config.is_paused() && request.get("schedule").is_some() {
         return Ok(Response::text(500, "Can't schedule restart in the paused state"));
     }

@@ -60,10 +60,10 @@ fn read(text: &str) -> Result<DateTime, DateError> {
     let zone = TimeZone::system();
     let now = Timestamp::now().to_zoned(zone.clone());
     let today = (i32::from(now.year()), now.month().unsigned_abs().into(), now.day().unsigned_abs().into());
-    let names = zone_names(&zone, now.year());
+    let [winter, summer] = zone_names(&zone, now.year());
     let locale = Locale {
         today,
-        zone_names: [&names[0], &names[1]],
+        zone_names: [&winter, &summer],
         offset_at: &|time| offset_at(&zone, time).unwrap_or(0),
     };
     datetime::parse(text, &locale)

@@ -49,7 +49,7 @@ struct Plan {
 pub async fn post<B: Backend>(backend: &B, kind: Kind, request: &Value) -> Outcome {
     let cluster = backend.cluster().await?;
     let snapshot = backend.last_snapshot();
-    let config = snapshot.config.updated(cluster.config.as_ref().map(|c| &c.data));
+    let config = snapshot.config_of(&cluster);
     let plan = match plan(kind, request, config.is_paused(), schedule::now_us()) {
         Ok(plan) => plan,
         Err(response) => return Ok(response),

@@ -52,7 +52,7 @@ fn lines(text: &str) -> impl Iterator<Item = &str> {
             return None;
         }
         let end = match rest.find(['\r', '\n']) {
-            Some(i) if rest[i..].starts_with("\r\n") => i + 2,
+            Some(i) if rest.get(i..).is_some_and(|r| r.starts_with("\r\n")) => i + 2,
             Some(i) => i + 1,
             None => rest.len(),
         };

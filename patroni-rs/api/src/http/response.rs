@@ -81,9 +81,7 @@ impl Response {
     /// The bytes to send. None: close without any.
     pub fn encode(&self, frame: Frame<'_>) -> Option<Vec<u8>> {
         match self {
-            Response::StatusOnly(code) => {
-                Some(status_line(*code, phrases(*code).0) + "\r\n").map(String::into_bytes)
-            }
+            Response::StatusOnly(code) => Some((status_line(*code, phrases(*code).0) + "\r\n").into_bytes()),
             Response::Full(full) => full.encode(frame),
             Response::Page(page) => encode_page(page, frame),
             Response::Drop(_) => None,

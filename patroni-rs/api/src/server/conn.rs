@@ -77,8 +77,10 @@ async fn session<B: Backend, S: AsyncRead + AsyncWrite + Unpin>(job: &Job<B>, mu
     let (head, response, unread) = match read {
         Err(_) | Ok(Progress::Silent | Progress::More) => return,
         Ok(Progress::Refused(error)) => (error.head, Response::Page(error.page), true),
+        Ok(Progress::Done(head)) if acts(&head) && !job.ticket.set_busy(true) => {
+            (head, Response::page(503), true)
+        }
         Ok(Progress::Done(head)) => {
-            job.ticket.set_busy(true);
             let mut source = Source {
                 stream: &mut stream,
                 received: reader.into_rest(),
@@ -100,6 +102,12 @@ async fn session<B: Backend, S: AsyncRead + AsyncWrite + Unpin>(job: &Job<B>, mu
         let peer = job.peer;
         tracing::debug!(target: "patroni.api", "Connection from {}:{} was reset: {error}", peer.ip(), peer.port());
     }
+}
+
+/// May the request have an effect? Then it is not sent away while it is served; one
+/// that only asks may be.
+fn acts(head: &Head) -> bool {
+    !matches!(head.command.as_str(), "GET" | "HEAD" | "OPTIONS")
 }
 
 async fn read_head<S: AsyncRead + Unpin>(
@@ -141,10 +149,12 @@ impl<B: Backend, S: AsyncRead + Unpin> BodySource for &mut Source<'_, B, S> {
             Length::ToEnd => MAX_BODY + 1,
         };
         let filled = timeout(BODY_DEADLINE, self.fill(limit)).await;
-        self.job.ticket.set_busy(true);
         match filled {
             Ok(result) => result?,
             Err(_) => return Err(Response::page(408)),
+        }
+        if !self.job.ticket.set_busy(true) {
+            return Err(Response::page(503));
         }
         if length == Length::ToEnd && self.received.len() > MAX_BODY {
             return Err(Response::page(413));

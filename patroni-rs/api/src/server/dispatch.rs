@@ -12,7 +12,7 @@ use crate::access::{self, Caller};
 use crate::actions::{self, body};
 use crate::answer::{self, Need};
 use crate::backend::Backend;
-use crate::config::ApiConfig;
+use crate::config::{log_unresolved, ApiConfig};
 use crate::http::head::Head;
 use crate::http::pages::ErrorPage;
 use crate::http::response::Response;
@@ -148,7 +148,7 @@ async fn member_addresses(snapshot: &Snapshot) -> Vec<IpAddr> {
         let lookup = tokio::net::lookup_host((host.as_str(), port));
         match tokio::time::timeout(RESOLVE_DEADLINE, lookup).await {
             Ok(Ok(addresses)) => found.extend(addresses.map(|a| a.ip())),
-            Ok(Err(error)) => tracing::error!(target: "patroni.api", "Failed to resolve {host}: {error}"),
+            Ok(Err(error)) => log_unresolved(&host, &error),
             Err(_) => tracing::error!(target: "patroni.api", "Failed to resolve {host}: timed out"),
         }
     }

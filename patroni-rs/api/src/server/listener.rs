@@ -12,23 +12,33 @@ use crate::config::ApiConfig;
 /// would drop a health check that arrives with a burst of others.
 const MIN_BACKLOG: u32 = 512;
 
-/// Binds the address of the configuration. **Blocks** on the resolver for a name.
-/// Must run within a Tokio runtime.
+/// The address to bind: IPv6 first if a socket can serve both families, else IPv4.
+/// **Blocks** on the resolver for a name.
 ///
 /// # Errors
-/// The address cannot be resolved or bound; it has been logged.
-pub fn bind(config: &ApiConfig) -> std::io::Result<TcpListener> {
-    let backlog = u32::try_from(config.request_queue_size).unwrap_or(0).max(MIN_BACKLOG);
-    address(config).and_then(|address| listen(address, backlog)).inspect_err(|_| {
-        let host = config.host.as_deref().unwrap_or("None");
-        tracing::error!(
-            target: "patroni.api",
-            "Couldn't start a service on '{host}:{}', please check your `restapi.listen` configuration", config.port
-        );
-    })
+/// The name cannot be resolved; it has been logged.
+pub fn resolve(config: &ApiConfig) -> std::io::Result<SocketAddr> {
+    address(config).inspect_err(|_| log_failure(config))
 }
 
-/// One address: IPv6 first if a socket can serve both families, else IPv4.
+/// Binds the address of the configuration. Must run within a Tokio runtime.
+///
+/// # Errors
+/// It cannot be bound; it has been logged.
+pub fn bind(config: &ApiConfig, address: SocketAddr) -> std::io::Result<TcpListener> {
+    let backlog = u32::try_from(config.request_queue_size).unwrap_or(0).max(MIN_BACKLOG);
+    listen(address, backlog).inspect_err(|_| log_failure(config))
+}
+
+/// T3.
+fn log_failure(config: &ApiConfig) {
+    let (host, port) = (config.host.as_deref().unwrap_or("None"), config.port);
+    tracing::error!(
+        target: "patroni.api",
+        "Couldn't start a service on '{host}:{port}', please check your `restapi.listen` configuration"
+    );
+}
+
 fn address(config: &ApiConfig) -> std::io::Result<SocketAddr> {
     let dual_stack = TcpSocket::new_v6().is_ok();
     let mut found: Vec<SocketAddr> = match &config.host {

@@ -10,14 +10,16 @@ mod tls;
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::mpsc::{sync_channel, SyncSender};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use openssl::ssl::SslContext;
+use pyfmt::value::str_repr;
 use pyfmt::Value;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
 use crate::backend::Backend;
@@ -28,6 +30,8 @@ pub use tls::TlsError;
 
 /// Most connections at a time; fewer if few file descriptors are allowed.
 const MAX_CONNECTIONS: usize = 1024;
+/// Most names of members that are being resolved at a time.
+const MAX_RESOLVERS: usize = 4;
 /// Bytes for requests that are being received, of all connections together.
 const REQUEST_MEMORY: usize = 32 * 1024 * 1024;
 /// How long [`RestServer::stop`] waits for requests that are being served.
@@ -54,6 +58,7 @@ pub enum StartError {
 pub(crate) struct Live {
     config: ApiConfig,
     tls: Option<SslContext>,
+    address: SocketAddr,
 }
 
 impl Live {
@@ -61,13 +66,14 @@ impl Live {
     fn load(section: &Value) -> Result<Live, StartError> {
         let config = ApiConfig::from_value(section)?;
         let tls = config.tls.as_ref().map(tls::context).transpose()?;
-        Ok(Live { config, tls })
+        let address = listener::resolve(&config)?;
+        Ok(Live { config, tls, address })
     }
 }
 
 enum Command {
     Accept,
-    Reload(Box<Live>, oneshot::Sender<Result<SocketAddr, StartError>>),
+    Reload(Box<Live>, SyncSender<Result<SocketAddr, StartError>>),
     Stop,
 }
 
@@ -87,22 +93,23 @@ impl RestServer {
     /// # Errors
     /// See [`StartError`]; a failure to bind has been logged as the reference does.
     pub fn bind<B: Backend>(section: &Value, backend: Arc<B>) -> Result<RestServer, StartError> {
-        let live = Live::load(section)?;
         log_pool_size(section);
+        let live = Live::load(section)?;
         let connection_string = live.config.connection_string.clone();
         let (commands, inbox) = mpsc::unbounded_channel();
-        let (ready, started) = std::sync::mpsc::sync_channel(1);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        // Loaded anew over there: a context in use must not leave its thread.
-        let (config, tls) = (live.config, live.tls);
+        let (ready, started) = sync_channel(1);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .max_blocking_threads(MAX_RESOLVERS)
+            .build()?;
         let thread = std::thread::Builder::new().name("RestAPI".into()).spawn(move || {
             LocalSet::new().block_on(&runtime, async move {
-                let listener = match listener::bind(&config) {
+                let listener = match listener::bind(&live.config, live.address) {
                     Ok(listener) => listener,
                     Err(error) => return drop(ready.send(Err(error))),
                 };
                 if ready.send(listener.local_addr()).is_ok() {
-                    Server::new(backend, listener, Live { config, tls }).run(inbox).await;
+                    Server::new(backend, listener, live).run(inbox).await;
                 }
             });
             runtime.shutdown_background();
@@ -146,11 +153,10 @@ impl RestServer {
     pub fn reload(&mut self, section: &Value) -> Result<(), StartError> {
         let live = Live::load(section)?;
         let connection_string = live.config.connection_string.clone();
-        let (reply, done) = oneshot::channel();
+        let (reply, done) = sync_channel(1);
         let command = Command::Reload(Box::new(live), reply);
         self.commands.send(command).map_err(|_| StartError::Gone)?;
-        let address = std::thread::scope(|scope| scope.spawn(|| done.blocking_recv()).join());
-        self.address = address.ok().and_then(Result::ok).ok_or(StartError::Gone)??;
+        self.address = done.recv().map_err(|_| StartError::Gone)??;
         self.connection_string = connection_string;
         Ok(())
     }
@@ -185,7 +191,12 @@ fn log_pool_size(section: &Value) {
             (Some(size), _) | (None, Some(PyInt::Small(size))) => size,
             _ => {
                 let shown = value.py_str();
-                tracing::warn!(target: "patroni.api", "Failed to parse restapi.thread_pool_size value \"{shown}\"");
+                let reason =
+                    str_repr(&format!("invalid literal for int() with base 10: {}", value.py_repr()));
+                tracing::warn!(
+                    target: "patroni.api",
+                    "Failed to parse restapi.thread_pool_size value \"{shown}\": ValueError({reason})"
+                );
                 5
             }
         },
@@ -255,9 +266,8 @@ impl<B: Backend> Server<B> {
 
     fn reload(&mut self, live: Live) -> Result<SocketAddr, StartError> {
         let old = Rc::clone(&self.live.borrow());
-        let moved = (&old.config.host, old.config.port) != (&live.config.host, live.config.port);
-        if moved {
-            self.rebind(&old.config, &live.config)?;
+        if old.address != live.address {
+            self.rebind(&old, &live)?;
         }
         *self.live.borrow_mut() = Rc::new(live);
         let listener = self.listener.as_ref().ok_or(StartError::Gone)?;
@@ -266,19 +276,22 @@ impl<B: Backend> Server<B> {
 
     /// The new socket beside the old one; where the two exclude each other, the old
     /// one comes back if the new one cannot be had.
-    fn rebind(&mut self, old: &ApiConfig, new: &ApiConfig) -> Result<(), StartError> {
-        let listener = match old.port == new.port {
-            false => listener::bind(new)?,
-            true => {
-                self.listener = None;
-                listener::bind(new).or_else(|error| {
-                    self.listener = listener::bind(old).ok();
-                    Err(error)
-                })?
+    fn rebind(&mut self, old: &Live, new: &Live) -> std::io::Result<()> {
+        if old.address.port() == new.address.port() {
+            self.listener = None;
+        }
+        match listener::bind(&new.config, new.address) {
+            Ok(listener) => {
+                self.listener = Some(listener);
+                Ok(())
             }
-        };
-        self.listener = Some(listener);
-        Ok(())
+            Err(error) => {
+                if self.listener.is_none() {
+                    self.listener = listener::bind(&old.config, old.address).ok();
+                }
+                Err(error)
+            }
+        }
     }
 }
 

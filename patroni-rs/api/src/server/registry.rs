@@ -89,11 +89,15 @@ impl Ticket {
         Rc::clone(&self.evict)
     }
 
-    /// While busy a connection is not sent away.
-    pub fn set_busy(&self, busy: bool) {
-        if let Some(slot) = self.registry.slots.borrow_mut().get_mut(&self.id) {
-            slot.busy = busy;
+    /// While busy a connection is not sent away. False: it has been already, or half
+    /// of all places are busy and the others stay for those who only ask.
+    pub fn set_busy(&self, busy: bool) -> bool {
+        let mut slots = self.registry.slots.borrow_mut();
+        if busy && slots.values().filter(|slot| slot.busy).count() >= self.registry.max.div_ceil(2) {
+            return false;
         }
+        // One that has just been sent away must not begin anything.
+        slots.get_mut(&self.id).map(|slot| slot.busy = busy).is_some()
     }
 }
 
@@ -159,14 +163,15 @@ mod tests {
         let registry = Registry::new(4);
         let (a, b): (IpAddr, IpAddr) = ("10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap());
         let tickets: Vec<Ticket> = [b, a, a, a].into_iter().map(|ip| registry.admit(ip).unwrap()).collect();
-        tickets[1].set_busy(true);
+        assert!(tickets[1].set_busy(true));
         assert_eq!(registry.victim(), Some(2));
         let fifth = registry.admit(b).unwrap();
         assert_eq!(registry.slots.borrow().len(), 4);
-        for ticket in tickets.iter().chain([&fifth]) {
-            ticket.set_busy(true);
-        }
-        assert!(registry.admit(b).is_none());
+        assert!(fifth.set_busy(true) && !tickets[3].set_busy(true));
+        assert!(registry.evict_one() && registry.evict_one() && !registry.evict_one());
+        assert_eq!(registry.slots.borrow().len(), 2);
+        drop((tickets, fifth));
+        assert!(registry.slots.borrow().is_empty());
     }
 
     #[test]

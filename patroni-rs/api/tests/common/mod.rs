@@ -1,6 +1,7 @@
 //! A daemon of lies: the leader of a cluster of one, in memory.
 #![allow(clippy::unwrap_used, missing_docs, dead_code)]
 
+use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex};
@@ -104,11 +105,38 @@ struct State {
     failover: Option<Value>,
     restart: bool,
     hang: bool,
+    views: VecDeque<Cluster>,
+    candidates: Vec<String>,
+    written: Vec<String>,
 }
 
 impl Fake {
     pub fn new(snapshot: Snapshot) -> Arc<Fake> {
-        Arc::new(Fake { state: Mutex::new(State { snapshot, failover: None, restart: false, hang: false }) })
+        Fake::scripted(snapshot, Vec::new())
+    }
+
+    /// Reads of the DCS give these, one after the other, the last one for ever.
+    pub fn scripted(snapshot: Snapshot, views: Vec<Cluster>) -> Arc<Fake> {
+        let state = State {
+            snapshot,
+            failover: None,
+            restart: false,
+            hang: false,
+            views: views.into(),
+            candidates: Vec::new(),
+            written: Vec::new(),
+        };
+        Arc::new(Fake { state: Mutex::new(state) })
+    }
+
+    /// These members can be promoted.
+    pub fn good(&self, names: &[&str]) {
+        self.state.lock().unwrap().candidates = names.iter().map(|n| (*n).to_owned()).collect();
+    }
+
+    /// What was written to `/config` and `/failover`.
+    pub fn written(&self) -> Vec<String> {
+        self.state.lock().unwrap().written.clone()
     }
 
     pub fn hang(&self) {
@@ -137,7 +165,13 @@ impl Backend for Fake {
     }
 
     async fn cluster(&self) -> Result<Arc<Cluster>> {
-        let state = self.state.lock().unwrap();
+        let mut state = self.state.lock().unwrap();
+        if state.views.len() > 1 {
+            return Ok(Arc::new(state.views.pop_front().unwrap()));
+        }
+        if let Some(last) = state.views.front() {
+            return Ok(Arc::new(last.clone()));
+        }
         if state.hang {
             return Err(BackendError("DCSError: Etcd is not responding properly".into()));
         }
@@ -150,11 +184,14 @@ impl Backend for Fake {
     async fn set_config(&self, text: String, version: Option<String>) -> Result<bool> {
         assert!(version.is_none_or(|v| v == "1"));
         self.set(value(&text));
+        self.state.lock().unwrap().written.push(text);
         Ok(true)
     }
 
     async fn set_failover(&self, text: String, _version: Option<String>) -> Result<bool> {
-        self.state.lock().unwrap().failover = Some(value(&text));
+        let mut state = self.state.lock().unwrap();
+        state.failover = Some(value(&text));
+        state.written.push(text);
         Ok(true)
     }
 
@@ -182,8 +219,9 @@ impl Backend for Fake {
         Ok(Some("I am the leader, can not reinitialize".into()))
     }
 
-    async fn any_can_promote(&self, _members: Vec<Member>) -> bool {
-        false
+    async fn any_can_promote(&self, members: Vec<Member>) -> bool {
+        let state = self.state.lock().unwrap();
+        members.iter().any(|m| state.candidates.contains(&m.name))
     }
 
     async fn failsafe(&self, _leader: Value) -> Result<FailsafeReply> {

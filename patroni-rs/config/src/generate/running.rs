@@ -90,7 +90,9 @@ pub struct ServerFacts {
 
 /// What the generator needs from outside.
 pub trait RunningInstance {
-    /// The parameters of a connection string or URI; None when it is none.
+    /// The parameters of a connection string or URI, with the defaults that the
+    /// reference's `parse_dsn` adds (`sslmode`, `gssencmode` and `channel_binding`
+    /// are `prefer`); None when it is none.
     fn parse_dsn(&self, dsn: &str) -> Option<Value>;
     /// A variable of the environment.
     fn variable(&self, name: &str) -> Option<String>;

@@ -53,9 +53,8 @@ fn installed_version(config: &Value) -> Result<u32> {
         |path: &[&str]| postgresql.and_then(|p| p.at(path)).filter(|v| v.truthy()).map(Value::py_str);
     let binary = setting(&["bin_name", "postgres"]).unwrap_or_else(|| "postgres".to_owned());
     let major = major_version(&setting(&["bin_dir"]).unwrap_or_default(), &binary)?;
-    version_number(&major).ok_or_else(|| {
-        ConfigError::exception("PostgresException", format!("'Invalid PostgreSQL version: {major}.0'"))
-    })
+    version_number(&major)
+        .ok_or_else(|| ConfigError::refused(format!("Invalid PostgreSQL version: {major}.0")))
 }
 
 /// `15` is 150000 and `9.6` is 90600.

@@ -66,12 +66,18 @@ pub(super) fn binary(name: &str, context: &Context<'_>) -> std::result::Result<(
     if name.is_empty() {
         return Err("is an empty string".to_owned());
     }
-    let dir = context.postgresql.get("bin_dir").and_then(Value::as_str);
-    // An empty `bin_dir` in the file is an empty search path, not `PATH`.
-    if which(name, dir, context) {
+    let dir = context.postgresql.get("bin_dir").filter(|dir| !dir.is_null());
+    let path = match dir {
+        Some(Value::Str(dir)) => Some(dir.as_str()),
+        Some(other) if other.truthy() => return Err(ConfigError::not_a_path(other).message().to_owned()),
+        // An empty `bin_dir` in the file is an empty search path, not `PATH`.
+        Some(_) => Some(""),
+        None => None,
+    };
+    if which(name, path, context) {
         return Ok(());
     }
-    Err(missing(name, dir.filter(|d| !d.is_empty())))
+    Err(missing(name, path.filter(|d| !d.is_empty())))
 }
 
 /// Is there such a program in `path` (default: `PATH`)?

@@ -145,10 +145,10 @@ impl Walk<'_> {
             let names: Vec<&'static str> = match key {
                 Key::Req(name) | Key::Opt(name) | Key::OptEmpty(name) => vec![*name],
                 Key::AnyOf(names) if names.iter().any(present) => {
-                    names.iter().copied().filter(|n| present(&n)).collect()
+                    names.iter().copied().filter(present).collect()
                 }
                 Key::AnyOf(names) => names.to_vec(),
-                Key::AtMostOne(names) => names.iter().copied().filter(|n| present(&n)).collect(),
+                Key::AtMostOne(names) => names.iter().copied().filter(present).collect(),
             };
             if let (Key::AtMostOne(all), 2..) = (key, names.len()) {
                 let all: Vec<String> = all.iter().map(|n| format!("'{n}'")).collect();

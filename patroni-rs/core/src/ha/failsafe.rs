@@ -17,7 +17,9 @@ impl Cycle<'_> {
         if let Some(row) = self.pg.row().filter(|_| self.is_failsafe_mode()) {
             self.m.last_wal_lsn = Some(row.wal_position);
         }
-        if self.is_paused() || !self.pg.running {
+        // While we bootstrap, the initialize key keeps everybody else away; a
+        // demotion would leave a half-made cluster that nobody may finish.
+        if self.is_paused() || !self.pg.running || self.m.bootstrapping {
             return Ok("DCS is not accessible".into());
         }
         if !self.pg.is_primary() {

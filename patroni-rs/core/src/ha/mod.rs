@@ -31,6 +31,8 @@ mod script;
 mod shutdown;
 mod startup;
 mod sync_standby;
+#[cfg(test)]
+mod tests;
 mod types;
 
 pub use cycle::{run, sysid_valid, Finished, Progress};

@@ -13,7 +13,7 @@ mod member;
 mod number;
 mod status;
 mod sync;
-mod url;
+pub mod url;
 
 pub use cluster::{Cluster, Node, Nodes};
 pub use config::ClusterConfig;

@@ -2,17 +2,21 @@
 
 /// The pieces of a URL; empty where it has none.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Url<'a> {
+pub struct Url<'a> {
     /// In lower case.
     pub scheme: String,
     /// `user:password@host:port`
     pub netloc: &'a str,
+    /// With the slash.
     pub path: &'a str,
+    /// Without the question mark.
     pub query: &'a str,
+    /// Without the hash.
     pub fragment: &'a str,
 }
 
 impl<'a> Url<'a> {
+    /// Takes a URL apart; it never fails.
     pub fn split(url: &'a str) -> Url<'a> {
         let (scheme, rest) = match url.split_once(':') {
             Some((scheme, rest)) if is_scheme(scheme) => (scheme.to_ascii_lowercase(), rest),
@@ -48,6 +52,16 @@ impl<'a> Url<'a> {
             None => host.to_lowercase(),
         };
         Some((Some(host).filter(|h| !h.is_empty()), port))
+    }
+
+    /// User and password as they stand, not percent-decoded.
+    pub fn user_info(&self) -> (Option<&'a str>, Option<&'a str>) {
+        match self.netloc.rsplit_once('@').map(|(info, _)| info) {
+            None => (None, None),
+            Some(info) => {
+                info.split_once(':').map_or((Some(info), None), |(user, pass)| (Some(user), Some(pass)))
+            }
+        }
     }
 
     /// The first value of a key of the query.
@@ -104,7 +118,7 @@ fn unquote(text: &str) -> String {
 }
 
 /// A host as it stands in a URL: an IPv6 address in brackets.
-pub(super) fn bracketed(host: &str) -> String {
+pub fn bracketed(host: &str) -> String {
     if host.contains(':') && !host.starts_with('[') && !host.ends_with(']') {
         format!("[{host}]")
     } else {
@@ -120,6 +134,7 @@ mod tests {
     fn pieces() {
         let url = Url::split("Postgres://u:p@[FE80::1%Eth0]:5433/db?a=1&application_name=http%3A//h:1/x+y#f");
         assert_eq!((url.scheme.as_str(), url.path, url.fragment), ("postgres", "/db", "f"));
+        assert_eq!(url.user_info(), (Some("u"), Some("p")));
         assert_eq!(url.host_port(), Some((Some("fe80::1%Eth0".into()), Some(5433))));
         assert_eq!(url.query_value("application_name").as_deref(), Some("http://h:1/x y"));
         assert_eq!(url.query_value("b"), None);

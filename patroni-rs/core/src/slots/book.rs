@@ -184,9 +184,10 @@ impl SlotBook {
         let mut drops = Vec::new();
         for (name, slot) in self.known.iter().filter(|_| !paused) {
             let (reason, text) = match wanted.get(name) {
-                Some(_) if slot.wal_status.as_deref() == Some("lost") => {
-                    (DropReason::Lost, format!("Trying to drop replication slot '{name}' with wal_status=lost"))
-                }
+                Some(_) if slot.wal_status.as_deref() == Some("lost") => (
+                    DropReason::Lost,
+                    format!("Trying to drop replication slot '{name}' with wal_status=lost"),
+                ),
                 Some(_) => continue,
                 None => (DropReason::Unknown, format!("Trying to drop unknown replication slot '{name}'")),
             };
@@ -200,8 +201,9 @@ impl SlotBook {
                 continue;
             };
             let (old, new) = (slot.shown(), &want.shown);
-            let text =
-                format!("Trying to drop replication slot '{name}' because value is changing from {old} to {new}");
+            let text = format!(
+                "Trying to drop replication slot '{name}' because value is changing from {old} to {new}"
+            );
             let announce = line(Level::Info, text);
             drops.push(PlannedDrop { name: name.clone(), reason: DropReason::Changed, announce });
         }
@@ -228,7 +230,12 @@ impl SlotBook {
     ///
     /// `clean_inactive`: slots that nobody uses but that hold an xmin are to
     /// go; only while there is a leader, and not on one that is not promoted yet.
-    pub fn plan_physical(&mut self, wanted: &Wanted, can_advance: bool, clean_inactive: bool) -> Vec<PhysicalAction> {
+    pub fn plan_physical(
+        &mut self,
+        wanted: &Wanted,
+        can_advance: bool,
+        clean_inactive: bool,
+    ) -> Vec<PhysicalAction> {
         let mut actions = Vec::new();
         for (name, want) in wanted.iter().filter(|(_, w)| w.kind == SlotKind::Physical) {
             let action = match self.known.get(name).map(|s| &s.kind) {

@@ -41,6 +41,11 @@ mod tests {
             assert_eq!(member_slot_name(member), slot);
         }
         assert_eq!(member_slot_name(&"x".repeat(80)).len(), 63);
-        assert!(valid_slot_name("a_1") && !valid_slot_name("") && !valid_slot_name("A") && !valid_slot_name("a-b"));
+        assert!(
+            valid_slot_name("a_1")
+                && !valid_slot_name("")
+                && !valid_slot_name("A")
+                && !valid_slot_name("a-b")
+        );
     }
 }

@@ -81,7 +81,9 @@ impl Retention {
         if !slots.is_empty() {
             let members = streaming_members(cluster, me);
             let permanent = permanent_physical_slots(cluster, config);
-            let kept = slots.keys().filter(|s| members.contains(s) && !permanent.contains_key(&Value::from(s.as_str())));
+            let kept = slots
+                .keys()
+                .filter(|s| members.contains(s) && !permanent.contains_key(&Value::from(s.as_str())));
             for name in kept {
                 self.seen.insert(name.clone(), now);
             }
@@ -92,8 +94,9 @@ impl Retention {
         self.seen.retain(|name, seen| {
             let expired = *seen + time <= now;
             if expired {
-                let text =
-                    format!("Replication slot '{name}' for absent cluster member is expired after {ttl} sec.");
+                let text = format!(
+                    "Replication slot '{name}' for absent cluster member is expired after {ttl} sec."
+                );
                 log.push(line(Level::Info, text));
             }
             !expired
@@ -133,8 +136,10 @@ mod tests {
     #[test]
     fn absent_members_are_retained_for_the_ttl() {
         let config = GlobalConfig::new([("member_slots_ttl", "1min")].into_iter().collect());
-        let mut cluster =
-            Cluster { members: vec![member("a", false), member("B", false), member("c", true)], ..Default::default() };
+        let mut cluster = Cluster {
+            members: vec![member("a", false), member("B", false), member("c", true)],
+            ..Default::default()
+        };
         let mut retention = Retention::default();
         let at = Duration::from_secs;
         retention.restart(&["old".into()], at(0));

@@ -44,7 +44,8 @@ impl Readiness {
 
     /// What to ask the leader, if anything is pending and there is one.
     pub fn query(&self, has_leader: bool, physical: Option<String>) -> Option<ReadinessQuery> {
-        let logical = self.pending.iter().filter(|(_, xmin)| xmin.is_none()).map(|(n, _)| n.clone()).collect();
+        let logical =
+            self.pending.iter().filter(|(_, xmin)| xmin.is_none()).map(|(n, _)| n.clone()).collect();
         (has_leader && !self.pending.is_empty()).then_some(ReadinessQuery { logical, physical })
     }
 
@@ -82,7 +83,10 @@ impl Readiness {
                 _ => false,
             };
             if safe {
-                log.push(line(Level::Info, format!("Logical slot {name} is safe to be used after a failover")));
+                log.push(line(
+                    Level::Info,
+                    format!("Logical slot {name} is safe to be used after a failover"),
+                ));
             }
             !safe
         });

@@ -43,8 +43,14 @@ pub fn has_permanent_slots(cluster: &Cluster, config: &GlobalConfig, node: &Node
 
 /// Must `hot_standby_feedback` be on? Yes if the node, or one that replicates
 /// from it, has logical slots (18-18). Never in a standby cluster or before 11.
-pub fn should_enforce_hot_standby_feedback(cluster: &Cluster, config: &GlobalConfig, node: &Node<'_>) -> bool {
-    !config.is_standby_cluster() && node.can_advance_slots() && enforce_for(cluster, config, node, &node.subject())
+pub fn should_enforce_hot_standby_feedback(
+    cluster: &Cluster,
+    config: &GlobalConfig,
+    node: &Node<'_>,
+) -> bool {
+    !config.is_standby_cluster()
+        && node.can_advance_slots()
+        && enforce_for(cluster, config, node, &node.subject())
 }
 
 fn enforce_for(cluster: &Cluster, config: &GlobalConfig, node: &Node<'_>, subject: &Subject) -> bool {

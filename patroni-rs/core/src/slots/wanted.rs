@@ -5,7 +5,9 @@ use pyfmt::{Map, Value};
 
 use super::line;
 use super::names::{member_slot_name, valid_slot_name};
-use super::permanent::{configured, is_logical, permanent_logical_slots, permanent_physical_slots, status_lsn};
+use super::permanent::{
+    configured, is_logical, permanent_logical_slots, permanent_physical_slots, status_lsn,
+};
 use super::topology::slot_name_on_primary;
 use crate::global_config::GlobalConfig;
 use crate::ha::{Level, LogLine, Role};
@@ -178,12 +180,18 @@ fn conflicts(members: &[&Member]) -> String {
         by_slot.entry(member_slot_name(&member.name)).or_default().push(&member.name);
     }
     let shared = by_slot.iter().filter(|(_, names)| names.len() > 1);
-    let texts: Vec<String> = shared.map(|(slot, names)| format!("{} map to {slot}", names.join(", "))).collect();
+    let texts: Vec<String> =
+        shared.map(|(slot, names)| format!("{} map to {slot}", names.join(", "))).collect();
     format!("Following cluster members share a replication slot name: {}", texts.join("; "))
 }
 
 /// The permanent slots that are meant for this node.
-pub(super) fn permanent_for(cluster: &Cluster, config: &GlobalConfig, node: &Node<'_>, subject: &Subject) -> Map {
+pub(super) fn permanent_for(
+    cluster: &Cluster,
+    config: &GlobalConfig,
+    node: &Node<'_>,
+    subject: &Subject,
+) -> Map {
     if !config.use_slots() || subject.nofailover {
         return Map::new();
     }
@@ -248,7 +256,8 @@ pub(super) fn merge_permanent(
         }
     }
     if !disabled.is_empty() {
-        let text = "Permanent logical replication slots supported by Patroni only starting from PostgreSQL 11. \
+        let text =
+            "Permanent logical replication slots supported by Patroni only starting from PostgreSQL 11. \
                     Following slots will not be created";
         log.push(line(Level::Error, format!("{text}: {}.", Value::List(disabled))));
     }

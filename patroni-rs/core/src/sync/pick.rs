@@ -71,8 +71,10 @@ pub struct CurrentState {
 
 /// Members of the cluster that may become synchronous standbys of `me`.
 pub fn candidates(cluster: &Cluster, me: &str) -> Vec<Candidate> {
-    let eligible =
-        cluster.members.iter().filter(|m| m.is_running() && !m.nosync() && m.name.to_lowercase() != me.to_lowercase());
+    let eligible = cluster
+        .members
+        .iter()
+        .filter(|m| m.is_running() && !m.nosync() && m.name.to_lowercase() != me.to_lowercase());
     let candidate = |m: &crate::model::Member| Candidate {
         name: m.name.clone(),
         replicatefrom: m.replicatefrom().map(|r| r.to_owned()),
@@ -90,7 +92,8 @@ struct Replica<'a> {
 
 /// The candidates that stream from this node, the best first.
 fn replicas<'a>(candidates: &'a [Candidate], observed: &Observed<'a>) -> Vec<Replica<'a>> {
-    let members: IndexMap<String, &Candidate> = candidates.iter().map(|c| (c.name.to_lowercase(), c)).collect();
+    let members: IndexMap<String, &Candidate> =
+        candidates.iter().map(|c| (c.name.to_lowercase(), c)).collect();
     let column = |row: &ReplicaRow| match observed.synchronous_commit {
         "remote_apply" => row.replay_lsn,
         "remote_write" => row.write_lsn,
@@ -118,9 +121,16 @@ fn key<'a>(replica: &Replica<'a>) -> (i64, &'a str, Lsn) {
 }
 
 /// Is this member meant to replicate from another that streams from us?
-fn should_cascade(member: &Candidate, members: &IndexMap<String, &Candidate>, streams: &dyn Fn(&str) -> bool) -> bool {
+fn should_cascade(
+    member: &Candidate,
+    members: &IndexMap<String, &Candidate>,
+    streams: &dyn Fn(&str) -> bool,
+) -> bool {
     let upstream = |m: &Candidate| {
-        m.replicatefrom.as_ref().filter(|r| !r.is_empty()).and_then(|r| members.get(&r.to_lowercase()).copied())
+        m.replicatefrom
+            .as_ref()
+            .filter(|r| !r.is_empty())
+            .and_then(|r| members.get(&r.to_lowercase()).copied())
     };
     let mut current = member;
     // A chain cannot be longer than there are members; a loop streams from nobody.

@@ -82,7 +82,9 @@ fn first_token(text: &str) -> (Kind, usize) {
     match first {
         _ if prefixed("first") => (Kind::First, 5),
         _ if prefixed("any") => (Kind::Any, 3),
-        'A'..='Z' | 'a'..='z' | '_' => (Kind::Ident, run(|c| c.is_ascii_alphanumeric() || c == '_' || c == '$')),
+        'A'..='Z' | 'a'..='z' | '_' => {
+            (Kind::Ident, run(|c| c.is_ascii_alphanumeric() || c == '_' || c == '$'))
+        }
         '"' => quoted_len(text).map_or((Kind::Junk, 1), |len| (Kind::Quoted, len)),
         '*' => (Kind::Star, 1),
         c if c.is_ascii_digit() => (Kind::Num, run(|c| c.is_ascii_digit())),
@@ -146,7 +148,8 @@ pub fn parse_names(value: &str) -> Result<SyncNamesValue, SyncNamesError> {
     let list = tokens.get(head..tokens.len() - usize::from(head > 0)).unwrap_or_default();
     let mut parsed = SyncNamesValue { sync_type, has_star: false, num, members: NameSet::new() };
     for (i, token) in list.iter().enumerate() {
-        take(&mut parsed, token, i, list.len()).map_err(|why| SyncNamesError(format!("{}: {why}", str_repr(value))))?;
+        take(&mut parsed, token, i, list.len())
+            .map_err(|why| SyncNamesError(format!("{}: {why}", str_repr(value))))?;
     }
     Ok(parsed)
 }
@@ -192,7 +195,12 @@ pub fn quote_name(name: &str) -> String {
 ///
 /// `quorum_mode` writes `ANY n (...)` from `major_version` 100000 on; before
 /// 90600 only the first name counts.
-pub fn names_value(names: &NameSet, num: Option<i64>, quorum_mode: bool, major_version: u32) -> Option<String> {
+pub fn names_value(
+    names: &NameSet,
+    num: Option<i64>,
+    quorum_mode: bool,
+    major_version: u32,
+) -> Option<String> {
     let star = names.contains("*") || (names.is_empty() && num.is_some_and(|n| n >= 1));
     let list: Vec<String> =
         if star { vec!["*".to_owned()] } else { names.sorted().iter().map(|n| quote_name(n)).collect() };
@@ -208,7 +216,7 @@ pub fn names_value(names: &NameSet, num: Option<i64>, quorum_mode: bool, major_v
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::type_complexity)]
     use super::*;
 
     #[test]
@@ -228,7 +236,11 @@ mod tests {
         ];
         for (text, sync_type, has_star, num, members) in cases {
             let parsed = parse_names(text).unwrap();
-            assert_eq!((parsed.sync_type, parsed.has_star, parsed.num), (*sync_type, *has_star, *num), "{text}");
+            assert_eq!(
+                (parsed.sync_type, parsed.has_star, parsed.num),
+                (*sync_type, *has_star, *num),
+                "{text}"
+            );
             assert_eq!(parsed.members.iter().collect::<Vec<_>>(), *members, "{text}");
         }
     }
@@ -239,7 +251,10 @@ mod tests {
         for (text, why) in [
             ("1", "'1': Unexpected token num '1' at 0"),
             ("a,", "'a,': Unexpected token comma ',' at 1"),
-            ("ANY 4(\"a\" b,\"c c\")", "'ANY 4(\"a\" b,\"c c\")': Got token ident 'b' while expecting comma at 10"),
+            (
+                "ANY 4(\"a\" b,\"c c\")",
+                "'ANY 4(\"a\" b,\"c c\")': Got token ident 'b' while expecting comma at 10",
+            ),
             ("FIRST 4(\"a\",)", "'FIRST 4(\"a\",)': Unexpected token comma ',' at 11"),
             ("2 (,)", "'2 (,)': Unexpected token comma ',' at 3"),
             ("anyone", "'anyone': Unexpected token ident 'one' at 3"),

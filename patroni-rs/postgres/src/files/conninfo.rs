@@ -119,8 +119,9 @@ pub fn format_dsn(params: &Value, major_version: u32) -> String {
     pairs.collect::<Vec<_>>().join(" ")
 }
 
-/// Reads a connection string, URI or `key=value`, with the defaults of
-/// [`DEFAULTS`]. `None` if it is empty or cannot be read.
+/// Reads a connection string, URI or `key=value`, with the values that sslmode,
+/// gssencmode, channel_binding and sslnegotiation have by default. `None` if it
+/// is empty or cannot be read.
 ///
 /// As the reference does, a string that libpq refuses (an unknown keyword) is
 /// read once more with any keyword allowed.
@@ -324,7 +325,8 @@ mod tests {
         let kwargs = member_conn_kwargs(&data, Some(&auth));
         assert_eq!(
             kwargs.py_repr(),
-            "{'host': 'h1.example', 'port': 5433, 'dbname': 'pg', 'password': 'x', 'sslmode': 'require', 'user': 'rep'}"
+            "{'host': 'h1.example', 'port': 5433, 'dbname': 'pg', 'password': 'x', 'sslmode': 'require', \
+             'user': 'rep'}"
         );
         assert_eq!(member_conn_kwargs(&Value::map(), Some(&auth)), Value::map());
     }

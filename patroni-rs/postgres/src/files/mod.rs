@@ -31,7 +31,8 @@ pub use conninfo::{format_dsn, member_conn_kwargs, parse_conninfo, parse_dsn, Co
 pub use error::FilesError;
 pub use guc::{AvailableGucs, GucTable, Transformed};
 pub use handler::{
-    effective_version, ConfigHandler, Facts, InstanceSetup, PreparedReload, ReloadOutcome, SettingsRead,
+    effective_version, ConfigHandler, CurrentParametersQuery, Facts, InstanceSetup, PreparedReload,
+    ReloadOutcome, SettingsRead,
 };
 pub use parameters::{command_line, Check, Controlled, Default, CONTROLLED};
 pub use pg_settings::{PendingSetting, PgSetting};

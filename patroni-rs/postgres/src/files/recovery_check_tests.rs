@@ -129,7 +129,8 @@ fn settings_of_the_users_own_files_are_left_alone() {
 
 #[test]
 fn recovery_conf_is_read_back() {
-    let text = "# head\nstandby_mode = 'on'\nprimary_conninfo = 'user=rep host=h' # x\nrecovery_min_apply_delay = '5min'\n";
+    let text = "# head\nstandby_mode = 'on'\nprimary_conninfo = 'user=rep host=h' # x\n\
+                recovery_min_apply_delay = '5min'\n";
     let current = from_recovery_conf(text, 110_000).unwrap();
     assert_eq!(current.get("recovery_min_apply_delay").unwrap().value, Value::Int(300_000));
     assert_eq!(current.get("primary_conninfo").unwrap().value.get("user"), Some(&"rep".into()));

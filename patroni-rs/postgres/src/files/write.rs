@@ -44,10 +44,10 @@ pub fn write(path: &Path, content: &[u8], mode: u32, links: Links) -> io::Result
     Ok(true)
 }
 
-/// Copies a file; the copy is written as [`write`] does.
+/// Copies a file; the copy is written as [`write()`] does.
 ///
 /// # Errors
-/// Those of reading `from` and of [`write`].
+/// Those of reading `from` and of [`write()`].
 pub fn copy(from: &Path, to: &Path, mode: u32, links: Links) -> io::Result<bool> {
     write(to, &std::fs::read(from)?, mode, links)
 }

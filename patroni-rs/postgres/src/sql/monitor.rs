@@ -85,10 +85,12 @@ pub fn monitor_statement(options: &MonitorOptions) -> String {
     let (control, from) =
         if leads_standbys { ("timeline_id", ", pg_catalog.pg_control_checkpoint()") } else { ("0", "") };
     let written = if version >= 130_000 { names.bytes("written_lsn") } else { "NULL".to_owned() };
-    let restore =
-        if version >= 120_000 { "pg_catalog.current_setting('restore_command')" } else { "NULL" };
+    let restore = if version >= 120_000 { "pg_catalog.current_setting('restore_command')" } else { "NULL" };
     let slots = if options.reads_slots() {
-        format!("(SELECT pg_catalog.json_agg(s.*) FROM ({}) AS s)", super::slots::slots_statement(version, true))
+        format!(
+            "(SELECT pg_catalog.json_agg(s.*) FROM ({}) AS s)",
+            super::slots::slots_statement(version, true)
+        )
     } else {
         "NULL".to_owned()
     };
@@ -170,7 +172,11 @@ impl Monitored {
 
     /// `streaming`, `in archive recovery`, or nothing. Before 12 the command
     /// is not in the row: `configured_restore_command` says whether there is one.
-    pub fn replication_state(&self, major_version: u32, configured_restore_command: bool) -> Option<&'static str> {
+    pub fn replication_state(
+        &self,
+        major_version: u32,
+        configured_restore_command: bool,
+    ) -> Option<&'static str> {
         replication_state(
             major_version,
             self.is_primary(),
@@ -244,7 +250,9 @@ pub fn parse_monitor_row(row: &Row) -> Result<Monitored, PgError> {
         slots: slots.map(|list| items(&list).iter().filter_map(slot_of).collect()),
         synchronous_commit: row.string(13),
         synchronous_standby_names: row.string(14),
-        replication: replication.map(|list| items(&list).iter().map(replica_of).collect()).unwrap_or_default(),
+        replication: replication
+            .map(|list| items(&list).iter().map(replica_of).collect())
+            .unwrap_or_default(),
     })
 }
 
@@ -307,7 +315,9 @@ mod tests {
         assert!(old.contains("pg_current_xlog_location()") && !old.contains("pg_stat_get_wal_receiver"));
         let v96 = monitor_statement(&options(90_600, Role::StandbyLeader));
         assert!(v96.contains("pg_current_xlog_flush_location()") && v96.contains("pg_control_checkpoint()"));
-        assert!(!v96.contains("written_lsn") && !v96.contains("restore_command") && !v96.contains("slot_type"));
+        assert!(
+            !v96.contains("written_lsn") && !v96.contains("restore_command") && !v96.contains("slot_type")
+        );
         let v12 = monitor_statement(&options(120_000, Role::Replica));
         assert!(v12.contains("restore_command") && v12.contains("slot_type") && !v12.contains("written_lsn"));
         assert!(!v12.contains("walsenders") && v12.contains("'on', '', NULL"));
@@ -317,7 +327,8 @@ mod tests {
 
     #[test]
     fn positions_of_a_standby() {
-        let standby = |received, written, replayed| Monitored { received, written, replayed, ..Default::default() };
+        let standby =
+            |received, written, replayed| Monitored { received, written, replayed, ..Default::default() };
         for (seen, receive, last) in [
             (standby(Some(0), None, Some(5)), None, 5),
             (standby(Some(7), Some(9), Some(5)), Some(9), 9),
@@ -333,13 +344,28 @@ mod tests {
         let some = |text: &str| Some(text.to_owned());
         let slots = r#"[{"slot_name":"p","type":"physical","xmin":"745","restart_lsn":100,"wal_status":"reserved"},
             {"slot_name":"l","type":"logical","plugin":"t","datoid":5,"catalog_xmin":"700","confirmed_flush_lsn":90}]"#;
-        let replicas = r#"[{"pid":7,"application_name":"b","sync_state":"sync","write_lsn":1,"flush_lsn":null}]"#;
+        let replicas =
+            r#"[{"pid":7,"application_name":"b","sync_state":"sync","write_lsn":1,"flush_lsn":null}]"#;
         let mut columns = vec![some("3"), some("100"), None, some("0"), some("f"), some("0")];
-        columns.extend([None, None, None, None, None, some(""), some(slots), some("on"), some("b"), some(replicas)]);
+        columns.extend([
+            None,
+            None,
+            None,
+            None,
+            None,
+            some(""),
+            some(slots),
+            some("on"),
+            some("b"),
+            some(replicas),
+        ]);
         let row = parse_monitor_row(&Row::new(columns)).unwrap();
         assert!(row.is_primary() && row.control_timeline.is_none());
         let slots = row.slots.unwrap();
-        assert_eq!(slots.get("p").unwrap().kind, KnownKind::Physical { xmin: Some(745), restart_lsn: Some(100) });
+        assert_eq!(
+            slots.get("p").unwrap().kind,
+            KnownKind::Physical { xmin: Some(745), restart_lsn: Some(100) }
+        );
         assert!(matches!(slots.get("l").unwrap().kind, KnownKind::Logical { datoid: Some(5), .. }));
         let replica = row.replication.first().unwrap();
         assert_eq!((replica.pid, replica.write_lsn, replica.flush_lsn), (7, Some(1), None));

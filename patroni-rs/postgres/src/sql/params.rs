@@ -179,14 +179,18 @@ impl ConnParams {
         let count = addrs.as_ref().or(hosts.as_ref()).map_or(1, Vec::len);
         let ports = split("port").unwrap_or_else(|| vec!["5432"]);
         if ports.len() != 1 && ports.len() != count {
-            return Err(PgError::Config(format!("could not match {} port numbers to {count} hosts", ports.len())));
+            return Err(PgError::Config(format!(
+                "could not match {} port numbers to {count} hosts",
+                ports.len()
+            )));
         }
         let nth = |list: &Option<Vec<&str>>, i: usize| {
             list.as_ref().and_then(|l| l.get(i)).map(|s| (*s).to_owned()).filter(|s| !s.is_empty())
         };
         (0..count)
             .map(|i| {
-                let port = ports.get(i).or_else(|| ports.first()).filter(|p| !p.is_empty()).unwrap_or(&"5432");
+                let port =
+                    ports.get(i).or_else(|| ports.first()).filter(|p| !p.is_empty()).unwrap_or(&"5432");
                 let number =
                     port.parse().map_err(|_| PgError::Config(format!("invalid port number: \"{port}\"")))?;
                 target(nth(&hosts, i), nth(&addrs, i), number)
@@ -200,7 +204,9 @@ fn target(host: Option<String>, addr: Option<String>, port: u16) -> Result<Targe
     match (host, addr) {
         (host, Some(addr)) => {
             let ip = addr.parse().map_err(|_| {
-                PgError::Config(format!("could not parse network address \"{addr}\": Name or service not known"))
+                PgError::Config(format!(
+                    "could not parse network address \"{addr}\": Name or service not known"
+                ))
             })?;
             Ok(Target::Tcp { host: host.unwrap_or(addr), addr: Some(ip), port })
         }

@@ -29,7 +29,10 @@ pub(super) async fn password_for(params: &ConnParams, target: &Target) -> Option
         // Whatever the directory, a socket is looked up as this host, too.
         Target::Unix(path) => {
             let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
-            (params.given("host").unwrap_or("localhost"), name.rsplit('.').next().unwrap_or_default().to_owned())
+            (
+                params.given("host").unwrap_or("localhost"),
+                name.rsplit('.').next().unwrap_or_default().to_owned(),
+            )
         }
         Target::Tcp { host, port, .. } => (host.as_str(), port.to_string()),
     };

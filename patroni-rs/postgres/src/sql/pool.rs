@@ -16,7 +16,8 @@ use super::session::Session;
 const QUERY_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// What every connection has unless its parameters say otherwise.
-pub(super) const DEFAULTS: [(&str, &str); 2] = [("connect_timeout", "3"), ("options", "-c statement_timeout=2000")];
+pub(super) const DEFAULTS: [(&str, &str); 2] =
+    [("connect_timeout", "3"), ("options", "-c statement_timeout=2000")];
 
 const POOL_DEFAULTS: [(&str, &str); 3] = [
     ("connect_timeout", "3"),
@@ -143,7 +144,8 @@ impl Pool {
             "establishing a new patroni {name} connection to postgres"
         );
         *slot = None;
-        let params = self.params().with("application_name", format!("Patroni {name}")).with_safe_search_path();
+        let params =
+            self.params().with("application_name", format!("Patroni {name}")).with_safe_search_path();
         let session = Arc::new(Session::connect(&params).await?);
         self.server_version.store(session.server_version(), Ordering::Relaxed);
         *slot = Some(Arc::clone(&session));

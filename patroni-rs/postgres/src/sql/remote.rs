@@ -44,8 +44,10 @@ pub async fn checkpoint(
     connect_timeout: Option<u64>,
 ) -> Result<(), &'static str> {
     let timeout = connect_timeout.map_or_else(String::new, |t| t.to_string());
-    let params =
-        params.with("connect_timeout", timeout).with("options", "-c statement_timeout=0").with_safe_search_path();
+    let params = params
+        .with("connect_timeout", timeout)
+        .with("options", "-c statement_timeout=0")
+        .with_safe_search_path();
     match run_checkpoint(&params, only_primary).await {
         Ok(true) => Ok(()),
         Ok(false) => Err("is_in_recovery=true"),

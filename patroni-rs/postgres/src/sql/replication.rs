@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use bytes::BytesMut;
+use fallible_iterator::FallibleIterator;
 use postgres_protocol::authentication::md5_hash;
 use postgres_protocol::authentication::sasl::{
     ChannelBinding, ScramSha256, SCRAM_SHA_256, SCRAM_SHA_256_PLUS,
@@ -79,7 +80,9 @@ impl ReplicationClient {
         let user = params.given("user").ok_or_else(|| PgError::Config("no user given".to_owned()))?;
         let mut startup = vec![("user", user), ("database", "replication"), ("replication", "1")];
         startup.push(("client_encoding", "UTF8"));
-        for (name, value) in [("options", params.given("options")), ("application_name", params.application_name())] {
+        for (name, value) in
+            [("options", params.given("options")), ("application_name", params.application_name())]
+        {
             startup.extend(value.map(|v| (name, v)));
         }
         client.send(|buf| frontend::startup_message(startup, buf)).await?;
@@ -92,7 +95,8 @@ impl ReplicationClient {
     pub async fn identify_system(&mut self) -> Result<IdentifiedSystem, PgError> {
         let row = self.command("IDENTIFY_SYSTEM").await?;
         let text = |i: usize| {
-            let column = row.get(i).and_then(|c| c.as_deref()).map(|b| String::from_utf8_lossy(b).into_owned());
+            let column =
+                row.get(i).and_then(|c| c.as_deref()).map(|b| String::from_utf8_lossy(b).into_owned());
             column.ok_or_else(|| PgError::Unexpected(format!("IDENTIFY_SYSTEM: no column {i}")))
         };
         let timeline = text(1)?;
@@ -104,7 +108,8 @@ impl ReplicationClient {
     pub async fn timeline_history(&mut self, timeline: u32) -> Result<String, PgError> {
         let row = self.command(&format!("TIMELINE_HISTORY {timeline}")).await?;
         let content = row.get(1).and_then(|c| c.as_deref());
-        let content = content.ok_or_else(|| PgError::Unexpected("TIMELINE_HISTORY: no content".to_owned()))?;
+        let content =
+            content.ok_or_else(|| PgError::Unexpected("TIMELINE_HISTORY: no content".to_owned()))?;
         Ok(String::from_utf8_lossy(content).into_owned())
     }
 
@@ -130,14 +135,21 @@ impl ReplicationClient {
     }
 
     /// Answers the server until it is ready.
-    async fn log_in(&mut self, user: &str, password: Option<&str>, binding: Option<&str>) -> Result<(), PgError> {
-        let required = || password.ok_or_else(|| PgError::Connection("fe_sendauth: no password supplied".to_owned()));
+    async fn log_in(
+        &mut self,
+        user: &str,
+        password: Option<&str>,
+        binding: Option<&str>,
+    ) -> Result<(), PgError> {
+        let required =
+            || password.ok_or_else(|| PgError::Connection("fe_sendauth: no password supplied".to_owned()));
         let mut bound = false;
         loop {
             match self.receive().await? {
                 Message::AuthenticationOk if binding == Some("require") && !bound => {
                     return Err(PgError::Connection(
-                        "channel binding required, but server authenticated client without channel binding".into(),
+                        "channel binding required, but server authenticated client without channel binding"
+                            .into(),
                     ));
                 }
                 Message::AuthenticationCleartextPassword => {
@@ -169,7 +181,7 @@ impl ReplicationClient {
     ) -> Result<bool, PgError> {
         let mut offered = Vec::new();
         let mut mechanisms = body.mechanisms();
-        while let Some(name) = postgres_protocol::message::backend::Mechanisms::next(&mut mechanisms)? {
+        while let Some(name) = mechanisms.next()? {
             offered.push(name.to_owned());
         }
         let end_point = if binding == Some("disable") { None } else { self.wire.scram_binding() };
@@ -180,7 +192,9 @@ impl ReplicationClient {
             None => (SCRAM_SHA_256, ChannelBinding::unsupported()),
         };
         if !offered.iter().any(|m| m == mechanism) {
-            return Err(PgError::Connection("none of the server's SASL authentication mechanisms are supported".into()));
+            return Err(PgError::Connection(
+                "none of the server's SASL authentication mechanisms are supported".into(),
+            ));
         }
         let mut scram = ScramSha256::new(password.as_bytes(), channel);
         self.send(|buf| frontend::sasl_initial_response(mechanism, scram.message(), buf)).await?;
@@ -196,7 +210,10 @@ impl ReplicationClient {
         Ok(mechanism == SCRAM_SHA_256_PLUS)
     }
 
-    async fn send(&mut self, message: impl FnOnce(&mut BytesMut) -> std::io::Result<()>) -> Result<(), PgError> {
+    async fn send(
+        &mut self,
+        message: impl FnOnce(&mut BytesMut) -> std::io::Result<()>,
+    ) -> Result<(), PgError> {
         let mut buffer = BytesMut::new();
         message(&mut buffer)?;
         self.wire.write_all(&buffer).await?;
@@ -229,7 +246,7 @@ fn refused(message: Message) -> PgError {
 fn columns(body: &postgres_protocol::message::backend::DataRowBody) -> Result<RawRow, PgError> {
     let (bytes, mut ranges) = (body.buffer(), body.ranges());
     let mut row = Vec::new();
-    while let Some(range) = postgres_protocol::message::backend::DataRowRanges::next(&mut ranges)? {
+    while let Some(range) = ranges.next()? {
         row.push(range.and_then(|r| bytes.get(r)).map(<[u8]>::to_vec));
     }
     Ok(row)
@@ -237,7 +254,7 @@ fn columns(body: &postgres_protocol::message::backend::DataRowBody) -> Result<Ra
 
 fn server_error(mut fields: ErrorFields<'_>) -> PgError {
     let (mut code, mut message, mut detail) = (String::new(), String::new(), None);
-    while let Ok(Some(field)) = postgres_protocol::message::backend::ErrorFields::next(&mut fields) {
+    while let Ok(Some(field)) = fields.next() {
         let value = String::from_utf8_lossy(field.value_bytes()).into_owned();
         match field.type_() {
             b'C' => code = value,

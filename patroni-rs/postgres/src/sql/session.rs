@@ -61,7 +61,11 @@ impl Session {
         Err(last)
     }
 
-    async fn attempt(params: &ConnParams, target: &Target, encryption: Encryption) -> Result<Session, PgError> {
+    async fn attempt(
+        params: &ConnParams,
+        target: &Target,
+        encryption: Encryption,
+    ) -> Result<Session, PgError> {
         let wire = Wire::open(params, target, encryption).await?;
         let encryption = if wire.is_tls() { Encryption::Required } else { Encryption::Plain };
         let config = config(params, target, encryption).await?;

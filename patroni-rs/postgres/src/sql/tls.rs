@@ -80,7 +80,9 @@ fn set_roots(
     if let Some(crl) = file(params, "sslcrl", "root.crl").filter(|path| path.exists()) {
         let store = context.cert_store_mut();
         let lookup = store.add_lookup(X509Lookup::file()).map_err(failed)?;
-        lookup.load_crl_file(&crl, openssl::ssl::SslFiletype::PEM).map_err(|e| unreadable("CRL", &crl, &e))?;
+        lookup
+            .load_crl_file(&crl, openssl::ssl::SslFiletype::PEM)
+            .map_err(|e| unreadable("CRL", &crl, &e))?;
         let flags = X509VerifyFlags::CRL_CHECK | X509VerifyFlags::CRL_CHECK_ALL;
         store.set_flags(flags).map_err(failed)?;
     }

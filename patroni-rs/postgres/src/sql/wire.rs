@@ -122,7 +122,9 @@ async fn encrypt(
             (b'S', _) => {}
             (b'N', Encryption::IfOffered) => return Ok(Wire::Tcp(stream)),
             _ => {
-                return Err(PgError::Connection("server does not support SSL, but SSL was required".to_owned()))
+                return Err(PgError::Connection(
+                    "server does not support SSL, but SSL was required".to_owned(),
+                ))
             }
         }
     }

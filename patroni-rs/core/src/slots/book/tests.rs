@@ -71,7 +71,8 @@ fn unwanted_lost_and_changed_slots_are_dropped() {
          'database': 'other', 'datoid': 5, 'catalog_xmin': '700', 'confirmed_flush_lsn': 1} to {'database': 'd', \
          'plugin': 't', 'lsn': 130, 'type': 'logical'}",
     ];
-    let changed = changed.map(|t| t.replace("'type': 'physical', 'exp", "'lsn': 120, 'type': 'physical', 'exp"));
+    let changed =
+        changed.map(|t| t.replace("'type': 'physical', 'exp", "'lsn': 120, 'type': 'physical', 'exp"));
     let gone = [
         "Trying to drop unknown replication slot 'user'",
         "Trying to drop replication slot 'b' with wal_status=lost",

@@ -20,7 +20,8 @@ fn cluster(record: &Value) -> Cluster {
     });
     let mut cluster = Cluster { members, leader, ..Default::default() };
     let slots = record.get("slots").unwrap().as_map().unwrap();
-    cluster.status.slots = Some(slots.iter().map(|(k, v)| (k.py_str(), v.as_i64().unwrap() as u64)).collect());
+    cluster.status.slots =
+        Some(slots.iter().map(|(k, v)| (k.py_str(), v.as_i64().unwrap() as u64)).collect());
     cluster.status.retain_slots =
         record.get("retain").unwrap().as_list().unwrap().iter().map(Value::py_str).collect();
     cluster

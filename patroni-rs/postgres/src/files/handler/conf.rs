@@ -13,7 +13,7 @@ use crate::files::guc::AvailableGucs;
 use crate::files::hba;
 use crate::files::postgresql_conf::{without_recovery_parameters, Conf};
 use crate::files::recovery::{rendered, translate_target_action};
-use crate::files::reload::{ParamDiff, PendingRestart};
+use crate::files::reload::{LogLine, ParamDiff, PendingRestart};
 use crate::files::write::{append, copy, Links};
 
 impl ConfigHandler {
@@ -225,6 +225,23 @@ impl ConfigHandler {
         }
     }
 
+    /// After a custom bootstrap: the file that trusted everybody makes room for
+    /// the one that was there before (12-07).
+    pub fn restore_pg_hba(&self) {
+        // A file that is not there needs no removal.
+        let _ = crate::files::write::remove_if_exists(&self.pg_hba_conf());
+        self.restore_configuration_files();
+    }
+
+    /// A trigger file that came with a copy must not promote it.
+    pub fn remove_trigger_file(&self) {
+        let names = ["promote_trigger_file", "trigger_file"];
+        let file = names.iter().find_map(|n| self.config.at(&["recovery_conf", n])).filter(|v| v.truthy());
+        if let Some(file) = file {
+            let _ = crate::files::write::remove_if_exists(std::path::Path::new(&file.py_str()));
+        }
+    }
+
     /// Brings missing configuration files back from their backups. A failure is
     /// logged.
     pub fn restore_configuration_files(&self) {
@@ -262,7 +279,8 @@ impl ConfigHandler {
         let mut pending = PendingRestart::default();
         for (name, label, _) in CONTROLDATA.iter().filter(|(.., since)| self.major_version >= *since) {
             let Some(control) = controldata(label) else {
-                tracing::warn!(target: "patroni.postgresql.config", "{label} is missing from pg_controldata output");
+                let text = format!("{label} is missing from pg_controldata output");
+                LogLine::Warning(text).emit();
                 continue;
             };
             let control = parse_int(&control.into(), None);

@@ -20,7 +20,7 @@ use super::recovery_check::CurrentRecovery;
 use super::write::{write, Links};
 use super::{guc::GucTable, perm, pgpass};
 
-pub use recovery::SettingsRead;
+pub use recovery::{CurrentParametersQuery, SettingsRead};
 pub use reload::{PreparedReload, ReloadOutcome};
 
 /// What the rest of the daemon knows at the moment of a call.
@@ -262,6 +262,11 @@ impl ConfigHandler {
     /// An entry of the effective `postgresql` section.
     pub fn get(&self, key: &str) -> Option<&Value> {
         self.config.get(key)
+    }
+
+    /// The whole effective `postgresql` section.
+    pub fn section(&self) -> &Value {
+        &self.config
     }
 
     /// The path of postgresql.conf.

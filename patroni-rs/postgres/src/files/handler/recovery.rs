@@ -53,6 +53,17 @@ impl Seen {
     }
 }
 
+/// Which parameters to read from a server that was running before us.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CurrentParametersQuery {
+    /// Those set in this file, or on the command line, or in the environment.
+    pub sourcefile: String,
+    /// Those of these names.
+    pub names: Vec<String>,
+    /// None of these.
+    pub exclude: Vec<String>,
+}
+
 /// What came of reading pg_settings for [`ConfigHandler::check_recovery_conf`].
 #[derive(Debug, Clone, Default)]
 pub enum SettingsRead {
@@ -155,12 +166,12 @@ impl ConfigHandler {
         &self,
         postmaster: Option<f64>,
         facts: &Facts<'_>,
-    ) -> Option<Vec<&'static str>> {
+    ) -> Option<Vec<String>> {
         if self.major_version < 120_000 || facts.starting || !self.data_file("standby.signal").exists() {
             return None;
         }
         let changed = self.seen_now(postmaster) != self.seen || self.seen.passfile_changed();
-        changed.then(|| names_to_compare(self.major_version))
+        changed.then(|| names_to_compare(self.major_version).into_iter().map(str::to_owned).collect())
     }
 
     fn seen_now(&self, postmaster: Option<f64>) -> Seen {
@@ -253,16 +264,20 @@ impl ConfigHandler {
     }
 
     /// Arguments of the query for [`ConfigHandler::load_current_server_parameters`]
-    /// (2-06): the path of postgresql.conf, names to read, names not to read.
-    pub fn current_parameters_query(&self) -> (String, Vec<&'static str>, Vec<&'static str>) {
-        let excluded = CONTROLLED.iter().filter(|c| c.check == Check::Computed).map(|c| c.name).collect();
-        (path_text(&self.setup.postgresql_conf), CONTROLLED.iter().map(|c| c.name).collect(), excluded)
+    /// (2-06).
+    pub fn current_parameters_query(&self) -> CurrentParametersQuery {
+        let computed = CONTROLLED.iter().filter(|c| c.check == Check::Computed);
+        CurrentParametersQuery {
+            sourcefile: path_text(&self.setup.postgresql_conf),
+            names: CONTROLLED.iter().map(|c| c.name.to_owned()).collect(),
+            exclude: computed.map(|c| c.name.to_owned()).collect(),
+        }
     }
 
     /// Takes over the parameters of a server that was running before us: names
     /// and `current_setting` values. Those for recovery become the recovery
     /// parameters of a standby (12 and later), so that the next write keeps them.
-    pub fn load_current_server_parameters(&mut self, rows: Vec<(String, Option<String>)>, primary: bool) {
+    pub fn load_current_server_parameters(&mut self, rows: Vec<(String, String)>, primary: bool) {
         let mut params: Params = rows.into_iter().map(|(name, value)| (name, value.into())).collect();
         let mut recovery = params.clone();
         recovery.retain(|name, _| GucTable::builtin().is_recovery(name));

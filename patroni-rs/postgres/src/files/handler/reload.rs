@@ -133,8 +133,8 @@ impl ConfigHandler {
 
     /// Third step, after the reload of a server of 9.5 or later: the pending
     /// restart reason by the server's own word. `expected` is that of the
-    /// second step. Names for which [`ConfigHandler::is_never_pending`] holds
-    /// are not to be among the rows.
+    /// second step. [`ConfigHandler::never_pending`] names are not to be among
+    /// the rows.
     pub fn pending_after_reload(expected: &PendingRestart, rows: &[PendingSetting]) -> PendingRestart {
         let (pending, line) = pending_restart(expected, rows);
         if let Some(line) = line {
@@ -143,9 +143,10 @@ impl ConfigHandler {
         pending
     }
 
-    /// Does `name` never wait for a restart: a recovery parameter, or
-    /// `hot_standby`?
-    pub fn is_never_pending(name: &str) -> bool {
-        crate::files::reload::is_skipped(name)
+    /// Names that never count as waiting for a restart: `hot_standby` and the
+    /// recovery parameters, in lower case.
+    pub fn never_pending() -> Vec<String> {
+        let recovery = crate::files::guc::GucTable::builtin().recovery_names();
+        recovery.into_iter().chain(["hot_standby"]).map(str::to_owned).collect()
     }
 }

@@ -1,0 +1,45 @@
+Feature: switchover
+  The leader changes when somebody asks for it.
+
+  @ci
+  Scenario: there and back with patronictl
+    Given a running cluster of 3 members
+    And a writer
+    When patronictl is called with "switchover batman --leader node0 --candidate node1 --force"
+    Then its exit code is 0
+    And its output contains "Successfully switched over to "node1""
+    And node1 leads within 20 s
+    And every other member follows the leader within 30 s
+    When patronictl is called with "switchover batman --leader node1 --candidate node0 --force"
+    Then its exit code is 0
+    And node0 leads within 20 s
+    And every other member follows the leader within 30 s
+    And no log says "running pg_rewind"
+    When the writer is stopped
+    Then no acknowledged row is missing
+    And the callbacks of node1 contain "on_role_change primary batman" within 5 s
+    And the callbacks of node0 contain "on_role_change replica batman" within 5 s
+
+  Scenario: asked for by REST, for later
+    Given a running cluster of 2 members
+    When a switchover from node0 to node1 is posted for 5 s from now
+    Then the DCS key "failover" matches "scheduled_at" within 2 s
+    And node1 leads within 30 s
+    And node0 follows node1 within 30 s
+    And the DCS key "failover" is absent within 10 s
+
+  Scenario: to a member that must not lead
+    Given a running cluster of 2 members where node1 has
+      """
+      tags: {nofailover: true}
+      """
+    When patronictl is called with "switchover batman --leader node0 --candidate node1 --force"
+    Then its output contains "Switchover failed"
+    And node0 leads within 5 s
+
+  Scenario: failover to a chosen member
+    Given a running cluster of 3 members
+    When patronictl is called with "failover batman --candidate node2 --force"
+    Then its exit code is 0
+    And node2 leads within 20 s
+    And every other member follows the leader within 30 s

@@ -1,0 +1,288 @@
+//! A laboratory: etcd and the members of one or more clusters, in one folder.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use pyfmt::Value;
+
+use super::config::{self, Kind};
+use super::etcd::{Etcd, Key};
+use super::janitor::Janitor;
+use super::member::Member;
+use super::process::{self, Output};
+use super::wait::ensure;
+use super::{host, wait_until, Result};
+
+/// What a callback does: note what it was told.
+const CALLBACK: &str = "#!/bin/sh\nfile=$1\nshift\necho \"$@\" >>\"$file\"\n";
+/// How long a cluster may take to come up: initdb, then pg_basebackup, on a busy machine.
+pub const BRING_UP: Duration = Duration::from_secs(60);
+
+/// How a laboratory is made.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The scope of the first cluster.
+    pub scope: String,
+    /// PostgreSQL's major version.
+    pub version: u32,
+    /// Laid over the configuration of every member.
+    pub overrides: Value,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { scope: "batman".into(), version: 15, overrides: Value::map() }
+    }
+}
+
+/// A laboratory with its members, first those of the first cluster.
+#[derive(Debug)]
+pub struct Cluster {
+    /// The folder of everything.
+    pub folder: PathBuf,
+    /// The only etcd.
+    pub etcd: Etcd,
+    /// The members, in the order of their making.
+    pub members: Vec<Member>,
+    /// How it was made.
+    pub options: Options,
+    /// Whether the folder stays when this is dropped (logs and configuration, not PGDATA).
+    pub keep: bool,
+    _janitor: Janitor,
+}
+
+impl Cluster {
+    /// Makes the folder and starts etcd.
+    ///
+    /// # Errors
+    /// Programs are missing, or etcd does not come up.
+    pub fn new(options: Options) -> Result<Cluster> {
+        let folder = nix::unistd::mkdtemp("/tmp/patroni-rs-lab-XXXXXX")?;
+        std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o755))?;
+        let janitor = Janitor::start(&folder)?;
+        host::give_away(&folder)?;
+        let script = folder.join("callback.sh");
+        std::fs::write(&script, CALLBACK)?;
+        std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755))?;
+        let etcd = Etcd::start(&folder)?;
+        let keep = std::env::var_os("LAB_KEEP").is_some();
+        Ok(Cluster { folder, etcd, members: Vec::new(), options, keep, _janitor: janitor })
+    }
+
+    /// Where PostgreSQL's programs are.
+    pub fn bin(&self) -> PathBuf {
+        host::postgres_bin(self.options.version)
+    }
+
+    /// Adds a member of the first cluster, and starts nothing.
+    ///
+    /// # Errors
+    /// As [`Member::new`].
+    pub fn add(&mut self, name: &str, kind: Kind) -> Result<&mut Member> {
+        let scope = self.options.scope.clone();
+        self.add_to(&scope, name, kind)
+    }
+
+    /// Adds a member of the cluster `scope`, and starts nothing.
+    ///
+    /// # Errors
+    /// As [`Member::new`].
+    pub fn add_to(&mut self, scope: &str, name: &str, kind: Kind) -> Result<&mut Member> {
+        let bin = self.bin();
+        let mut member = Member::new(scope, name, kind, &self.folder, &bin, self.etcd.port)?;
+        config::merge(&mut member.config, &self.options.overrides);
+        self.members.push(member);
+        self.members.last_mut().ok_or_else(|| "no member".into())
+    }
+
+    /// A cluster of `kinds.len()` members, `node0` the leader, that all stream.
+    ///
+    /// # Errors
+    /// It does not come up in time: with the ends of all logs.
+    pub fn bring_up(&mut self, kinds: &[Kind]) -> Result<()> {
+        for (index, kind) in kinds.iter().enumerate() {
+            self.add(&format!("node{index}"), *kind)?;
+        }
+        self.start_all()
+    }
+
+    /// Starts the members that were added: the first, which then leads, and the others, which then follow it.
+    ///
+    /// # Errors
+    /// They do not come up in time.
+    pub fn start_all(&mut self) -> Result<()> {
+        let names: Vec<String> = self.members.iter().map(|member| member.name.clone()).collect();
+        let [first, others @ ..] = &names[..] else { return Err("no members".into()) };
+        self.member_mut(first)?.start()?;
+        self.wait_leader(first, BRING_UP)?;
+        others.iter().try_for_each(|name| self.member_mut(name)?.start())?;
+        others.iter().try_for_each(|name| self.wait_follows(name, first, BRING_UP))
+    }
+
+    /// Waits until a GET of `path` from the member `name` is answered with `status`.
+    ///
+    /// # Errors
+    /// Not in time.
+    pub fn wait_status(&self, name: &str, path: &str, status: u16, within: Duration) -> Result<()> {
+        let member = self.member(name)?;
+        wait_until(&format!("{name} answers {status} to {path}"), within, || {
+            let answer = member.call("GET", path, None)?;
+            ensure(answer.status == status, || format!("{} {}", answer.status, answer.body))
+        })
+    }
+
+    /// The member `name`.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn member(&self, name: &str) -> Result<&Member> {
+        self.members
+            .iter()
+            .find(|member| member.name == name)
+            .ok_or_else(|| format!("no member {name}").into())
+    }
+
+    /// The member `name`, to change.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn member_mut(&mut self, name: &str) -> Result<&mut Member> {
+        let found = self.members.iter_mut().find(|member| member.name == name);
+        found.ok_or_else(|| format!("no member {name}").into())
+    }
+
+    /// The full name of one of the first cluster's keys.
+    pub fn key(&self, name: &str) -> String {
+        format!("/service/{}/{name}", self.options.scope)
+    }
+
+    /// All keys of the first cluster.
+    ///
+    /// # Errors
+    /// etcd does not answer.
+    pub fn keys(&self) -> Result<Vec<Key>> {
+        self.etcd.prefix(&self.key(""))
+    }
+
+    /// The name in the leader key.
+    ///
+    /// # Errors
+    /// etcd does not answer.
+    pub fn leader(&self) -> Result<Option<String>> {
+        self.etcd.get(&self.key("leader"))
+    }
+
+    /// Waits until `name` holds the leader key and answers `GET /primary` with 200.
+    ///
+    /// # Errors
+    /// Not in time.
+    pub fn wait_leader(&self, name: &str, within: Duration) -> Result<()> {
+        let member = self.member(name)?;
+        wait_until(&format!("{name} leads"), within, || {
+            let leader = self.leader()?;
+            ensure(leader.as_deref() == Some(name), || format!("the leader key says {leader:?}"))?;
+            let answer = member.call("GET", "/primary", None)?;
+            ensure(answer.status == 200, || format!("/primary: {} {}", answer.status, answer.body))
+        })
+    }
+
+    /// Waits until a member other than `old` leads, and gives its name.
+    ///
+    /// # Errors
+    /// Not in time.
+    pub fn wait_other_leader(&self, old: &str, within: Duration) -> Result<String> {
+        wait_until(&format!("another leader than {old}"), within, || {
+            let leader = self.leader()?.ok_or("no leader key")?;
+            ensure(leader != old, || format!("{old} leads"))?;
+            let answer = self.member(&leader)?.call("GET", "/primary", None)?;
+            ensure(answer.status == 200, || format!("{leader}: {} {}", answer.status, answer.body))?;
+            Ok(leader)
+        })
+    }
+
+    /// Waits until `name` says that it is a running replica and streams from `from`.
+    ///
+    /// # Errors
+    /// Not in time.
+    pub fn wait_follows(&self, name: &str, from: &str, within: Duration) -> Result<()> {
+        let (member, source) = (self.member(name)?, self.member(from)?);
+        wait_until(&format!("{name} follows {from}"), within, || {
+            let answer = member.call("GET", "/replica", None)?;
+            ensure(answer.status == 200, || format!("/replica: {} {}", answer.status, answer.body))?;
+            let sender = format!(
+                "SELECT count(*) FROM pg_stat_replication WHERE application_name = '{name}' AND state = 'streaming'"
+            );
+            let count = source.sql(&sender)?;
+            ensure(count == "1", || format!("{from} has {count} connections of {name}"))
+        })
+    }
+
+    /// Writes the `ctl.yml` of somebody who only administrates, and gives its path.
+    fn ctl_config(&self) -> Result<PathBuf> {
+        let path = self.folder.join("ctl.yml");
+        let text = format!("scope: {}\netcd3:\n  hosts: 127.0.0.1:{}\n", self.options.scope, self.etcd.port);
+        std::fs::write(&path, text)?;
+        host::give_away(&path)?;
+        Ok(path)
+    }
+
+    /// Runs patronictl of either implementation.
+    ///
+    /// # Errors
+    /// It cannot be started, or hangs.
+    pub fn ctl(&self, kind: Kind, arguments: &[&str]) -> Result<Output> {
+        let program = match kind {
+            Kind::Ours => host::install("patronictl", &self.folder)?,
+            Kind::Reference => host::reference("patronictl"),
+        };
+        let mut command = process::command(&program, &self.folder, &self.bin())?;
+        command.arg("-c").arg(self.ctl_config()?).args(arguments);
+        process::run(command, Duration::from_secs(90))
+    }
+
+    /// The keys and the ends of all logs, for a failure's message.
+    pub fn report(&self, lines: usize) -> String {
+        let mut text = format!("laboratory {}\n", self.folder.display());
+        match self.keys() {
+            Ok(keys) => keys.iter().for_each(|key| text += &format!("{} = {}\n", key.name, key.value)),
+            Err(error) => text += &format!("etcd: {error}\n"),
+        }
+        for member in &self.members {
+            let log = member.log_text();
+            let tail: Vec<&str> = log.lines().collect();
+            let from = tail.len().saturating_sub(lines);
+            text += &format!("---- {} ({:?})\n{}\n", member.name, member.kind, tail[from..].join("\n"));
+        }
+        text
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if process::kill_under(&self.folder).is_err() {
+            eprintln!("processes live on under {}", self.folder.display());
+        }
+        for member in &mut self.members {
+            let _ = member.wait_exit(Duration::from_secs(5));
+        }
+        let _ = self.etcd.kill();
+        if self.keep {
+            let _ = std::fs::write(self.folder.join("keep"), "");
+            for member in &self.members {
+                let _ = std::fs::remove_dir_all(member.data());
+            }
+            let _ = std::fs::remove_dir_all(self.folder.join("etcd"));
+            for program in ["patroni", "patronictl"] {
+                let _ = std::fs::remove_file(self.folder.join(program));
+            }
+        } else {
+            remove(&self.folder);
+        }
+    }
+}
+
+/// Removes the folder; a process that just died may have left a file on its way.
+fn remove(folder: &Path) {
+    let _ = std::fs::remove_dir_all(folder).or_else(|_| std::fs::remove_dir_all(folder));
+}

@@ -1,0 +1,135 @@
+//! The configuration of members, as a user of Patroni writes it.
+
+use std::path::Path;
+
+use pyfmt::{yaml, Value};
+
+use super::Result;
+
+/// Which implementation a member runs, or a patronictl is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// patroni-rs.
+    Ours,
+    /// Patroni itself.
+    Reference,
+}
+
+/// What goes into a member's file besides the overrides of a scenario.
+#[derive(Debug, Clone)]
+pub struct Facts<'a> {
+    /// The cluster's name.
+    pub scope: &'a str,
+    /// The member's name.
+    pub name: &'a str,
+    /// The member's folder.
+    pub folder: &'a Path,
+    /// The laboratory's folder, for sockets and the callback script.
+    pub lab: &'a Path,
+    /// Where PostgreSQL's programs are.
+    pub bin: &'a Path,
+    /// Ports of PostgreSQL, the REST API and etcd.
+    pub ports: [u16; 3],
+}
+
+/// The usual configuration: short cycles, the ttl at its minimum, pg_rewind, callbacks that are
+/// recorded, and no fsync (a laboratory's host does not crash).
+///
+/// # Errors
+/// None, unless this file is wrong.
+pub fn usual(facts: &Facts<'_>) -> Result<Value> {
+    let Facts { scope, name, folder, lab, bin, ports: [postgres, rest, etcd] } = facts;
+    let (folder, lab, bin) = (folder.display(), lab.display(), bin.display());
+    let text = format!(
+        "scope: {scope}
+name: {name}
+restapi:
+  listen: 127.0.0.1:{rest}
+  connect_address: 127.0.0.1:{rest}
+etcd3:
+  hosts: 127.0.0.1:{etcd}
+bootstrap:
+  dcs:
+    ttl: 20
+    loop_wait: 2
+    retry_timeout: 5
+    maximum_lag_on_failover: 1048576
+    postgresql:
+      use_pg_rewind: true
+      parameters:
+        max_connections: 60
+  initdb:
+  - encoding: UTF8
+  - data-checksums
+  - no-sync
+postgresql:
+  listen: 127.0.0.1:{postgres}
+  connect_address: 127.0.0.1:{postgres}
+  data_dir: {folder}/data
+  bin_dir: {bin}
+  pgpass: {folder}/pgpass
+  authentication:
+    superuser:
+      username: postgres
+      password: lab-super
+    replication:
+      username: replicator
+      password: lab-repl
+    rewind:
+      username: rewinder
+      password: lab-rewind
+  pg_hba:
+  - local all all trust
+  - host replication replicator 127.0.0.1/32 md5
+  - host all all 127.0.0.1/32 md5
+  parameters:
+    unix_socket_directories: {lab}
+    fsync: 'off'
+  callbacks:
+    on_start: {lab}/callback.sh {folder}/callbacks
+    on_stop: {lab}/callback.sh {folder}/callbacks
+    on_restart: {lab}/callback.sh {folder}/callbacks
+    on_reload: {lab}/callback.sh {folder}/callbacks
+    on_role_change: {lab}/callback.sh {folder}/callbacks
+"
+    );
+    Ok(yaml::load(&text)?)
+}
+
+/// Lays `over` upon `under`: mappings merge, everything else replaces, null removes.
+pub fn merge(under: &mut Value, over: &Value) {
+    let Some(entries) = over.as_map() else {
+        *under = over.clone();
+        return;
+    };
+    for (key, value) in entries {
+        let key = key.py_str();
+        match under.get(&key) {
+            _ if value.is_null() => drop(under.remove(&key)),
+            Some(old) if old.as_map().is_some() && value.as_map().is_some() => {
+                let mut inner = old.clone();
+                merge(&mut inner, value);
+                under.set(&key, inner);
+            }
+            _ => under.set(&key, value.clone()),
+        }
+    }
+}
+
+/// The configuration as the file's text.
+pub fn text(config: &Value) -> String {
+    yaml::dump(config, yaml::DumpOptions { sort_keys: false, ..yaml::DumpOptions::default() })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn merges_maps_replaces_lists_and_removes_nulls() {
+        let mut under = yaml::load("{a: {b: 1, c: 2}, l: [1, 2]}").unwrap();
+        merge(&mut under, &yaml::load("{a: {b: 3, c: null}, l: [4], n: {x: y}}").unwrap());
+        assert_eq!(under, yaml::load("{a: {b: 3}, l: [4], n: {x: y}}").unwrap());
+    }
+}

@@ -1,0 +1,141 @@
+//! One etcd of the laboratory, and its keys read through its JSON gateway.
+
+use std::path::{Path, PathBuf};
+use std::process::Child;
+use std::time::Duration;
+
+use base64::prelude::{Engine, BASE64_STANDARD};
+use nix::sys::signal::Signal;
+use pyfmt::{json, Value};
+
+use super::{host, http, process, wait_until, Result};
+
+/// A single-member etcd.
+#[derive(Debug)]
+pub struct Etcd {
+    /// The port of its clients.
+    pub port: u16,
+    peer_port: u16,
+    folder: PathBuf,
+    child: Option<Child>,
+}
+
+/// A key and what etcd knows of it.
+#[derive(Debug, Clone)]
+pub struct Key {
+    /// The full name.
+    pub name: String,
+    /// The value.
+    pub value: String,
+    /// Whether a lease is attached.
+    pub leased: bool,
+}
+
+impl Etcd {
+    /// Starts it with its data under `folder`.
+    ///
+    /// # Errors
+    /// It does not answer in time.
+    pub fn start(folder: &Path) -> Result<Etcd> {
+        let folder = folder.join("etcd");
+        std::fs::create_dir_all(&folder)?;
+        host::give_away(&folder)?;
+        let mut etcd = Etcd { port: host::free_port()?, peer_port: host::free_port()?, folder, child: None };
+        etcd.restart()?;
+        Ok(etcd)
+    }
+
+    /// Starts it again with the same data, after [`Etcd::kill`].
+    ///
+    /// # Errors
+    /// It does not answer in time.
+    pub fn restart(&mut self) -> Result<()> {
+        let client = format!("http://127.0.0.1:{}", self.port);
+        let peer = format!("http://127.0.0.1:{}", self.peer_port);
+        let mut command = process::command(Path::new("/usr/bin/etcd"), &self.folder, Path::new("/usr/bin"))?;
+        command
+            .args(["--name", "lab", "--data-dir", "data", "--logger", "zap", "--log-outputs", "stderr"])
+            .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
+            .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
+            .args(["--initial-cluster", &format!("lab={peer}"), "--unsafe-no-fsync"]);
+        self.child = Some(process::daemon(command, &self.folder.join("etcd.log"))?);
+        wait_until("etcd answers", Duration::from_secs(20), || self.prefix("/none").map(drop))
+    }
+
+    /// Kills it.
+    ///
+    /// # Errors
+    /// It lives on.
+    pub fn kill(&mut self) -> Result<()> {
+        process::kill_under(&self.folder)?;
+        if let Some(mut child) = self.child.take() {
+            child.wait()?;
+        }
+        Ok(())
+    }
+
+    /// Stops it with SIGSTOP: connections stay open and silent.
+    pub fn freeze(&self) {
+        process::signal_under(&self.folder, Signal::SIGSTOP);
+    }
+
+    /// Lets it go on after [`Etcd::freeze`].
+    pub fn thaw(&self) {
+        process::signal_under(&self.folder, Signal::SIGCONT);
+    }
+
+    fn post(&self, call: &str, request: &Value) -> Result<Value> {
+        let body = json::dumps(request);
+        let answer = http::raw(self.port, "POST", &format!("/v3/kv/{call}"), "1.0", "", Some(&body))?;
+        if answer.status != 200 {
+            return Err(format!("etcd {call}: {} {}", answer.status, answer.body).into());
+        }
+        answer.json()
+    }
+
+    /// All keys that start with `prefix`, by name.
+    ///
+    /// # Errors
+    /// etcd does not answer.
+    pub fn prefix(&self, prefix: &str) -> Result<Vec<Key>> {
+        // The end of a prefix's range: its last byte plus one. Patroni's names are ASCII.
+        let mut end = prefix.as_bytes().to_vec();
+        if let Some(last) = end.last_mut() {
+            *last += 1;
+        }
+        let mut request = Value::map();
+        request.set("key", BASE64_STANDARD.encode(prefix));
+        request.set("range_end", BASE64_STANDARD.encode(end));
+        let answer = self.post("range", &request)?;
+        let found = answer.get("kvs").and_then(Value::as_list).unwrap_or_default();
+        found.iter().map(key).collect()
+    }
+
+    /// The value of one key.
+    ///
+    /// # Errors
+    /// etcd does not answer.
+    pub fn get(&self, name: &str) -> Result<Option<String>> {
+        Ok(self.prefix(name)?.into_iter().find(|key| key.name == name).map(|key| key.value))
+    }
+
+    /// Writes one key, without a lease.
+    ///
+    /// # Errors
+    /// etcd does not answer.
+    pub fn put(&self, name: &str, value: &str) -> Result<()> {
+        let mut request = Value::map();
+        request.set("key", BASE64_STANDARD.encode(name));
+        request.set("value", BASE64_STANDARD.encode(value));
+        self.post("put", &request).map(drop)
+    }
+}
+
+/// One key of an answer.
+fn key(value: &Value) -> Result<Key> {
+    let text = |field: &str| -> Result<String> {
+        let encoded = value.get(field).and_then(Value::as_str).unwrap_or_default();
+        Ok(String::from_utf8_lossy(&BASE64_STANDARD.decode(encoded)?).into_owned())
+    };
+    Ok(Key { name: text("key")?, value: text("value")?, leased: value.get("lease").is_some() })
+}

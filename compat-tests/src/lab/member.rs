@@ -1,0 +1,232 @@
+//! One member of a cluster: its folder, its daemon, its PostgreSQL.
+
+use std::path::{Path, PathBuf};
+use std::process::Child;
+use std::time::Duration;
+
+use nix::sys::signal::{kill, Signal};
+use nix::unistd::Pid;
+use pyfmt::Value;
+
+use super::config::{self, Facts, Kind};
+use super::process::{self, Output};
+use super::wait::ensure;
+use super::{host, http, wait_until, Result};
+
+/// How long a daemon may take to end after SIGTERM.
+const SHUTDOWN: Duration = Duration::from_secs(60);
+
+/// A member; its parts are where Patroni's users expect them.
+#[derive(Debug)]
+pub struct Member {
+    /// Its name.
+    pub name: String,
+    /// Which implementation it runs, from the next start on.
+    pub kind: Kind,
+    /// Its folder, the working folder of all its processes.
+    pub folder: PathBuf,
+    /// The port of its REST API.
+    pub rest: u16,
+    /// The port of its PostgreSQL.
+    pub postgres: u16,
+    /// Its configuration, written at each start.
+    pub config: Value,
+    bin: PathBuf,
+    lab: PathBuf,
+    child: Option<Child>,
+}
+
+impl Member {
+    /// Makes the folder and the configuration, and starts nothing.
+    ///
+    /// # Errors
+    /// No free port, or the folder cannot be made.
+    pub fn new(scope: &str, name: &str, kind: Kind, lab: &Path, bin: &Path, etcd: u16) -> Result<Member> {
+        let folder = lab.join(scope).join(name);
+        std::fs::create_dir_all(&folder)?;
+        host::give_away(&lab.join(scope))?;
+        host::give_away(&folder)?;
+        let (postgres, rest) = (host::free_port()?, host::free_port()?);
+        let config =
+            config::usual(&Facts { scope, name, folder: &folder, lab, bin, ports: [postgres, rest, etcd] })?;
+        let (bin, lab) = (bin.to_path_buf(), lab.to_path_buf());
+        Ok(Member { name: name.into(), kind, folder, rest, postgres, config, bin, lab, child: None })
+    }
+
+    /// PGDATA.
+    pub fn data(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
+    /// Writes the configuration's file and gives its path.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn write_config(&self) -> Result<PathBuf> {
+        let path = self.folder.join("patroni.yml");
+        std::fs::write(&path, config::text(&self.config))?;
+        host::give_away(&path)?;
+        Ok(path)
+    }
+
+    /// Starts the daemon.
+    ///
+    /// # Errors
+    /// It runs already, or cannot be started.
+    pub fn start(&mut self) -> Result<()> {
+        ensure(self.daemon().is_none(), || format!("{} runs already", self.name))?;
+        let file = self.write_config()?;
+        let program = match self.kind {
+            Kind::Ours => host::install("patroni", &self.lab)?,
+            Kind::Reference => host::reference("patroni"),
+        };
+        let mut command = process::command(&program, &self.folder, &self.bin)?;
+        command.arg(file);
+        self.child = Some(process::daemon(command, &self.log())?);
+        Ok(())
+    }
+
+    /// The running daemon's process.
+    pub fn daemon(&mut self) -> Option<Pid> {
+        let child = self.child.as_mut()?;
+        match child.try_wait() {
+            Ok(None) => i32::try_from(child.id()).ok().map(Pid::from_raw),
+            _ => {
+                self.child = None;
+                None
+            }
+        }
+    }
+
+    /// Sends a signal to the daemon alone.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn signal_daemon(&mut self, signal: Signal) -> Result<()> {
+        let pid = self.daemon().ok_or_else(|| format!("{}'s daemon does not run", self.name))?;
+        Ok(kill(pid, signal)?)
+    }
+
+    /// Waits for the daemon's end; gives its exit code, -1 after a signal.
+    ///
+    /// # Errors
+    /// It runs on.
+    pub fn wait_exit(&mut self, within: Duration) -> Result<i32> {
+        let Some(mut child) = self.child.take() else { return Ok(0) };
+        let what = format!("{}'s daemon ends", self.name);
+        let code = wait_until(&what, within, || {
+            child.try_wait()?.map(|status| status.code().unwrap_or(-1)).ok_or_else(|| "it runs".into())
+        });
+        if code.is_err() {
+            self.child = Some(child);
+        }
+        code
+    }
+
+    /// Ends the daemon with SIGTERM; PostgreSQL ends with it, unless the cluster is paused.
+    ///
+    /// # Errors
+    /// It does not end in time.
+    pub fn stop(&mut self) -> Result<i32> {
+        self.signal_daemon(Signal::SIGTERM)?;
+        self.wait_exit(SHUTDOWN)
+    }
+
+    /// Kills the daemon alone: PostgreSQL runs on.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn kill_daemon(&mut self) -> Result<()> {
+        self.signal_daemon(Signal::SIGKILL)?;
+        self.wait_exit(SHUTDOWN).map(drop)
+    }
+
+    /// Kills everything of the node at once.
+    ///
+    /// # Errors
+    /// Something lives on.
+    pub fn kill_node(&mut self) -> Result<()> {
+        process::kill_under(&self.folder)?;
+        self.wait_exit(SHUTDOWN).map(drop)
+    }
+
+    /// Stops (SIGSTOP) or continues (SIGCONT) everything of the node.
+    pub fn signal_node(&self, signal: Signal) {
+        process::signal_under(&self.folder, signal);
+    }
+
+    /// The postmaster's process, if it lives.
+    pub fn postmaster(&self) -> Option<Pid> {
+        let text = std::fs::read_to_string(self.data().join("postmaster.pid")).ok()?;
+        let pid = Pid::from_raw(text.lines().next()?.trim().parse().ok()?);
+        process::under(&self.data()).contains(&pid).then_some(pid)
+    }
+
+    /// Kills the postmaster, whose children then end by themselves.
+    ///
+    /// # Errors
+    /// None runs.
+    pub fn kill_postmaster(&self) -> Result<Pid> {
+        let pid = self.postmaster().ok_or_else(|| format!("{}: no postmaster", self.name))?;
+        kill(pid, Signal::SIGKILL)?;
+        Ok(pid)
+    }
+
+    /// A call of its REST API.
+    ///
+    /// # Errors
+    /// No connection, or no answer.
+    pub fn call(&self, method: &str, path: &str, body: Option<&str>) -> Result<http::Response> {
+        http::call(self.rest, method, path, body)
+    }
+
+    /// What `GET /patroni` says.
+    ///
+    /// # Errors
+    /// No answer, or no JSON.
+    pub fn status(&self) -> Result<Value> {
+        self.call("GET", "/patroni", None)?.json()
+    }
+
+    /// Runs SQL as the superuser, in database `postgres`; gives rows of unaligned columns.
+    ///
+    /// # Errors
+    /// The server is away or refuses.
+    pub fn sql(&self, sql: &str) -> Result<String> {
+        let mut command = process::command(&self.bin.join("psql"), &self.lab, &self.bin)?;
+        command
+            .args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-U", "postgres", "-d", "postgres"])
+            .args(["-p", &self.postgres.to_string(), "-c", sql])
+            .env("PGPASSWORD", "lab-super")
+            .env("PGCONNECT_TIMEOUT", "3");
+        let output: Output = process::run(command, Duration::from_secs(15))?;
+        output.ok().map(|text| text.trim_end().to_string())
+    }
+
+    /// The daemon's log, with PostgreSQL's in it.
+    pub fn log(&self) -> PathBuf {
+        self.folder.join("patroni.log")
+    }
+
+    /// The log's text.
+    pub fn log_text(&self) -> String {
+        std::fs::read(self.log())
+            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+            .unwrap_or_default()
+    }
+
+    /// The callbacks so far: `ACTION ROLE SCOPE` each.
+    pub fn callbacks(&self) -> Vec<String> {
+        let text = std::fs::read_to_string(self.folder.join("callbacks")).unwrap_or_default();
+        text.lines().map(str::to_string).collect()
+    }
+
+    /// Removes PGDATA, of a node that does not run.
+    ///
+    /// # Errors
+    /// The files cannot be removed.
+    pub fn wipe(&mut self) -> Result<()> {
+        ensure(self.postmaster().is_none(), || format!("{} runs", self.name))?;
+        Ok(std::fs::remove_dir_all(self.data())?)
+    }
+}

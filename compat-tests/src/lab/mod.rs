@@ -1,0 +1,27 @@
+//! The laboratory: real clusters, of PostgreSQL, etcd and either implementation of Patroni, on
+//! 127.0.0.1, for the acceptance scenarios, the differential and the measurements.
+//!
+//! All calls block, with a deadline each. A laboratory lives in one folder under `/tmp`; every
+//! process it starts has its working folder in there, and this is how all of them, also those that
+//! PostgreSQL detaches, are found and ended: by [`cluster::Cluster`]'s drop, or by the janitor
+//! process ([`janitor`]) when the program itself dies.
+
+pub mod cluster;
+pub mod config;
+pub mod etcd;
+pub mod host;
+pub mod http;
+mod janitor;
+pub mod member;
+pub mod process;
+pub mod wait;
+pub mod writer;
+
+pub use cluster::{Cluster, Options};
+pub use config::Kind;
+pub use wait::wait_until;
+
+/// An error of the laboratory: text for a person.
+pub type Error = Box<dyn std::error::Error + Send + Sync>;
+/// What every step of the laboratory returns.
+pub type Result<T> = std::result::Result<T, Error>;

@@ -1,0 +1,132 @@
+//! Processes of the laboratory: started in their own session, found by their working folder.
+
+use std::fs::OpenOptions;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::{kill, Signal};
+use nix::unistd::Pid;
+
+use super::{host, wait_until, Result};
+
+/// What a finished program gave.
+#[derive(Debug, Clone, Default)]
+pub struct Output {
+    /// The exit code; -1 after a signal.
+    pub code: i32,
+    /// Its standard output.
+    pub stdout: String,
+    /// Its standard error.
+    pub stderr: String,
+}
+
+impl Output {
+    /// The standard output, if the exit code is 0.
+    ///
+    /// # Errors
+    /// Another exit code: all that was printed.
+    pub fn ok(self) -> Result<String> {
+        if self.code == 0 {
+            return Ok(self.stdout);
+        }
+        Err(format!("exit code {}: {}{}", self.code, self.stdout, self.stderr).into())
+    }
+}
+
+/// A command that runs as the unprivileged user in `folder`, in a session of its own, with a small
+/// environment that has no PATRONI_* variables.
+///
+/// # Errors
+/// There is no unprivileged user.
+pub fn command(program: &Path, folder: &Path, bin: &Path) -> Result<Command> {
+    let mut command = Command::new(program);
+    command
+        .current_dir(folder)
+        .env_clear()
+        .env("HOME", folder)
+        .env("LC_ALL", "C.UTF-8")
+        .env("TZ", "UTC")
+        .env("PATH", format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", bin.display()))
+        .stdin(Stdio::null());
+    for name in ["RUST_LOG", "RUST_BACKTRACE"] {
+        if let Ok(value) = std::env::var(name) {
+            command.env(name, value);
+        }
+    }
+    if let Some((uid, gid)) = host::unprivileged()? {
+        command.uid(uid.as_raw()).gid(gid.as_raw());
+    }
+    // SAFETY: setsid is async-signal-safe, and nothing else runs between fork and exec.
+    #[allow(unsafe_code)]
+    unsafe {
+        command.pre_exec(|| nix::unistd::setsid().map(drop).map_err(std::io::Error::from));
+    }
+    Ok(command)
+}
+
+/// Starts a daemon whose output is appended to `log`.
+///
+/// # Errors
+/// The log cannot be opened or the program not started.
+pub fn daemon(mut command: Command, log: &Path) -> Result<Child> {
+    let file = OpenOptions::new().create(true).append(true).open(log)?;
+    host::give_away(log)?;
+    let program = command.get_program().to_owned();
+    command.stdout(file.try_clone()?).stderr(file);
+    command.spawn().map_err(|e| format!("{program:?}: {e}").into())
+}
+
+/// Runs a program to its end, and kills it when `within` has passed.
+///
+/// # Errors
+/// It cannot be started, or it took too long.
+pub fn run(mut command: Command, within: Duration) -> Result<Output> {
+    let what = format!("{command:?}");
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let child = child.map_err(|e| format!("{what}: {e}"))?;
+    let pid = Pid::from_raw(i32::try_from(child.id())?);
+    let (send, receive) = std::sync::mpsc::channel();
+    std::thread::spawn(move || send.send(child.wait_with_output()));
+    let Ok(done) = receive.recv_timeout(within) else {
+        let _ = kill(pid, Signal::SIGKILL);
+        return Err(format!("still running after {} s: {what}", within.as_secs()).into());
+    };
+    let done = done?;
+    Ok(Output {
+        code: done.status.code().unwrap_or(-1),
+        stdout: String::from_utf8_lossy(&done.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&done.stderr).into_owned(),
+    })
+}
+
+/// The processes whose working folder is `folder` or lies in it, zombies aside.
+pub fn under(folder: &Path) -> Vec<Pid> {
+    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+    let ids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    ids.filter(|id| {
+        std::fs::read_link(format!("/proc/{id}/cwd")).is_ok_and(|cwd: PathBuf| cwd.starts_with(folder))
+    })
+    .map(Pid::from_raw)
+    .collect()
+}
+
+/// Sends `signal` to all processes under `folder`.
+pub fn signal_under(folder: &Path, signal: Signal) {
+    for pid in under(folder) {
+        let _ = kill(pid, signal);
+    }
+}
+
+/// Kills all processes under `folder` until none is left.
+///
+/// # Errors
+/// Some live on.
+pub fn kill_under(folder: &Path) -> Result<()> {
+    wait_until("all processes killed", Duration::from_secs(10), || {
+        signal_under(folder, Signal::SIGKILL);
+        let left = under(folder);
+        super::wait::ensure(left.is_empty(), || format!("{left:?} live"))
+    })
+}

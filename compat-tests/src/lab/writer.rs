@@ -1,0 +1,197 @@
+//! A client that writes all the time and remembers what was acknowledged.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::PathBuf;
+use std::process::{Child, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{channel, Receiver};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use super::process;
+use super::{Cluster, Result};
+
+/// A session that has been silent for this long is given up, as an application would.
+const SILENCE: Duration = Duration::from_secs(3);
+
+/// What was acknowledged, and the pauses between.
+#[derive(Debug, Clone, Default)]
+pub struct Record {
+    /// The rows that the server said it has.
+    pub acknowledged: Vec<u64>,
+    /// When each of them came, from the writer's start.
+    pub times: Vec<Duration>,
+}
+
+impl Record {
+    /// The longest time without an acknowledged row, between two of them.
+    pub fn longest_gap(&self) -> Duration {
+        let pairs = self.times.iter().zip(self.times.iter().skip(1));
+        pairs.map(|(earlier, later)| later.saturating_sub(*earlier)).max().unwrap_or_default()
+    }
+
+    /// The gaps longer than `least`.
+    pub fn gaps(&self, least: Duration) -> Vec<Duration> {
+        let pairs = self.times.iter().zip(self.times.iter().skip(1));
+        pairs.map(|(earlier, later)| later.saturating_sub(*earlier)).filter(|gap| *gap >= least).collect()
+    }
+}
+
+/// Writes in a thread until it is stopped.
+#[derive(Debug)]
+pub struct Writer {
+    stop: Arc<AtomicBool>,
+    record: Arc<Mutex<Record>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What the thread works with.
+struct Work {
+    psql: PathBuf,
+    bin: PathBuf,
+    folder: PathBuf,
+    ports: Vec<String>,
+}
+
+impl Writer {
+    /// Makes the table `journal` on `leader` and begins to write rows to whichever member takes writes.
+    ///
+    /// # Errors
+    /// The table cannot be made.
+    pub fn start(cluster: &Cluster, leader: &str) -> Result<Writer> {
+        cluster.member(leader)?.sql("CREATE TABLE IF NOT EXISTS journal (n bigint PRIMARY KEY)")?;
+        let bin = cluster.bin();
+        let work = Work {
+            psql: bin.join("psql"),
+            bin,
+            folder: cluster.folder.clone(),
+            ports: cluster.members.iter().map(|member| member.postgres.to_string()).collect(),
+        };
+        let (stop, record) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Record::default())));
+        let (its_stop, its_record) = (stop.clone(), record.clone());
+        let thread = std::thread::spawn(move || work.write(&its_stop, &its_record));
+        Ok(Writer { stop, record, thread: Some(thread) })
+    }
+
+    /// How many rows were acknowledged so far.
+    pub fn count(&self) -> usize {
+        self.record.lock().map(|record| record.acknowledged.len()).unwrap_or_default()
+    }
+
+    /// Stops and gives the record.
+    pub fn finish(&mut self) -> Record {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+        self.record.lock().map(|record| record.clone()).unwrap_or_default()
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}
+
+/// One psql that is fed line by line.
+struct Session {
+    child: Child,
+    lines: Receiver<String>,
+}
+
+impl Session {
+    fn open(work: &Work, port: &str) -> Result<Session> {
+        let mut command = process::command(&work.psql, &work.folder, &work.bin)?;
+        command
+            .args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-U", "postgres", "-d", "postgres"])
+            .args(["-p", port])
+            .env("PGPASSWORD", "lab-super")
+            .env("PGCONNECT_TIMEOUT", "2")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
+        let mut child = command.spawn()?;
+        let output = child.stdout.take().ok_or("no output")?;
+        let (send, lines) = channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(std::io::Result::ok) {
+                if send.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Session { child, lines })
+    }
+
+    /// Runs one statement that gives one line; `None` when the session is of no use any more.
+    fn ask(&mut self, sql: &str) -> Option<String> {
+        writeln!(self.child.stdin.as_mut()?, "{sql}").ok()?;
+        self.lines.recv_timeout(SILENCE).ok()
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Work {
+    /// A session with a member that takes writes, the members tried in turn.
+    fn connect(&self) -> Option<Session> {
+        self.ports.iter().find_map(|port| {
+            if !accepts(port) {
+                return None;
+            }
+            let mut session = Session::open(self, port).ok()?;
+            (session.ask("SELECT pg_is_in_recovery();")? == "f").then_some(session)
+        })
+    }
+
+    fn write(&self, stop: &AtomicBool, record: &Mutex<Record>) {
+        let started = Instant::now();
+        let mut session: Option<Session> = None;
+        let mut next = 1u64;
+        while !stop.load(Ordering::Relaxed) {
+            let Some(open) = session.as_mut() else {
+                session = self.connect();
+                if session.is_none() {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                continue;
+            };
+            // Each number is tried once: whether an unanswered one is there is not asked.
+            let answer = open.ask(&format!("INSERT INTO journal VALUES ({next}) RETURNING n;"));
+            if answer.as_deref() == Some(next.to_string().as_str()) {
+                if let Ok(mut record) = record.lock() {
+                    record.acknowledged.push(next);
+                    record.times.push(started.elapsed());
+                }
+                std::thread::sleep(Duration::from_millis(5));
+            } else {
+                session = None;
+            }
+            next += 1;
+        }
+    }
+}
+
+/// Whether something listens, so that no psql is started in vain.
+fn accepts(port: &str) -> bool {
+    let Ok(port) = port.parse::<u16>() else { return false };
+    let address = std::net::SocketAddr::from(([127, 0, 0, 1], port));
+    std::net::TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_ok()
+}
+
+/// The rows of `record` that `leader` does not have.
+///
+/// # Errors
+/// The leader cannot be asked.
+pub fn missing(cluster: &Cluster, leader: &str, record: &Record) -> Result<Vec<u64>> {
+    let text = cluster.member(leader)?.sql("SELECT n FROM journal")?;
+    let present: std::collections::HashSet<u64> = text.lines().filter_map(|line| line.parse().ok()).collect();
+    Ok(record.acknowledged.iter().copied().filter(|n| !present.contains(n)).collect())
+}

@@ -1,0 +1,198 @@
+//! The sentences that start, stop, break and change things.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use compat_tests::lab::wait::ensure;
+use compat_tests::lab::{config, wait_until, Result};
+use nix::sys::signal::Signal;
+
+use super::state::{kind_of, named, Call, State};
+use super::steps::Step;
+
+/// See the module.
+pub const STEPS: &[(&str, Step)] = &[
+    (r"(\w+) is started", start),
+    (r"(\w+) is shut down", stop),
+    (r"(\w+) is shut down and started as (ours|reference)", exchange),
+    (r"(\w+) is sent SIG(HUP|TERM|INT)", signal),
+    (r"the daemon of (\w+) is killed", kill_daemon),
+    (r"the daemon of (\w+) is (frozen|thawed)", freeze_daemon),
+    (r"the postmaster of (\w+) is killed", kill_postmaster),
+    (r"the whole node of (\w+) is killed", kill_node),
+    (r"the whole node of (\w+) is (frozen|thawed)", freeze_node),
+    (r"the synchronous standby's whole node is killed", kill_sync),
+    (r"etcd is (killed|started|frozen|thawed)", etcd),
+    (r"the postmasters are remembered", remember),
+    (r#"a row "(\w+)" is written on (the leader|\w+)"#, row),
+    (r"a checkpoint is made on (\w+)", checkpoint),
+    (r#"SQL "(.+)" is run on (\w+)"#, sql),
+    (r"(\w+) is configured by PATCH with", patch),
+    (r"(\w+) is added with", add_with),
+    (r"a switchover from (\w+) to (\w+) is posted for (\d+) s from now", schedule),
+    (r"a second (\w+) is started", second),
+    (r"a member of another cluster", stranger),
+    (r"that member is moved to this cluster", move_stranger),
+];
+
+fn start(state: &mut State, call: &Call) -> Result<()> {
+    state.lab()?.member_mut(call.arg(0))?.start()
+}
+
+fn stop(state: &mut State, call: &Call) -> Result<()> {
+    let code = state.lab()?.member_mut(call.arg(0))?.stop()?;
+    state.exits.insert(call.arg(0).into(), code);
+    Ok(())
+}
+
+fn exchange(state: &mut State, call: &Call) -> Result<()> {
+    let kind = named(call.arg(1))?;
+    let member = state.lab()?.member_mut(call.arg(0))?;
+    member.stop()?;
+    member.kind = kind;
+    member.start()
+}
+
+fn signal(state: &mut State, call: &Call) -> Result<()> {
+    let signal: Signal = format!("SIG{}", call.arg(1)).parse()?;
+    state.lab()?.member_mut(call.arg(0))?.signal_daemon(signal)
+}
+
+fn kill_daemon(state: &mut State, call: &Call) -> Result<()> {
+    state.lab()?.member_mut(call.arg(0))?.kill_daemon()
+}
+
+/// SIGSTOP or SIGCONT, for the two words that the sentences use.
+fn stop_or_go(word: &str) -> Signal {
+    if word == "frozen" {
+        Signal::SIGSTOP
+    } else {
+        Signal::SIGCONT
+    }
+}
+
+fn freeze_daemon(state: &mut State, call: &Call) -> Result<()> {
+    state.lab()?.member_mut(call.arg(0))?.signal_daemon(stop_or_go(call.arg(1)))
+}
+
+fn kill_postmaster(state: &mut State, call: &Call) -> Result<()> {
+    let member = state.lab()?.member(call.arg(0))?;
+    let killed = member.kill_postmaster()?;
+    wait_until("the postmaster dies", Duration::from_secs(5), || {
+        ensure(member.postmaster() != Some(killed), || "it lives".into())
+    })
+}
+
+fn kill_node(state: &mut State, call: &Call) -> Result<()> {
+    state.lab()?.member_mut(call.arg(0))?.kill_node()
+}
+
+fn freeze_node(state: &mut State, call: &Call) -> Result<()> {
+    state.lab()?.member(call.arg(0))?.signal_node(stop_or_go(call.arg(1)));
+    Ok(())
+}
+
+/// The member that the DCS names as the synchronous standby.
+pub fn synchronous(state: &State) -> Result<String> {
+    let lab = state.cluster()?;
+    let text = lab.etcd.get(&lab.key("sync"))?.ok_or("no sync key")?;
+    let sync = pyfmt::json::loads(&text)?;
+    let standby = sync.get("sync_standby").and_then(pyfmt::Value::as_str);
+    Ok(standby.ok_or_else(|| format!("no standby in {text}"))?.to_string())
+}
+
+fn kill_sync(state: &mut State, _: &Call) -> Result<()> {
+    let name = synchronous(state)?;
+    state.lab()?.member_mut(&name)?.kill_node()?;
+    state.remembered = name;
+    Ok(())
+}
+
+fn etcd(state: &mut State, call: &Call) -> Result<()> {
+    let etcd = &mut state.lab()?.etcd;
+    match call.arg(0) {
+        "killed" => etcd.kill()?,
+        "started" => etcd.restart()?,
+        "frozen" => etcd.freeze(),
+        _ => etcd.thaw(),
+    }
+    Ok(())
+}
+
+fn remember(state: &mut State, _: &Call) -> Result<()> {
+    let members = &state.cluster()?.members;
+    state.postmasters = members.iter().map(|member| (member.name.clone(), member.postmaster())).collect();
+    Ok(())
+}
+
+fn row(state: &mut State, call: &Call) -> Result<()> {
+    let name = state.name(call.arg(1))?;
+    let sql = format!(
+        "CREATE TABLE IF NOT EXISTS lab_rows (name text); INSERT INTO lab_rows VALUES ('{}')",
+        call.arg(0)
+    );
+    state.cluster()?.member(&name)?.sql(&sql).map(drop)
+}
+
+fn checkpoint(state: &mut State, call: &Call) -> Result<()> {
+    state.cluster()?.member(call.arg(0))?.sql("CHECKPOINT").map(drop)
+}
+
+fn sql(state: &mut State, call: &Call) -> Result<()> {
+    state.cluster()?.member(call.arg(1))?.sql(call.arg(0)).map(drop)
+}
+
+fn patch(state: &mut State, call: &Call) -> Result<()> {
+    let answer = state.cluster()?.member(call.arg(0))?.call("PATCH", "/config", Some(call.doc.trim()))?;
+    ensure(answer.status == 200, || format!("{} {}", answer.status, answer.body))
+}
+
+fn add_with(state: &mut State, call: &Call) -> Result<()> {
+    let over = super::state::yaml(&call.doc)?;
+    let lab = state.lab()?;
+    let index = lab.members.len();
+    let member = lab.add(call.arg(0), kind_of(index))?;
+    config::merge(&mut member.config, &over);
+    member.start()
+}
+
+/// RFC 3339 in UTC, by PostgreSQL, who knows calendars.
+fn schedule(state: &mut State, call: &Call) -> Result<()> {
+    let at = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs() + call.seconds(2).as_secs();
+    let member = state.cluster()?.member(call.arg(0))?;
+    let at = member.sql(&format!(
+        "SELECT to_char(to_timestamp({at}) AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS+00:00')"
+    ))?;
+    let body =
+        format!(r#"{{"leader":"{}","candidate":"{}","scheduled_at":"{at}"}}"#, call.arg(0), call.arg(1));
+    let answer = member.call("POST", "/switchover", Some(&body))?;
+    ensure(answer.status == 202, || format!("{} {}", answer.status, answer.body))
+}
+
+/// A member with a name that is taken, in a folder and on ports of its own.
+fn second(state: &mut State, call: &Call) -> Result<()> {
+    let kind = kind_of(0);
+    let lab = state.lab()?;
+    let mut other = lab.add_to("other", call.arg(0), kind)?;
+    other.name = "second".into();
+    other.config.set("scope", "batman");
+    other = lab.member_mut("second")?;
+    other.start()?;
+    state.remembered = "second".into();
+    Ok(())
+}
+
+fn stranger(state: &mut State, _: &Call) -> Result<()> {
+    let lab = state.lab()?;
+    let member = lab.add_to("robin", "stranger", kind_of(0))?;
+    member.start()?;
+    lab.wait_status("stranger", "/primary", 200, compat_tests::lab::cluster::BRING_UP)?;
+    lab.member_mut("stranger")?.stop()?;
+    state.remembered = "stranger".into();
+    Ok(())
+}
+
+fn move_stranger(state: &mut State, _: &Call) -> Result<()> {
+    let member = state.lab()?.member_mut("stranger")?;
+    member.config.set("scope", "batman");
+    member.start()
+}

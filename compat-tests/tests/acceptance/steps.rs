@@ -1,0 +1,155 @@
+//! The sentences of the features, and what each does.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use compat_tests::lab::cluster::BRING_UP;
+use compat_tests::lab::writer::Writer;
+use compat_tests::lab::{config, Kind, Result};
+use regex::Regex;
+
+use super::state::{kind_of, named, yaml, Call, State};
+use super::{ask, fault};
+
+/// What a sentence does.
+pub type Step = fn(&mut State, &Call) -> Result<()>;
+
+/// The sentences that bring clusters up and use patronictl.
+const STEPS: &[(&str, Step)] = &[
+    (r"PostgreSQL (15|17|18)", postgres_version),
+    (r"the members are configured with", overrides),
+    (r"a running cluster of (\d+) members?", running),
+    (r"a running cluster of (\d+) members? where (\w+) has", running_where),
+    (r"a running cluster of the members", running_named),
+    (r"(\w+) replicates in a cluster of its own from (\w+)", standby_member),
+    (r"(our )?patronictl( of the reference)? is called with (.+)", patronictl),
+    (r"both patronictls print the same for", both_print),
+    (r"a writer", writer),
+    (r"the writer is stopped", stop_writer),
+];
+
+/// Runs the one sentence that `call` is.
+///
+/// # Errors
+/// No sentence or several match, or what it does fails.
+pub fn run(state: &mut State, call: &Call) -> Result<()> {
+    static TABLE: OnceLock<Vec<(Regex, Step)>> = OnceLock::new();
+    let table = TABLE.get_or_init(|| {
+        let all = STEPS.iter().chain(fault::STEPS).chain(ask::STEPS);
+        all.map(|(pattern, step)| (Regex::new(&format!("^{pattern}$")).expect("a pattern"), *step)).collect()
+    });
+    let matches: Vec<_> = table.iter().filter(|(pattern, _)| pattern.is_match(&call.text)).collect();
+    let [(pattern, step)] = matches[..] else {
+        return Err(format!("{} sentences match: {}", matches.len(), call.text).into());
+    };
+    let captures = pattern.captures(&call.text).ok_or("no match")?;
+    let args = captures.iter().skip(1).map(|group| group.map_or("", |g| g.as_str()).to_string()).collect();
+    let call = Call { text: call.text.clone(), args, doc: call.doc.clone(), table: call.table.clone() };
+    step(state, &call)
+}
+
+fn postgres_version(state: &mut State, call: &Call) -> Result<()> {
+    state.options.version = call.arg(0).parse()?;
+    Ok(())
+}
+
+fn overrides(state: &mut State, call: &Call) -> Result<()> {
+    config::merge(&mut state.options.overrides, &yaml(&call.doc)?);
+    Ok(())
+}
+
+fn running(state: &mut State, call: &Call) -> Result<()> {
+    let kinds: Vec<Kind> = (0..call.arg(0).parse()?).map(kind_of).collect();
+    state.lab()?.bring_up(&kinds)
+}
+
+/// Adds all members, lays the text's YAML over one of them, and starts them in order.
+fn running_where(state: &mut State, call: &Call) -> Result<()> {
+    let over = yaml(&call.doc)?;
+    let count: usize = call.arg(0).parse()?;
+    let lab = state.lab()?;
+    for index in 0..count {
+        let name = format!("node{index}");
+        let member = lab.add(&name, kind_of(index))?;
+        if name == call.arg(1) {
+            config::merge(&mut member.config, &over);
+        }
+    }
+    lab.start_all()
+}
+
+fn running_named(state: &mut State, call: &Call) -> Result<()> {
+    let kinds = call.table.iter().map(|row| named(row.get(1).map_or("", String::as_str)));
+    let kinds: Vec<Kind> = kinds.collect::<Result<_>>()?;
+    state.lab()?.bring_up(&kinds)
+}
+
+/// A standby cluster `batman1` of one member that follows a member of the first.
+fn standby_member(state: &mut State, call: &Call) -> Result<()> {
+    let lab = state.lab()?;
+    let port = lab.member(call.arg(1))?.postgres;
+    let member = lab.add_to("batman1", call.arg(0), kind_of(1))?;
+    let standby = format!("bootstrap: {{dcs: {{standby_cluster: {{host: 127.0.0.1, port: {port}}}}}}}");
+    config::merge(&mut member.config, &yaml(&standby)?);
+    config::merge(&mut member.config, &yaml(&call.doc)?);
+    member.start()?;
+    lab.wait_status(call.arg(0), "/standby-leader", 200, BRING_UP)
+}
+
+/// The words of a command line; double quotes hold words together.
+fn words(line: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut quoted = false;
+    for character in line.chars() {
+        match character {
+            '"' => quoted = !quoted,
+            ' ' if !quoted => words.push(String::new()),
+            other => words.last_mut().expect("never empty").push(other),
+        }
+    }
+    words
+}
+
+fn patronictl(state: &mut State, call: &Call) -> Result<()> {
+    let kind =
+        named(if call.arg(0).is_empty() { call.arg(1).rsplit(' ').next().unwrap_or("") } else { "our" })?;
+    let line = call.arg(2).trim_start_matches('"').trim_end_matches('"');
+    let words = words(line);
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    state.output = state.cluster()?.ctl(kind, &words)?;
+    Ok(())
+}
+
+/// The state moves on between two calls, so each pair may be tried for a while.
+fn both_print(state: &mut State, call: &Call) -> Result<()> {
+    let lab = state.cluster()?;
+    for row in &call.table {
+        let line = row.first().map_or("", String::as_str);
+        let words = words(line);
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        compat_tests::lab::wait_until(line, Duration::from_secs(15), || {
+            let ours = lab.ctl(named("ours")?, &words)?;
+            let theirs = lab.ctl(Kind::Reference, &words)?;
+            let same =
+                ours.code == theirs.code && ours.stdout == theirs.stdout && ours.stderr == theirs.stderr;
+            compat_tests::lab::wait::ensure(same, || format!("\nours:\n{ours:?}\nthe reference:\n{theirs:?}"))
+        })?;
+    }
+    Ok(())
+}
+
+fn writer(state: &mut State, _: &Call) -> Result<()> {
+    let lab = state.cluster()?;
+    let leader = state.name("the leader")?;
+    let writer = Writer::start(lab, &leader)?;
+    state.writer = Some(writer);
+    Ok(())
+}
+
+fn stop_writer(state: &mut State, _: &Call) -> Result<()> {
+    let mut writer = state.writer.take().ok_or("no writer")?;
+    state.record = writer.finish();
+    compat_tests::lab::wait::ensure(state.record.acknowledged.len() > 50, || {
+        "hardly a row was written".into()
+    })
+}

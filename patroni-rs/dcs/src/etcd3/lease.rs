@@ -1,0 +1,132 @@
+//! The lease that our leader key and our member key hang on (surface-dcs 9).
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use pyfmt::Value;
+use tokio::sync::Mutex as AsyncMutex;
+
+use super::failure::Failure;
+use super::pool::{Effort, Pool};
+use super::rpc::{Body, Rpc};
+use crate::etcd::EtcdOptions;
+use crate::{DcsError, Timing};
+
+#[derive(Debug, Default)]
+struct State {
+    id: Option<i64>,
+    refreshed: Option<Instant>,
+}
+
+/// One lease per process.
+#[derive(Default)]
+pub struct Lease {
+    state: Mutex<State>,
+    /// Two refreshes at a time would make two leases.
+    refreshing: AsyncMutex<()>,
+}
+
+impl Lease {
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The id, if there is a lease.
+    pub fn id(&self) -> Option<i64> {
+        self.state().id
+    }
+
+    /// The id as cluster views have it.
+    pub fn session(&self) -> Option<String> {
+        self.id().map(|id| id.to_string())
+    }
+
+    /// The lease is gone, or has the wrong TTL: the next refresh gets a new one.
+    pub fn forget(&self) {
+        self.state().id = None;
+    }
+
+    /// The next refresh renews whenever the last one was.
+    pub fn expect_refresh(&self) {
+        self.state().refreshed = None;
+    }
+
+    /// Renews the lease unless that was done within `loop_wait`, or always with
+    /// `force`; gets a new one where there is none. The id of the lease.
+    ///
+    /// # Errors
+    /// See [`Pool::call`].
+    pub async fn refresh(&self, pool: &Pool, force: bool, effort: Effort) -> Result<i64, Failure> {
+        let _one_at_a_time = self.refreshing.lock().await;
+        let timing = pool.timing();
+        let (id, fresh) = {
+            let state = self.state();
+            (state.id, state.refreshed.is_some_and(|at| at.elapsed() < timing.loop_wait))
+        };
+        if let Some(id) = id {
+            if fresh && !force {
+                return Ok(id);
+            }
+            if keepalive(pool, id, effort).await? {
+                self.state().refreshed = Some(Instant::now());
+                return Ok(id);
+            }
+            self.forget();
+        }
+        let ttl = timing.ttl.as_secs().try_into().unwrap_or(i64::MAX);
+        let reply = pool.call(&Rpc::Grant(ttl), effort).await?;
+        let Body::Lease(id) = reply.body else {
+            return Err(Failure::Refused("no lease in the answer".into()));
+        };
+        *self.state() = State { id: Some(id), refreshed: Some(Instant::now()) };
+        Ok(id)
+    }
+}
+
+async fn keepalive(pool: &Pool, id: i64, effort: Effort) -> Result<bool, Failure> {
+    match pool.call(&Rpc::KeepAlive(id), effort).await {
+        Ok(reply) => Ok(matches!(reply.body, Body::Alive(true))),
+        Err(Failure::LeaseNotFound) => Ok(false),
+        Err(failure) => Err(failure),
+    }
+}
+
+/// Renews a lease over connections of its own, for the lock keeper: it may live in
+/// another thread and another tokio runtime than the [`Etcd3`](super::Etcd3) it comes
+/// from, but all its calls have to be made in one runtime.
+pub struct LeaseKeeper {
+    pool: Pool,
+}
+
+impl LeaseKeeper {
+    /// Knows the nodes that `pool` knows: those of the configuration may be down by the
+    /// time it is needed first.
+    pub(super) fn new(pool: &Pool) -> LeaseKeeper {
+        LeaseKeeper { pool: pool.separate() }
+    }
+
+    /// New options of the section.
+    ///
+    /// # Errors
+    /// The options make no client; the old ones stay.
+    pub fn reload(&self, section: &Value) -> Result<(), DcsError> {
+        self.pool.set_options(EtcdOptions::from_section(section)?);
+        Ok(())
+    }
+
+    /// New durations.
+    pub fn set_timing(&self, timing: Timing) {
+        self.pool.set_timing(timing);
+    }
+
+    /// Renews the lease within `retry_timeout`. `Ok(false)`: it does not exist any more.
+    ///
+    /// # Errors
+    /// No answer, or a refusal; the lease may still live.
+    pub async fn keepalive(&self, lease: i64) -> Result<bool, DcsError> {
+        keepalive(&self.pool, lease, self.pool.deadline()).await.map_err(|failure| match failure {
+            Failure::Node(text) | Failure::Busy(text) => DcsError::Unreachable(text),
+            other => DcsError::Refused(other.text().to_owned()),
+        })
+    }
+}

@@ -1,0 +1,116 @@
+//! Which changes wake the HA loop (surface-dcs 9).
+
+use std::collections::HashMap;
+
+/// The keys that matter and what was last seen in them.
+#[derive(Debug)]
+pub struct WakeRules {
+    leader: String,
+    status: [String; 2],
+    config: String,
+    name: Vec<u8>,
+    seen: HashMap<String, (Vec<u8>, i64)>,
+}
+
+impl WakeRules {
+    /// `prefix` with a slash at the end; `name` is ours.
+    pub fn new(prefix: &str, name: &str) -> WakeRules {
+        WakeRules {
+            leader: format!("{prefix}leader"),
+            status: [format!("{prefix}status"), format!("{prefix}optime/leader")],
+            config: format!("{prefix}config"),
+            name: name.as_bytes().to_vec(),
+            seen: HashMap::new(),
+        }
+    }
+
+    fn matters(&self, key: &str) -> bool {
+        key == self.leader || key == self.config || self.status.iter().any(|s| s == key)
+    }
+
+    /// A key was put (`Some`) or deleted at that revision. True: wake the loop.
+    ///
+    /// A new leader or none wakes; a change of the configuration; and, unless we are the
+    /// leader, a change of the status. What is older than what was seen does nothing.
+    pub fn changed(&mut self, key: &str, value: Option<&[u8]>, revision: i64) -> bool {
+        if !self.matters(key) || self.seen.get(key).is_some_and(|(_, known)| *known >= revision) {
+            return false;
+        }
+        let old = match value {
+            Some(value) => self.seen.insert(key.to_owned(), (value.to_vec(), revision)),
+            None => self.seen.remove(key),
+        };
+        let old = old.map(|(value, _)| value);
+        if old.as_deref() == value {
+            return false;
+        }
+        if key == self.leader {
+            return true;
+        }
+        if key == self.config {
+            return old.is_some() && value.is_some();
+        }
+        value.is_some() && self.seen.get(&self.leader).map(|(name, _)| name) != Some(&self.name)
+    }
+
+    /// All keys as of a revision. True: something that wakes the loop was missed.
+    pub fn listed(&mut self, keys: &[(String, Vec<u8>, i64)], revision: i64) -> bool {
+        let gone: Vec<String> =
+            self.seen.keys().filter(|known| !keys.iter().any(|(key, ..)| key == *known)).cloned().collect();
+        let mut wake = false;
+        for key in gone {
+            wake |= self.changed(&key, None, revision);
+        }
+        for (key, value, revision) in keys {
+            wake |= self.changed(key, Some(value), *revision);
+        }
+        wake
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_wakes() {
+        let mut rules = WakeRules::new("/s/b/", "me");
+        let mut revision = 10;
+        let mut step = |key: &str, value: Option<&str>| {
+            revision += 1;
+            rules.changed(&format!("/s/b/{key}"), value.map(str::as_bytes), revision)
+        };
+        for (key, value, wakes) in [
+            ("config", Some("{}"), false),
+            ("config", Some("{1}"), true),
+            ("config", None, false),
+            ("leader", Some("other"), true),
+            ("leader", Some("other"), false),
+            ("status", Some("1"), true),
+            ("status", Some("1"), false),
+            ("optime/leader", Some("1"), true),
+            ("status", None, false),
+            ("leader", None, true),
+            ("leader", Some("me"), true),
+            ("status", Some("2"), false),
+            ("sync", Some("2"), false),
+            ("failover", Some("2"), false),
+            ("members/a", Some("2"), false),
+        ] {
+            assert_eq!(step(key, value), wakes, "{key} {value:?}");
+        }
+        assert!(!rules.changed("/s/b/leader", Some(b"old"), 1));
+    }
+
+    #[test]
+    fn what_a_new_list_shows() {
+        let mut rules = WakeRules::new("/s/b/", "me");
+        let leader =
+            |name: &str, revision| vec![("/s/b/leader".to_owned(), name.as_bytes().to_vec(), revision)];
+        assert!(rules.listed(&leader("a", 5), 7));
+        assert!(!rules.listed(&leader("a", 5), 8));
+        assert!(rules.listed(&leader("b", 9), 9));
+        assert!(rules.listed(&[], 10));
+        assert!(!rules.listed(&[], 11));
+    }
+}

@@ -1,0 +1,137 @@
+//! Settings that all stores share (surface-dcs 1).
+
+use std::time::Duration;
+
+use pyfmt::Value;
+
+use crate::DcsError;
+
+/// The three durations of the dynamic configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timing {
+    /// Life of the leader key and the member keys without a renewal.
+    pub ttl: Duration,
+    /// Pause between two rounds of the HA loop.
+    pub loop_wait: Duration,
+    /// How long one operation may be retried.
+    pub retry_timeout: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Timing {
+        let seconds = Duration::from_secs;
+        Timing { ttl: seconds(30), loop_wait: seconds(10), retry_timeout: seconds(10) }
+    }
+}
+
+/// Who we are, and where our keys are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Name of this node; the scope for patronictl.
+    pub name: String,
+    /// `/namespace/scope`, with the group below it for Citus; no slash at the end.
+    pub base_path: String,
+    /// Durations at the start.
+    pub timing: Timing,
+    /// patronictl: no lease, no watch, nothing but consistent reads.
+    pub ctl: bool,
+}
+
+impl Settings {
+    /// From the section of the store, with what is at the top level over it.
+    ///
+    /// # Errors
+    /// There is no scope or no name.
+    pub fn from_config(config: &Value, section: &Value) -> Result<Settings, DcsError> {
+        let get = |key: &str| config.get(key).or_else(|| section.get(key));
+        let text = |key: &str| get(key).filter(|v| !v.is_null()).map(Value::py_str);
+        let required =
+            |key: &str| text(key).ok_or_else(|| DcsError::Config(format!("'{key}' is not configured")));
+        let seconds = |key: &str, default: Duration| {
+            let number = get(key).and_then(Value::as_f64).filter(|s| *s > 0.0);
+            number.and_then(|s| Duration::try_from_secs_f64(s).ok()).unwrap_or(default)
+        };
+        let default = Timing::default();
+        let timing = Timing {
+            ttl: seconds("ttl", default.ttl),
+            loop_wait: seconds("loop_wait", default.loop_wait),
+            retry_timeout: seconds("retry_timeout", default.retry_timeout),
+        };
+        let namespace = text("namespace").unwrap_or_else(|| "service".into());
+        let mut base_path = base_path(&namespace, &required("scope")?);
+        if let Some(group) = citus_group(config) {
+            base_path = format!("{base_path}/{group}");
+        }
+        let ctl = get("patronictl").is_some_and(Value::truthy);
+        Ok(Settings { name: required("name")?, base_path, timing, ctl })
+    }
+
+    /// The folder of the cluster with a slash at its end: what is listed and watched.
+    pub fn prefix(&self) -> String {
+        format!("{}/", self.base_path)
+    }
+
+    /// The full name of a key.
+    pub fn key(&self, name: &str) -> String {
+        format!("{}/{name}", self.base_path)
+    }
+
+    /// The full name of our member key.
+    pub fn member_key(&self) -> String {
+        self.key(&format!("members/{}", self.name))
+    }
+}
+
+/// One slash for many.
+fn base_path(namespace: &str, scope: &str) -> String {
+    let mut path = String::new();
+    for c in ["", namespace, scope].join("/").chars() {
+        if c != '/' || !path.ends_with('/') {
+            path.push(c);
+        }
+    }
+    path
+}
+
+/// The group, if Citus is on: `database` has to be text and `group` a number.
+fn citus_group(config: &Value) -> Option<i64> {
+    config.at(&["citus", "database"])?.as_str()?;
+    match config.at(&["citus", "group"])? {
+        Value::Int(group) => Some(*group),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths() {
+        for (namespace, scope, want) in
+            [("service", "batman", "/service/batman"), ("/a//b/", "b", "/a/b/b"), ("", "b", "/b")]
+        {
+            assert_eq!(base_path(namespace, scope), want);
+        }
+    }
+
+    #[test]
+    fn the_top_level_wins() {
+        let config = r#"{"name":"n","scope":"s","namespace":"/x/","ttl":40,"etcd3":{"namespace":"y","retry_timeout":5}}"#;
+        let config = pyfmt::json::loads(config).unwrap();
+        let s = Settings::from_config(&config, config.get("etcd3").unwrap()).unwrap();
+        assert_eq!((s.prefix().as_str(), s.member_key().as_str()), ("/x/s/", "/x/s/members/n"));
+        assert_eq!(
+            (s.timing.ttl.as_secs(), s.timing.loop_wait.as_secs(), s.timing.retry_timeout.as_secs()),
+            (40, 10, 5)
+        );
+        let citus = r#"{"name":"n","scope":"s","citus":{"database":"d","group":2}}"#;
+        let citus = pyfmt::json::loads(citus).unwrap();
+        assert_eq!(
+            Settings::from_config(&citus, &Value::map()).unwrap().key("leader"),
+            "/service/s/2/leader"
+        );
+        assert!(Settings::from_config(&Value::map(), &Value::map()).is_err());
+    }
+}

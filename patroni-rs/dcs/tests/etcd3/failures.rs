@@ -1,0 +1,126 @@
+//! etcd that is dead, silent, or only partly there.
+
+use super::*;
+
+fn within(began: Instant, seconds: u64) {
+    assert!(began.elapsed() < Duration::from_secs(seconds), "took {:?}", began.elapsed());
+}
+
+async fn everything_fails(dcs: &Etcd3) {
+    let leader = patroni_core::model::Leader::default();
+    let began = Instant::now();
+    assert!(matches!(dcs.get_cluster().await, Err(DcsError::Unreachable(_))));
+    within(began, 5);
+    assert!(dcs.cached_cluster().is_none());
+    let began = Instant::now();
+    assert!(matches!(dcs.update_leader(&leader, None, None).await, Err(DcsError::Unreachable(_))));
+    within(began, 5);
+    let began = Instant::now();
+    assert!(matches!(dcs.acquire_leader().await, Err(DcsError::Unreachable(_))));
+    within(began, 5);
+    // The others are best effort.
+    let began = Instant::now();
+    assert_eq!(dcs.set_history("[]").await, Ok(false));
+    within(began, 5);
+    let began = Instant::now();
+    assert_eq!(dcs.touch_member(&data("running")).await, Ok(false));
+    within(began, 5);
+    assert_eq!(dcs.write_sync("a", &[], 0, None).await, Ok(None));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_etcd() {
+    let mut etcd = Etcd::single();
+    let dcs = start("n1", &[&etcd.url]).await;
+    let keeper = dcs.lease_keeper();
+    let lease = dcs.lease_id().unwrap();
+    assert!(dcs.get_cluster().await.is_ok());
+    assert_eq!(keeper.keepalive(lease).await, Ok(true));
+    etcd.kill();
+    everything_fails(&dcs).await;
+    let began = Instant::now();
+    assert!(matches!(keeper.keepalive(lease).await, Err(DcsError::Unreachable(_))));
+    within(began, 5);
+    etcd.restart();
+    assert!(dcs.get_cluster().await.is_ok());
+    assert_eq!(dcs.acquire_leader().await, Ok(true));
+    // The watch has come back, too.
+    while dcs.watch(false, Duration::from_secs(4)).await {}
+    etcd.run(&["put", &key("leader"), "other"]);
+    assert!(dcs.watch(false, Duration::from_secs(5)).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stopped_etcd() {
+    let etcd = Etcd::single();
+    let dcs = start("n1", &[&etcd.url]).await;
+    let keeper = dcs.lease_keeper();
+    let lease = dcs.lease_id().unwrap();
+    assert!(dcs.get_cluster().await.is_ok());
+    etcd.signal("-STOP");
+    everything_fails(&dcs).await;
+    let began = Instant::now();
+    assert!(matches!(keeper.keepalive(lease).await, Err(DcsError::Unreachable(_))));
+    within(began, 5);
+    etcd.signal("-CONT");
+    assert!(dcs.get_cluster().await.is_ok());
+    assert_eq!(dcs.touch_member(&data("running")).await, Ok(true));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_node_of_three() {
+    let mut nodes = Etcd::cluster(3, &[]);
+    // Only one is named; the others are learnt from it.
+    let first = nodes[0].url.clone();
+    let dcs = start("n1", &[&first]).await;
+    // Time for a node that does not answer and for an election among the others.
+    dcs.set_timing(Timing {
+        ttl: Duration::from_secs(20),
+        retry_timeout: Duration::from_secs(6),
+        ..Timing::default()
+    });
+    assert_eq!(dcs.acquire_leader().await, Ok(true));
+    let keeper = dcs.lease_keeper();
+    for victim in 0..3 {
+        nodes[victim].signal("-STOP");
+        let began = Instant::now();
+        let leader = dcs.get_cluster().await.unwrap().leader.clone().unwrap();
+        assert_eq!(dcs.update_leader(&leader, None, None).await, Ok(true), "{victim}");
+        assert_eq!(keeper.keepalive(dcs.lease_id().unwrap()).await, Ok(true), "{victim}");
+        within(began, 14);
+        nodes[victim].signal("-CONT");
+        std::thread::sleep(Duration::from_millis(1500));
+    }
+    // Without a majority there is no answer, even from a node that is alive.
+    nodes[1].kill();
+    nodes[2].kill();
+    std::thread::sleep(Duration::from_millis(1500));
+    let began = Instant::now();
+    assert!(matches!(dcs.get_cluster().await, Err(DcsError::Unreachable(_))));
+    within(began, 8);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn etcd_comes_later_than_we() {
+    let mut etcd = Etcd::single();
+    etcd.kill();
+    let url = etcd.url.clone();
+    let starting = tokio::spawn(async move { start("n1", &[&url]).await });
+    tokio::time::sleep(Duration::from_millis(800)).await;
+    etcd.restart();
+    assert!(starting.await.unwrap().get_cluster().await.is_ok());
+}
+
+#[test]
+fn the_lock_keeper_lives_in_a_thread_of_its_own() {
+    let etcd = Etcd::single();
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let main = runtime();
+    let dcs = main.block_on(start("n1", &[&etcd.url]));
+    let (lease, keeper) = (dcs.lease_id().unwrap(), dcs.lease_keeper());
+    // The main runtime is not running while the keeper works.
+    let renewed = std::thread::spawn(move || runtime().block_on(keeper.keepalive(lease))).join().unwrap();
+    assert_eq!(renewed, Ok(true));
+    drop(main);
+    drop(dcs);
+}

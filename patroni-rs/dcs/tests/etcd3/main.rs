@@ -1,0 +1,299 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::needless_range_loop, missing_docs)]
+//! The etcd 3 adapter against real etcd processes.
+
+mod failures;
+mod reference;
+mod secured;
+mod server;
+
+use std::time::{Duration, Instant};
+
+use patroni_core::model::{Status, SyncState};
+use patroni_dcs::{AnyDcs, Dcs, DcsError, Etcd3, Settings, Timing};
+use pyfmt::{json, Value};
+use server::Etcd;
+
+/// A configuration of node `name` with these etcd URLs.
+fn config(name: &str, urls: &[&str]) -> Value {
+    let text = r#"{"scope":"batman","ttl":5,"loop_wait":1,"retry_timeout":3,"etcd3":{}}"#;
+    let mut config = json::loads(text).unwrap();
+    config.set("name", name);
+    let hosts: Vec<Value> = urls.iter().map(|u| Value::from(*u)).collect();
+    config.set("etcd3", Value::from_iter([("hosts", Value::from(hosts))]));
+    config
+}
+
+async fn start(name: &str, urls: &[&str]) -> Etcd3 {
+    let config = config(name, urls);
+    let section = config.get("etcd3").unwrap();
+    let settings = Settings::from_config(&config, section).unwrap();
+    let started = tokio::time::timeout(Duration::from_secs(10), Etcd3::start(settings, section)).await;
+    started.expect("etcd is there").unwrap()
+}
+
+fn data(state: &str) -> Value {
+    Value::from_iter([("conn_url", "postgres://h/postgres"), ("state", state)])
+}
+
+fn key(name: &str) -> String {
+    format!("/service/batman/{name}")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_keys_of_a_cluster() {
+    let etcd = Etcd::single();
+    let dcs = start("n1", &[&etcd.url]).await;
+    let lease = dcs.lease_id().unwrap();
+    assert!(dcs.get_cluster().await.unwrap().is_empty());
+
+    assert_eq!(dcs.initialize(true, "").await, Ok(true));
+    assert_eq!(dcs.initialize(true, "").await, Ok(false));
+    assert_eq!(dcs.initialize(false, "7").await, Ok(true));
+    assert_eq!(etcd.value(&key("initialize")), "7");
+    assert_eq!(dcs.set_config(&Value::from_iter([("ttl", 30), ("loop_wait", 10)]), None).await, Ok(true));
+    assert_eq!(etcd.value(&key("config")), r#"{"ttl":30,"loop_wait":10}"#);
+    assert_eq!(dcs.touch_member(&data("r\u{fc}n")).await, Ok(true));
+    assert_eq!(etcd.value(&key("members/n1")), r#"{"conn_url":"postgres://h/postgres","state":"r\u00fcn"}"#);
+    assert_eq!(dcs.acquire_leader().await, Ok(true));
+    assert_eq!(dcs.acquire_leader().await, Ok(false));
+    assert_eq!(etcd.value(&key("leader")), "n1");
+    for name in ["leader", "members/n1"] {
+        assert_eq!(etcd.field(&key(name), "lease"), lease, "{name}");
+    }
+
+    let cluster = dcs.get_cluster().await.unwrap();
+    assert_eq!((cluster.leader_name(), cluster.initialize.as_deref()), (Some("n1"), Some("7")));
+    let leader = cluster.leader.clone().unwrap();
+    assert_eq!(leader.session, Some(lease.to_string()));
+    // Nothing new to say about the member: not written again.
+    let written = etcd.field(&key("members/n1"), "mod_revision");
+    assert_eq!(dcs.touch_member(&data("r\u{fc}n")).await, Ok(true));
+    assert_eq!(etcd.field(&key("members/n1"), "mod_revision"), written);
+
+    let slots = [("n1".to_owned(), 5), ("n2".to_owned(), 4)].into_iter().collect();
+    let status = Status { last_lsn: 5, slots: Some(slots), retain_slots: vec!["n1".into(), "n2".into()] };
+    let failsafe = Value::from_iter([("n1", "http://h:8008/patroni")]);
+    assert_eq!(dcs.update_leader(&leader, Some(&status), Some(&failsafe)).await, Ok(true));
+    let text = r#"{"optime":5,"slots":{"n1":5,"n2":4},"retain_slots":["n1","n2"]}"#;
+    assert_eq!(etcd.value(&key("status")), text);
+    assert_eq!(etcd.value(&key("failsafe")), r#"{"n1":"http://h:8008/patroni"}"#);
+    let written = etcd.field(&key("status"), "mod_revision");
+    assert_eq!(dcs.update_leader(&leader, Some(&status), Some(&failsafe)).await, Ok(true));
+    assert_eq!(etcd.field(&key("status"), "mod_revision"), written);
+    assert_eq!(dcs.write_status(9).await, Ok(true));
+    assert_eq!(etcd.value(&key("status")), text.replace("5,\"slots", "9,\"slots"));
+
+    assert_eq!(
+        dcs.manual_failover(Some("n1"), None, Some("2030-01-01T00:00:00+00:00"), None).await,
+        Ok(true)
+    );
+    assert_eq!(etcd.value(&key("failover")), r#"{"leader":"n1","scheduled_at":"2030-01-01T00:00:00+00:00"}"#);
+    assert_eq!(dcs.manual_failover(None, None, None, None).await, Ok(true));
+    assert_eq!(etcd.value(&key("failover")), "{}");
+    assert_eq!(dcs.set_history(r#"[[1,2,"r"]]"#).await, Ok(true));
+    for name in ["status", "failsafe", "failover", "history", "config", "initialize"] {
+        assert_eq!(etcd.field(&key(name), "lease"), 0, "{name}");
+    }
+    let cluster = dcs.get_cluster().await.unwrap();
+    assert_eq!((cluster.timeline(), cluster.status.last_lsn, cluster.failover.as_ref()), (2, 9, None));
+
+    assert_eq!(dcs.delete_leader(Some(&leader), Some(11)).await, Ok(true));
+    assert_eq!(dcs.delete_leader(Some(&leader), None).await, Ok(false));
+    assert!(etcd.value(&key("status")).starts_with(r#"{"optime":11,"slots":{"n1":5"#));
+    assert_eq!(dcs.cancel_initialization().await, Ok(true));
+    assert_eq!(dcs.delete_cluster().await, Ok(true));
+    assert!(dcs.get_cluster().await.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn versions_decide() {
+    let etcd = Etcd::single();
+    let (a, b) = (start("a", &[&etcd.url]).await, start("b", &[&etcd.url]).await);
+    let first = a.write_sync("a", &["B".into(), "A1".into()], 1, None).await.unwrap().unwrap();
+    assert_eq!(etcd.value(&key("sync")), r#"{"leader":"a","quorum":1,"sync_standby":"A1,B"}"#);
+    let seen = b.get_cluster().await.unwrap().sync.clone();
+    assert_eq!(seen, first);
+    let second = a.write_sync("a", &[], 0, first.version.as_deref()).await.unwrap().unwrap();
+    assert_eq!(etcd.value(&key("sync")), r#"{"leader":"a","quorum":0,"sync_standby":null}"#);
+    assert_eq!(b.write_sync("b", &[], 0, seen.version.as_deref()).await, Ok(None));
+    assert_eq!(b.delete_sync(seen.version.as_deref()).await, Ok(false));
+    let third = a.write_sync("a", &["b".into()], 0, second.version.as_deref()).await.unwrap().unwrap();
+    assert_eq!(b.delete_sync(third.version.as_deref()).await, Ok(true));
+    assert_eq!(a.get_cluster().await.unwrap().sync, SyncState::default());
+
+    assert_eq!(a.set_config(&Value::map(), None).await, Ok(true));
+    let version = b.get_cluster().await.unwrap().config.clone().unwrap().version;
+    assert_eq!(b.set_config(&Value::from_iter([("ttl", 20)]), Some(&version)).await, Ok(true));
+    assert_eq!(a.set_config(&Value::map(), Some(&version)).await, Ok(false));
+    assert_eq!(a.set_config(&Value::map(), Some("nonsense")).await, Ok(false));
+    assert_eq!(etcd.value(&key("config")), r#"{"ttl":20}"#);
+
+    assert_eq!(a.acquire_leader().await, Ok(true));
+    assert_eq!(b.acquire_leader().await, Ok(false));
+    let leader = b.get_cluster().await.unwrap().leader.clone().unwrap();
+    assert_eq!(leader.name(), "a");
+    assert_eq!(b.update_leader(&leader, None, None).await, Ok(false));
+    assert_eq!(b.delete_leader(Some(&leader), None).await, Ok(false));
+    assert_eq!(b.take_leader().await, Ok(true));
+    assert_eq!(etcd.value(&key("leader")), "b");
+    assert_eq!(a.update_leader(&Default::default(), None, None).await, Ok(false));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leases() {
+    let etcd = Etcd::single();
+    let dcs = start("n1", &[&etcd.url]).await;
+    let lease = dcs.lease_id().unwrap();
+    let hex = format!("{lease:x}");
+    let keeper = dcs.lease_keeper();
+    assert_eq!(keeper.keepalive(lease).await, Ok(true));
+    assert_eq!(keeper.keepalive(lease + 1).await, Ok(false));
+    dcs.touch_member(&data("running")).await.unwrap();
+    assert_eq!(dcs.acquire_leader().await, Ok(true));
+    let leader = dcs.get_cluster().await.unwrap().leader.clone().unwrap();
+
+    // The lease is revoked behind our back and the key with it: made anew.
+    etcd.run(&["lease", "revoke", &hex]);
+    assert_eq!(etcd.value(&key("leader")), "");
+    assert_eq!(keeper.keepalive(lease).await, Ok(false));
+    assert_eq!(dcs.update_leader(&leader, None, None).await, Ok(true));
+    let renewed = dcs.lease_id().unwrap();
+    assert_ne!(renewed, lease);
+    assert_eq!(etcd.field(&key("leader"), "lease"), renewed);
+    // And lost when somebody else has taken it.
+    etcd.run(&["lease", "revoke", &format!("{renewed:x}")]);
+    etcd.run(&["put", &key("leader"), "other"]);
+    assert_eq!(dcs.update_leader(&leader, None, None).await, Ok(false));
+    etcd.run(&["del", &key("leader")]);
+
+    // touch_member with a dead lease: refused, and well with the next round.
+    let dead = dcs.lease_id().unwrap();
+    etcd.run(&["lease", "revoke", &format!("{dead:x}")]);
+    assert_eq!(dcs.touch_member(&data("running")).await, Ok(false));
+    assert_eq!(dcs.touch_member(&data("running")).await, Ok(true));
+    // acquire_leader helps itself.
+    let dead = dcs.lease_id().unwrap();
+    etcd.run(&["lease", "revoke", &format!("{dead:x}")]);
+    assert_eq!(dcs.acquire_leader().await, Ok(true));
+    assert_eq!(etcd.field(&key("leader"), "lease"), dcs.lease_id().unwrap());
+
+    // A leader key of ours on another lease, as after a restart, is moved to ours.
+    let next = start("n1", &[&etcd.url]).await;
+    let leader = next.get_cluster().await.unwrap().leader.clone().unwrap();
+    assert_eq!(next.update_leader(&leader, None, None).await, Ok(true));
+    assert_eq!(etcd.field(&key("leader"), "lease"), next.lease_id().unwrap());
+
+    // A new TTL means a new lease, and the loop runs at once.
+    let before = next.lease_id().unwrap();
+    next.set_timing(Timing { ttl: Duration::from_secs(6), ..Timing::default() });
+    assert!(next.watch(false, Duration::from_secs(5)).await);
+    assert_eq!(next.touch_member(&data("running")).await, Ok(true));
+    assert_ne!(next.lease_id(), Some(before));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_unrenewed_lease_expires_and_wakes_the_others() {
+    let etcd = Etcd::single();
+    let (leader, follower) = (start("a", &[&etcd.url]).await, start("b", &[&etcd.url]).await);
+    leader.touch_member(&data("running")).await.unwrap();
+    assert_eq!(leader.acquire_leader().await, Ok(true));
+    while follower.watch(true, Duration::from_millis(500)).await {}
+    let began = Instant::now();
+    assert!(follower.watch(true, Duration::from_secs(12)).await);
+    assert!(began.elapsed() > Duration::from_secs(1));
+    let cluster = follower.get_cluster().await.unwrap();
+    assert!(cluster.is_unlocked() && cluster.members.is_empty(), "{cluster:?}");
+    assert_eq!(follower.acquire_leader().await, Ok(true));
+}
+
+/// How long a watch of at most 3 seconds lasts while `change` is made.
+async fn woken(dcs: &Etcd3, following: bool, change: impl Fn() + Send + 'static) -> bool {
+    let changing = tokio::task::spawn_blocking(move || {
+        std::thread::sleep(Duration::from_millis(200));
+        change();
+    });
+    let woken = dcs.watch(following, Duration::from_millis(1500)).await;
+    changing.await.unwrap();
+    woken
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_wakes_the_loop() {
+    let etcd = std::sync::Arc::new(Etcd::single());
+    let dcs = start("b", &[&etcd.url]).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let put = |name: &'static str, value: &'static str| {
+        let etcd = std::sync::Arc::clone(&etcd);
+        move || {
+            etcd.run(&["put", &key(name), value]);
+        }
+    };
+    for (name, value, wakes) in [
+        ("config", "{}", false),
+        ("config", "{\"ttl\":1}", true),
+        ("leader", "a", true),
+        ("status", "{\"optime\":1}", true),
+        ("sync", "{}", false),
+        ("failover", "{\"leader\":\"a\"}", false),
+        ("members/a", "{}", false),
+    ] {
+        assert_eq!(woken(&dcs, true, put(name, value)).await, wakes, "{name}");
+    }
+    // What has passed while nobody watched ends the next watch at once.
+    put("leader", "c")();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(dcs.watch(false, Duration::from_secs(5)).await);
+    dcs.wake();
+    assert!(dcs.watch(false, Duration::from_secs(5)).await);
+    // A compaction under the watch does not end it, nor make it blind.
+    let revision = etcd.field(&key("leader"), "mod_revision").to_string();
+    etcd.run(&["compact", &revision]);
+    assert!(woken(&dcs, true, put("leader", "d")).await);
+    assert_eq!(dcs.get_cluster().await.unwrap().leader_name(), Some("d"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_reference_writes() {
+    let etcd = Etcd::single();
+    let dcs = start("b", &[&etcd.url]).await;
+    etcd.run(&["put", &key("members/a"), r#"{"conn_url":"postgres://h:5432/postgres","api_url":"http://h:8008/patroni","state":"running","role":"master","version":"2.0.2","xlog_location":67108864,"timeline":1}"#]);
+    etcd.run(&["put", &key("optime/leader"), "67108864"]);
+    etcd.run(&["put", &key("leader"), "a"]);
+    etcd.run(&["put", &key("failover"), "a:b"]);
+    etcd.run(&["put", &key("sync"), r#"{"leader": "a", "sync_standby": "b"}"#]);
+    let cluster = dcs.get_cluster().await.unwrap();
+    assert_eq!(cluster.status.last_lsn, 67_108_864);
+    assert_eq!(cluster.leader.as_ref().and_then(|l| l.timeline()), Some(1));
+    assert_eq!(cluster.failover.as_ref().and_then(|f| f.candidate.as_deref()), Some("b"));
+    assert!(cluster.sync.matches("B", false));
+    // Garbage in one key does not hide the others.
+    etcd.run(&["put", &key("failover"), r#"{"leader":"a","scheduled_at":"garbage"}"#]);
+    assert_eq!(dcs.get_cluster().await.unwrap().leader_name(), Some("a"));
+    // A member that does not know /status still gets its key.
+    assert_eq!(dcs.write_status(67_108_900).await, Ok(true));
+    assert_eq!(etcd.value(&key("optime/leader")), "67108900");
+    assert_eq!(etcd.value(&key("status")), r#"{"optime":67108900}"#);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stores_by_configuration() {
+    let etcd = Etcd::single();
+    let dcs = AnyDcs::from_config(&config("n", &[&etcd.url])).await.unwrap();
+    assert!(dcs.get_cluster().await.unwrap().is_empty());
+    assert!(dcs.lease_id().is_some() && dcs.lease_keeper().is_some());
+    let error = AnyDcs::from_config(&Value::map()).await.err().unwrap().to_string();
+    let known =
+        "Can not find suitable configuration of distributed configuration store\nAvailable implementations: ";
+    assert!(error.starts_with(known), "{error}");
+    let mut two = config("n", &[&etcd.url]);
+    two.set("consul", Value::map());
+    assert!(matches!(AnyDcs::from_config(&two).await, Err(DcsError::Config(_))));
+    let mut proxied = config("n", &[&etcd.url]);
+    proxied.set("etcd3", Value::from_iter([("proxy", "http://127.0.0.1:1")]));
+    assert!(matches!(AnyDcs::from_config(&proxied).await, Err(DcsError::Config(_))));
+    let mut ctl = config("n", &[&etcd.url]);
+    ctl.set("patronictl", true);
+    let ctl = AnyDcs::from_config(&ctl).await.unwrap();
+    assert_eq!(ctl.lease_id(), None);
+    assert!(ctl.get_cluster().await.is_ok());
+}

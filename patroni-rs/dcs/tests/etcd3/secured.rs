@@ -1,0 +1,88 @@
+//! etcd with users, and with TLS.
+
+use std::process::Command;
+
+use super::*;
+
+async fn start_with(section: Value) -> Result<Etcd3, DcsError> {
+    let mut config = config("n1", &[]);
+    config.set("etcd3", section.clone());
+    let settings = Settings::from_config(&config, &section).unwrap();
+    tokio::time::timeout(Duration::from_secs(20), Etcd3::start(settings, &section)).await.expect("in time")
+}
+
+fn section(url: &str, user: &str, password: &str) -> Value {
+    Value::from_iter([("hosts", url), ("username", user), ("password", password)])
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn users_and_tokens() {
+    let mut etcd = Etcd::cluster(1, &[]).remove(0);
+    // Credentials do no harm where no users are.
+    let dcs = start_with(section(&etcd.url, "patroni", "secret")).await.unwrap();
+    assert!(dcs.get_cluster().await.is_ok());
+    for args in [
+        "user add root:root",
+        "role add patroni",
+        "role grant-permission patroni --prefix=true readwrite /service/batman/",
+        "user add patroni:secret",
+        "user grant-role patroni patroni",
+        "user grant-role root root",
+        "auth enable",
+    ] {
+        etcd.run(&args.split(' ').collect::<Vec<_>>());
+    }
+    // The token is fetched now that it takes one.
+    assert_eq!(dcs.acquire_leader().await, Ok(true));
+    let leader = dcs.get_cluster().await.unwrap().leader.clone().unwrap();
+    assert_eq!(dcs.update_leader(&leader, None, None).await, Ok(true));
+    // After a restart etcd does not know the token any more.
+    etcd.kill();
+    let (url, began) = (etcd.url.clone(), Instant::now());
+    let restarting = tokio::task::spawn_blocking(move || {
+        etcd.restart_without_waiting();
+        etcd
+    });
+    let etcd = restarting.await.unwrap();
+    while dcs.get_cluster().await.is_err() {
+        assert!(began.elapsed() < Duration::from_secs(20));
+    }
+    assert_eq!(dcs.set_history("[]").await, Ok(true));
+    // No rights outside the prefix; wrong and missing passwords.
+    let other = Value::from_iter([("name", Value::from("n")), ("scope", "other".into())]);
+    let settings = Settings { ctl: true, ..Settings::from_config(&other, &Value::map()).unwrap() };
+    let other = Etcd3::start(settings, &section(&url, "patroni", "secret")).await.unwrap();
+    assert!(other.get_cluster().await.is_err());
+    assert_eq!(other.set_history("[]").await, Ok(false));
+    assert!(matches!(start_with(section(&url, "patroni", "wrong")).await, Err(DcsError::Auth(_))));
+    drop(etcd);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tls_with_client_certificates() {
+    let dir = tempfile::Builder::new().prefix("patroni-dcs-").tempdir_in("/tmp").unwrap();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let (cert, key_file) = (path("crt"), path("key"));
+    let made = Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=etcd", "-addext"])
+        .args(["subjectAltName=IP:127.0.0.1", "-keyout", &key_file, "-out", &cert])
+        .output();
+    assert!(made.unwrap().status.success());
+    let args = [
+        format!("--cert-file={cert}"),
+        format!("--key-file={key_file}"),
+        format!("--trusted-ca-file={cert}"),
+        "--client-cert-auth=true".to_owned(),
+    ];
+    let etcd = Etcd::cluster(1, &args.iter().map(String::as_str).collect::<Vec<_>>()).remove(0);
+    let section = Value::from_iter([
+        ("hosts", etcd.url.trim_start_matches("https://")),
+        ("protocol", "https"),
+        ("cacert", &cert),
+        ("cert", &cert),
+        ("key", &key_file),
+    ]);
+    let dcs = start_with(section).await.unwrap();
+    assert_eq!(dcs.acquire_leader().await, Ok(true));
+    assert_eq!(dcs.get_cluster().await.unwrap().leader_name(), Some("n1"));
+}

@@ -1,0 +1,137 @@
+//! etcd processes for the tests, on free ports of 127.0.0.1.
+
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// A running node; killed when dropped.
+pub struct Etcd {
+    child: Child,
+    /// Client URL.
+    pub url: String,
+    args: Vec<String>,
+    _dir: TempDir,
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+fn spawn(args: &[String]) -> Child {
+    let mut command = Command::new("/usr/bin/etcd");
+    command.args(args).stdout(Stdio::null()).stderr(Stdio::null());
+    command.spawn().unwrap()
+}
+
+impl Etcd {
+    /// A cluster of one node.
+    pub fn single() -> Etcd {
+        Etcd::cluster(1, &[]).remove(0)
+    }
+
+    /// A cluster of several nodes; `extra` arguments for each.
+    pub fn cluster(count: usize, extra: &[&str]) -> Vec<Etcd> {
+        let tls = extra.iter().any(|a| a.contains("cert-file"));
+        let scheme = if tls { "https" } else { "http" };
+        let ports: Vec<(u16, u16)> = (0..count).map(|_| (free_port(), free_port())).collect();
+        let peers: Vec<String> =
+            ports.iter().enumerate().map(|(n, (_, peer))| format!("e{n}=http://127.0.0.1:{peer}")).collect();
+        let nodes = ports.iter().enumerate().map(|(n, (client, peer))| {
+            let dir = tempfile::Builder::new().prefix("patroni-dcs-").tempdir_in("/tmp").unwrap();
+            let url = format!("{scheme}://127.0.0.1:{client}");
+            let peer = format!("http://127.0.0.1:{peer}");
+            let mut args: Vec<String> = Vec::new();
+            for (key, value) in [
+                ("name", format!("e{n}")),
+                ("data-dir", dir.path().join("data").display().to_string()),
+                ("listen-client-urls", url.clone()),
+                ("advertise-client-urls", url.clone()),
+                ("listen-peer-urls", peer.clone()),
+                ("initial-advertise-peer-urls", peer),
+                ("initial-cluster", peers.join(",")),
+                ("heartbeat-interval", "50".into()),
+                ("election-timeout", "500".into()),
+            ] {
+                args.push(format!("--{key}={value}"));
+            }
+            args.extend(extra.iter().map(|a| (*a).to_owned()));
+            Etcd { child: spawn(&args), url, args, _dir: dir }
+        });
+        let nodes: Vec<Etcd> = nodes.collect();
+        if !tls {
+            nodes.iter().for_each(Etcd::wait);
+        }
+        nodes
+    }
+
+    fn wait(&self) {
+        let began = Instant::now();
+        while !self.ctl(&["endpoint", "health"]).0 {
+            assert!(began.elapsed() < Duration::from_secs(20), "etcd does not come up");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// Success and output of etcdctl.
+    pub fn ctl(&self, args: &[&str]) -> (bool, String) {
+        let output = Command::new("/usr/bin/etcdctl")
+            .env("ETCDCTL_API", "3")
+            .args(["--endpoints", &self.url, "--command-timeout", "3s"])
+            .args(args)
+            .output()
+            .unwrap();
+        let text =
+            String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        (output.status.success(), text)
+    }
+
+    /// `etcdctl` that has to succeed.
+    pub fn run(&self, args: &[&str]) -> String {
+        let (ok, text) = self.ctl(args);
+        assert!(ok, "{args:?}: {text}");
+        text
+    }
+
+    /// The value of a key.
+    pub fn value(&self, key: &str) -> String {
+        self.run(&["get", key, "--print-value-only"]).trim_end_matches('\n').to_owned()
+    }
+
+    /// A field of `etcdctl get -w json`.
+    pub fn field(&self, key: &str, field: &str) -> i64 {
+        let json = pyfmt::json::loads(&self.run(&["get", key, "-w", "json"])).unwrap();
+        let kv = json.get("kvs").and_then(|k| k.as_list()).and_then(|l| l.first()).cloned();
+        kv.unwrap().get(field).and_then(pyfmt::Value::as_i64).unwrap_or(0)
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
+    }
+
+    /// Kills the process.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Starts it again.
+    pub fn restart(&mut self) {
+        self.restart_without_waiting();
+        self.wait();
+    }
+
+    /// Starts it again, with users that the health check would need to know.
+    pub fn restart_without_waiting(&mut self) {
+        self.child = spawn(&self.args);
+    }
+}
+
+impl Drop for Etcd {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}

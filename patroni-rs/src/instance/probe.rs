@@ -1,0 +1,240 @@
+//! One look at PostgreSQL for a cycle.
+
+use std::time::Duration;
+
+use indexmap::IndexMap;
+use patroni_core::ha::{ControlData, DataDir, PgState, PgView, Query, Role};
+use patroni_core::model::Cluster;
+use patroni_core::slots;
+use patroni_core::tags::Tags;
+use patroni_postgres::process::{blocking, datadir, history};
+use patroni_postgres::sql::{
+    monitor_statement, parse_monitor_row, parse_status_row, status_statement, Connection, MonitorOptions,
+    Monitored, RestStatus,
+};
+use pyfmt::Value;
+
+use super::{locked, Instance, SqlError};
+
+/// How long the data directory may take to answer whether it is there.
+const STAT_DEADLINE: Duration = Duration::from_secs(10);
+
+impl Instance {
+    /// At the start of the process: what is there already? A server that runs is
+    /// taken over, and `on_start` fired (surface-ha-pg 1-03, 2-03).
+    pub async fn take_over(&self) {
+        let running = self.postmaster().await.is_some();
+        let role = match self.data_dir_state().await {
+            DataDir::Present if locked(&self.config).recovery_conf_exists() => Role::Replica,
+            DataDir::Present => Role::Primary,
+            _ => Role::Uninitialized,
+        };
+        if !running {
+            self.set_role(if role == Role::Primary { Role::Demoted } else { role });
+            return;
+        }
+        self.set_role(role);
+        self.set_state(PgState::Starting);
+        self.check_startup().await;
+        if self.state() != PgState::Running {
+            return;
+        }
+        if let Ok(row) = self.monitor(false).await {
+            let role = if row.is_primary() { Role::Primary } else { Role::Replica };
+            self.set_role(role);
+            self.load_gucs(row.is_primary()).await;
+        }
+        let rewritten = self
+            .with_config(|c, facts| {
+                let hba = c.replace_pg_hba(facts).unwrap_or(false);
+                let ident = c.replace_pg_ident().unwrap_or(false);
+                hba || ident
+            })
+            .await;
+        if rewritten == Ok(true) {
+            self.reload_server(false).await;
+        }
+    }
+
+    /// The parameters of a server that was started by somebody else.
+    async fn load_gucs(&self, primary: bool) {
+        let query = locked(&self.config).current_parameters_query();
+        match patroni_postgres::sql::load_gucs(self.pool(), &query).await {
+            Ok(rows) => {
+                let _ = self
+                    .with_config(move |c, _| c.load_current_server_parameters(rows, primary))
+                    .await;
+            }
+            Err(e) => tracing::error!(target: "patroni.postgresql", "Failed to load server parameters: {e}"),
+        }
+    }
+
+    async fn data_dir_state(&self) -> DataDir {
+        let dir = self.data_dir.clone();
+        match blocking::run(STAT_DEADLINE, move || datadir::is_empty(&dir)).await {
+            Ok(true) => DataDir::Empty,
+            Ok(false) => DataDir::Present,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => DataDir::Empty,
+            Err(e) => DataDir::Inaccessible(e.to_string()),
+        }
+    }
+
+    /// Everything that a cycle wants to know of PostgreSQL.
+    pub async fn view(&self, cluster: Option<&Cluster>, tags: &Tags) -> PgView {
+        self.check_startup().await;
+        let running = self.postmaster().await.is_some();
+        let query = if running { self.monitoring_answer(cluster, tags).await } else { Query::Unreachable };
+        let sysid = match self.control.read().await {
+            Ok(control) => control.sysid().unwrap_or_default().to_owned(),
+            Err(_) => String::new(),
+        };
+        (*locked(&self.sysid)).clone_from(&sysid);
+        let data_dir = self.data_dir_state().await;
+        let start_time = if running { self.postmaster_start_time().await } else { None };
+        let major_version = self.major_version();
+        let believed = locked(&self.believed);
+        PgView {
+            state: believed.state,
+            role: believed.role,
+            running,
+            query,
+            data_dir,
+            sysid,
+            state_since: believed.state_since,
+            cb_called: believed.cb_called,
+            server_version: self.sql.pool.server_version(),
+            major_version,
+            pending_restart_reason: believed.pending_restart.to_value(),
+            postmaster_start_time: start_time,
+        }
+    }
+
+    async fn monitoring_answer(&self, cluster: Option<&Cluster>, tags: &Tags) -> Query {
+        let with_slots = self.slots_matter(cluster, tags);
+        match self.monitor(with_slots).await {
+            Ok(row) => {
+                let slots = self.published_slots(&row, cluster).await;
+                let restores = locked(&self.config).restore_command().is_some();
+                let status = row.to_status(slots, self.major_version(), restores);
+                Query::Row(Box::new(status))
+            }
+            Err(e) if e.is_timeout() => Query::TimedOut,
+            Err(_) => Query::Unreachable,
+        }
+    }
+
+    /// The monitoring statement; its row is kept for what follows in the cycle.
+    pub(super) async fn monitor(&self, with_slots: bool) -> Result<Monitored, SqlError> {
+        if self.state().is_starting() {
+            return Err(SqlError::Connection("the server is starting".into()));
+        }
+        let options = {
+            let believed = locked(&self.believed);
+            MonitorOptions {
+                major_version: believed.major_version,
+                role: believed.role,
+                with_slots,
+                synchronous_mode: believed.dynamic.is_synchronous_mode(),
+            }
+        };
+        let rows = self.query(&monitor_statement(&options)).await?;
+        let row = rows.first().ok_or_else(|| SqlError::Unexpected("no row".into()))?;
+        let row = parse_monitor_row(row)?;
+        locked(&self.believed).server_version = self.sql.pool.server_version();
+        *self.last_row.lock().await = Some(row.clone());
+        Ok(row)
+    }
+
+    pub(super) async fn last_status(&self) -> Option<Monitored> {
+        self.last_row.lock().await.clone()
+    }
+
+    async fn published_slots(&self, row: &Monitored, cluster: Option<&Cluster>) -> IndexMap<String, u64> {
+        let Some(cluster) = cluster else { return IndexMap::new() };
+        let major = self.major_version();
+        let known = match &row.slots {
+            Some(seen) => self.slot_state.lock().await.refresh(seen),
+            None => IndexMap::new(),
+        };
+        let all = slots::with_own_slot(known, &self.name, row.last_operation(), major);
+        slots::maybe_filter_permanent_slots(cluster, &self.dynamic(), &self.name, major, all)
+    }
+
+    /// `pg_control`, as far as decisions need it.
+    pub async fn control_data(&self) -> ControlData {
+        let restored = datadir::was_restored_from_backup(&self.data_dir, self.major_version());
+        let recovery_conf_exists = locked(&self.config).recovery_conf_exists();
+        match self.control.read().await {
+            Ok(control) => ControlData {
+                lines: control.raw.iter().map(|(k, v)| (k.clone(), v.clone())).collect(),
+                state: control.get("Database cluster state").unwrap_or_default().to_owned(),
+                recovery_conf_exists,
+                restored_from_backup: restored,
+            },
+            Err(_) => ControlData { recovery_conf_exists, restored_from_backup: restored, ..ControlData::default() },
+        }
+    }
+
+    /// `pg_postmaster_start_time()` as PostgreSQL prints it.
+    pub async fn start_time(&self) -> Option<String> {
+        self.postmaster_start_time().await
+    }
+
+    /// Asked once for each postmaster.
+    async fn postmaster_start_time(&self) -> Option<String> {
+        if let Some(known) = locked(&self.believed).start_time.clone() {
+            return Some(known);
+        }
+        if self.state() != PgState::Running {
+            return None;
+        }
+        let rows = self.query("SELECT pg_catalog.pg_postmaster_start_time()").await.ok()?;
+        let time = rows.first().and_then(|r| r.text(0).map(str::to_owned));
+        locked(&self.believed).start_time.clone_from(&time);
+        time
+    }
+
+    /// Rows of the history file of `timeline`.
+    pub async fn history(&self, timeline: u32) -> Vec<Value> {
+        if timeline <= 1 {
+            return Vec::new();
+        }
+        history::local_history(&self.data_dir, self.major_version(), timeline, &self.name).await
+    }
+
+    /// The statement of the REST API, on its own connection.
+    ///
+    /// # Errors
+    /// PostgreSQL's.
+    pub async fn rest_status(&self) -> Result<RestStatus, SqlError> {
+        let major = self.major_version();
+        let rows = self.pool().query_restapi(&status_statement(major)).await?;
+        let row = rows.first().ok_or_else(|| SqlError::Unexpected("no row".into()))?;
+        parse_status_row(row, major, locked(&self.config).restore_command().is_some())
+    }
+
+    /// Was a CHECKPOINT run since the promotion? Otherwise one is begun beside the cycles.
+    pub async fn ensure_checkpoint(self: &std::sync::Arc<Self>) -> bool {
+        let timeline = self.last_status().await.map_or(0, |row| row.timeline);
+        if self.control.read().await.is_ok_and(|c| c.timeline() == Some(timeline)) {
+            return true;
+        }
+        if !self.checkpointing.swap(true, std::sync::atomic::Ordering::SeqCst) {
+            let instance = self.clone();
+            tokio::spawn(async move {
+                instance.checkpoint(None).await;
+                instance.checkpointing.store(false, std::sync::atomic::Ordering::SeqCst);
+                instance.wake.notify_one();
+            });
+        }
+        false
+    }
+
+    /// A replay that PostgreSQL 14 or newer paused for a parameter goes on.
+    pub async fn resume_replay(&self) {
+        if self.major_version() >= 140_000 {
+            tracing::info!(target: "patroni.postgresql", "Resuming paused WAL replay for PostgreSQL 14+");
+            let _ = self.sql.pool.query(Connection::Heartbeat, "SELECT pg_catalog.pg_wal_replay_resume()").await;
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! Has this data directory diverged, and pg_rewind (surface-ha-pg 19).
+
+use std::time::{Duration, Instant};
+
+use patroni_core::ha::{JobResult, PgState, Source};
+use patroni_core::rewind::{LocalPosition, RewindAttempt};
+use patroni_postgres::files::{format_dsn, member_conn_kwargs};
+use patroni_postgres::process::rewind::{self, RewindLeader, RewindRequest};
+use patroni_postgres::process::{archive, crash_recovery, waldump};
+use patroni_postgres::sql::{self, ConnParams, ReplicationClient};
+use pyfmt::Value;
+
+use super::{locked, Instance, StopHow};
+
+/// How long "pg_rewind is there and may be used" is believed.
+const POSSIBLE_FOR: Duration = Duration::from_secs(10);
+
+/// The server to become alike, reached with the credentials for rewind and replication.
+struct Leader {
+    sql: ConnParams,
+    replication: ConnParams,
+    superuser: bool,
+}
+
+impl RewindLeader for Leader {
+    async fn is_primary(&self) -> bool {
+        match sql::leader_in_recovery(&self.sql).await {
+            Ok(false) => true,
+            Ok(true) => {
+                tracing::info!(
+                    target: "patroni.postgresql.rewind",
+                    "Leader is still in_recovery and therefore can't be used for rewind"
+                );
+                false
+            }
+            Err(_) => {
+                tracing::error!(target: "patroni.postgresql.rewind", "Exception when working with leader");
+                false
+            }
+        }
+    }
+
+    async fn ensure_checkpoint(&self) -> Result<(), String> {
+        if self.superuser {
+            return sql::checkpoint(&self.sql, true, Some(3)).await.map_err(str::to_owned);
+        }
+        match sql::leader_ran_checkpoint(&self.sql).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err("leader has not run a checkpoint yet".into()),
+            Err(_) => Err("not accessible or not healthy".into()),
+        }
+    }
+
+    async fn timeline(&self) -> Option<u32> {
+        let timeline = super::timeline_of(&self.replication).await;
+        if timeline.is_none() {
+            tracing::error!(
+                target: "patroni.postgresql.rewind",
+                "Exception when working with primary via replication connection"
+            );
+        }
+        timeline
+    }
+
+    async fn timeline_history(&self, timeline: u32) -> Option<String> {
+        let mut client = ReplicationClient::connect(&self.replication).await.ok()?;
+        client.timeline_history(timeline).await.ok()
+    }
+}
+
+impl Instance {
+    fn leader_access(&self, source: &Source) -> Leader {
+        let config = locked(&self.config);
+        let rewind = config.rewind_credentials();
+        let mut sql = member_conn_kwargs(&source.member.data, rewind);
+        if sql.get("dbname").is_none() {
+            sql.set("dbname", config.setup().database.as_str());
+        }
+        if self.major_version() >= 100_000 {
+            sql.set("target_session_attrs", "read-write");
+        }
+        let replication = member_conn_kwargs(&source.member.data, config.replication());
+        Leader {
+            sql: ConnParams::from_value(&sql),
+            replication: ConnParams::from_value(&replication),
+            superuser: rewind == config.superuser(),
+        }
+    }
+
+    /// `use_pg_rewind`, the program, and a control file that allows it (19-02).
+    pub async fn can_rewind(&self) -> bool {
+        if !self.setting("use_pg_rewind").is_some_and(|v| v.truthy()) {
+            return false;
+        }
+        let known = *locked(&self.rewind_possible);
+        if let Some((at, possible)) = known.filter(|(at, _)| at.elapsed() < POSSIBLE_FOR) {
+            let _ = at;
+            return possible;
+        }
+        let possible = rewind::possible(&self.bin, &self.control).await;
+        *locked(&self.rewind_possible) = Some((Instant::now(), possible));
+        possible
+    }
+
+    /// Where this node is: by the server, or by the control file.
+    async fn local_position(&self) -> Option<LocalPosition> {
+        if self.state() == PgState::Running && self.postmaster().await.is_some() {
+            let row = self.monitor(false).await.ok()?;
+            let timeline = self.replica_timeline().await?;
+            return Some(LocalPosition { in_recovery: true, timeline, lsn: row.replayed.unwrap_or(0) });
+        }
+        rewind::local_position(&*self.control.read().await.ok()?)
+    }
+
+    /// Must this node be rewound to follow `source`? None when nobody can say now.
+    pub async fn diverged(&self, source: &Source) -> Option<bool> {
+        // A leader that is not yet a primary has no say (19-07).
+        if !source.remote && !matches!(source.member.role(), "primary" | "master" | "") {
+            return None;
+        }
+        let leader = self.leader_access(source);
+        rewind::needed(&self.bin, &self.data_dir, self.local_position().await, &leader).await
+    }
+
+    /// Stops, rewinds, and cleans up after a failure as configured.
+    pub async fn rewind(&self, source: &Source) -> JobResult {
+        if !self.stop_plain(StopHow::default()).await {
+            tracing::warn!(
+                target: "patroni.postgresql.rewind", "Can not run pg_rewind because postgres is still running"
+            );
+            return JobResult::Unknown;
+        }
+        let leader = self.leader_access(source);
+        let (kwargs, config_file) = {
+            let config = locked(&self.config);
+            let mut kwargs = member_conn_kwargs(&source.member.data, config.rewind_credentials());
+            if kwargs.get("dbname").is_none() {
+                kwargs.set("dbname", config.setup().database.as_str());
+            }
+            (kwargs, config.postgresql_conf().to_owned())
+        };
+        let env = self.passfile_env(kwargs.clone()).await;
+        let mut shown = kwargs;
+        shown.remove("password");
+        let dsn = format_dsn(&shown, self.major_version());
+        let restore = locked(&self.config).restore_command().map(Value::py_str);
+        let archive = self.archive_command().await;
+        let request = RewindRequest {
+            bin: &self.bin,
+            cancel: &self.cancel,
+            control: &self.control,
+            data_dir: &self.data_dir,
+            config_file: &config_file,
+            major_version: self.major_version(),
+            leader_name: &source.member.name,
+            dsn: &dsn,
+            env: &env,
+            restore_command: restore.as_deref(),
+            archive_command: archive.as_deref(),
+        };
+        let checkpoint = if source.remote { None } else { checkpoint_of(source) };
+        *locked(&self.rewind_possible) = None;
+        match request.execute(checkpoint, &leader).await {
+            RewindAttempt::Succeeded => JobResult::Done,
+            RewindAttempt::Postponed => JobResult::Unknown,
+            RewindAttempt::LeaderLost { still_possible: true } => JobResult::Unknown,
+            RewindAttempt::LeaderLost { .. } | RewindAttempt::Failed => self.after_failed_rewind().await,
+        }
+    }
+
+    async fn after_failed_rewind(&self) -> JobResult {
+        let flag = |key: &str| self.setting(key).is_some_and(|v| v.truthy());
+        let removed = rewind::remove_after_failure(
+            &self.data_dir,
+            flag("remove_data_directory_on_rewind_failure"),
+            flag("remove_data_directory_on_diverged_timelines"),
+        )
+        .await;
+        if removed {
+            JobResult::Cancelled
+        } else {
+            JobResult::Failed
+        }
+    }
+
+    /// `archive_command`, when archiving is on.
+    pub async fn archive_command(&self) -> Option<String> {
+        let config_file = locked(&self.config).postgresql_conf().to_owned();
+        archive::archive_command(&self.bin, &self.data_dir, &config_file).await
+    }
+
+    /// The segment with the shutdown checkpoint goes to the archive.
+    pub async fn archive_last_wal(&self, command: &str) {
+        let Ok(control) = self.control.read().await else { return };
+        let wal_dir = archive::wal_dir(&self.data_dir, self.major_version());
+        archive::archive_shutdown_checkpoint(&self.bin, &self.cancel, command, &wal_dir, &control).await;
+    }
+
+    /// The shutdown checkpoint and the position to publish, of a stopped primary.
+    pub async fn shutdown_checkpoint(&self) -> Option<(u64, u64)> {
+        let control = self.control.read().await.ok()?;
+        let found = waldump::checkpoint_locations(&self.bin, &self.data_dir, &control).await?;
+        Some((found.checkpoint, found.last))
+    }
+
+    /// Single-user recovery (10-14).
+    pub async fn crash_recovery(&self) {
+        let archive = self.archive_command().await;
+        let wal_dir = archive::wal_dir(&self.data_dir, self.major_version());
+        crash_recovery::prepare(&self.bin, &self.cancel, archive.as_deref(), &wal_dir).await;
+        let _ = self.with_config(|c, _| c.remove_recovery_conf()).await;
+        crash_recovery::run_single_user(&self.bin, &self.cancel, &self.data_dir).await;
+    }
+}
+
+/// What the leader's member key says of its checkpoint after promotion.
+fn checkpoint_of(source: &Source) -> Option<bool> {
+    let leader = patroni_core::model::Leader { member: source.member.clone(), ..Default::default() };
+    leader.checkpoint_after_promote()
+}

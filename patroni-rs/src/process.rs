@@ -1,0 +1,80 @@
+//! What the process is before the daemon runs in it: umask, PID 1.
+
+use std::sync::OnceLock;
+
+use nix::sys::signal::{self, SigSet, Signal};
+use nix::sys::stat::{umask, Mode};
+use nix::sys::wait::{waitpid, WaitPidFlag, WaitStatus};
+use nix::unistd::{fork, getpid, ForkResult, Pid};
+
+static UMASK: OnceLock<u32> = OnceLock::new();
+
+/// Files are ours alone unless something says otherwise (surface-config 7.7).
+pub fn set_umask() {
+    let original = umask(Mode::from_bits_truncate(0o077));
+    UMASK.get_or_init(|| original.bits());
+    patroni_postgres::files::perm::init();
+}
+
+/// The umask that the process was started with.
+pub fn original_umask() -> u32 {
+    UMASK.get().copied().unwrap_or(0o022)
+}
+
+/// As PID 1 the process has to reap whatever dies: it becomes a small parent that
+/// does nothing else, and the daemon its child (7.5). Returns in the daemon only.
+/// Must be called before any thread exists.
+#[allow(unsafe_code)]
+pub fn split_off_init() {
+    if getpid() != Pid::from_raw(1) {
+        return;
+    }
+    let mut signals = SigSet::empty();
+    for s in FORWARDED.iter().chain([Signal::SIGCHLD].iter()) {
+        signals.add(*s);
+    }
+    if signals.thread_block().is_err() {
+        return;
+    }
+    // SAFETY: no other thread exists yet, so the child may run anything.
+    match unsafe { fork() } {
+        Ok(ForkResult::Child) => {
+            let _ = signals.thread_unblock();
+        }
+        Ok(ForkResult::Parent { child }) => std::process::exit(reap_until_gone(child, &signals)),
+        Err(_) => {
+            let _ = signals.thread_unblock();
+        }
+    }
+}
+
+const FORWARDED: [Signal; 7] = [
+    Signal::SIGHUP,
+    Signal::SIGINT,
+    Signal::SIGQUIT,
+    Signal::SIGUSR1,
+    Signal::SIGUSR2,
+    Signal::SIGABRT,
+    Signal::SIGTERM,
+];
+
+fn reap_until_gone(child: Pid, signals: &SigSet) -> i32 {
+    loop {
+        match signals.wait() {
+            Ok(Signal::SIGCHLD) => {}
+            Ok(other) => {
+                let _ = signal::kill(child, other);
+                continue;
+            }
+            Err(_) => continue,
+        }
+        while let Ok(status) = waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            match status {
+                WaitStatus::StillAlive => break,
+                // The reference's init always ends with 0 (7.5).
+                status if status.pid() == Some(child) => return 0,
+                _ => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! The daemon as the REST API sees it.
+//!
+//! The API has a thread and a runtime of its own; what needs the DCS, PostgreSQL
+//! or a job is carried over to the daemon's runtime.
+
+use std::future::Future;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use patroni_api::backend::Result;
+use patroni_api::snapshot::{PgStatus, Queried, Snapshot, WalStatus};
+use patroni_api::{Backend, BackendError, FailsafeReply, Restarted, SingleFlight};
+use patroni_core::ha::{self, commands, FailsafePing, Job, JobResult, PgState, Role, ScheduledRestart};
+use patroni_core::model::{Cluster, Member};
+use patroni_dcs::Dcs;
+use patroni_postgres::sql::RestStatus;
+use pyfmt::datetime::{self, DateTime, Locale};
+use pyfmt::Value;
+
+use super::peers;
+use super::shared::Shared;
+use crate::instance::{locked, mono_now};
+
+/// Longer than any status query takes.
+const QUERY_LIMIT: Duration = Duration::from_secs(5);
+/// A query result that is not older may stand for one that does not come.
+const FRESH: Duration = Duration::from_secs(3);
+
+/// See the module.
+pub struct ApiBackend {
+    shared: Arc<Shared>,
+    flight: SingleFlight<Option<Queried>>,
+    last: Mutex<Option<(Instant, Queried)>>,
+}
+
+impl ApiBackend {
+    /// For a daemon.
+    pub fn new(shared: Arc<Shared>) -> ApiBackend {
+        ApiBackend { shared, flight: SingleFlight::default(), last: Mutex::new(None) }
+    }
+
+    /// Runs on the daemon's runtime.
+    async fn on_main<R: Send + 'static>(&self, work: impl Future<Output = R> + Send + 'static) -> Result<R> {
+        self.shared.runtime.spawn(work).await.map_err(|e| BackendError(e.to_string()))
+    }
+
+    async fn dcs<R: Send + 'static>(
+        &self,
+        work: impl Future<Output = std::result::Result<R, patroni_dcs::DcsError>> + Send + 'static,
+    ) -> Result<R> {
+        self.on_main(work).await?.map_err(|e| BackendError(e.to_string()))
+    }
+
+    fn snapshot_of(&self, queried: Option<Queried>) -> Arc<Snapshot> {
+        let shared = &self.shared;
+        let me = shared.me();
+        let (now, mono) = (Instant::now(), mono_now());
+        let cluster = shared.dcs.cached_cluster();
+        let instant = |at: ha::Mono| now + at.saturating_sub(mono);
+        let config = shared.instance.dynamic();
+        let fresh = |at: ha::Mono| at + me.ttl > mono;
+        let failsafe_active = locked(&shared.failsafe_since).is_some_and(fresh)
+            || locked(&shared.failsafe_ping).as_ref().is_some_and(|p| fresh(p.at));
+        let log = shared.log.counters();
+        let watchdog = shared.watchdog_view();
+        Arc::new(Snapshot {
+            name: shared.instance.name.clone(),
+            scope: shared.instance.scope.clone(),
+            lease_until: shared.lease.until().map(instant),
+            cluster_valid_until: cluster.as_ref().map(|_| now + me.ttl),
+            cluster,
+            config,
+            dcs_last_seen: shared.dcs.last_seen() as i64,
+            failsafe: shared.dcs.failsafe(),
+            failsafe_active,
+            ttl: me.ttl,
+            loop_wait: me.loop_wait,
+            next_run: *locked(&shared.next_run),
+            postgres: PgStatus {
+                state: shared.instance.state(),
+                role: shared.instance.role(),
+                postmaster_alive: shared.instance.known_postmaster().is_some_and(|p| p.is_running()),
+                queried,
+            },
+            tags: me.tags.clone(),
+            effective_tags: ha::effective_tags(&me, shared.disable_sync.load(Ordering::SeqCst)),
+            sysid: shared.instance.known_sysid(),
+            pending_restart_reason: shared.instance.pending_restart(),
+            scheduled_restart: locked(&shared.scheduled_restart)
+                .as_ref()
+                .map_or(Value::Null, |r| r.data.clone()),
+            watchdog_failed: !watchdog.healthy,
+            log_queue_size: log.queue_size as i64,
+            log_records_lost: log.records_lost as i64,
+        })
+    }
+
+    fn may_query(&self) -> bool {
+        matches!(self.shared.instance.state(), PgState::Running | PgState::Restarting | PgState::Starting)
+    }
+
+    async fn query(&self) -> Option<Queried> {
+        let shared = self.shared.clone();
+        let query = move || async move {
+            let runtime = shared.runtime.clone();
+            runtime.spawn(async move { queried(&shared).await }).await.ok().flatten()
+        };
+        self.flight.get(QUERY_LIMIT, query).await.flatten()
+    }
+}
+
+async fn queried(shared: &Shared) -> Option<Queried> {
+    let row = shared.instance.rest_status().await.ok()?;
+    let leader_timeline = shared.cluster().leader.as_ref().and_then(|l| l.timeline());
+    let timeline = match row.timeline {
+        0 => shared.instance.cached_replica_timeline(leader_timeline).await,
+        timeline => Some(timeline),
+    };
+    typed(&row, timeline, shared.instance.pool().server_version())
+}
+
+/// A time with its offset, as the status statement gives it.
+fn time(text: &str) -> Option<DateTime> {
+    let locale = Locale { today: (1970, 1, 1), zone_names: ["UTC", "UTC"], offset_at: &|_| 0 };
+    datetime::parse(text, &locale).ok()
+}
+
+fn typed(row: &RestStatus, timeline: Option<u32>, server_version: u32) -> Option<Queried> {
+    let lsn = |l: Option<u64>| l.and_then(|l| i64::try_from(l).ok());
+    let wal = match &row.replica {
+        None => WalStatus::Primary {
+            timeline: i64::from(row.timeline),
+            location: lsn(Some(row.wal_position)).unwrap_or(0),
+        },
+        Some(replica) => WalStatus::Replica {
+            timeline: timeline.map(i64::from),
+            received: lsn(replica.received_location),
+            replayed: lsn(replica.replayed_location),
+            replayed_timestamp: replica.replayed_timestamp.as_deref().and_then(time),
+            paused: replica.paused,
+            latest_end_lsn: lsn(row.latest_end_lsn).unwrap_or(0),
+            replication_state: row.replication_state.map(str::to_owned),
+        },
+    };
+    Some(Queried {
+        postmaster_start_time: time(row.postmaster_start_time.as_deref()?)?,
+        server_version: i64::from(server_version),
+        wal,
+        replication: row.replication.clone().unwrap_or(Value::List(Vec::new())),
+    })
+}
+
+impl Backend for ApiBackend {
+    fn last_snapshot(&self) -> Arc<Snapshot> {
+        let known = locked(&self.last).clone();
+        let fresh = known.filter(|(at, _)| at.elapsed() < FRESH && self.may_query()).map(|(_, q)| q);
+        self.snapshot_of(fresh)
+    }
+
+    async fn snapshot(&self, retry: bool) -> Arc<Snapshot> {
+        if !self.may_query() {
+            return self.snapshot_of(None);
+        }
+        let mut found = self.query().await;
+        if found.is_none() && retry && self.may_query() {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            found = self.query().await;
+        }
+        if let Some(queried) = &found {
+            *locked(&self.last) = Some((Instant::now(), queried.clone()));
+        }
+        self.snapshot_of(found)
+    }
+
+    async fn cluster(&self) -> Result<Arc<Cluster>> {
+        let dcs = self.shared.dcs.clone();
+        self.dcs(async move { dcs.get_cluster().await }).await
+    }
+
+    async fn set_config(&self, text: String, version: Option<String>) -> Result<bool> {
+        let dcs = self.shared.dcs.clone();
+        let value = pyfmt::json::loads(&text).map_err(|e| BackendError(e.to_string()))?;
+        self.dcs(async move { dcs.set_config(&value, version.as_deref()).await }).await
+    }
+
+    async fn set_failover(&self, text: String, version: Option<String>) -> Result<bool> {
+        let dcs = self.shared.dcs.clone();
+        self.dcs(async move { dcs.set_failover(&text, version.as_deref()).await }).await
+    }
+
+    fn wakeup(&self) {
+        self.shared.wake.notify_one();
+    }
+
+    fn reload(&self) {
+        self.shared.reload_wanted.store(true, Ordering::SeqCst);
+        self.shared.wake.notify_one();
+    }
+
+    async fn restart(&self, filter: Value) -> Result<Restarted> {
+        let shared = self.shared.clone();
+        self.on_main(async move { restart(&shared, &filter).await }).await
+    }
+
+    async fn schedule_restart(&self, filter: Value, at_us: i64) -> Result<bool> {
+        let shared = self.shared.clone();
+        let start_time = self.on_main(async move { shared.instance.start_time().await }).await?;
+        let mut slot = locked(&self.shared.scheduled_restart);
+        if slot.is_some() {
+            return Ok(false);
+        }
+        let schedule = filter.get("schedule").map(Value::py_str).unwrap_or_default();
+        let mut data = filter;
+        data.set("postmaster_start_time", start_time);
+        *slot = Some(ScheduledRestart { data, at_us, schedule });
+        drop(slot);
+        self.shared.wake.notify_one();
+        Ok(true)
+    }
+
+    async fn delete_restart(&self) -> Result<bool> {
+        let deleted = locked(&self.shared.scheduled_restart).take().is_some();
+        if deleted {
+            self.shared.wake.notify_one();
+        }
+        Ok(deleted)
+    }
+
+    async fn reinitialize(&self, force: bool, from_leader: bool) -> Result<Option<String>> {
+        let shared = self.shared.clone();
+        self.on_main(async move { reinitialize(&shared, force, from_leader).await }).await?
+    }
+
+    async fn any_can_promote(&self, members: Vec<Member>) -> bool {
+        let client = self.shared.peers();
+        let asked = self.on_main(async move { peers::statuses(&client, &members).await }).await;
+        asked.is_ok_and(|peers| peers.iter().any(|p| p.limitation().is_none()))
+    }
+
+    async fn failsafe(&self, leader: Value) -> Result<FailsafeReply> {
+        let instance = &self.shared.instance;
+        if instance.state() == PgState::Running && instance.role() == Role::Primary {
+            return Ok(FailsafeReply::RunningAsLeader);
+        }
+        *locked(&self.shared.failsafe_ping) = Some(FailsafePing { data: leader, at: mono_now() });
+        Ok(FailsafeReply::Accepted(*locked(&self.shared.last_lsn)))
+    }
+
+    async fn mpp_event(&self, _event: Value) -> Result<()> {
+        Ok(())
+    }
+}
+
+async fn restart(shared: &Arc<Shared>, filter: &Value) -> Restarted {
+    let refused = |message: String| Restarted { done: false, message };
+    let pg = shared.instance.view(None, &shared.me().tags).await;
+    if let Some(why) = commands::restart_refusal(filter, &pg) {
+        tracing::info!(target: "patroni.ha", "not proceeding with the restart: {why}");
+        return refused("restart conditions are not satisfied".into());
+    }
+    let memory = ha::Memory::new(shared.instance.dynamic());
+    let has_lock = shared.cluster().leader_name() == Some(shared.instance.name.as_str());
+    let job = commands::restart_job(filter, &memory, has_lock);
+    let Job::Restart { timeout, .. } = job else { return refused("restart failed".into()) };
+    let told = match shared.jobs.start(shared.clone(), job) {
+        Ok(told) => told,
+        Err(running) => return refused(format!("{running} already in progress")),
+    };
+    *locked(&shared.restarting) = Some(timeout);
+    match told.await {
+        Ok(JobResult::Done) => Restarted { done: true, message: "restarted successfully".into() },
+        Ok(JobResult::Unknown) => refused("postgres is still starting".into()),
+        _ => refused("restart failed".into()),
+    }
+}
+
+async fn reinitialize(shared: &Arc<Shared>, force: bool, from_leader: bool) -> Result<Option<String>> {
+    let cluster = shared.dcs.get_cluster().await.map_err(|e| BackendError(e.to_string()))?;
+    let dice = mono_now().subsec_nanos() as usize;
+    let job = match commands::reinitialize(&shared.instance.name, &cluster, from_leader, dice) {
+        Ok(job) => job,
+        Err(refusal) => return Ok(Some(refusal.into())),
+    };
+    if force {
+        shared.jobs.cancel_and_wait(shared, Duration::from_secs(60)).await;
+    }
+    Ok(shared.jobs.start(shared.clone(), job).err().map(|running| format!("{running} already in progress")))
+}

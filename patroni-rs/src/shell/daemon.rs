@@ -1,0 +1,307 @@
+//! From a configuration to the end of the process (surface-ha-pg 2, 3-01, 9.3).
+
+use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use patroni_api::RestServer;
+use patroni_config::Config;
+use patroni_core::global_config::GlobalConfig;
+use patroni_core::ha::{Memory, Role};
+use patroni_dcs::{AnyDcs, Dcs, LeaseKeeper};
+use patroni_net::{ClientOptions, HttpClient};
+use pyfmt::Value;
+use tokio::signal::unix::{signal, SignalKind};
+use tokio::sync::Notify;
+
+use super::backend::ApiBackend;
+use super::lease::Renewer;
+use super::reload;
+use super::shared::Shared;
+use super::tick;
+use crate::instance::{locked, mono_now, Instance};
+use crate::log::Log;
+use crate::systemd;
+use crate::watchdog::{Watchdog, WatchdogConfig};
+
+/// Time between two looks for a DCS that does not answer at the start.
+const DCS_RETRY: Duration = Duration::from_secs(5);
+
+/// What the daemon starts from.
+pub struct Start {
+    /// Local configuration.
+    pub config: Config,
+    /// The log, which has been started.
+    pub log: Log,
+}
+
+/// Runs the daemon to its end; the exit code.
+pub async fn run(start: Start) -> i32 {
+    let stop = Arc::new(Notify::new());
+    let signals = match Signals::listen() {
+        Ok(signals) => signals,
+        Err(e) => {
+            tracing::error!(target: "patroni.__main__", "can not listen for signals: {e}");
+            return 1;
+        }
+    };
+    tokio::select! {
+        built = Daemon::build(start) => match built {
+            Ok(daemon) => daemon.run(signals, stop).await,
+            Err(code) => code,
+        },
+        // Nothing has been started yet that would have to be stopped.
+        () = signals.wait_for_end() => 0,
+    }
+}
+
+struct Signals {
+    term: tokio::sync::Mutex<(tokio::signal::unix::Signal, tokio::signal::unix::Signal)>,
+    hup: tokio::sync::Mutex<tokio::signal::unix::Signal>,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Signals> {
+        let term = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let hup = signal(SignalKind::hangup())?;
+        Ok(Signals { term: tokio::sync::Mutex::new(term), hup: tokio::sync::Mutex::new(hup) })
+    }
+
+    async fn wait_for_end(&self) {
+        let mut term = self.term.lock().await;
+        let (terminate, interrupt) = &mut *term;
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    }
+}
+
+struct Daemon {
+    shared: Arc<Shared>,
+    api: RestServer,
+    memory: Memory,
+}
+
+impl Daemon {
+    /// Everything that is needed for the first cycle.
+    async fn build(start: Start) -> Result<Daemon, i32> {
+        let Start { mut config, log } = start;
+        let fatal = |text: String| {
+            tracing::error!(target: "patroni.__main__", critical = true, "{text}");
+            1
+        };
+        let dcs = Arc::new(AnyDcs::from_config(config.effective()).await.map_err(|e| fatal(e.to_string()))?);
+        let cluster = loop {
+            match dcs.get_cluster().await {
+                Ok(cluster) => break cluster,
+                Err(_) => {
+                    tracing::warn!(target: "patroni.__main__", "Can not get cluster from dcs");
+                    tokio::time::sleep(DCS_RETRY).await;
+                }
+            }
+        };
+        refuse_second_of_the_name(&config, &cluster).await?;
+        match cluster.config.as_ref().filter(|c| c.data.truthy()) {
+            Some(found) => {
+                config.set_cluster_config(&found.modify_version, &found.data);
+            }
+            None if !config.dynamic().truthy() => {
+                if let Some(bootstrap) = config.get("bootstrap").get("dcs").cloned() {
+                    config.set_dynamic(bootstrap);
+                }
+            }
+            None => {}
+        }
+        dcs.set_timing(super::shared::timing_of(config.effective()));
+        let watchdog = Watchdog::new(watchdog_config(&config)).map_err(|_| 1)?;
+        let wake = Arc::new(Notify::new());
+        let dynamic = GlobalConfig::new(config.dynamic().clone());
+        let section = config.get("postgresql").clone();
+        let instance =
+            Instance::new(section, dynamic.clone(), wake.clone()).await.map_err(&fatal)?;
+        instance.take_over().await;
+        let shared = Shared::new(instance, dcs, config, watchdog, log, wake).map_err(&fatal)?;
+        let section = shared.with_config(|c| c.get("restapi").clone());
+        let backend = Arc::new(ApiBackend::new(shared.clone()));
+        let bound = tokio::task::spawn_blocking(move || RestServer::bind(&section, backend)).await;
+        let api = match bound {
+            Ok(Ok(api)) => api,
+            Ok(Err(e)) => return Err(fatal(e.to_string())),
+            Err(e) => return Err(fatal(e.to_string())),
+        };
+        shared.refresh(api.connection_string().to_owned());
+        let renewer = shared.dcs.lease_keeper().map(|keeper| -> Box<dyn Renewer> {
+            Box::new(EtcdRenewer { dcs: shared.dcs.clone(), keeper, runtime: None })
+        });
+        shared.lease.start_keeper(shared.instance.clone(), renewer).map_err(fatal)?;
+        Ok(Daemon { shared, api, memory: Memory::new(dynamic) })
+    }
+
+    async fn run(mut self, signals: Signals, _stop: Arc<Notify>) -> i32 {
+        self.api.accept();
+        systemd::notify("READY=1");
+        let signals = Arc::new(signals);
+        let listener = tokio::spawn(listen(self.shared.clone(), signals));
+        let code = self.cycles().await;
+        listener.abort();
+        self.end(code).await
+    }
+
+    /// The main loop. Some(code): a cycle said that the process must end.
+    async fn cycles(&mut self) -> Option<i32> {
+        let mut next_run = Instant::now();
+        loop {
+            if self.shared.stop_wanted.load(Ordering::SeqCst) {
+                return None;
+            }
+            if self.shared.reload_wanted.swap(false, Ordering::SeqCst) {
+                systemd::reloading();
+                reload::local(&self.shared, &mut self.api, true).await;
+                systemd::notify("READY=1");
+            }
+            let finished = tick::cycle(&self.shared, &mut self.memory).await;
+            if let Some(code) = finished.exit {
+                return Some(code);
+            }
+            tracing::info!(target: "patroni.__main__", "{}", finished.line);
+            self.after_cycle().await;
+            self.shared.lease.cycle_ended();
+            next_run = self.wait(next_run).await;
+        }
+    }
+
+    /// A new dynamic configuration takes effect between two cycles.
+    async fn after_cycle(&mut self) {
+        let found = self.shared.dcs.cached_cluster().and_then(|c| c.config.clone());
+        if let Some(found) = found.filter(|c| c.data.truthy()) {
+            let changed =
+                self.shared.change_config(|c| c.set_cluster_config(&found.modify_version, &found.data));
+            if changed {
+                reload::apply(&self.shared, &mut self.api, false).await;
+            }
+        }
+        if self.shared.role() != Role::Uninitialized && self.shared.with_config(Config::needs_saving) {
+            let shared = self.shared.clone();
+            let _ = tokio::task::spawn_blocking(move || shared.change_config(Config::save_cache)).await;
+        }
+    }
+
+    /// Until the next cycle is due, or something has happened.
+    async fn wait(&self, last: Instant) -> Instant {
+        let now = Instant::now();
+        let loop_wait = self.shared.me().loop_wait;
+        let mut next = last + loop_wait;
+        if next <= now {
+            tracing::warn!(target: "patroni.__main__", "Loop time exceeded, rescheduling immediately.");
+            return now;
+        }
+        if let Some(at) = self.memory.wake_at {
+            next = next.min(now + at.saturating_sub(mono_now()));
+        }
+        *locked(&self.shared.next_run) = Some(next);
+        let cluster = self.shared.cluster();
+        let following = !cluster.is_unlocked()
+            && cluster.leader_name() != Some(self.shared.instance.name.as_str())
+            && self.shared.jobs.view().is_none();
+        tokio::select! {
+            changed = self.shared.dcs.watch(following, next.saturating_duration_since(now)) => {
+                if changed { Instant::now() } else { next.min(Instant::now()) }
+            }
+            () = self.shared.wake.notified() => Instant::now(),
+        }
+    }
+
+    /// The order of an orderly end: the API, the job, PostgreSQL with the lock (9.3).
+    async fn end(mut self, code: Option<i32>) -> i32 {
+        systemd::notify("STOPPING=1");
+        let api = self.api;
+        let _ = tokio::task::spawn_blocking(move || api.stop()).await;
+        let Some(code) = code else {
+            self.shared.jobs.cancel_and_wait(&self.shared, Duration::from_secs(30)).await;
+            self.shared.instance.cancel.reset();
+            self.shared.lease.cycle_ended();
+            tick::shutdown(&self.shared, &mut self.memory).await;
+            self.shared.instance.settle_callbacks().await;
+            return 0;
+        };
+        self.shared.instance.settle_callbacks().await;
+        code
+    }
+}
+
+async fn listen(shared: Arc<Shared>, signals: Arc<Signals>) {
+    let mut hup = signals.hup.lock().await;
+    loop {
+        tokio::select! {
+            () = signals.wait_for_end() => {
+                shared.stop_wanted.store(true, Ordering::SeqCst);
+            }
+            _ = hup.recv() => {
+                shared.reload_wanted.store(true, Ordering::SeqCst);
+            }
+        }
+        shared.wake.notify_one();
+    }
+}
+
+/// The watchdog's section with the durations it depends on.
+pub fn watchdog_config(config: &Config) -> WatchdogConfig {
+    let timing = super::shared::timing_of(config.effective());
+    WatchdogConfig::new(
+        config.effective().get("watchdog"),
+        timing.ttl.as_secs() as i64,
+        timing.loop_wait.as_secs() as i64,
+    )
+}
+
+/// A member of the same name that answers is alive (2-02).
+async fn refuse_second_of_the_name(
+    config: &Config,
+    cluster: &patroni_core::model::Cluster,
+) -> Result<(), i32> {
+    let name = config.get("name").py_str();
+    let Some(member) = cluster.get_member(&name, false) else { return Ok(()) };
+    let Ok(client) = HttpClient::new(&ClientOptions::for_peers(config.effective(), Some(true))) else {
+        return Ok(());
+    };
+    let url = member.endpoint_url("liveness");
+    if client.request("GET", &url, &[], Vec::new(), Duration::from_secs(3)).await.is_ok() {
+        tracing::error!(
+            target: "patroni.__main__", critical = true,
+            "Can't start; there is already a node named '{name}' running"
+        );
+        return Err(1);
+    }
+    Ok(())
+}
+
+/// Renews the etcd lease on the keeper's own thread, runtime and connection.
+struct EtcdRenewer {
+    dcs: Arc<AnyDcs>,
+    keeper: LeaseKeeper,
+    runtime: Option<tokio::runtime::Runtime>,
+}
+
+impl Renewer for EtcdRenewer {
+    fn renew(&mut self, limit: Duration) -> Result<bool, String> {
+        let Some(lease) = self.dcs.lease_id() else { return Ok(false) };
+        if self.runtime.is_none() {
+            let built = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            self.runtime = Some(built.map_err(|e| e.to_string())?);
+        }
+        let Some(runtime) = &self.runtime else { return Err("no runtime".into()) };
+        runtime.block_on(async {
+            match tokio::time::timeout(limit, self.keeper.keepalive(lease)).await {
+                Ok(Ok(alive)) => Ok(alive),
+                Ok(Err(e)) => Err(e.to_string()),
+                Err(_) => Err(format!("no answer within {limit:?}")),
+            }
+        })
+    }
+}
+
+/// The effective `restapi` section.
+pub fn api_section(shared: &Shared) -> Value {
+    shared.with_config(|c| c.get("restapi").clone())
+}

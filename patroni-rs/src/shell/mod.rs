@@ -1,0 +1,13 @@
+//! The shell around the engine: it looks, asks, acts, and waits.
+
+mod backend;
+mod daemon;
+mod exec;
+mod jobs;
+mod lease;
+mod peers;
+mod reload;
+mod shared;
+mod tick;
+
+pub use daemon::{run, Start};

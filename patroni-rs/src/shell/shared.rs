@@ -1,0 +1,290 @@
+//! What the HA loop, its jobs and the REST API share.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, RwLock};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use patroni_config::Config;
+use patroni_core::ha::{FailsafePing, Me, Role, ScheduledRestart, Source, WatchdogView};
+use patroni_core::model::Cluster;
+use patroni_core::slots::Retention;
+use patroni_core::tags::Tags;
+use patroni_dcs::{AnyDcs, Dcs, Timing};
+use patroni_net::{ClientOptions, HttpClient};
+use pyfmt::Value;
+use tokio::sync::Notify;
+
+use super::jobs::Jobs;
+use super::lease::Lease;
+use crate::instance::{locked, Instance};
+use crate::log::Log;
+use crate::watchdog::Watchdog;
+
+/// How often a node that waits to be released as synchronous standby looks.
+const RELEASE_LOOK: Duration = Duration::from_millis(500);
+
+/// Everything that more than one part of the daemon touches.
+pub struct Shared {
+    /// PostgreSQL.
+    pub instance: Arc<Instance>,
+    /// The DCS.
+    pub dcs: Arc<AnyDcs>,
+    /// The promise of the lock.
+    pub lease: Arc<Lease>,
+    /// Long work.
+    pub jobs: Arc<Jobs>,
+    /// Wakes the HA loop.
+    pub wake: Arc<Notify>,
+    /// The runtime of the HA loop; the REST API has one of its own.
+    pub runtime: tokio::runtime::Handle,
+    /// A restart was begun on request, with this start timeout.
+    pub restarting: Mutex<Option<Duration>>,
+    /// The log.
+    pub log: Log,
+    /// Asked to be left alone as synchronous standby.
+    pub disable_sync: AtomicBool,
+    /// A reload was asked for.
+    pub reload_wanted: AtomicBool,
+    /// The process is to end.
+    pub stop_wanted: AtomicBool,
+    /// The last ping of a primary without a DCS.
+    pub failsafe_ping: Mutex<Option<FailsafePing>>,
+    /// Our own failsafe holds since then.
+    pub failsafe_since: Mutex<Option<patroni_core::ha::Mono>>,
+    /// The own position last published.
+    pub last_lsn: Mutex<Option<u64>>,
+    /// The restart that waits for its time.
+    pub scheduled_restart: Mutex<Option<ScheduledRestart>>,
+    /// When the next cycle is due.
+    pub next_run: Mutex<Option<std::time::Instant>>,
+    /// Slots of absent members that the leader keeps.
+    pub retention: Mutex<Retention>,
+    /// Local and dynamic configuration.
+    pub config: RwLock<Config>,
+    me: ArcSwap<Me>,
+    peers: ArcSwap<HttpClient>,
+    watchdog: Mutex<Watchdog>,
+    watchdog_view: Mutex<WatchdogView>,
+}
+
+impl Shared {
+    /// Ties the parts together.
+    ///
+    /// # Errors
+    /// The TLS options for requests to the peers cannot be used.
+    pub fn new(
+        instance: Arc<Instance>,
+        dcs: Arc<AnyDcs>,
+        config: Config,
+        watchdog: Watchdog,
+        log: Log,
+        wake: Arc<Notify>,
+    ) -> Result<Arc<Shared>, String> {
+        let timing = timing_of(config.effective());
+        let lease = Lease::new(timing.ttl, timing.loop_wait, timing.retry_timeout, wake.clone());
+        let peers = HttpClient::new(&ClientOptions::for_peers(config.effective(), Some(true)))
+            .map_err(|e| e.to_string())?;
+        let me = me_of(&config, &instance, String::new());
+        let view = WatchdogView { running: watchdog.is_running(), healthy: watchdog.is_healthy() };
+        Ok(Arc::new(Shared {
+            instance,
+            dcs,
+            lease,
+            jobs: Arc::default(),
+            wake,
+            runtime: tokio::runtime::Handle::current(),
+            restarting: Mutex::new(None),
+            log,
+            disable_sync: AtomicBool::new(false),
+            reload_wanted: AtomicBool::new(false),
+            stop_wanted: AtomicBool::new(false),
+            failsafe_ping: Mutex::new(None),
+            failsafe_since: Mutex::new(None),
+            last_lsn: Mutex::new(None),
+            scheduled_restart: Mutex::new(None),
+            next_run: Mutex::new(None),
+            retention: Mutex::default(),
+            config: RwLock::new(config),
+            me: ArcSwap::from_pointee(me),
+            peers: ArcSwap::from_pointee(peers),
+            watchdog: Mutex::new(watchdog),
+            watchdog_view: Mutex::new(view),
+        }))
+    }
+
+    /// Who we are.
+    pub fn me(&self) -> Arc<Me> {
+        self.me.load_full()
+    }
+
+    /// The client for requests to peers.
+    pub fn peers(&self) -> Arc<HttpClient> {
+        self.peers.load_full()
+    }
+
+    /// Runs `read` on the configuration.
+    pub fn with_config<R>(&self, read: impl FnOnce(&Config) -> R) -> R {
+        read(&self.config.read().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+
+    /// Changes the configuration.
+    pub fn change_config<R>(&self, change: impl FnOnce(&mut Config) -> R) -> R {
+        change(&mut self.config.write().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+
+    /// After the configuration has changed: everything that is derived from it.
+    pub fn refresh(&self, api_url: String) {
+        let (me, options, timing) = self.with_config(|c| {
+            let me = me_of(c, &self.instance, api_url);
+            (me, ClientOptions::for_peers(c.effective(), Some(true)), timing_of(c.effective()))
+        });
+        self.lease.set_timing(timing.ttl, timing.loop_wait, timing.retry_timeout);
+        self.dcs.set_timing(timing);
+        self.me.store(Arc::new(me));
+        match HttpClient::new(&options) {
+            Ok(client) => self.peers.store(Arc::new(client)),
+            Err(e) => tracing::error!(target: "patroni.request", "Can not use the TLS options of ctl: {e}"),
+        }
+    }
+
+    /// The view of the cluster last read; empty when there is none.
+    pub fn cluster(&self) -> Arc<Cluster> {
+        self.dcs.cached_cluster().unwrap_or_default()
+    }
+
+    /// The local `bootstrap` section.
+    pub fn bootstrap_section(&self) -> Value {
+        self.with_config(|c| c.get("bootstrap").clone())
+    }
+
+    /// Runs `work` on the watchdog, off the runtime: the device may block.
+    pub async fn with_watchdog<R: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&mut Watchdog) -> R + Send + 'static,
+    ) -> Option<R> {
+        let shared = self.clone();
+        let run = tokio::task::spawn_blocking(move || {
+            let mut watchdog = locked(&shared.watchdog);
+            let result = work(&mut watchdog);
+            *locked(&shared.watchdog_view) =
+                WatchdogView { running: watchdog.is_running(), healthy: watchdog.is_healthy() };
+            result
+        });
+        run.await.ok()
+    }
+
+    /// The watchdog as last seen.
+    pub fn watchdog_view(&self) -> WatchdogView {
+        *locked(&self.watchdog_view)
+    }
+
+    /// Is it armed?
+    pub fn watchdog_running(&self) -> bool {
+        self.watchdog_view().running
+    }
+
+    /// Disarms it.
+    pub async fn disable_watchdog(self: &Arc<Self>) {
+        self.with_watchdog(Watchdog::disable).await;
+    }
+
+    /// Tells the leader that this node gives up being a synchronous standby, and
+    /// waits until it is released, twice `loop_wait` at most (surface-ha-pg 20-14).
+    pub async fn release_sync_standby(&self) {
+        self.disable_sync.store(true, Ordering::SeqCst);
+        self.wake.notify_one();
+        let me = self.me();
+        let deadline = tokio::time::Instant::now() + me.loop_wait * 2;
+        let mut said = false;
+        while tokio::time::Instant::now() < deadline {
+            match self.dcs.get_cluster().await {
+                Ok(cluster) => {
+                    let leads = cluster.leader.as_ref().is_some_and(|l| cluster.sync.leader_matches(l.name()));
+                    if !(leads && cluster.sync.matches(&me.name, false)) {
+                        return;
+                    }
+                }
+                Err(_) => {
+                    tracing::warn!(
+                        target: "patroni.ha",
+                        "Could not get cluster state, skipping synchronous standby disable"
+                    );
+                    return;
+                }
+            }
+            if !std::mem::replace(&mut said, true) {
+                tracing::info!(
+                    target: "patroni.ha", "Waiting for primary to release us from synchronous standby"
+                );
+            }
+            tokio::time::sleep(RELEASE_LOOK).await;
+        }
+    }
+
+    /// Whom to follow after a copy: by the newest view, else what was copied.
+    pub async fn node_to_follow(&self, copied: Option<Source>) -> Option<Source> {
+        let me = self.me();
+        if copied.as_ref().is_some_and(|s| s.remote) || me.tags.nostream() {
+            return copied.filter(|_| !me.tags.nostream());
+        }
+        let Ok(cluster) = self.dcs.get_cluster().await else { return copied };
+        let from = me.tags.replicatefrom().filter(|from| *from != me.name);
+        let member = match from {
+            Some(from) => cluster.get_member(from, true),
+            None => cluster.leader.as_ref().map(|l| &l.member),
+        };
+        member
+            .filter(|m| !m.name.is_empty() && m.name != me.name)
+            .map(|m| Source { member: m.clone(), remote: false })
+            .or(copied)
+    }
+
+    /// The role in which this node runs.
+    pub fn role(&self) -> Role {
+        self.instance.role()
+    }
+}
+
+/// ttl, loop_wait, retry_timeout of the effective configuration.
+pub fn timing_of(effective: &Value) -> Timing {
+    let seconds = |key: &str, default: u64| {
+        let number = effective.get(key).and_then(Value::as_f64).filter(|n| *n > 0.0 && *n < 1e9);
+        Duration::from_secs_f64(number.unwrap_or(default as f64))
+    };
+    Timing {
+        ttl: seconds("ttl", 30),
+        loop_wait: seconds("loop_wait", 10),
+        retry_timeout: seconds("retry_timeout", 10),
+    }
+}
+
+fn me_of(config: &Config, instance: &Instance, api_url: String) -> Me {
+    let effective = config.effective();
+    let timing = timing_of(effective);
+    let (conn_url, proxy_url) = instance.published_urls();
+    let postgresql = config.get("postgresql");
+    let methods = postgresql.get("create_replica_methods").and_then(Value::as_list).unwrap_or_default();
+    let has_no_leader_method = methods.iter().map(Value::py_str).any(|m| {
+        patroni_postgres::process::replica::works_without_source(postgresql, &m)
+    });
+    let tags = Tags::published(config.get("tags"));
+    instance.set_tags(tags.clone());
+    Me {
+        name: instance.name.clone(),
+        conn_url,
+        api_url,
+        proxy_url,
+        tags,
+        can_bootstrap: config.local().get("bootstrap").is_some(),
+        has_no_leader_method,
+        reinit_on_diverged: postgresql
+            .get("remove_data_directory_on_diverged_timelines")
+            .is_some_and(Value::truthy),
+        user_sync_names: instance.user_sync_names(),
+        dynamic_config: config.dynamic().clone(),
+        ttl: timing.ttl,
+        loop_wait: timing.loop_wait,
+        retry_timeout: timing.retry_timeout,
+    }
+}

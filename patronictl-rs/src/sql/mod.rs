@@ -1,0 +1,5 @@
+//! SQL for `query`: connections, and values as Python prints them.
+
+pub mod connect;
+pub mod interval;
+pub mod values;
