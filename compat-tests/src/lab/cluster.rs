@@ -16,6 +16,8 @@ use super::{host, wait_until, Result};
 
 /// What a callback does: note what it was told.
 const CALLBACK: &str = "#!/bin/sh\nfile=$1\nshift\necho \"$@\" >>\"$file\"\n";
+/// How much of a log's line a failure's message shows.
+const LINE: usize = 240;
 /// How long a cluster may take to come up: initdb, then pg_basebackup, on a busy machine.
 pub const BRING_UP: Duration = Duration::from_secs(60);
 
@@ -250,9 +252,11 @@ impl Cluster {
         }
         for member in &self.members {
             let log = member.log_text();
-            let tail: Vec<&str> = log.lines().collect();
-            let from = tail.len().saturating_sub(lines);
-            text += &format!("---- {} ({:?})\n{}\n", member.name, member.kind, tail[from..].join("\n"));
+            let from = log.lines().count().saturating_sub(lines);
+            text += &format!("---- {} ({:?})\n", member.name, member.kind);
+            for line in log.lines().skip(from) {
+                text.extend(line.chars().take(LINE).chain(['\n']));
+            }
         }
         text
     }

@@ -11,7 +11,7 @@ use super::steps::Step;
 
 /// See the module.
 pub const STEPS: &[(&str, Step)] = &[
-    (r"(\w+) is started", start),
+    (r"(node\w+) is started", start),
     (r"(\w+) is shut down", stop),
     (r"(\w+) is shut down and started as (ours|reference)", exchange),
     (r"(\w+) is sent SIG(HUP|TERM|INT)", signal),

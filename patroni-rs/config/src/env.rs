@@ -36,15 +36,22 @@ impl Variables {
 }
 
 /// What the environment says.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Environment {
     /// The configuration that the variables make up, as if it were a file.
     pub config: Value,
     /// `PATRONI_CONFIGURATION`: a whole document in one variable.
     pub document: Option<String>,
     /// Variables that were read. The reference removes them from its own
-    /// environment, so that no child sees them; the caller should too.
+    /// environment, so that no child sees them; the caller should too. (It also
+    /// removes `PATRONI_CONFIGURATION`, but only when there is no file.)
     pub read: Vec<String>,
+}
+
+impl Default for Environment {
+    fn default() -> Environment {
+        Environment { config: Value::map(), document: None, read: Vec::new() }
+    }
 }
 
 impl Environment {

@@ -44,10 +44,11 @@ impl GlobalConfig {
         GlobalConfig::from_cluster(document, &self.0)
     }
 
-    /// [`updated`](Self::updated) with the `/config` key of `cluster`.
+    /// [`updated`](Self::updated) with the `/config` key of `cluster`; garbage in it
+    /// changes nothing either: a pause does not end with it.
     #[must_use]
     pub fn updated_from(&self, cluster: &Cluster) -> GlobalConfig {
-        self.updated(cluster.config.as_ref().filter(|c| !c.modify_version.is_empty()).map(|c| &c.data))
+        self.updated(cluster.config.as_ref().filter(|c| c.is_valid()).map(|c| &c.data))
     }
 
     /// The document itself.

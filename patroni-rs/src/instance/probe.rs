@@ -83,7 +83,13 @@ impl Instance {
     pub async fn view(&self, cluster: Option<&Cluster>, tags: &Tags) -> PgView {
         self.check_startup().await;
         let running = self.postmaster().await.is_some();
-        let query = if running { self.monitoring_answer(cluster, tags).await } else { Query::Unreachable };
+        // What runs while a data directory is being made is nobody's server.
+        let made = !matches!(
+            self.state(),
+            PgState::InitDb | PgState::InitDbFailed | PgState::CustomBootstrap | PgState::CreatingReplica
+        );
+        let query =
+            if running && made { self.monitoring_answer(cluster, tags).await } else { Query::Unreachable };
         let sysid = match self.control.read().await {
             Ok(control) => control.sysid().unwrap_or_default().to_owned(),
             Err(_) => String::new(),

@@ -34,6 +34,8 @@ pub struct StopHow {
     pub checkpoint: bool,
     /// No callbacks and no states: part of a restart.
     pub quiet: bool,
+    /// No callback: whoever asked for the stop fires it in the role that comes of it.
+    pub no_callback: bool,
     /// Tell when the shutdown checkpoint is there.
     pub early: bool,
     /// Tell when no client can commit any more.
@@ -227,7 +229,7 @@ impl Instance {
             self.set_state(PgState::StopFailed);
         } else if !how.quiet {
             self.set_state(PgState::Stopped);
-            if signalled {
+            if signalled && !how.no_callback {
                 self.call(CallbackAction::OnStop);
             }
         }

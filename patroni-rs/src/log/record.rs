@@ -6,6 +6,7 @@ use pyfmt::Value;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LevelNo(pub i64);
 
+#[allow(missing_docs)] // Python's names
 impl LevelNo {
     pub const NOTSET: LevelNo = LevelNo(0);
     pub const DEBUG: LevelNo = LevelNo(10);

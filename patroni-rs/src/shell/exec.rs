@@ -40,11 +40,6 @@ impl Executor {
         Executor { shared, cluster, stopping: None }
     }
 
-    /// The cluster that this cycle has read.
-    pub fn cluster(&self) -> &Arc<Cluster> {
-        &self.cluster
-    }
-
     /// Carries out one request.
     pub async fn perform(&mut self, request: &Request, view: &View) -> Answer {
         match request {

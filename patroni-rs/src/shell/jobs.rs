@@ -177,6 +177,7 @@ async fn demote(shared: &Arc<Shared>, jobs: &Jobs, mode: DemoteMode, timeout: Op
     let how = StopHow {
         checkpoint: mode == DemoteMode::Graceful,
         early: archive.is_none(),
+        no_callback: true,
         safe_point: shared.watchdog_running(),
         timeout: timeout.filter(|_| archive.is_none()),
         ..StopHow::default()

@@ -66,7 +66,9 @@ impl Console for Stdio {
                      passwd = fallback_getpass(prompt, stream)\n"
                 );
                 crate::out::stderr(&format!("Warning: Password input may be echoed.\n{text}: "));
-                self.ask("")?
+                let typed = self.ask("");
+                crate::out::stderr("\n");
+                typed?
             };
             if !secret.is_empty() {
                 return Ok(secret);

@@ -83,8 +83,7 @@ impl Target<'_> {
             Err(text) => return Ok(Err(failed(text))),
         }
         Ok(match connect::run(&client, sql).await {
-            Ok(Some(answer)) => Ok(answer),
-            Ok(None) => Err(failed("no results to fetch".into())),
+            Ok(answer) => Ok(answer),
             Err(text) => Err(failed(text)),
         })
     }
@@ -104,7 +103,7 @@ async fn fits(client: &Client, role: Option<Role>) -> Result<bool, String> {
         return Ok(true);
     };
     let answer = connect::run(client, "SELECT pg_catalog.pg_is_in_recovery()").await?;
-    let first = answer.and_then(|a| a.rows.into_iter().next()).and_then(|row| row.into_iter().next());
+    let first = answer.rows.into_iter().next().and_then(|row| row.into_iter().next());
     let in_recovery = first.is_none_or(|v| v.truthy());
     Ok(in_recovery == (role != Role::Primary))
 }

@@ -8,6 +8,7 @@ use tokio_postgres::config::SslMode;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Config, Error, SimpleQueryMessage};
 
+use super::command_tag;
 use super::values::from_text;
 
 /// How long a connection may take.
@@ -59,7 +60,9 @@ pub async fn connect(member: &Member, login: &Login) -> Result<Client, String> {
         config.options(options);
     }
     let tls = tls(&mut config, env("PGSSLMODE").as_deref(), env("PGSSLROOTCERT").as_deref())?;
-    let failed = |text: String| format!("connection to server at \"{host}\", port {port} failed: {text}\n");
+    let failed = |text: String| {
+        format!("connection failed: connection to server at \"{host}\", port {port} failed: {text}")
+    };
     let connecting = tokio::time::timeout(CONNECT_TIMEOUT, config.connect(tls));
     let (client, connection) = match connecting.await {
         Ok(Ok(both)) => both,
@@ -129,13 +132,16 @@ fn connect_error(error: &Error) -> String {
     }
 }
 
-/// Runs SQL and gives back its last result, `None` if that has no rows at all.
+/// Runs SQL and gives back the result of its first statement.
 ///
 /// # Errors
-/// The SQLSTATE, or the text of an error without one.
-pub async fn run(client: &Client, sql: &str) -> Result<Option<Answer>, String> {
+/// The SQLSTATE, or the text of an error without one, such as that there is no result.
+pub async fn run(client: &Client, sql: &str) -> Result<Answer, String> {
     let code = |error: Error| match error.code() {
         Some(state) => state.code().to_owned(),
+        None if command_tag::is_copy(sql) => {
+            "COPY cannot be used with this method; use copy() instead".to_owned()
+        }
         None => error.to_string(),
     };
     // The text protocol does not tell types, so the statement is described
@@ -145,28 +151,32 @@ pub async fn run(client: &Client, sql: &str) -> Result<Option<Answer>, String> {
         Err(error) if is_multi(&error) => Vec::new(),
         Err(error) => return Err(code(error)),
     };
+    let messages = client.simple_query(sql).await.map_err(code)?;
+    first_result(messages, &kinds).map_err(|rows| {
+        format!("the last operation didn't produce records ({})", command_tag::outcome(sql, rows))
+    })
+}
+
+/// The first result, or the number of rows that its statement affected.
+fn first_result(messages: Vec<SimpleQueryMessage>, kinds: &[Type]) -> Result<Answer, u64> {
     let mut answer: Option<Answer> = None;
-    let mut finished = false;
-    for message in client.simple_query(sql).await.map_err(code)? {
-        match message {
-            SimpleQueryMessage::RowDescription(columns) => {
-                finished = false;
+    for message in messages {
+        match (message, &mut answer) {
+            (SimpleQueryMessage::RowDescription(columns), None) => {
                 let columns = columns.iter().map(|c| c.name().to_owned()).collect();
-                answer = Some(Answer { columns, kinds: kinds.clone(), rows: Vec::new() });
+                answer = Some(Answer { columns, kinds: kinds.to_vec(), rows: Vec::new() });
             }
-            SimpleQueryMessage::Row(row) => {
+            (SimpleQueryMessage::Row(row), Some(answer)) => {
                 let kind = |i: usize| kinds.get(i).unwrap_or(&Type::TEXT);
                 let cell = |i: usize| from_text(row.try_get(i).ok().flatten(), kind(i));
-                if let Some(answer) = &mut answer {
-                    answer.rows.push((0..row.len()).map(cell).collect());
-                }
+                answer.rows.push((0..row.len()).map(cell).collect());
             }
-            // A statement without rows after one with rows.
-            SimpleQueryMessage::CommandComplete(_) if finished => answer = None,
-            _ => finished = true,
+            (SimpleQueryMessage::CommandComplete(_), Some(_)) => break,
+            (SimpleQueryMessage::CommandComplete(rows), None) => return Err(rows),
+            _ => {}
         }
     }
-    Ok(answer)
+    answer.ok_or(0)
 }
 
 fn is_multi(error: &Error) -> bool {

@@ -39,7 +39,7 @@ impl Bench {
 
     /// A document of the corpus with the paths of this bench.
     pub fn fixture(&self, name: &str) -> Value {
-        let text = self.substituted(&std::fs::read(fixtures().join(name)).unwrap());
+        let text = self.substituted(&std::fs::read(corpus().join(name)).unwrap());
         json::loads(std::str::from_utf8(&text).unwrap()).unwrap()
     }
 
@@ -49,7 +49,7 @@ impl Bench {
 
     /// Copies a configuration here.
     pub fn copy(&self, name: &str) -> String {
-        let text = self.substituted(&std::fs::read(fixtures().join(name)).unwrap());
+        let text = self.substituted(&std::fs::read(corpus().join(name)).unwrap());
         let path = self.path(name);
         std::fs::write(&path, text).unwrap();
         path
@@ -66,6 +66,11 @@ impl Bench {
         let env = case.get("env").and_then(Value::as_map).cloned().unwrap_or_default();
         env.iter().map(|(k, v)| (k.py_str(), v.py_str())).collect()
     }
+}
+
+/// The corpus: ours, or another that `record.py` has recorded.
+fn corpus() -> PathBuf {
+    std::env::var_os("PATRONI_CONFIG_CORPUS").map_or_else(fixtures, PathBuf::from)
 }
 
 fn fixtures() -> PathBuf {

@@ -42,6 +42,7 @@ pub(super) struct Cycle<'a> {
     pub(super) lease_until: Option<Mono>,
     pub(super) watchdog_running: bool,
     pub(super) job: Option<Job>,
+    pub(super) scheduled_restart: Option<&'a ScheduledRestart>,
 }
 
 /// Runs a cycle as far as the transcript allows, and the lines it says.
@@ -75,6 +76,7 @@ impl<'a> Cycle<'a> {
             lease_until: view.lease_until,
             watchdog_running: view.watchdog.running,
             job: view.job.as_ref().map(|j| j.job.clone()),
+            scheduled_restart: view.scheduled_restart.as_ref(),
         }
     }
 
@@ -370,9 +372,14 @@ impl<'a> Cycle<'a> {
         self.lease_until = Some(self.io.now() + self.v.me.ttl);
     }
 
+    /// What the monitoring statement said; a PostgreSQL that does not answer ends the cycle.
+    pub(super) fn row(&self) -> Step<&PgStatus> {
+        self.pg.row().ok_or(Halt::Pg)
+    }
+
     /// The position to publish; asks nothing new.
     pub(super) fn last_operation(&self) -> Step<Lsn> {
-        self.pg.row().map(|row| row.wal_position).ok_or(Halt::Pg)
+        Ok(self.row()?.wal_position)
     }
 
     pub(super) fn recovery_change(&mut self, source: Option<Source>) -> Step<RecoveryChange> {

@@ -80,7 +80,9 @@ impl Cycle<'_> {
         let Some(demotion) = self.m.demotion.take() else { return Ok(String::new()) };
         let line = format!("{} in progress", demotion.action);
         self.watchdog_running = false;
+        // The callback comes after the role, as operators know it (22-05).
         self.set_role(Role::Demoted)?;
+        self.call(Callback::OnStop)?;
         let locations = demotion.stopped.flatten();
         let stays_leader = demotion.mode == DemoteMode::Cluster && !demotion.released;
         if stays_leader {

@@ -39,7 +39,6 @@ impl Cycle<'_> {
         if won {
             self.lease_held();
         } else {
-            self.log("Could not take out TTL lock");
             self.drop_lease()?;
         }
         Ok(won)

@@ -84,7 +84,7 @@ impl Cycle<'_> {
         if self.publishes_positions() {
             self.add_positions(&mut data, timeline);
         }
-        if let Some(restart) = &self.v.scheduled_restart {
+        if let Some(restart) = self.scheduled_restart {
             data.set("scheduled_restart", restart.data.clone());
         }
         if self.is_paused() {

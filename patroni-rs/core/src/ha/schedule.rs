@@ -30,8 +30,9 @@ impl Cycle<'_> {
             return Due::Never;
         };
         let elapsed = self.io.now().saturating_sub(self.v.now).as_micros() as i64;
-        let delta_us = at_us - self.v.wall_us - elapsed;
-        let loop_wait = self.v.me.loop_wait.as_secs() as i64;
+        let delta_us = at_us.saturating_sub(self.v.wall_us).saturating_sub(elapsed);
+        // A year is long enough, and nothing overflows.
+        let loop_wait = self.v.me.loop_wait.as_secs().min(31_557_600) as i64;
         let stale_us = (loop_wait * 3 / 2) * 1_000_000;
         if delta_us > 0 {
             let seconds = delta_us as f64 / 1e6;
@@ -55,28 +56,33 @@ impl Cycle<'_> {
         if self.job.is_some() {
             return Ok(None);
         }
-        let Some(scheduled) = &self.v.scheduled_restart else { return Ok(None) };
+        let Some(scheduled) = self.scheduled_restart else { return Ok(None) };
         let then = scheduled.data.get("postmaster_start_time").and_then(|v| v.as_str());
         if let (Some(now), Some(then)) = (&self.v.pg.postmaster_start_time, then) {
             if now != then {
                 self.log(format!(
                     "Cancelling scheduled restart: postgres restart has already happened at {now}"
                 ));
-                self.done(Request::DropScheduledRestart)?;
+                self.drop_scheduled_restart()?;
                 return Ok(None);
             }
         }
         match self.is_due("restart", Some(scheduled.at_us), &scheduled.schedule) {
             Due::Later => Ok(None),
             Due::Never => {
-                self.done(Request::DropScheduledRestart)?;
+                self.drop_scheduled_restart()?;
                 Ok(None)
             }
             Due::Now => {
-                self.done(Request::DropScheduledRestart)?;
+                self.drop_scheduled_restart()?;
                 self.restart(&scheduled.data)
             }
         }
+    }
+
+    fn drop_scheduled_restart(&mut self) -> Step<()> {
+        self.scheduled_restart = None;
+        self.done(Request::DropScheduledRestart)
     }
 
     fn restart(&mut self, data: &pyfmt::Value) -> Step<Option<String>> {

@@ -13,7 +13,7 @@ impl Cycle<'_> {
     pub(super) fn starting_instance(&mut self) -> Step<Option<String>> {
         if !self.pg.state.is_starting() || self.is_paused() {
             self.m.start_timeout = None;
-            if self.is_paused() && self.pg.state.is_starting() {
+            if self.is_paused() {
                 let state = if self.pg.running { PgState::Running } else { PgState::Stopped };
                 self.set_state(state)?;
             }

@@ -10,6 +10,7 @@ pub struct WakeRules {
     config: String,
     name: Vec<u8>,
     seen: HashMap<String, (Vec<u8>, i64)>,
+    listed: bool,
 }
 
 impl WakeRules {
@@ -21,6 +22,7 @@ impl WakeRules {
             config: format!("{prefix}config"),
             name: name.as_bytes().to_vec(),
             seen: HashMap::new(),
+            listed: false,
         }
     }
 
@@ -53,7 +55,8 @@ impl WakeRules {
         value.is_some() && self.seen.get(&self.leader).map(|(name, _)| name) != Some(&self.name)
     }
 
-    /// All keys as of a revision. True: something that wakes the loop was missed.
+    /// All keys as of a revision. True: something that wakes the loop was missed since
+    /// the last list; never for the first one.
     pub fn listed(&mut self, keys: &[(String, Vec<u8>, i64)], revision: i64) -> bool {
         let gone: Vec<String> =
             self.seen.keys().filter(|known| !keys.iter().any(|(key, ..)| key == *known)).cloned().collect();
@@ -64,7 +67,7 @@ impl WakeRules {
         for (key, value, revision) in keys {
             wake |= self.changed(key, Some(value), *revision);
         }
-        wake
+        wake && std::mem::replace(&mut self.listed, true)
     }
 }
 
@@ -107,7 +110,7 @@ mod tests {
         let mut rules = WakeRules::new("/s/b/", "me");
         let leader =
             |name: &str, revision| vec![("/s/b/leader".to_owned(), name.as_bytes().to_vec(), revision)];
-        assert!(rules.listed(&leader("a", 5), 7));
+        assert!(!rules.listed(&leader("a", 5), 7));
         assert!(!rules.listed(&leader("a", 5), 8));
         assert!(rules.listed(&leader("b", 9), 9));
         assert!(rules.listed(&[], 10));

@@ -13,18 +13,17 @@ const SCRIPT: &str = r#"
 import sys, time, logging
 logging.disable(logging.CRITICAL)
 from patroni.dcs import get_dcs
-from patroni.global_config import global_config
 config = {'scope': 'batman', 'name': 'ref', 'ttl': 20, 'loop_wait': 1, 'retry_timeout': 3,
           'etcd3': {'host': sys.argv[1]}}
 dcs = get_dcs(config)
 c = dcs.get_cluster()
 print(c.leader.name, c.leader.session, c.config.data, c.sync.members, c.sync.quorum, c.status, c.timeline,
       c.failsafe, [(m.name, m.state, m.tags) for m in c.members], c.initialize, bool(c.failover))
-print(dcs.attempt_to_acquire_leader(), flush=True)
+print(bool(dcs.attempt_to_acquire_leader()), flush=True)
 start = time.time()
 while dcs.watch(None, 10) and dcs.get_cluster().leader_name is not None and time.time() - start < 10:
     pass
-print(dcs.attempt_to_acquire_leader(), dcs.touch_member({'conn_url': 'postgres://r/', 'state': 'running'}))
+print(bool(dcs.attempt_to_acquire_leader()), dcs.touch_member({'conn_url': 'postgres://r/', 'state': 'running'}))
 c = dcs.get_cluster()
 dcs.update_leader(c, 77, {'ref': 77})
 print(bool(dcs.write_sync_state('ref', ['n1'], 0, c.sync.version)), flush=True)

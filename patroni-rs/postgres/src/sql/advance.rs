@@ -33,6 +33,8 @@ struct State {
     schedule: Schedule,
     report: AdvanceReport,
     running: bool,
+    /// Nobody is left to give work.
+    closed: bool,
 }
 
 #[derive(Debug)]
@@ -50,7 +52,7 @@ pub struct SlotAdvancer {
 
 impl Drop for SlotAdvancer {
     fn drop(&mut self) {
-        // The task holds a weak reference only; this lets it see that it is alone.
+        self.shared.state().closed = true;
         self.shared.wake.notify_one();
     }
 }
@@ -74,14 +76,8 @@ impl SlotAdvancer {
         }
         if !state.schedule.is_empty() && !state.running {
             state.running = true;
-            let (shared, weak) = (Arc::clone(&self.shared), Arc::downgrade(&self.shared));
-            tokio::spawn(async move {
-                let mut shared = Some(shared);
-                while let Some(current) = shared.take() {
-                    current.round().await;
-                    shared = wait(current, &weak).await;
-                }
-            });
+            let shared = Arc::clone(&self.shared);
+            tokio::spawn(async move { shared.run().await });
         }
         self.shared.wake.notify_one();
         std::mem::take(&mut state.report)
@@ -95,16 +91,17 @@ impl SlotAdvancer {
     }
 }
 
-/// Waits for more work; `None` once nobody is left to give any.
-async fn wait(shared: Arc<Shared>, weak: &std::sync::Weak<Shared>) -> Option<Arc<Shared>> {
-    shared.wake.notified().await;
-    drop(shared);
-    weak.upgrade()
-}
-
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Works until there is nothing left that could be done now, then waits.
+    async fn run(&self) {
+        while !self.state().closed {
+            self.round().await;
+            self.wake.notified().await;
+        }
     }
 
     async fn round(&self) {

@@ -27,7 +27,7 @@ mod wire;
 pub use advance::{AdvanceReport, SlotAdvancer};
 pub use copy::{fetch_logical_slots, write_slot_files, CopiedSlot};
 pub use error::PgError;
-pub use monitor::{monitor_statement, parse_monitor_row, MonitorOptions, Monitored, Names};
+pub use monitor::{monitor, monitor_statement, parse_monitor_row, MonitorOptions, Monitored, Names};
 pub use params::ConnParams;
 pub use pool::{Connection, Pool};
 pub use quote::{literal, text_array};

@@ -419,7 +419,7 @@ impl World {
         for _ in 0..200 {
             match engine(&self.view, &self.memory, &transcript) {
                 (Progress::Ask(request), _) => {
-                    now += self.answers.latency;
+                    now += self.answers.latency + waits(&request);
                     let answer = executor.answer(&mut self, &request);
                     transcript.record(*request, answer, now);
                 }
@@ -430,5 +430,14 @@ impl World {
             }
         }
         panic!("no end after 200 requests: {:?}", transcript.requests().collect::<Vec<_>>());
+    }
+}
+
+/// Requests that take their time.
+fn waits(request: &Request) -> Duration {
+    match request {
+        Request::CurrentSync { wait: Some(wait) } => *wait,
+        Request::Courtesy(time) => *time,
+        _ => Duration::ZERO,
     }
 }
