@@ -1,5 +1,6 @@
 //! What all commands of one run share: configuration, DCS, REST client.
 
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use patroni_core::model::Member;
@@ -16,7 +17,7 @@ pub struct Context {
     config: Value,
     citus: bool,
     runtime: Rc<Runtime>,
-    stores: Vec<((String, Option<i64>), Rc<Store>)>,
+    stores: HashMap<(String, Option<i64>), Rc<Store>>,
     rest: Option<Rest>,
 }
 
@@ -28,10 +29,10 @@ impl Context {
     pub fn load(values: &Values) -> Result<Context, CliError> {
         log::start(log::level_from_env(|name| std::env::var(name).ok())?);
         let config = settings::load(values)?;
-        let citus = config.get("citus").is_some_and(Value::truthy);
+        let citus = is_citus(&config);
         let runtime = Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|e| CliError::Crash(format!("OSError: {e}")))?;
-        Ok(Context { config, citus, runtime: Rc::new(runtime), stores: Vec::new(), rest: None })
+        Ok(Context { config, citus, runtime: Rc::new(runtime), stores: HashMap::new(), rest: None })
     }
 
     /// The runtime that network calls run on.
@@ -69,7 +70,7 @@ impl Context {
     /// No DCS is configured.
     pub fn store(&mut self, scope: &str, group: Option<i64>) -> Result<Rc<Store>, CliError> {
         let key = (scope.to_owned(), group);
-        if let Some((_, store)) = self.stores.iter().find(|(k, _)| *k == key) {
+        if let Some(store) = self.stores.get(&key) {
             return Ok(store.clone());
         }
         self.config.set("scope", scope);
@@ -79,9 +80,14 @@ impl Context {
         if self.config.get("name").is_none() {
             self.config.set("name", scope);
         }
-        self.citus = self.config.get("citus").is_some_and(Value::truthy);
-        let store = Rc::new(Store::open(self.runtime.clone(), &self.config)?);
-        self.stores.push((key, store.clone()));
+        self.citus = is_citus(&self.config);
+        let mut config = self.config.clone();
+        if self.citus && group.is_none() {
+            // All groups are meant: they are read beside the coordinator's.
+            config.set("citus", citus_section(0));
+        }
+        let store = Rc::new(Store::open(self.runtime.clone(), &config)?);
+        self.stores.insert(key, store.clone());
         Ok(store)
     }
 
@@ -140,6 +146,13 @@ impl Context {
     ) -> Result<Reply, CliError> {
         self.call(member, method, Some(endpoint), body).map_err(|e| CliError::Crash(e.traceback_line()))
     }
+}
+
+/// The section counts only with a database and a number for the group.
+fn is_citus(config: &Value) -> bool {
+    let group = config.at(&["citus", "group"]);
+    let number = group.is_some_and(|g| crate::click::parser::py_int(&g.py_str()).is_some());
+    number && config.at(&["citus", "database"]).is_some_and(|d| d.as_str().is_some())
 }
 
 fn citus_section(group: i64) -> Value {

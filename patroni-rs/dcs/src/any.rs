@@ -1,5 +1,6 @@
 //! The store that a configuration names.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -78,6 +79,9 @@ impl AnyDcs {
 impl Dcs for AnyDcs {
     async fn get_cluster(&self) -> Result<Arc<Cluster>, DcsError> {
         each!(self, dcs => dcs.get_cluster().await)
+    }
+    async fn get_groups(&self) -> Result<BTreeMap<i64, Cluster>, DcsError> {
+        each!(self, dcs => dcs.get_groups().await)
     }
     fn cached_cluster(&self) -> Option<Arc<Cluster>> {
         each!(self, dcs => dcs.cached_cluster())

@@ -1,5 +1,6 @@
 //! The contract between a store and the HA loop (surface-dcs 6).
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +23,9 @@ pub type Outcome = Result<bool, DcsError>;
 pub trait Dcs: Send + Sync {
     /// Reads the cluster; never an old one from memory.
     fn get_cluster(&self) -> impl Future<Output = Result<Arc<Cluster>, DcsError>> + Send;
+
+    /// Reads the clusters of all Citus groups, by group; other keys are ignored.
+    fn get_groups(&self) -> impl Future<Output = Result<BTreeMap<i64, Cluster>, DcsError>> + Send;
 
     /// The cluster as of the last read, while that is not older than the TTL.
     fn cached_cluster(&self) -> Option<Arc<Cluster>>;

@@ -29,6 +29,8 @@ impl Default for Timing {
 pub struct Settings {
     /// Name of this node; the scope for patronictl.
     pub name: String,
+    /// `/namespace/scope`: with Citus the folder of all groups.
+    pub root_path: String,
     /// `/namespace/scope`, with the group below it for Citus; no slash at the end.
     pub base_path: String,
     /// Durations at the start.
@@ -58,12 +60,15 @@ impl Settings {
             retry_timeout: seconds("retry_timeout", default.retry_timeout),
         };
         let namespace = text("namespace").unwrap_or_else(|| "service".into());
-        let mut base_path = base_path(&namespace, &required("scope")?);
-        if let Some(group) = citus_group(config) {
-            base_path = format!("{base_path}/{group}");
-        }
+        let scope = required("scope")?;
+        let root_path = base_path(&namespace, &scope);
+        let base_path = match citus_group(config) {
+            Some(group) => format!("{root_path}/{group}"),
+            None => root_path.clone(),
+        };
         let ctl = get("patronictl").is_some_and(Value::truthy);
-        Ok(Settings { name: required("name")?, base_path, timing, ctl })
+        let name = if ctl { text("name").unwrap_or(scope) } else { required("name")? };
+        Ok(Settings { name, root_path, base_path, timing, ctl })
     }
 
     /// The folder of the cluster with a slash at its end: what is listed and watched.
@@ -133,5 +138,7 @@ mod tests {
             "/service/s/2/leader"
         );
         assert!(Settings::from_config(&Value::map(), &Value::map()).is_err());
+        let ctl = Value::from_iter([("scope", Value::from("s")), ("patronictl", true.into())]);
+        assert_eq!(Settings::from_config(&ctl, &Value::map()).unwrap().name, "s");
     }
 }

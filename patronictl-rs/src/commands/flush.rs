@@ -3,38 +3,25 @@
 use patroni_core::model::Cluster;
 use pyfmt::Value;
 
-use super::list::Table;
-use super::select::{confirm_action, leader_first, Wanted};
+use super::select::{confirm_action, leader_first};
+use super::target::Target;
 use crate::click::prompt::Stdio;
 use crate::click::{CliError, Values};
 use crate::context::Context;
 use crate::rest::Reply;
-use crate::store::Store;
 
 /// Runs `flush`.
 pub fn run(context: &mut Context, values: &Values) -> Result<(), CliError> {
-    let name = context.cluster_name(values);
-    let store = context.store(&name, values.int("group"))?;
+    let target = Target::read(context, values)?;
     match values.text("target") {
-        Some("restart") => flush_restarts(context, values, &name, &store),
-        _ => flush_switchover(context, &name, &store),
+        Some("restart") => flush_restarts(context, values, &target),
+        _ => flush_switchover(context, &target),
     }
 }
 
-fn flush_restarts(context: &mut Context, values: &Values, name: &str, store: &Store) -> Result<(), CliError> {
-    let view = store.view()?;
-    let group = values.int("group");
-    let wanted = Wanted {
-        cluster_name: name,
-        names: values.many("member_names"),
-        role: values.text("role").unwrap_or("any"),
-        all_groups: context.is_citus() && group.is_none(),
-        force: values.flag("force"),
-        action: "flush",
-    };
-    let show = || Table::of_group(group).print(context, name, &view);
-    let members = wanted.choose(&view, &mut Stdio, show)?;
-    confirm_action(&members, wanted.force, wanted.action, &mut Stdio)?;
+fn flush_restarts(context: &mut Context, values: &Values, target: &Target) -> Result<(), CliError> {
+    let members = target.choose(context, values, values.text("role").unwrap_or("any"), "flush")?;
+    confirm_action(&members, values.flag("force"), "flush", &mut Stdio)?;
     for member in members {
         if !member.data.get("scheduled_restart").is_some_and(Value::truthy) {
             crate::out::echo(&format!("No scheduled restart for member {}", member.name));
@@ -49,13 +36,13 @@ fn flush_restarts(context: &mut Context, values: &Values, name: &str, store: &St
     Ok(())
 }
 
-fn flush_switchover(context: &mut Context, name: &str, store: &Store) -> Result<(), CliError> {
-    let cluster = store.view()?.cluster;
-    let Some(version) = scheduled_version(&cluster) else {
+fn flush_switchover(context: &mut Context, target: &Target) -> Result<(), CliError> {
+    let cluster = &target.view.cluster;
+    let Some(version) = scheduled_version(cluster) else {
         crate::out::echo("No pending scheduled switchover");
         return Ok(());
     };
-    for member in leader_first(&cluster) {
+    for member in leader_first(cluster) {
         match context.call(member, "DELETE", Some("switchover"), None) {
             Ok(reply) => {
                 let (text, done) = outcome(&reply, &member.name);
@@ -72,10 +59,11 @@ fn flush_switchover(context: &mut Context, name: &str, store: &Store) -> Result<
     }
     tracing::warn!(target: "patroni.ctl", "Failing over to DCS");
     crate::out::echo(&format!(
-        "{} Could not find any accessible member of cluster {name}",
-        crate::clock::stamp()
+        "{} Could not find any accessible member of cluster {}",
+        crate::clock::stamp(),
+        target.name
     ));
-    store.write_failover("{}", Some(version))
+    target.store.write_failover("{}", Some(version))
 }
 
 /// The version of the failover key, if a switchover is scheduled in it.

@@ -19,6 +19,7 @@ mod schedule;
 mod select;
 mod show;
 pub mod table;
+mod target;
 mod watch;
 
 use crate::click::{CliError, Values};

@@ -5,31 +5,21 @@ use std::time::Duration;
 use patroni_core::model::Member;
 use pyfmt::Value;
 
-use super::list::Table;
-use super::select::{confirm_action, names, Wanted};
+use super::select::{confirm_action, names};
+use super::target::Target;
 use crate::click::prompt::{confirm, Stdio};
 use crate::click::{CliError, Values};
 use crate::context::Context;
 
 /// Runs `reinit`.
 pub fn run(context: &mut Context, values: &Values) -> Result<(), CliError> {
-    let name = context.cluster_name(values);
-    let group = values.int("group");
-    let view = context.store(&name, group)?.view()?;
-    let wanted = Wanted {
-        cluster_name: &name,
-        names: values.many("member_names"),
-        role: "replica",
-        all_groups: context.is_citus() && group.is_none(),
-        force: values.flag("force"),
-        action: "reinitialize",
-    };
-    let show = || Table::of_group(group).print(context, &name, &view);
-    let members = wanted.choose(&view, &mut Stdio, show)?;
-    confirm_action(&members, wanted.force, wanted.action, &mut Stdio)?;
+    let force = values.flag("force");
+    let target = Target::read(context, values)?;
+    let members = target.choose(context, values, "replica", "reinitialize")?;
+    confirm_action(&members, force, "reinitialize", &mut Stdio)?;
     let mut started = Vec::new();
     for member in members {
-        if start(context, member, wanted.force, values.flag("from_leader"))? {
+        if start(context, member, force, values.flag("from_leader"))? {
             started.push(member);
         }
     }

@@ -1,7 +1,7 @@
 //! `reload` (surface-api-ctl K14).
 
-use super::list::Table;
-use super::select::{confirm_action, Wanted};
+use super::select::confirm_action;
+use super::target::Target;
 use crate::click::prompt::Stdio;
 use crate::click::{CliError, Values};
 use crate::context::Context;
@@ -10,22 +10,10 @@ use crate::store::global_config;
 
 /// Runs `reload`.
 pub fn run(context: &mut Context, values: &Values) -> Result<(), CliError> {
-    let name = context.cluster_name(values);
-    let group = values.int("group");
-    let store = context.store(&name, group)?;
-    let view = store.view()?;
-    let wanted = Wanted {
-        cluster_name: &name,
-        names: values.many("member_names"),
-        role: values.text("role").unwrap_or("any"),
-        all_groups: context.is_citus() && group.is_none(),
-        force: values.flag("force"),
-        action: "reload",
-    };
-    let show = || Table::of_group(group).print(context, &name, &view);
-    let members = wanted.choose(&view, &mut Stdio, show)?;
-    confirm_action(&members, wanted.force, wanted.action, &mut Stdio)?;
-    let loop_wait = store.loop_wait_of(&global_config(&view.cluster));
+    let target = Target::read(context, values)?;
+    let members = target.choose(context, values, values.text("role").unwrap_or("any"), "reload")?;
+    confirm_action(&members, values.flag("force"), "reload", &mut Stdio)?;
+    let loop_wait = target.store.loop_wait_of(&global_config(&target.view.cluster));
     for member in members {
         let reply = context.call_or_crash(member, "POST", "reload", None)?;
         crate::out::echo(&outcome(&reply, &member.name, loop_wait));

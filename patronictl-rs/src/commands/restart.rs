@@ -3,9 +3,9 @@
 use patroni_core::model::Member;
 use pyfmt::Value;
 
-use super::list::Table;
 use super::schedule::{self, At};
-use super::select::{confirm_action, names, Wanted};
+use super::select::{confirm_action, names};
+use super::target::Target;
 use crate::click::prompt::{confirm, prompt, Console, Stdio};
 use crate::click::{CliError, Values};
 use crate::context::Context;
@@ -14,20 +14,9 @@ use crate::store::global_config;
 
 /// Runs `restart`.
 pub fn run(context: &mut Context, values: &Values) -> Result<(), CliError> {
-    let name = context.cluster_name(values);
-    let group = values.int("group");
-    let view = context.store(&name, group)?.view()?;
-    let wanted = Wanted {
-        cluster_name: &name,
-        names: values.many("member_names"),
-        role: values.text("role").unwrap_or("any"),
-        all_groups: context.is_citus() && group.is_none(),
-        force: values.flag("force"),
-        action: "restart",
-    };
     let mut console = Stdio;
-    let show = || Table::of_group(group).print(context, &name, &view);
-    let mut members = wanted.choose(&view, &mut console, show)?;
+    let target = Target::read(context, values)?;
+    let mut members = target.choose(context, values, values.text("role").unwrap_or("any"), "restart")?;
     let scheduled = ask_schedule(values, &mut console)?;
     if values.flag("pending") && scheduled.is_none() {
         members.retain(|m| m.data.get("pending_restart").is_some_and(Value::truthy));
@@ -39,11 +28,11 @@ pub fn run(context: &mut Context, values: &Values) -> Result<(), CliError> {
         values,
         &members,
         scheduled.as_ref(),
-        global_config(&view.cluster).is_paused(),
+        global_config(&target.view.cluster).is_paused(),
         &mut console,
     )?;
     for member in members {
-        restart_member(context, member, &body, wanted.force)?;
+        restart_member(context, member, &body, values.flag("force"))?;
     }
     Ok(())
 }

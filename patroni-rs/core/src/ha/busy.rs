@@ -13,7 +13,6 @@ impl Cycle<'_> {
         if self.release_before_exit()? {
             return Ok(format!("{action} in progress"));
         }
-        let demoting = matches!(job, Job::Demote { .. });
         if self.has_lock() && self.update_lock(false)? {
             if let Some(line) = self.crash_recovery_took_too_long(&job)? {
                 return Ok(line);
@@ -29,13 +28,16 @@ impl Cycle<'_> {
                 }
                 return Ok("lost leader before promote".into());
             }
-            // A demotion stops PostgreSQL already.
-            if self.pg.role == Role::Primary && !demoting {
+            if self.pg.role == Role::Primary {
                 self.log(format!("Demoting primary during {action}"));
                 if matches!(job, Job::Restart { .. } | Job::StartPrimary { .. }) {
                     self.bool(Request::CancelJob { kill: true })?;
                 }
                 self.demote(DemoteMode::ImmediateNolock)?;
+                // A slow demotion (its CHECKPOINT may take long) has no key to release any more.
+                if let Some(demotion) = &mut self.m.demotion {
+                    demotion.released = true;
+                }
                 return Ok(format!("lost leader lock during {action}"));
             }
         }

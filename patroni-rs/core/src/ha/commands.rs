@@ -11,7 +11,8 @@ use crate::model::Cluster;
 /// Why the filters of a restart request exclude this node (11-01).
 pub fn restart_refusal(data: &Value, pg: &PgView) -> Option<&'static str> {
     let mut why = None;
-    if data.get("role").and_then(Value::as_str).is_some_and(|role| role != pg.role.as_str()) {
+    let role = data.get("role").and_then(Value::as_str).filter(|role| !role.is_empty());
+    if role.is_some_and(|role| role != pg.role.as_str()) {
         why = Some("host role mismatch");
     }
     let wanted = data.get("postgres_version").and_then(Value::as_str).filter(|v| !v.is_empty());
@@ -44,7 +45,7 @@ pub fn restart_job(data: &Value, memory: &Memory, has_lock: bool) -> Job {
         .and_then(Value::as_f64)
         .unwrap_or_else(|| memory.config.primary_start_timeout() as f64);
     Job::Restart {
-        timeout: Duration::from_secs_f64(seconds.max(0.0)),
+        timeout: Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX),
         release_sync: memory.config.is_synchronous_mode() && !has_lock,
     }
 }

@@ -13,12 +13,15 @@ impl Cycle<'_> {
         self.log(format!("Demoting self ({})", mode.as_str()));
         self.arm_rewind_check()?;
         let stop = if mode == DemoteMode::Offline { StopMode::Fast } else { StopMode::Immediate };
-        self.bool(Request::Stop { mode: stop, timeout: self.stop_timeout() })?;
+        let stopped = self.bool(Request::Stop { mode: stop, timeout: self.stop_timeout() })?;
         self.watchdog_running = false;
         self.set_role(Role::Demoted)?;
         self.drop_lease()?;
         if mode == DemoteMode::Immediate {
-            self.release_leader_key(None)?;
+            // The lock of a primary that cannot be stopped is not for others to take.
+            if stopped {
+                self.release_leader_key(None)?;
+            }
             self.done(Request::Courtesy(COURTESY))?;
         }
         let source = if mode == DemoteMode::Offline { None } else { self.fresh_source()?.0 };

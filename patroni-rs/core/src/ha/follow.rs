@@ -101,9 +101,7 @@ impl Cycle<'_> {
         if let Some(line) = self.rewind_before_follow()? {
             return Ok(line);
         }
-        if !self.is_paused() && self.pg.row().is_some_and(|row| row.replay_paused) {
-            self.done(Request::ResumeReplay)?;
-        }
+        self.resume_paused_replay()?;
         let remote = source.as_ref().is_some_and(|s| s.remote);
         let role = if remote && self.has_lock_quietly() { Role::StandbyLeader } else { Role::Replica };
         let reachable = source.as_ref().is_some_and(|s| s.member.conn_url().is_some());
@@ -117,6 +115,16 @@ impl Cycle<'_> {
             return Ok(line);
         }
         Ok(line.into())
+    }
+
+    /// PostgreSQL 14+ pauses replay when a parameter of the primary is too high for
+    /// it; on older ones only people do.
+    fn resume_paused_replay(&mut self) -> Step<()> {
+        let looks = !self.is_paused() && self.pg.major_version >= 140_000 && !self.pg.state.is_starting();
+        if looks && self.row()?.replay_paused {
+            self.done(Request::ResumeReplay)?;
+        }
+        Ok(())
     }
 
     /// In pause a primary stays one, and a replica moves only to a known leader
@@ -138,8 +146,9 @@ impl Cycle<'_> {
 
     fn rewind_before_follow(&mut self) -> Step<Option<String>> {
         if self.is_standby_cluster() {
-            if let Some(timeline) = self.cluster.leader.as_ref().and_then(|l| l.timeline()) {
-                let next = match self.io.ask(Request::History(timeline + 1))? {
+            let timeline = self.cluster.leader.as_ref().and_then(|l| l.timeline()).filter(|t| *t > 0);
+            if let Some(next) = timeline.and_then(|t| t.checked_add(1)) {
+                let next = match self.io.ask(Request::History(next))? {
                     Answer::History(rows) => rows,
                     other => return unexpected(other),
                 };

@@ -179,7 +179,7 @@ impl Cycle<'_> {
 
     /// `/history` after a promotion (surface-ha-pg 10-22).
     fn update_history(&mut self) -> Step<()> {
-        let Some(timeline) = self.pg.row().map(|row| row.timeline) else { return Ok(()) };
+        let timeline = self.row()?.timeline;
         let known = self.cluster.history.as_ref().map(|h| h.lines.clone()).unwrap_or_default();
         if timeline == 1 {
             if !known.is_empty() {

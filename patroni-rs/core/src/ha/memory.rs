@@ -125,7 +125,10 @@ impl Memory {
     /// Takes note of how a job ended; called between cycles.
     pub fn job_finished(&mut self, job: &Job, result: &JobResult) {
         match job {
-            Job::Bootstrap if *result != JobResult::Done => self.bootstrap_result = Some(false),
+            // A recovery that takes long is still one.
+            Job::Bootstrap if matches!(result, JobResult::Failed | JobResult::Cancelled) => {
+                self.bootstrap_result = Some(false);
+            }
             Job::BootstrapStandbyLeader { .. } | Job::PostBootstrap => {
                 self.bootstrap_result = Some(*result == JobResult::Done);
             }
@@ -138,14 +141,12 @@ impl Memory {
             Job::Clone { .. } | Job::Reinitialize { .. } | Job::ReinitializeDiverged { .. } => {
                 self.rewind = Rewind::Initial;
             }
-            Job::Demote { .. } => {
-                if let Some(demotion) = &mut self.demotion {
-                    demotion.stopped = Some(match result {
-                        JobResult::Stopped(locations) => *locations,
-                        _ => None,
-                    });
-                }
-            }
+            Job::Demote { .. } => match (result, &mut self.demotion) {
+                (JobResult::Stopped(locations), Some(demotion)) => demotion.stopped = Some(*locations),
+                // PostgreSQL runs on, and so must the lock: the next cycle decides anew. The
+                // reference releases the key here (a second primary is possible then).
+                _ => self.demotion = None,
+            },
             _ => {}
         }
     }

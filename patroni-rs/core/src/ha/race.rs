@@ -30,7 +30,7 @@ impl Cycle<'_> {
             return Ok(false);
         }
         if self.pg.is_primary() {
-            return Ok(self.primary_may_take_lock());
+            return self.primary_may_take_lock();
         }
         if self.is_paused() || self.v.me.tags.nofailover() {
             return Ok(false);
@@ -59,17 +59,18 @@ impl Cycle<'_> {
 
     /// A running primary is not asked for lag or tags: only a later timeline
     /// elsewhere says that it was replaced (5.1-04).
-    fn primary_may_take_lock(&mut self) -> bool {
+    fn primary_may_take_lock(&mut self) -> Step<bool> {
         if self.is_paused() {
-            return self.cluster.initialize.as_deref().is_none_or(|i| i.is_empty() || i == self.pg.sysid);
+            let known = self.cluster.initialize.as_deref();
+            return Ok(known.is_none_or(|i| i.is_empty() || i == self.pg.sysid));
         }
-        let mine = self.pg.row().map_or(0, |row| row.timeline);
+        let mine = self.row()?.timeline;
         let known = self.cluster.timeline();
         if mine < known {
             self.warn(format!("My timeline {mine} is behind last known cluster timeline {known}"));
-            return false;
+            return Ok(false);
         }
-        true
+        Ok(true)
     }
 
     /// Everybody who may know better; None when this node may not race at all (5.1-09, 5.1-10).

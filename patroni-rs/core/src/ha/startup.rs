@@ -29,7 +29,8 @@ impl Cycle<'_> {
             return Ok(Some("stopped PostgreSQL while starting up because leader key was lost".into()));
         }
         let configured = Duration::from_secs(self.m.config.primary_start_timeout().max(0) as u64);
-        let timeout = self.m.start_timeout.unwrap_or(configured).as_secs_f64();
+        let explicit = self.m.start_timeout.filter(|t| !t.is_zero());
+        let timeout = explicit.unwrap_or(configured).as_secs_f64();
         let left = timeout - self.io.now().saturating_sub(self.pg.state_since).as_secs_f64();
         if left <= 0.0 {
             if !self.failover_possible(None, false)? {

@@ -14,6 +14,7 @@ mod rpc;
 mod wake;
 mod watcher;
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
@@ -122,8 +123,8 @@ impl Etcd3 {
         self.settings.key(name)
     }
 
-    async fn nodes(&self) -> Result<Nodes, Failure> {
-        let prefix = self.settings.prefix();
+    /// All keys with a prefix, without it.
+    async fn nodes(&self, prefix: String) -> Result<Nodes, Failure> {
         let reply = self.pool.call(&Rpc::List(prefix.clone()), self.pool.deadline()).await?;
         Ok(nodes_of(reply, prefix.len()))
     }
@@ -163,6 +164,19 @@ fn options(section: &Value) -> Result<EtcdOptions, DcsError> {
         return Err(DcsError::Config(text.into()));
     }
     Ok(options)
+}
+
+/// The keys of each Citus group, by the number that their folder is called.
+fn groups_of(nodes: Nodes) -> BTreeMap<i64, Nodes> {
+    let mut groups: BTreeMap<i64, Nodes> = BTreeMap::new();
+    for (path, node) in nodes {
+        let Some((folder, rest)) = path.split_once('/') else { continue };
+        let group = folder.parse::<i64>().ok().filter(|n| *n >= 0 && n.to_string() == folder);
+        if let Some(group) = group {
+            groups.entry(group).or_default().insert(rest.to_owned(), node);
+        }
+    }
+    groups
 }
 
 fn nodes_of(reply: Reply, prefix: usize) -> Nodes {

@@ -1,6 +1,7 @@
 //! The operations (surface-dcs 6, 9). The shapes of the requests are the contract's:
 //! what hangs on the lease, what is conditional and on what.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,7 +14,7 @@ use pyfmt::{json, Value};
 use super::failure::Failure;
 use super::pool::Effort;
 use super::rpc::{put_options, Body, Reply, Rpc};
-use super::{Etcd3, LOG};
+use super::{groups_of, Etcd3, LOG};
 use crate::dcs::Outcome;
 use crate::{Dcs, DcsError, Timing};
 
@@ -53,6 +54,11 @@ fn succeeded(reply: &Reply) -> bool {
 
 fn refused(what: &str) -> Failure {
     Failure::Refused(what.to_owned())
+}
+
+fn not_readable(failure: &Failure) -> DcsError {
+    tracing::error!(target: LOG, "get_cluster: {}", failure.text());
+    DcsError::Unreachable("Etcd is not responding properly".into())
 }
 
 /// The best-effort operations make no difference between the failures.
@@ -220,7 +226,7 @@ fn enough_time(deadline: Instant, text: &str) -> Result<(), Failure> {
 
 impl Dcs for Etcd3 {
     async fn get_cluster(&self) -> Result<Arc<Cluster>, DcsError> {
-        match self.nodes().await {
+        match self.nodes(self.settings.prefix()).await {
             Ok(nodes) => {
                 self.warn_of_foreign_lease(&nodes);
                 let cluster = Arc::new(Cluster::from_nodes(&nodes));
@@ -229,10 +235,15 @@ impl Dcs for Etcd3 {
             }
             Err(failure) => {
                 self.published.forget_cluster();
-                tracing::error!(target: LOG, "get_cluster: {}", failure.text());
-                Err(DcsError::Unreachable("Etcd is not responding properly".into()))
+                Err(not_readable(&failure))
             }
         }
+    }
+
+    async fn get_groups(&self) -> Result<BTreeMap<i64, Cluster>, DcsError> {
+        let prefix = format!("{}/", self.settings.root_path);
+        let nodes = self.nodes(prefix).await.map_err(|failure| not_readable(&failure))?;
+        Ok(groups_of(nodes).iter().map(|(group, nodes)| (*group, Cluster::from_nodes(nodes))).collect())
     }
 
     fn cached_cluster(&self) -> Option<Arc<Cluster>> {

@@ -67,7 +67,8 @@ impl WakeRules {
         for (key, value, revision) in keys {
             wake |= self.changed(key, Some(value), *revision);
         }
-        wake && std::mem::replace(&mut self.listed, true)
+        let first = !std::mem::replace(&mut self.listed, true);
+        wake && !first
     }
 }
 

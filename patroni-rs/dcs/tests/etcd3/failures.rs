@@ -124,3 +124,31 @@ fn the_lock_keeper_lives_in_a_thread_of_its_own() {
     drop(main);
     drop(dcs);
 }
+
+/// etcd is silent for so long that the first attempt is given up, and may carry it out
+/// all the same when it wakes: the second one then finds the key in its way.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_answer_is_no_lost_race() {
+    let etcd = Etcd::single();
+    let dcs = start("n1", &[&etcd.url]).await;
+    for round in 0..4 {
+        assert_eq!(dcs.touch_member(&data("running")).await, Ok(true));
+        assert!(dcs.get_cluster().await.is_ok());
+        let sync = dcs.write_sync("n1", &[], 0, None).await.unwrap().unwrap();
+        etcd.signal("-STOP");
+        let version = sync.version.clone();
+        let (acquired, written, ()) = tokio::join!(
+            dcs.acquire_leader(),
+            dcs.write_sync("n1", &["b".to_owned()], 0, version.as_deref()),
+            async {
+                tokio::time::sleep(Duration::from_millis(1300)).await;
+                etcd.signal("-CONT");
+            }
+        );
+        assert_eq!(acquired, Ok(true), "{round}");
+        let version = written.unwrap().unwrap().version;
+        let cluster = dcs.get_cluster().await.unwrap();
+        assert_eq!(cluster.sync.version, version, "{round}");
+        assert_eq!(dcs.delete_leader(cluster.leader.as_ref(), None).await, Ok(true), "{round}");
+    }
+}

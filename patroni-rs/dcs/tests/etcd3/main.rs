@@ -291,6 +291,14 @@ async fn stores_by_configuration() {
     let mut proxied = config("n", &[&etcd.url]);
     proxied.set("etcd3", Value::from_iter([("proxy", "http://127.0.0.1:1")]));
     assert!(matches!(AnyDcs::from_config(&proxied).await, Err(DcsError::Config(_))));
+    for (key, value) in
+        [("0/leader", "c"), ("2/leader", "w"), ("02/leader", "x"), ("leader", "y"), ("2x/leader", "z")]
+    {
+        etcd.run(&["put", &self::key(key), value]);
+    }
+    let groups = dcs.get_groups().await.unwrap();
+    let leaders: Vec<_> = groups.iter().map(|(group, c)| (*group, c.leader_name().unwrap())).collect();
+    assert_eq!(leaders, [(0, "c"), (2, "w")]);
     let mut ctl = config("n", &[&etcd.url]);
     ctl.set("patronictl", true);
     let ctl = AnyDcs::from_config(&ctl).await.unwrap();

@@ -9,70 +9,143 @@ use super::world::Outcome;
 
 const RECORDED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/ha/recorded.json");
 
-/// Words of either side in the form in which they are compared.
-fn normal(acts: Vec<String>, busy: bool) -> Vec<String> {
-    let mut out: Vec<String> = Vec::new();
-    let mut restart_dropped = false;
-    for act in acts {
-        let act = if act == "ssn:" { "ssn:none".to_owned() } else { act };
-        // Dropped before the restart begins, there after it has begun.
-        restart_dropped |= act == "drop_restart";
-        let refused = busy && act.starts_with("job:");
-        let ours_alone = act == "extend";
-        if act == "drop_restart" || refused || ours_alone || out.last() == Some(&act) {
-            continue;
+/// One side of a comparison.
+#[derive(Debug, Clone, PartialEq)]
+struct Side {
+    line: String,
+    acts: Vec<String>,
+    member: String,
+    log: Vec<String>,
+}
+
+impl Side {
+    fn ours(outcome: &Outcome) -> Side {
+        Side {
+            line: if outcome.exit.is_some() { String::new() } else { outcome.line.clone() },
+            acts: outcome.acts(),
+            member: outcome.member().map(json::dumps_compact).unwrap_or_default(),
+            log: outcome.log.iter().map(|l| l.text.clone()).collect(),
         }
-        out.push(act);
     }
-    if restart_dropped {
-        out.push("drop_restart".into());
+
+    fn theirs(case: &Value) -> Side {
+        let text = |key: &str| case.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let texts = |key: &str| -> Vec<String> {
+            case.get(key).and_then(Value::as_list).unwrap_or_default().iter().map(Value::py_str).collect()
+        };
+        Side { line: text("line"), acts: texts("acts"), member: text("member"), log: texts("log") }
     }
-    out
+
+    fn drop_act(&mut self, unwanted: impl Fn(&str) -> bool) {
+        self.acts.retain(|act| !unwanted(act));
+    }
 }
 
-fn texts(v: Option<&Value>) -> Vec<String> {
-    v.and_then(Value::as_list).unwrap_or_default().iter().map(Value::py_str).collect()
+/// A deliberate difference: what it is, and how the two sides are made alike.
+struct Allowed {
+    why: &'static str,
+    level: fn(ours: &mut Side, theirs: &mut Side, situation: &Value),
 }
 
-/// Lines that the reference writes elsewhere than in its HA loop, or in a job's thread.
-const ELSEWHERE: [&str; 5] = [
-    "Postgresql is not running.",
-    "Could not take out TTL lock",
-    "Failed to bootstrap cluster",
-    "Demoting self (graceful)",
-    "Demoting self (demote-cluster)",
+/// Each must be seen in some recording, or it has no place here.
+const ALLOWED: &[Allowed] = &[
+    Allowed {
+        why: "lines of other loggers, and of the thread that demotes",
+        level: |ours, theirs, _| {
+            for side in [ours, theirs] {
+                side.log.retain(|line| {
+                    let elsewhere = matches!(
+                        line.as_str(),
+                        "Postgresql is not running."
+                            | "Could not take out TTL lock"
+                            | "Failed to bootstrap cluster"
+                            | "Demoting self (graceful)"
+                            | "Demoting self (demote-cluster)"
+                    );
+                    let of_quorum = line.starts_with("Quorum and sync") || line.starts_with("Mismatched sets");
+                    !elsewhere && !of_quorum
+                });
+                side.log.dedup();
+            }
+        },
+    },
+    Allowed {
+        why: "one request sets synchronous_standby_names where the reference sets it twice",
+        level: |ours, theirs, _| {
+            for side in [ours, theirs] {
+                side.acts.iter_mut().filter(|a| *a == "ssn:").for_each(|a| *a = "ssn:none".into());
+                side.acts.dedup();
+            }
+        },
+    },
+    Allowed {
+        why: "a due restart is forgotten before it begins, so that it cannot be begun twice",
+        level: |ours, theirs, _| {
+            for side in [ours, theirs] {
+                let before = side.acts.len();
+                side.drop_act(|a| a == "drop_restart");
+                if side.acts.len() < before {
+                    side.acts.push("drop_restart".into());
+                }
+            }
+        },
+    },
+    Allowed {
+        why: "the lease of the failsafe is told to the keeper",
+        level: |ours, _, _| ours.drop_act(|a| a == "extend"),
+    },
+    Allowed {
+        why: "a job is not started beside another; the reference asks and is refused, or races with it",
+        level: |ours, theirs, s| {
+            if s.get("job").is_some() {
+                ours.drop_act(|a| a.starts_with("job:"));
+                theirs.drop_act(|a| a.starts_with("job:"));
+            }
+        },
+    },
+    Allowed {
+        why: "the watchdog is closed on an aborted promotion (surface-ha-pg 23-09)",
+        level: |ours, theirs, _| {
+            if matches!(
+                theirs.line.as_str(),
+                "Promotion cancelled because the pre-promote script failed" | "lost leader before promote"
+            ) || theirs.acts.iter().any(|a| a == "job:copy_logical_slots")
+                && theirs.log.iter().any(|l| l.contains("pre-promote script failed"))
+            {
+                ours.drop_act(|a| a == "unwatch");
+            }
+        },
+    },
+    Allowed {
+        why: "an unreadable own system identifier is not written: an empty /initialize keeps others out",
+        level: |_, theirs, s| {
+            let sysid = s.at(&["pg", "sysid"]).and_then(Value::as_str);
+            if !super::super::sysid_valid(sysid) {
+                theirs.drop_act(|a| a.starts_with("initialize(") && !a.starts_with("initialize(new:7"));
+            }
+        },
+    },
+    Allowed {
+        why: "rewind state changes when promotion or demotion is decided, not in its thread",
+        level: |ours, theirs, _| {
+            let begun = |a: &String| a == "job:promote" || a.starts_with("job:") && a.contains("demot");
+            if theirs.acts.iter().any(begun) {
+                ours.member = ours.member.replace("\"checkpoint_after_promote\":false,", "");
+                theirs.member = theirs.member.replace("\"checkpoint_after_promote\":false,", "");
+            }
+        },
+    },
 ];
 
-fn said(lines: Vec<String>) -> Vec<String> {
-    let mut lines: Vec<String> = lines.into_iter().filter(|l| !ELSEWHERE.contains(&l.as_str())).collect();
-    lines.dedup();
-    lines
-}
-
-#[derive(Debug, Default)]
-struct Difference(Vec<String>);
-
-impl Difference {
-    fn check(&mut self, what: &str, ours: &str, theirs: &str) {
-        if ours != theirs {
-            self.0.push(format!("{what}:\n  ours   {ours}\n  theirs {theirs}"));
-        }
-    }
-}
-
-fn compare(case: &Value, outcome: &Outcome) -> Difference {
-    let mut d = Difference::default();
-    let s = case.get("s").unwrap();
-    d.check("line", &outcome.line, case.get("line").and_then(Value::as_str).unwrap());
-    let busy = s.get("job").is_some();
-    let ours = normal(outcome.acts(), busy);
-    let theirs = normal(texts(case.get("acts")), busy);
-    d.check("acts", &ours.join(" "), &theirs.join(" "));
-    let member = outcome.member().map(json::dumps_compact).unwrap_or_default();
-    d.check("member", &member, case.get("member").and_then(Value::as_str).unwrap_or_default());
-    let ours = said(outcome.log.iter().map(|l| l.text.clone()).collect());
-    d.check("log", &ours.join(" | "), &said(texts(case.get("log"))).join(" | "));
-    d
+fn difference(ours: &Side, theirs: &Side) -> String {
+    let pairs = [
+        (ours.line.clone(), theirs.line.clone()),
+        (ours.acts.join(" "), theirs.acts.join(" ")),
+        (ours.member.clone(), theirs.member.clone()),
+        (ours.log.join(" | "), theirs.log.join(" | ")),
+    ];
+    let differing = pairs.iter().filter(|(ours, theirs)| ours != theirs);
+    differing.map(|(ours, theirs)| format!("  ours   {ours}\n  theirs {theirs}\n")).collect()
 }
 
 #[test]
@@ -80,17 +153,26 @@ fn the_reference_says_and_does_the_same() {
     let recorded = json::loads(&std::fs::read_to_string(RECORDED).unwrap()).unwrap();
     let cases = recorded.as_list().unwrap();
     let mut failed: BTreeMap<i64, String> = BTreeMap::new();
+    let mut used = vec![0; ALLOWED.len()];
     for case in cases {
         let s = case.get("s").unwrap();
         let outcome = situation::world(s).run();
-        let d = compare(case, &outcome);
-        if !d.0.is_empty() {
-            let id = s.get("id").and_then(Value::as_i64).unwrap();
-            failed.insert(id, d.0.join("\n"));
+        let (mut ours, mut theirs) = (Side::ours(&outcome), Side::theirs(case));
+        for (allowed, used) in ALLOWED.iter().zip(&mut used) {
+            let before = (ours.clone(), theirs.clone());
+            (allowed.level)(&mut ours, &mut theirs, s);
+            *used += usize::from(before != (ours.clone(), theirs.clone()));
+        }
+        let difference = difference(&ours, &theirs);
+        if !difference.is_empty() {
+            failed.insert(s.get("id").and_then(Value::as_i64).unwrap(), difference);
         }
     }
     for (id, what) in failed.iter().take(40) {
         println!("--- {id}\n{what}");
     }
     assert!(failed.is_empty(), "{} of {} differ", failed.len(), cases.len());
+    for (allowed, used) in ALLOWED.iter().zip(used) {
+        assert!(used > 0, "no such difference any more: {}", allowed.why);
+    }
 }

@@ -1,7 +1,6 @@
 //! A [`World`] from a recorded situation (fixtures/ha/generate.py).
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use pyfmt::{json, Value};
@@ -84,6 +83,10 @@ pub fn world(s: &Value) -> World {
     postgres(&mut w.view.pg, s.get("pg").unwrap());
     if let Some(name) = text(s, "job") {
         w = w.job(job(name));
+        if name == "switchover: demote" {
+            let (mode, action) = (DemoteMode::Graceful, name.to_owned());
+            w.memory.demotion = Some(Demotion { mode, action, released: false, stopped: None });
+        }
     }
     if let Some(at) = ago(s, "ping_age") {
         let data = super::world::js(
@@ -140,6 +143,7 @@ pub fn job(name: &str) -> Job {
         "reinitialize" => {
             Job::Reinitialize { source: Some(source), what: "from leader 'b'".into(), from_leader: false }
         }
+        "switchover: demote" => Job::Demote { name: name.into(), mode: DemoteMode::Graceful, timeout: None },
         "copy_logical_slots" => Job::CopySlots { slots: vec!["lg".into()] },
         other => {
             Job::Follow { name: other.into(), source: Some(source), role: Role::Replica, timeout: None }
@@ -257,10 +261,4 @@ fn peer(name: &str, text: &str) -> Option<PeerStatus> {
         watchdog_failed: flag(&data, "watchdog_failed"),
         tags: Tags::from_value(data.get("tags").unwrap_or(&Value::Null)),
     })
-}
-
-/// For tests that change the shared part of a view.
-#[allow(dead_code)]
-pub fn me(view: &mut View) -> &mut Me {
-    Arc::make_mut(&mut view.me)
 }
