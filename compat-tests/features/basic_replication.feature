@@ -31,7 +31,7 @@ Feature: basic replication
       | node1  | /health                     | 200    |
       | node1  | /liveness                   | 200    |
       | node1  | /readiness                  | 200    |
-      | node1  | /no-such-thing              | 404    |
+      | node1  | /no-such-thing              | 503    |
     And the members' keys have leases
     When a row "first" is written on node0
     Then the row "first" is on every member within 10 s

@@ -26,7 +26,7 @@ Feature: recovery
     And the row "kept" is on every member within 20 s
     And node0's timeline is 1
     When the postmaster of node1 is killed
-    Then node1's log says "restarting after failure" within 30 s
+    Then node1's log says "starting as a secondary" within 30 s
     And node1 follows node0 within 40 s
 
   @ci

@@ -185,7 +185,8 @@ impl Cluster {
             let leader = self.leader()?;
             ensure(leader.as_deref() == Some(name), || format!("the leader key says {leader:?}"))?;
             let answer = member.call("GET", "/primary", None)?;
-            ensure(answer.status == 200, || format!("/primary: {} {}", answer.status, answer.body))
+            ensure(answer.status == 200, || format!("/primary: {} {}", answer.status, answer.body))?;
+            takes_writes(member)
         })
     }
 
@@ -199,6 +200,7 @@ impl Cluster {
             ensure(leader != old, || format!("{old} leads"))?;
             let answer = self.member(&leader)?.call("GET", "/primary", None)?;
             ensure(answer.status == 200, || format!("{leader}: {} {}", answer.status, answer.body))?;
+            takes_writes(self.member(&leader)?)?;
             Ok(leader)
         })
     }
@@ -260,6 +262,12 @@ impl Cluster {
         }
         text
     }
+}
+
+/// Not in recovery: `/primary` answers 200 from the moment the lock is taken, before the promotion is done.
+fn takes_writes(member: &Member) -> Result<()> {
+    let recovery = member.sql("SELECT pg_is_in_recovery()")?;
+    ensure(recovery == "f", || format!("{} is in recovery", member.name))
 }
 
 impl Drop for Cluster {

@@ -208,8 +208,6 @@ impl Instance {
         let mut believed = locked(&self.believed);
         believed.state = state;
         believed.state_since = mono_now();
-        drop(believed);
-        self.wake.notify_one();
     }
 
     /// Takes a role.

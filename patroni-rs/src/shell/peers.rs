@@ -32,19 +32,7 @@ async fn status(client: &HttpClient, member: &Member) -> PeerStatus {
         Err(e) => e.to_string(),
     };
     tracing::warn!(target: "patroni.ha", "Request failed to {}: GET {url} ({failure})", member.name);
-    unreachable(member)
-}
-
-fn unreachable(member: &Member) -> PeerStatus {
-    PeerStatus {
-        name: member.name.clone(),
-        reachable: false,
-        in_recovery: None,
-        wal_position: 0,
-        timeline: 0,
-        watchdog_failed: false,
-        tags: Tags::default(),
-    }
+    PeerStatus::unreachable(&member.name)
 }
 
 /// The status code does not count; only a WAL position makes a peer reachable.

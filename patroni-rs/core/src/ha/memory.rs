@@ -8,31 +8,7 @@ use crate::global_config::GlobalConfig;
 use crate::model::Lsn;
 
 /// Where the question "must this node be rewound?" stands (surface-ha-pg 19-01).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[allow(missing_docs)]
-pub enum Rewind {
-    #[default]
-    Initial,
-    /// The primary has run its checkpoint after promotion.
-    Checkpoint,
-    Check,
-    Need,
-    NotNeeded,
-    Success,
-    Failed,
-}
-
-impl Rewind {
-    /// A check or a rewind is due.
-    pub fn is_needed(self) -> bool {
-        matches!(self, Rewind::Check | Rewind::Need)
-    }
-
-    /// pg_rewind has been run.
-    pub fn executed(self) -> bool {
-        matches!(self, Rewind::Success | Rewind::Failed)
-    }
-}
+pub use crate::rewind::RewindState as Rewind;
 
 /// A demotion in steps: the stop is a job, what follows it is decided by cycles.
 #[derive(Debug, Clone, PartialEq)]

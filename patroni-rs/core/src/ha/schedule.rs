@@ -91,7 +91,8 @@ impl Cycle<'_> {
             self.warn("Scheduled restart: restart conditions are not satisfied");
             return Ok(None);
         }
-        let job = super::commands::restart_job(data, &self.m, self.has_lock_quietly());
+        let has_lock = self.has_lock();
+        let job = super::commands::restart_job(data, &self.m, has_lock);
         if let Job::Restart { timeout, .. } = &job {
             self.m.start_timeout = Some(*timeout);
         }

@@ -423,6 +423,19 @@ pub struct PeerStatus {
 }
 
 impl PeerStatus {
+    /// A peer that gave no usable answer.
+    pub fn unreachable(name: &str) -> PeerStatus {
+        PeerStatus {
+            name: name.to_owned(),
+            reachable: false,
+            in_recovery: None,
+            wal_position: 0,
+            timeline: 0,
+            watchdog_failed: false,
+            tags: Tags::default(),
+        }
+    }
+
     /// Why this peer cannot be promoted.
     pub fn limitation(&self) -> Option<&'static str> {
         if !self.reachable {

@@ -134,12 +134,13 @@ async fn a_lost_answer_is_no_lost_race() {
     for round in 0..4 {
         assert_eq!(dcs.touch_member(&data("running")).await, Ok(true));
         assert!(dcs.get_cluster().await.is_ok());
+        let standbys = ["b".to_owned()];
         let sync = dcs.write_sync("n1", &[], 0, None).await.unwrap().unwrap();
         etcd.signal("-STOP");
         let version = sync.version.clone();
         let (acquired, written, ()) = tokio::join!(
             dcs.acquire_leader(),
-            dcs.write_sync("n1", &["b".to_owned()], 0, version.as_deref()),
+            dcs.write_sync("n1", &standbys, 0, version.as_deref()),
             async {
                 tokio::time::sleep(Duration::from_millis(1300)).await;
                 etcd.signal("-CONT");

@@ -130,8 +130,8 @@ const ALLOWED: &[Allowed] = &[
         level: |ours, theirs, _| {
             let begun = |a: &String| a == "job:promote" || a.starts_with("job:") && a.contains("demot");
             if theirs.acts.iter().any(begun) {
-                ours.member = ours.member.replace("\"checkpoint_after_promote\":false,", "");
-                theirs.member = theirs.member.replace("\"checkpoint_after_promote\":false,", "");
+                ours.member = ours.member.replace(",\"checkpoint_after_promote\":false", "");
+                theirs.member = theirs.member.replace(",\"checkpoint_after_promote\":false", "");
             }
         },
     },
