@@ -9,6 +9,7 @@ Feature: API
     And SQL "SHOW work_mem" gives "8MB" on node1 within 15 s
     And GET "/patroni" of node0 has "pending_restart_reason.max_connections" = "{"old_value": "60", "new_value": "70"}" within 15 s
     And GET "/patroni" of node1 has "pending_restart" = "true" within 15 s
+    And the DCS key "members/node0" matches "pending_restart" within 15 s
     When patronictl is called with "list batman"
     Then its output contains "Pending restart"
     When patronictl is called with "restart batman --force"
@@ -42,7 +43,7 @@ Feature: API
       | node0  | POST   | /reinitialize | {}                                         | 503    |
       | node0  | DELETE | /restart      |                                            | 404    |
       | node0  | DELETE | /switchover   |                                            | 404    |
-      | node0  | GET    | /nowhere      |                                            | 404    |
+      | node0  | GET    | /nowhere      |                                            | 503    |
       | node0  | BREW   | /             |                                            | 501    |
     And node0 leads within 5 s
 

@@ -48,7 +48,7 @@ Feature: basic replication
       """
       {"synchronous_mode": true}
       """
-    Then the DCS key "sync" matches ".leader.:.node0.,.sync_standby.:.node[12]." within 20 s
+    Then the DCS key "sync" matches "^\{.leader.:.node0.,.quorum.:0,.sync_standby.:.node[12].\}$" within 20 s
     And one of the replicas answers 200 to "/synchronous" within 10 s
     When the synchronous standby's whole node is killed
     Then another synchronous standby is chosen within 40 s

@@ -51,12 +51,19 @@ impl Context {
     }
 
     /// The cluster that was named, or that of the configuration.
-    pub fn cluster_name(&self, values: &Values) -> String {
-        values
-            .text("cluster_name")
-            .map(str::to_owned)
-            .or_else(|| self.scope())
-            .unwrap_or_else(|| "None".into())
+    ///
+    /// # Errors
+    /// Neither is there; or no DCS is configured, which the reference finds first.
+    pub fn cluster_name(&self, values: &Values) -> Result<String, CliError> {
+        let named = values.text("cluster_name").map(str::to_owned);
+        match named.or_else(|| self.scope()) {
+            Some(name) => Ok(name),
+            None => {
+                crate::store::check_configured(&self.config)?;
+                let text = "TypeError: sequence item 2: expected str instance, NoneType found";
+                Err(CliError::Crash(text.into()))
+            }
+        }
     }
 
     /// `--group`, or the group of the configuration (surface-api-ctl C11).
@@ -96,7 +103,7 @@ impl Context {
     /// # Errors
     /// As [`store`](Self::store).
     pub fn store_of(&mut self, values: &Values, group: Option<i64>) -> Result<Rc<Store>, CliError> {
-        let name = self.cluster_name(values);
+        let name = self.cluster_name(values)?;
         self.store(&name, group)
     }
 

@@ -39,6 +39,7 @@ impl Store {
     /// # Errors
     /// No DCS is configured.
     pub fn open(runtime: Rc<Runtime>, config: &Value) -> Result<Store, CliError> {
+        check_configured(config)?;
         let mut config = config.clone();
         config.set("patronictl", true);
         let dcs = runtime.block_on(AnyDcs::from_config(&config)).map_err(open_error)?;
@@ -84,6 +85,23 @@ impl Store {
     pub fn delete_cluster(&self) -> Result<(), CliError> {
         self.runtime.block_on(self.dcs.delete_cluster()).map(|_| ()).map_err(read_error)
     }
+}
+
+/// The stores of the reference, in the order in which their sections are looked for.
+const STORES: [&str; 7] = ["consul", "etcd", "etcd3", "exhibitor", "kubernetes", "raft", "zookeeper"];
+
+/// Is there a section for a DCS at all?
+///
+/// # Errors
+/// There is none.
+pub fn check_configured(config: &Value) -> Result<(), CliError> {
+    if STORES.iter().any(|name| config.get(name).is_some()) {
+        return Ok(());
+    }
+    Err(CliError::msg(format!(
+        "Can not find suitable configuration of distributed configuration store\nAvailable implementations: {}",
+        STORES.join(", ")
+    )))
 }
 
 fn open_error(error: DcsError) -> CliError {

@@ -94,6 +94,7 @@ impl Cluster {
         let bin = self.bin();
         let mut member = Member::new(scope, name, kind, &self.folder, &bin, self.etcd.port)?;
         config::merge(&mut member.config, &self.options.overrides);
+        member.config = config::fill_in(&member.config, &member.data())?;
         self.members.push(member);
         self.members.last_mut().ok_or_else(|| "no member".into())
     }
@@ -212,8 +213,9 @@ impl Cluster {
     pub fn wait_follows(&self, name: &str, from: &str, within: Duration) -> Result<()> {
         let (member, source) = (self.member(name)?, self.member(from)?);
         wait_until(&format!("{name} follows {from}"), within, || {
-            let answer = member.call("GET", "/replica", None)?;
-            ensure(answer.status == 200, || format!("/replica: {} {}", answer.status, answer.body))?;
+            let status = member.status()?;
+            let says = |key: &str, value: &str| status.get(key).and_then(Value::as_str) == Some(value);
+            ensure(says("role", "replica") && says("state", "running"), || pyfmt::json::dumps(&status))?;
             let sender = format!(
                 "SELECT count(*) FROM pg_stat_replication WHERE application_name = '{name}' AND state = 'streaming'"
             );

@@ -116,6 +116,17 @@ pub fn merge(under: &mut Value, over: &Value) {
     }
 }
 
+/// What overrides may write for the member's PGDATA.
+const DATA: &str = "LABDATA";
+
+/// The configuration with [`DATA`] replaced.
+///
+/// # Errors
+/// The folder's name is no YAML.
+pub fn fill_in(config: &Value, data: &Path) -> Result<Value> {
+    Ok(yaml::load(&text(config).replace(DATA, &data.display().to_string()))?)
+}
+
 /// The configuration as the file's text.
 pub fn text(config: &Value) -> String {
     yaml::dump(config, yaml::DumpOptions { sort_keys: false, ..yaml::DumpOptions::default() })

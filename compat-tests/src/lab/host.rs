@@ -58,7 +58,7 @@ pub fn repository() -> PathBuf {
     here.parent().map_or(here.clone(), Path::to_path_buf)
 }
 
-/// Our binary `name`: in the folder `PATRONI_RS_BIN`, or in `target/release`, or `target/debug`.
+/// Our binary `name`: in the folder `PATRONI_RS_BIN`, or the newer of `target/release` and `target/debug`.
 ///
 /// # Errors
 /// It was not built.
@@ -67,11 +67,9 @@ pub fn our_binary(name: &str) -> Result<PathBuf> {
         Some(folder) => vec![PathBuf::from(folder)],
         None => vec![repository().join("target/release"), repository().join("target/debug")],
     };
-    folders
-        .iter()
-        .map(|folder| folder.join(name))
-        .find(|path| path.is_file())
-        .ok_or_else(|| format!("no {name} in {folders:?}: cargo build --release first").into())
+    let built = folders.iter().map(|folder| folder.join(name)).filter(|path| path.is_file());
+    let newest = built.max_by_key(|path| path.metadata().and_then(|data| data.modified()).ok());
+    newest.ok_or_else(|| format!("no {name} in {folders:?}: cargo build --release first").into())
 }
 
 /// Copies our binary `name` into `folder`, for the checkout may be unreadable to PostgreSQL's user.

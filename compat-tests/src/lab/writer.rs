@@ -74,6 +74,17 @@ impl Writer {
         Ok(Writer { stop, record, thread: Some(thread) })
     }
 
+    /// Waits until `more` further rows are acknowledged.
+    ///
+    /// # Errors
+    /// Not in time.
+    pub fn wait_rows(&self, more: usize, within: Duration) -> Result<()> {
+        let wanted = self.count() + more;
+        super::wait_until("rows are written", within, || {
+            super::wait::ensure(self.count() >= wanted, || format!("{} of {wanted}", self.count()))
+        })
+    }
+
     /// How many rows were acknowledged so far.
     pub fn count(&self) -> usize {
         self.record.lock().map(|record| record.acknowledged.len()).unwrap_or_default()

@@ -4,7 +4,7 @@
 use pyfmt::Value;
 
 use crate::env::AUTHENTICATION;
-use crate::error::{ConfigError, Result};
+use crate::error::{qualified_name, ConfigError, Result};
 use crate::python::{child_mut, contains, items, subscript};
 
 /// Top-level entries that the section `postgresql` repeats.
@@ -43,7 +43,7 @@ fn add_auth(config: &mut Value, section: &str) -> Result<()> {
     }
     let credentials = subscript(entry, "authentication")?;
     if credentials.as_map().is_none() {
-        let kind = credentials.type_name();
+        let kind = qualified_name(credentials);
         return Err(ConfigError::of_type(format!(
             "str.format() argument after ** must be a mapping, not {kind}"
         )));

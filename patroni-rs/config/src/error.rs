@@ -39,7 +39,7 @@ impl ConfigError {
 
     /// A value has no such method.
     pub(crate) fn no_attribute(value: &Value, name: &str) -> ConfigError {
-        let text = format!("'{}' object has no attribute '{name}'", value.type_name());
+        let text = format!("'{}' object has no attribute '{name}'", qualified_name(value));
         ConfigError::exception("AttributeError", text)
     }
 
@@ -60,6 +60,15 @@ impl ConfigError {
 impl From<YamlError> for ConfigError {
     fn from(error: YamlError) -> ConfigError {
         ConfigError::exception(error.class(), error.to_string())
+    }
+}
+
+/// The name of a value's type as exceptions give it, with the module of those
+/// that are not built in.
+pub(crate) fn qualified_name(value: &Value) -> String {
+    match value {
+        Value::Timestamp(_) => format!("datetime.{}", value.type_name()),
+        other => other.type_name().to_owned(),
     }
 }
 

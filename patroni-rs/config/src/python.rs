@@ -3,7 +3,7 @@
 use patroni_core::parse::python_int;
 use pyfmt::{Map, Value};
 
-use crate::error::{ConfigError, Result};
+use crate::error::{qualified_name, ConfigError, Result};
 
 /// `value.items()`.
 pub(crate) fn items(value: &Value) -> Result<impl Iterator<Item = (&Value, &Value)>> {
@@ -25,7 +25,7 @@ pub(crate) fn contains(value: &Value, key: &str) -> Result<bool> {
         Value::List(list) => Ok(list.iter().any(|item| item.as_str() == Some(key))),
         Value::Str(text) => Ok(text.contains(key)),
         other => {
-            Err(ConfigError::of_type(format!("argument of type '{}' is not iterable", other.type_name())))
+            Err(ConfigError::of_type(format!("argument of type '{}' is not iterable", qualified_name(other))))
         }
     }
 }
@@ -59,13 +59,6 @@ pub(crate) fn int(value: &Value) -> Result<i64> {
             "int() argument must be a string, a bytes-like object or a real number, not '{}'",
             qualified_name(other)
         ))),
-    }
-}
-
-fn qualified_name(value: &Value) -> String {
-    match value {
-        Value::Timestamp(_) => format!("datetime.{}", value.type_name()),
-        other => other.type_name().to_owned(),
     }
 }
 

@@ -16,7 +16,7 @@ use crate::output::yaml;
 
 /// Runs `edit-config`.
 pub fn run(context: &mut Context, values: &Values) -> Result<(), CliError> {
-    let name = context.cluster_name(values);
+    let name = context.cluster_name(values)?;
     let group = context.default_group(values);
     let store = context.store(&name, group)?;
     let Some(config) = store.view()?.cluster.config else {

@@ -62,7 +62,7 @@ struct Plan {
 }
 
 fn run(context: &mut Context, values: &Values, action: Action) -> Result<(), CliError> {
-    let name = context.cluster_name(values);
+    let name = context.cluster_name(values)?;
     let asked = Asked {
         action,
         cluster_name: &name,
@@ -272,7 +272,7 @@ fn execute(
     let body = body(plan, asked.action);
     let outcome = match member {
         None => Err("no member to ask".to_owned()),
-        Some(member) => request(context, member, asked.action, &body).map_err(|e| e.to_string()),
+        Some(member) => request(context, member, asked.action, &body).map_err(|e| e.traceback_line()),
     };
     match outcome {
         Ok(reply) if matches!(reply.status, 200 | 202) => {

@@ -8,7 +8,7 @@ use crate::output::Format;
 
 /// Runs `remove`.
 pub fn run(context: &mut Context, values: &Values) -> Result<(), CliError> {
-    let name = context.cluster_name(values);
+    let name = context.cluster_name(values)?;
     let group = values.int("group");
     let store = context.store(&name, group)?;
     let view = store.view()?;

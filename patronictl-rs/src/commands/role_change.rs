@@ -45,7 +45,7 @@ struct Change {
 }
 
 fn change(context: &mut Context, values: &Values, change: &Change) -> Result<(), CliError> {
-    let name = context.cluster_name(values);
+    let name = context.cluster_name(values)?;
     let store = context.store(&name, None)?;
     let view = store.view()?;
     let verb = change.verb;

@@ -29,7 +29,7 @@ impl Target {
     /// # Errors
     /// No DCS is configured, or it does not answer.
     pub fn read(context: &mut Context, values: &Values) -> Result<Target, CliError> {
-        let name = context.cluster_name(values);
+        let name = context.cluster_name(values)?;
         let group = values.int("group");
         let store = context.store(&name, group)?;
         let view = store.view()?;

@@ -122,9 +122,7 @@ pub(super) fn data_dir(dir: &str, context: &Context<'_>) -> std::result::Result<
             "data dir for the cluster is not empty, but doesn't contain \"{wal}\" directory"
         ));
     }
-    let binary = bin_name("postgres", context).map_err(|e| e.message().to_owned())?;
-    let dir = context.postgresql.get("bin_dir").and_then(Value::as_str).unwrap_or_default();
-    let major = major_version(dir, &binary.py_str()).map_err(|e| e.message().to_owned())?;
+    let major = installed_major(context).map_err(|e| e.message().to_owned())?;
     if version != major {
         return Err(format!(
             "data_dir directory postgresql version ({version}) doesn't match with 'postgres --version' output \
@@ -132,6 +130,21 @@ pub(super) fn data_dir(dir: &str, context: &Context<'_>) -> std::result::Result<
         ));
     }
     Ok(())
+}
+
+/// The major version of the PostgreSQL that the configuration names.
+fn installed_major(context: &Context<'_>) -> Result<String> {
+    let name = bin_name("postgres", context)?.py_str();
+    match context.postgresql.get("bin_dir").filter(|dir| dir.truthy()) {
+        Some(Value::Str(dir)) => major_version(dir, &name),
+        Some(other) => Err(ConfigError::not_a_path(other)),
+        None if which(&name, None, context) => major_version("", &name),
+        None => Err(version_failure(&std::io::Error::from_raw_os_error(nix::libc::ENOENT), &name)),
+    }
+}
+
+fn version_failure(error: &std::io::Error, program: &str) -> ConfigError {
+    ConfigError::refused(format!("Failed to get postgres version: {}", os_error_text(error, program)))
 }
 
 /// Missing, or with nothing in it but hidden files and `lost+found`.
@@ -175,9 +188,7 @@ pub fn major_version(bin_dir: &str, name: &str) -> Result<String> {
 }
 
 fn version_output(program: &str) -> Result<String> {
-    let failed = |e: &std::io::Error| {
-        ConfigError::refused(format!("Failed to get postgres version: {}", os_error_text(e, program)))
-    };
+    let failed = |e: &std::io::Error| version_failure(e, program);
     let mut command = Command::new(program);
     command.arg("--version").stdin(Stdio::null()).stdout(Stdio::piped());
     let mut child = command.spawn().map_err(|e| failed(&e))?;

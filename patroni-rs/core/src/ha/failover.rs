@@ -36,7 +36,11 @@ impl Cycle<'_> {
         let action = self.failover_action();
         let bare = action.trim_start_matches("manual ");
         if let Some(at) = &failover.scheduled_at {
-            match self.is_due(bare, at.valid_us(), &at.iso_text()) {
+            let mut text = at.iso_text();
+            if at.at.is_some() && !at.has_offset() {
+                text = text.replacen('T', " ", 1);
+            }
+            match self.is_due(bare, at.valid_us(), &text) {
                 Due::Now => {}
                 Due::Later => return Ok(None),
                 Due::Never => {

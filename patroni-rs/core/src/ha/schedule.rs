@@ -19,7 +19,7 @@ pub(super) enum Due {
 
 impl Cycle<'_> {
     /// `at_us`: microseconds since the epoch, None when the text has no time zone
-    /// or no meaning. Where the reference sleeps until a time that falls in this
+    /// or no meaning; the text is then as Python's `str()` gives it. Where the reference sleeps until a time that falls in this
     /// cycle, we have the next cycle run then.
     pub(super) fn is_due(&mut self, action: &str, at_us: Option<i64>, text: &str) -> Due {
         if self.is_paused() {

@@ -130,7 +130,7 @@ impl Cycle<'_> {
             }
         }
         let bootstrapping_elsewhere = self.cluster.initialize.as_deref() == Some("");
-        if me.has_no_leader_method && !bootstrapping_elsewhere {
+        if self.has_no_leader_method() && !bootstrapping_elsewhere {
             let what = "(without leader)".to_owned();
             let source = self.is_standby_cluster().then(|| self.remote_source(None));
             let refused = self.start_job(Job::Clone { source, what, from_leader: false })?;
@@ -138,6 +138,13 @@ impl Cycle<'_> {
         }
         let standby = if self.is_standby_cluster() { "standby_" } else { "" };
         Ok(format!("waiting for {standby}leader to bootstrap"))
+    }
+
+    /// A standby cluster has its own list of methods, by default an empty one.
+    fn has_no_leader_method(&self) -> bool {
+        let listed = self.m.config.standby_cluster().get("create_replica_methods");
+        let any = !self.is_standby_cluster() || listed.is_some_and(pyfmt::Value::truthy);
+        any && self.v.me.has_no_leader_method
     }
 
     fn bootstrap_cluster(&mut self) -> Step<String> {

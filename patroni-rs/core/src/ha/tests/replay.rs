@@ -106,12 +106,8 @@ const ALLOWED: &[Allowed] = &[
     Allowed {
         why: "the watchdog is closed on an aborted promotion (surface-ha-pg 23-09)",
         level: |ours, theirs, _| {
-            if matches!(
-                theirs.line.as_str(),
-                "Promotion cancelled because the pre-promote script failed" | "lost leader before promote"
-            ) || theirs.acts.iter().any(|a| a == "job:copy_logical_slots")
-                && theirs.log.iter().any(|l| l.contains("pre-promote script failed"))
-            {
+            let refused = theirs.log.iter().any(|l| l.contains("pre-promote script failed"));
+            if refused || theirs.line == "lost leader before promote" {
                 ours.drop_act(|a| a == "unwatch");
             }
         },
@@ -120,8 +116,18 @@ const ALLOWED: &[Allowed] = &[
         why: "an unreadable own system identifier is not written: an empty /initialize keeps others out",
         level: |_, theirs, s| {
             let sysid = s.at(&["pg", "sysid"]).and_then(Value::as_str);
-            if !super::super::sysid_valid(sysid) {
+            let leads = s.at(&["keys", "leader"]).and_then(Value::as_str) == Some("a");
+            if leads && !super::super::sysid_valid(sysid) {
                 theirs.drop_act(|a| a.starts_with("initialize(") && !a.starts_with("initialize(new:7"));
+            }
+        },
+    },
+    Allowed {
+        why: "a DCS that is away does not end a bootstrap: the initialize key keeps others out",
+        level: |ours, theirs, s| {
+            let bootstrapping = s.at(&["mem", "bootstrapping"]).is_some_and(Value::truthy);
+            if bootstrapping && ours.line.ends_with("DCS is not accessible") {
+                theirs.clone_from(ours);
             }
         },
     },

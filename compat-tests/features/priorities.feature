@@ -1,0 +1,29 @@
+Feature: priorities
+  Who may lead, and who is preferred.
+
+  Scenario: failover_priority decides between equals
+    Given a running cluster of 3 members where node2 has
+      """
+      tags: {failover_priority: 2}
+      """
+    When the whole node of node0 is killed
+    Then node2 leads within 40 s
+
+  Scenario: nofailover is never promoted
+    Given a running cluster of 2 members where node1 has
+      """
+      tags: {nofailover: true}
+      """
+    When node0 is shut down
+    Then the DCS key "leader" is absent within 10 s
+    And node1's log says "following a different leader because I am not allowed to promote" within 20 s
+    When node0 is started
+    Then node0 leads within 30 s
+
+  Scenario: noloadbalance hides a replica
+    Given a running cluster of 2 members where node1 has
+      """
+      tags: {noloadbalance: true}
+      """
+    Then node1 answers 503 to "/replica"
+    And node1 answers 200 to "/read-only" within 1 s

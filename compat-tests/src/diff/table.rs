@@ -1,0 +1,109 @@
+//! The result, as a table and as the first bytes that differ.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// How much of the text around the first difference is shown, in characters.
+const AROUND: usize = 60;
+
+/// What came of one probe.
+#[derive(Debug)]
+pub enum Finding {
+    /// The same bytes.
+    Identical,
+    /// The same, but for what the allow-list names.
+    Allowed,
+    /// Not the same: the probe with its state, and the two normalised answers.
+    Different {
+        /// The probe and its state.
+        what: String,
+        /// Our answer.
+        ours: String,
+        /// The reference's.
+        theirs: String,
+    },
+}
+
+/// Numbers of one area.
+#[derive(Debug, Default, Clone, Copy)]
+struct Row {
+    probes: usize,
+    identical: usize,
+    allowed: usize,
+}
+
+/// All numbers, and all differences.
+#[derive(Debug, Default)]
+pub struct Table {
+    rows: BTreeMap<&'static str, Row>,
+    differences: Vec<String>,
+}
+
+impl Table {
+    /// Counts one finding.
+    pub fn add(&mut self, area: &'static str, finding: Finding) {
+        let row = self.rows.entry(area).or_default();
+        row.probes += 1;
+        match finding {
+            Finding::Identical => row.identical += 1,
+            Finding::Allowed => row.allowed += 1,
+            Finding::Different { what, ours, theirs } => {
+                self.differences.push(format!("{area}: {what}\n{}", first_difference(&ours, &theirs)));
+            }
+        }
+    }
+
+    /// Whether every probe was identical or allowed.
+    pub fn is_clean(&self) -> bool {
+        self.differences.is_empty()
+    }
+}
+
+/// The two texts around the first byte that differs.
+pub fn first_difference(ours: &str, theirs: &str) -> String {
+    let same = ours.chars().zip(theirs.chars()).take_while(|(a, b)| a == b).count();
+    let from = same.saturating_sub(AROUND / 3);
+    let cut = |text: &str| text.chars().skip(from).take(AROUND * 3).collect::<String>();
+    format!("  at character {same}\n    ours:      {:?}\n    reference: {:?}\n", cut(ours), cut(theirs))
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for difference in &self.differences {
+            writeln!(f, "{difference}")?;
+        }
+        writeln!(f, "| area       | probes | identical | allowed | different |")?;
+        writeln!(f, "|------------|-------:|----------:|--------:|----------:|")?;
+        let mut sum = Row::default();
+        let mut line = |name: &str, row: Row| {
+            let different = row.probes - row.identical - row.allowed;
+            let Row { probes, identical, allowed } = row;
+            writeln!(f, "| {name:<10} | {probes:>6} | {identical:>9} | {allowed:>7} | {different:>9} |")
+        };
+        for (name, row) in &self.rows {
+            line(name, *row)?;
+            sum.probes += row.probes;
+            sum.identical += row.identical;
+            sum.allowed += row.allowed;
+        }
+        line("all", sum)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_and_shows() {
+        let mut table = Table::default();
+        table.add("REST", Finding::Identical);
+        table.add("REST", Finding::Allowed);
+        assert!(table.is_clean());
+        table.add("DCS", Finding::Different { what: "key".into(), ours: "abc".into(), theirs: "abd".into() });
+        assert!(!table.is_clean());
+        let text = table.to_string();
+        assert!(text.contains("at character 2"), "{text}");
+        assert!(text.contains("| all        |      3 |         1 |       1 |         1 |"), "{text}");
+    }
+}
