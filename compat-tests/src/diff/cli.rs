@@ -1,10 +1,12 @@
 //! The command lines: help, and configurations that are validated and printed.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use pyfmt::Value;
 
+use crate::lab::wait::ensure;
 use crate::lab::{config, host, process, Kind, Result};
 
 use super::probes::shown;
@@ -84,9 +86,7 @@ pub fn probes(full: bool) -> Vec<Probe> {
             "configuration",
             format!("fixtures/config/{name}"),
             Box::new(move |side| {
-                // A copy: PostgreSQL's user may not read the checkout.
-                let copy = side.lab.folder.join("corpus.yml");
-                std::fs::copy(&file, &copy)?;
+                let copy = filled_in(side, &file)?;
                 validated(side, &copy)
             }),
         );
@@ -106,6 +106,39 @@ pub fn probes(full: bool) -> Vec<Probe> {
         );
     }
     probes
+}
+
+/// A copy of `file` in the side's folder, with the placeholders of fixtures/config/record.py replaced: `@TMP@`, a
+/// folder with what layout.sh makes, and `@PORT@`, a port that is in use. Not all files are text.
+fn filled_in(side: &Side, file: &Path) -> Result<PathBuf> {
+    let folder = side.lab.folder.join("corpus");
+    if !folder.exists() {
+        let script = file.with_file_name("layout.sh");
+        let status = Command::new("/bin/sh").arg(script).arg(&folder).status()?;
+        ensure(status.success(), || format!("layout.sh: {status}"))?;
+    }
+    let port = side.lab.etcd.port.to_string();
+    let bytes = replaced(&std::fs::read(file)?, b"@PORT@", port.as_bytes());
+    let bytes = replaced(&bytes, b"@TMP@", folder.display().to_string().as_bytes());
+    let copy = side.lab.folder.join("corpus.yml");
+    std::fs::write(&copy, bytes)?;
+    Ok(copy)
+}
+
+/// `bytes` with every `from` as `to`.
+fn replaced(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
+    let mut result = Vec::with_capacity(bytes.len());
+    let mut rest = bytes;
+    while let Some(first) = rest.first() {
+        if let Some(after) = rest.strip_prefix(from) {
+            result.extend_from_slice(to);
+            rest = after;
+        } else {
+            result.push(*first);
+            rest = &rest[1..];
+        }
+    }
+    result
 }
 
 /// The configurations that were written for the recordings.

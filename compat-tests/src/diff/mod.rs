@@ -16,6 +16,8 @@ use table::{Finding, Table};
 
 /// How often a probe that differs is asked again: states of two clusters meet after some cycles.
 const RETRIES: usize = 6;
+/// How an answer begins that is none.
+const UNASKED: &str = "not answered: ";
 /// How long to wait before asking again.
 const AGAIN: Duration = Duration::from_millis(700);
 
@@ -95,7 +97,7 @@ impl Pair {
     fn ask(&self, probe: &Probe) -> [String; 2] {
         let one = |side: &Side| match (probe.ask)(side) {
             Ok(text) => side.known.normalise(&text),
-            Err(error) => side.known.normalise(&format!("not answered: {error}")),
+            Err(error) => side.known.normalise(&format!("{UNASKED}{error}")),
         };
         std::thread::scope(|scope| {
             let ours = scope.spawn(|| one(&self.sides[0]));
@@ -122,7 +124,9 @@ impl Pair {
 
 /// Sorts a pair of answers.
 fn judge(state: &str, probe: &Probe, answers: [String; 2], allow: &AllowList) -> Finding {
-    if answers[0] == answers[1] {
+    if answers.iter().all(|answer| answer.starts_with(UNASKED)) {
+        Finding::Unanswered
+    } else if answers[0] == answers[1] {
         Finding::Identical
     } else if allow.same(probe.area, &probe.name, &answers) {
         Finding::Allowed

@@ -71,7 +71,6 @@ const REFUSED: &[(&str, &str, Option<&str>)] = &[
     ("POST", "/restart", Some(r#"{"schedule":"soon"}"#)),
     ("POST", "/sigterm", None),
     ("PATCH", "/config", Some("no json")),
-    ("PATCH", "/config", Some(r#"{"ttl":"x"}"#)),
     ("PATCH", "/config", None),
     ("PUT", "/config", None),
     ("PUT", "/config", Some("")),

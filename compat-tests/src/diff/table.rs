@@ -13,6 +13,8 @@ pub enum Finding {
     Identical,
     /// The same, but for what the allow-list names.
     Allowed,
+    /// Both could not be asked, for the same reason: expected of a node that is down.
+    Unanswered,
     /// Not the same: the probe with its state, and the two normalised answers.
     Different {
         /// The probe and its state.
@@ -30,6 +32,7 @@ struct Row {
     probes: usize,
     identical: usize,
     allowed: usize,
+    unanswered: usize,
 }
 
 /// All numbers, and all differences.
@@ -47,6 +50,7 @@ impl Table {
         match finding {
             Finding::Identical => row.identical += 1,
             Finding::Allowed => row.allowed += 1,
+            Finding::Unanswered => row.unanswered += 1,
             Finding::Different { what, ours, theirs } => {
                 self.differences.push(format!("{area}: {what}\n{}", first_difference(&ours, &theirs)));
             }
@@ -72,19 +76,20 @@ impl fmt::Display for Table {
         for difference in &self.differences {
             writeln!(f, "{difference}")?;
         }
-        writeln!(f, "| area       | probes | identical | allowed | different |")?;
-        writeln!(f, "|------------|-------:|----------:|--------:|----------:|")?;
+        writeln!(f, "| area          | probes | identical | allowed | unanswered | different |")?;
+        writeln!(f, "|---------------|-------:|----------:|--------:|-----------:|----------:|")?;
         let mut sum = Row::default();
         let mut line = |name: &str, row: Row| {
-            let different = row.probes - row.identical - row.allowed;
-            let Row { probes, identical, allowed } = row;
-            writeln!(f, "| {name:<10} | {probes:>6} | {identical:>9} | {allowed:>7} | {different:>9} |")
+            let different = row.probes - row.identical - row.allowed - row.unanswered;
+            let Row { probes, identical, allowed, unanswered } = row;
+            writeln!(f, "| {name:<13} | {probes:>6} | {identical:>9} | {allowed:>7} | {unanswered:>10} | {different:>9} |")
         };
         for (name, row) in &self.rows {
             line(name, *row)?;
             sum.probes += row.probes;
             sum.identical += row.identical;
             sum.allowed += row.allowed;
+            sum.unanswered += row.unanswered;
         }
         line("all", sum)
     }
@@ -104,6 +109,9 @@ mod tests {
         assert!(!table.is_clean());
         let text = table.to_string();
         assert!(text.contains("at character 2"), "{text}");
-        assert!(text.contains("| all        |      3 |         1 |       1 |         1 |"), "{text}");
+        assert!(
+            text.contains("| all           |      3 |         1 |       1 |          0 |         1 |"),
+            "{text}"
+        );
     }
 }

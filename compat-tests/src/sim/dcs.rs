@@ -1,6 +1,7 @@
 //! A linearizable key-value store with leases, as etcd is one.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use patroni_core::model::{Cluster, Node};
 
@@ -19,19 +20,30 @@ pub struct Store {
     leases: BTreeMap<u64, u64>,
     revision: u64,
     next_lease: u64,
+    next_expiry: u64,
+    snapshot: Option<Arc<Cluster>>,
 }
 
 impl Store {
     /// Removes what has expired.
     pub fn expire(&mut self, now: u64) {
+        if now < self.next_expiry {
+            return;
+        }
         self.leases.retain(|_, until| *until > now);
+        self.next_expiry = self.leases.values().min().copied().unwrap_or(u64::MAX);
         let leases = &self.leases;
+        let before = self.keys.len();
         self.keys.retain(|_, key| key.lease.is_none_or(|l| leases.contains_key(&l)));
+        if self.keys.len() != before {
+            self.snapshot = None;
+        }
     }
 
     /// A new lease.
     pub fn grant(&mut self, now: u64, ttl: u64) -> u64 {
         self.next_lease += 1;
+        self.next_expiry = self.next_expiry.min(now + ttl);
         self.leases.insert(self.next_lease, now + ttl);
         self.next_lease
     }
@@ -60,6 +72,7 @@ impl Store {
     /// Writes without a condition.
     pub fn put(&mut self, key: &str, value: &str, lease: Option<u64>) {
         self.revision += 1;
+        self.snapshot = None;
         self.keys.insert(key.to_owned(), Key { value: value.to_owned(), revision: self.revision, lease });
     }
 
@@ -83,7 +96,8 @@ impl Store {
         Some(self.revision.to_string())
     }
 
-    fn version(&self, key: &str) -> Option<String> {
+    /// The token for compare-and-set.
+    pub fn version(&self, key: &str) -> Option<String> {
         self.keys.get(key).map(|k| k.revision.to_string())
     }
 
@@ -91,6 +105,7 @@ impl Store {
     pub fn delete_if_value(&mut self, key: &str, value: &str) -> bool {
         let matches = self.get(key) == Some(value);
         if matches {
+            self.snapshot = None;
             self.keys.remove(key);
         }
         matches
@@ -101,17 +116,24 @@ impl Store {
         if version.is_some() && self.version(key).as_deref() != version {
             return false;
         }
+        self.snapshot = None;
         self.keys.remove(key).is_some()
     }
 
     /// The whole cluster.
-    pub fn cluster(&self) -> Cluster {
+    pub fn cluster(&mut self) -> Arc<Cluster> {
+        if let Some(snapshot) = &self.snapshot {
+            return snapshot.clone();
+        }
         let node = |key: &Key| Node {
             value: key.value.clone(),
             version: key.revision.to_string(),
             session: key.lease.map(|l| l.to_string()),
             modify_version: None,
         };
-        Cluster::from_nodes(&self.keys.iter().map(|(path, key)| (path.clone(), node(key))).collect())
+        let nodes = self.keys.iter().map(|(path, key)| (path.clone(), node(key))).collect();
+        let cluster = Arc::new(Cluster::from_nodes(&nodes));
+        self.snapshot = Some(cluster.clone());
+        cluster
     }
 }

@@ -1,19 +1,32 @@
 //! A cluster in simulated time: the production HA engine (decisions, memory,
-//! lock keeper) on a model of the DCS and of PostgreSQL, under faults that a
-//! seed decides.
+//! lock keeper, choice of synchronous standbys) on a model of the DCS and of
+//! PostgreSQL, under faults and operators that a seed decides.
 //!
 //! One event queue, one random number generator, no threads, no clock: two runs
-//! of a seed are the same run. A failure is a seed; [`World::story`] tells who
-//! did what when.
+//! of a seed are the same run. A failure is a seed and a [`Plan`]; its story tells
+//! who did what when, and [`minimise`] shortens the plan.
 
+mod commits;
+mod config;
+mod coverage;
+mod daemon;
 mod dcs;
 mod effects;
 mod faults;
+mod invariants;
 mod jobs;
+mod local;
+mod minimise;
 mod node;
+mod operators;
 mod pg;
+mod planted;
 mod rng;
 mod world;
 
-pub use faults::Plan;
-pub use world::{run, Config, Failure, Planted, World};
+pub use config::{Config, SyncMode};
+pub use coverage::Coverage;
+pub use faults::{Fault, Plan};
+pub use minimise::minimise;
+pub use planted::Planted;
+pub use world::{run, run_plan, Failure, World};

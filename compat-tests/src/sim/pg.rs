@@ -1,10 +1,14 @@
 //! PostgreSQL as far as high availability is concerned: timelines, positions,
-//! who streams from whom, slow starts and stops, crashes.
+//! who streams from whom, synchronous standbys, slow starts and stops, crashes.
+
+use std::rc::Rc;
 
 use patroni_core::ha::{PgState, Role};
+use patroni_core::sync::SyncNamesValue;
 
-/// A piece of WAL history: this timeline was left at this position.
-pub type Switch = (u32, u64);
+/// A piece of WAL history: this timeline of this branch was left at this position.
+/// Branches tell two timelines apart that two nodes gave the same number.
+pub type Switch = (u32, u64, u64);
 
 /// One server and its data directory.
 #[derive(Debug, Clone)]
@@ -13,6 +17,8 @@ pub struct Server {
     pub data: Option<Data>,
     /// A postmaster lives.
     pub running: bool,
+    /// Counts postmasters, so that what was meant for one does not reach the next.
+    pub incarnation: u64,
     /// It is a standby (has a signal file).
     pub recovery: bool,
     /// Index of the node that it streams from, by its settings.
@@ -21,27 +27,35 @@ pub struct Server {
     pub stopping: bool,
     /// Believed state.
     pub state: PgState,
-    /// Since when.
+    /// Since when, true time.
     pub state_since: u64,
     /// Believed role.
     pub role: Role,
     /// A callback was fired.
     pub cb_called: bool,
-    /// Replay reached and received position lie apart by this much.
-    pub replay_lag: u64,
+    /// `synchronous_standby_names` in the configuration file.
+    pub sync_file: String,
+    /// And as the server has it.
+    pub sync_live: (String, SyncNamesValue),
+    /// Its WAL receiver is stalled.
+    pub stalled: bool,
+    /// Starts, stops and promotions take long.
+    pub slow: bool,
 }
 
 /// A data directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Data {
     /// System identifier.
-    pub sysid: String,
+    pub sysid: Rc<str>,
     /// Current timeline.
     pub timeline: u32,
+    /// What tells this timeline from others of its number.
+    pub branch: u64,
     /// End of its WAL.
     pub lsn: u64,
     /// Timelines that it went through.
-    pub history: Vec<Switch>,
+    pub history: Rc<Vec<Switch>>,
     /// It was not shut down cleanly.
     pub dirty: bool,
 }
@@ -49,13 +63,20 @@ pub struct Data {
 impl Data {
     /// Is `self` an ancestor of `of`: can it follow without a rewind?
     pub fn is_prefix_of(&self, of: &Data) -> bool {
-        if self.sysid != of.sysid {
-            return false;
+        self.sysid == of.sysid && of.has(self.branch, self.lsn)
+    }
+
+    /// How far this branch is part of it.
+    pub fn reach(&self, branch: u64) -> Option<u64> {
+        if self.branch == branch {
+            return Some(self.lsn);
         }
-        if self.timeline == of.timeline {
-            return self.lsn <= of.lsn;
-        }
-        of.history.iter().any(|(tli, at)| *tli == self.timeline && self.lsn <= *at)
+        self.history.iter().find(|(_, _, b)| *b == branch).map(|(_, at, _)| *at)
+    }
+
+    /// Does it hold this commit?
+    pub fn has(&self, branch: u64, lsn: u64) -> bool {
+        self.reach(branch).is_some_and(|at| lsn <= at)
     }
 }
 
@@ -65,6 +86,7 @@ impl Server {
         Server {
             data: None,
             running: false,
+            incarnation: 0,
             recovery: false,
             source: None,
             stopping: false,
@@ -72,18 +94,34 @@ impl Server {
             state_since: 0,
             role: Role::Uninitialized,
             cb_called: false,
-            replay_lag: 0,
+            sync_file: String::new(),
+            sync_live: Default::default(),
+            stalled: false,
+            slow: false,
         }
     }
 
     /// Would a client's write be committed?
     pub fn writable(&self) -> bool {
-        self.running && !self.recovery && !self.stopping && self.data.is_some()
+        self.running && !self.recovery && !self.stopping && self.data.is_some() && !self.state.is_starting()
     }
 
     /// End of WAL.
     pub fn lsn(&self) -> u64 {
         self.data.as_ref().map_or(0, |d| d.lsn)
+    }
+
+    /// A postmaster comes up.
+    pub fn started(&mut self, recovery: bool, role: Role) {
+        self.incarnation += 1;
+        (self.running, self.stopping, self.recovery, self.role) = (true, false, recovery, role);
+        self.reloaded();
+    }
+
+    /// The configuration file is in force.
+    pub fn reloaded(&mut self) {
+        let parsed = patroni_core::sync::parse_names(&self.sync_file).unwrap_or_default();
+        self.sync_live = (self.sync_file.clone(), parsed);
     }
 
     /// The machine dies, or its postmaster.
@@ -99,18 +137,24 @@ impl Server {
     pub fn stopped(&mut self, immediate: bool) {
         if immediate {
             self.crash();
+        } else if let Some(data) = self.data.as_mut().filter(|_| self.running) {
+            data.dirty = false;
         }
         self.running = false;
         self.stopping = false;
     }
 
     /// Promotion: a new timeline begins here.
-    pub fn promote(&mut self) {
+    pub fn promote(&mut self, branch: u64) {
         if let Some(data) = self.data.as_mut().filter(|_| self.running && self.recovery) {
-            data.history.push((data.timeline, data.lsn));
+            let mut history = (*data.history).clone();
+            history.push((data.timeline, data.lsn, data.branch));
+            data.history = Rc::new(history);
             data.timeline += 1;
+            data.branch = branch;
             self.recovery = false;
             self.source = None;
+            self.reloaded();
         }
     }
 }

@@ -9,7 +9,7 @@ use patroni_core::slots;
 use patroni_core::tags::Tags;
 use patroni_postgres::process::{blocking, datadir, history};
 use patroni_postgres::sql::{
-    monitor_statement, parse_monitor_row, parse_status_row, status_statement, Connection, MonitorOptions,
+    monitor_statement, parse_monitor_row, parse_status_row, python_time, status_statement, Connection, MonitorOptions,
     Monitored, RestStatus,
 };
 use pyfmt::Value;
@@ -181,7 +181,7 @@ impl Instance {
         }
     }
 
-    /// `pg_postmaster_start_time()` as PostgreSQL prints it.
+    /// `pg_postmaster_start_time()` as Python prints it.
     pub async fn start_time(&self) -> Option<String> {
         self.postmaster_start_time().await
     }
@@ -194,8 +194,9 @@ impl Instance {
         if self.state() != PgState::Running {
             return None;
         }
-        let rows = self.query("SELECT pg_catalog.pg_postmaster_start_time()").await.ok()?;
-        let time = rows.first().and_then(|r| r.text(0).map(str::to_owned));
+        // As JSON it does not depend on DateStyle.
+        let rows = self.query("SELECT pg_catalog.to_json(pg_catalog.pg_postmaster_start_time())").await.ok()?;
+        let time = rows.first().and_then(|r| r.text(0).map(python_time));
         locked(&self.believed).start_time.clone_from(&time);
         time
     }

@@ -366,7 +366,7 @@ pub struct PgView {
     pub major_version: u32,
     /// Parameters that wait for a restart, as published.
     pub pending_restart_reason: Value,
-    /// As PostgreSQL prints it.
+    /// As Python prints it: `2026-11-21 10:00:00.120000+00:00`.
     pub postmaster_start_time: Option<String>,
 }
 

@@ -37,5 +37,5 @@ pub use rows::Row;
 pub use session::Session;
 pub use settings::{load_gucs, pending_restart, pg_settings};
 pub use slots::{load_slots, sync_replication_slots, ReadinessSource, SlotExecutor, SlotOutcome, SlotRound};
-pub use status::{parse_status_row, status_statement, ReplicaStatus, RestStatus};
+pub use status::{parse_status_row, python_time, status_statement, ReplicaStatus, RestStatus};
 pub use sync::{current_sync_state, nudge_wal};

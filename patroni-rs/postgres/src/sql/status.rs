@@ -101,7 +101,7 @@ pub fn parse_status_row(
 
 /// `"2026-11-21T10:00:00.12+00:00"` as `2026-11-21 10:00:00.120000+00:00`:
 /// Python prints six digits of a second, or none.
-pub(super) fn python_time(json_text: &str) -> String {
+pub fn python_time(json_text: &str) -> String {
     let text = json_text.trim_matches('"').replacen('T', " ", 1);
     let Some((seconds, rest)) = text.split_once('.') else {
         return text;

@@ -1,0 +1,142 @@
+//! The cluster to simulate.
+
+use pyfmt::Value;
+
+use super::planted::Planted;
+use super::rng::Rng;
+
+/// `synchronous_mode`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum SyncMode {
+    Off,
+    On,
+    Quorum,
+}
+
+impl SyncMode {
+    /// As in the dynamic configuration.
+    pub fn value(self) -> Value {
+        match self {
+            SyncMode::Off => false.into(),
+            SyncMode::On => true.into(),
+            SyncMode::Quorum => "quorum".into(),
+        }
+    }
+}
+
+/// A cluster to simulate. Durations are milliseconds.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Members.
+    pub members: usize,
+    /// `ttl`.
+    pub ttl: u64,
+    /// `loop_wait`.
+    pub loop_wait: u64,
+    /// `retry_timeout`.
+    pub retry_timeout: u64,
+    /// `synchronous_mode` at the beginning.
+    pub sync: SyncMode,
+    /// `synchronous_mode_strict`.
+    pub strict: bool,
+    /// `synchronous_node_count`.
+    pub node_count: i64,
+    /// `failsafe_mode`.
+    pub failsafe: bool,
+    /// `check_timeline`.
+    pub check_timeline: bool,
+    /// Every node has a watchdog, and it is required.
+    pub watchdog: bool,
+    /// `nofailover`, `nosync` and priorities on some members.
+    pub tags: bool,
+    /// Operators pause, restart, reinitialize and change the configuration.
+    pub operators: bool,
+    /// `maximum_lag_on_failover`, bytes.
+    pub maximum_lag: u64,
+    /// How long the faults go on.
+    pub faults_for: u64,
+    /// A defect to find.
+    pub planted: Planted,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            members: 3,
+            ttl: 30_000,
+            loop_wait: 10_000,
+            retry_timeout: 10_000,
+            sync: SyncMode::Off,
+            strict: false,
+            node_count: 1,
+            failsafe: false,
+            check_timeline: false,
+            watchdog: false,
+            tags: false,
+            operators: true,
+            maximum_lag: 100_000,
+            faults_for: 600_000,
+            planted: Planted::Nothing,
+        }
+    }
+}
+
+impl Config {
+    /// The clusters of CI: their names, for `SIM_PROFILE`, and what they are.
+    pub fn profiles() -> Vec<(&'static str, Config)> {
+        let base = Config::default();
+        let short = Config { ttl: 20_000, loop_wait: 3_000, retry_timeout: 4_000, ..base.clone() };
+        vec![
+            ("async", base.clone()),
+            ("faults-only", Config { operators: false, ..base.clone() }),
+            ("sync", Config { sync: SyncMode::On, ..base.clone() }),
+            ("strict", Config { sync: SyncMode::On, strict: true, ..base.clone() }),
+            ("sync-two", Config { sync: SyncMode::On, node_count: 2, members: 5, ..base.clone() }),
+            ("quorum", Config { sync: SyncMode::Quorum, ..base.clone() }),
+            ("quorum-two", Config { sync: SyncMode::Quorum, node_count: 2, members: 5, ..base.clone() }),
+            ("failsafe", Config { failsafe: true, ..base.clone() }),
+            ("watchdog", Config { watchdog: true, ..base.clone() }),
+            ("tags", Config { tags: true, members: 4, ..base.clone() }),
+            ("timeline", Config { check_timeline: true, ..base.clone() }),
+            ("short", Config { members: 5, ..short }),
+            ("any", Config { members: 0, ..base }),
+        ]
+    }
+
+    /// With what the seed decides: a cluster of no members gets 1 to 7, and any features.
+    #[must_use]
+    pub fn for_seed(&self, seed: u64) -> Config {
+        if self.members > 0 {
+            return self.clone();
+        }
+        let mut rng = Rng::new(seed ^ 0xc1_u64.rotate_left(40));
+        let sync = [SyncMode::Off, SyncMode::On, SyncMode::Quorum][rng.between(0, 2) as usize];
+        Config {
+            members: rng.between(1, 7) as usize,
+            sync,
+            strict: rng.percent(30),
+            node_count: rng.between(1, 3) as i64,
+            failsafe: rng.percent(30),
+            check_timeline: rng.percent(30),
+            watchdog: rng.percent(20),
+            tags: rng.percent(30),
+            ..self.clone()
+        }
+    }
+
+    /// The dynamic configuration.
+    pub fn dynamic(&self) -> Value {
+        let mut config = Value::map();
+        config.set("ttl", self.ttl / 1000);
+        config.set("loop_wait", self.loop_wait / 1000);
+        config.set("retry_timeout", self.retry_timeout / 1000);
+        config.set("maximum_lag_on_failover", self.maximum_lag);
+        config.set("synchronous_mode", self.sync.value());
+        config.set("synchronous_mode_strict", self.strict);
+        config.set("synchronous_node_count", self.node_count);
+        config.set("failsafe_mode", self.failsafe);
+        config.set("check_timeline", self.check_timeline);
+        config
+    }
+}

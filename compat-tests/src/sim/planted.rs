@@ -1,0 +1,108 @@
+//! Deliberate defects, each of which the simulation has to find.
+//!
+//! They sit where the engine meets the world, so that the engine itself is the
+//! one that is shipped: a request is not carried out, carried out twice or too
+//! late, or an answer tells what is not so.
+
+use super::config::{Config, SyncMode};
+
+/// What is wrong in this run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Planted {
+    /// The production engine.
+    Nothing,
+    /// Demotion is decided and not carried out, and nothing fences.
+    NoDemotion,
+    /// The keeper renews although the loop has stopped.
+    RenewsForever,
+    /// The lock is taken without comparing.
+    TakesLockBlindly,
+    /// A lock that was refused on renewal counts as held.
+    IgnoresRefusal,
+    /// The promise of the lock counts from the reply, not from the request.
+    CountsFromReply,
+    /// The keeper runs on a clock that people set.
+    WallClock,
+    /// The fence falls five seconds after the lease's end.
+    FencesLate,
+    /// The leader key goes before PostgreSQL has stopped.
+    ReleasesBeforeStop,
+    /// The watchdog is not disarmed when a primary becomes a standby.
+    ForgetsWatchdog,
+    /// A failsafe peer that does not answer counts as consent.
+    FailsafeAlone,
+    /// A peer consents to the failsafe and does not remember it.
+    FailsafeForgotten,
+    /// `/sync` is written before PostgreSQL holds the standby.
+    PublishesSyncEarly,
+    /// PostgreSQL lets go of a standby while `/sync` still names it.
+    DropsSyncLate,
+    /// `/sync` is written without its compare-and-set token.
+    StaleSyncToken,
+    /// A node outside of `/sync` may race.
+    RacesOutsideSync,
+    /// The published quorum is one too small.
+    QuorumTooSmall,
+    /// `synchronous_standby_names` is not prepared before a promotion.
+    PromotesUnsynced,
+    /// Pause is not seen.
+    ActsInPause,
+    /// `/history` is not seen: a timeline of the past may win.
+    IgnoresTimeline,
+    /// The published position is not seen: any lag may win.
+    IgnoresLag,
+    /// A diverged standby is taken for a healthy one.
+    NeverRewinds,
+    /// New recovery settings are written and not applied.
+    ForgetsSource,
+    /// Reinitialize also removes the leader's data.
+    ReinitsLeader,
+}
+
+impl Planted {
+    /// All of them.
+    pub const ALL: [Planted; 23] = [
+        Planted::NoDemotion,
+        Planted::RenewsForever,
+        Planted::TakesLockBlindly,
+        Planted::IgnoresRefusal,
+        Planted::CountsFromReply,
+        Planted::WallClock,
+        Planted::FencesLate,
+        Planted::ReleasesBeforeStop,
+        Planted::ForgetsWatchdog,
+        Planted::FailsafeAlone,
+        Planted::FailsafeForgotten,
+        Planted::PublishesSyncEarly,
+        Planted::DropsSyncLate,
+        Planted::StaleSyncToken,
+        Planted::RacesOutsideSync,
+        Planted::QuorumTooSmall,
+        Planted::PromotesUnsynced,
+        Planted::ActsInPause,
+        Planted::IgnoresTimeline,
+        Planted::IgnoresLag,
+        Planted::NeverRewinds,
+        Planted::ForgetsSource,
+        Planted::ReinitsLeader,
+    ];
+
+    /// The cluster in which the defect matters.
+    pub fn config(self) -> Config {
+        let base = Config { planted: self, ..Config::default() };
+        match self {
+            Planted::ForgetsWatchdog => Config { watchdog: true, ..base },
+            Planted::FailsafeAlone | Planted::FailsafeForgotten => Config { failsafe: true, ..base },
+            Planted::PublishesSyncEarly | Planted::DropsSyncLate | Planted::RacesOutsideSync => {
+                Config { sync: SyncMode::On, ..base }
+            }
+            Planted::StaleSyncToken => Config { sync: SyncMode::On, members: 5, node_count: 2, ..base },
+            Planted::QuorumTooSmall | Planted::PromotesUnsynced => {
+                Config { sync: SyncMode::Quorum, members: 5, node_count: 2, ..base }
+            }
+            Planted::IgnoresTimeline => Config { check_timeline: true, ..base },
+            Planted::IgnoresLag => Config { members: 2, ..base },
+            _ => base,
+        }
+    }
+}
