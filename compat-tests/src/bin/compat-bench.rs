@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use compat_tests::lab::wait::ensure;
 use compat_tests::lab::writer::Writer;
-use compat_tests::lab::{host, process, Cluster, Kind, Options, Result};
+use compat_tests::lab::{process, Cluster, Kind, Options, Result};
 
 /// How long anything here may take.
 const LONG: Duration = Duration::from_secs(60);

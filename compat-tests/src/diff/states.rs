@@ -115,7 +115,7 @@ fn switched(side: &mut Side) -> Result<()> {
     side.lab.wait_leader("node1", SOON)?;
     side.lab.wait_follows("node0", "node1", SOON)?;
     key_says(side, "history", "node1", true)?;
-    key_says(side, "failover", "{", false)
+    key_says(side, "failover", "leader", false)
 }
 
 fn replica_down(side: &mut Side) -> Result<()> {

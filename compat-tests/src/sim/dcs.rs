@@ -17,7 +17,8 @@ struct Key {
 #[derive(Debug, Default)]
 pub struct Store {
     keys: BTreeMap<String, Key>,
-    leases: BTreeMap<u64, u64>,
+    /// End and length.
+    leases: BTreeMap<u64, (u64, u64)>,
     revision: u64,
     next_lease: u64,
     next_expiry: u64,
@@ -30,8 +31,8 @@ impl Store {
         if now < self.next_expiry {
             return;
         }
-        self.leases.retain(|_, until| *until > now);
-        self.next_expiry = self.leases.values().min().copied().unwrap_or(u64::MAX);
+        self.leases.retain(|_, (until, _)| *until > now);
+        self.next_expiry = self.leases.values().map(|(until, _)| *until).min().unwrap_or(u64::MAX);
         let leases = &self.leases;
         let before = self.keys.len();
         self.keys.retain(|_, key| key.lease.is_none_or(|l| leases.contains_key(&l)));
@@ -44,15 +45,15 @@ impl Store {
     pub fn grant(&mut self, now: u64, ttl: u64) -> u64 {
         self.next_lease += 1;
         self.next_expiry = self.next_expiry.min(now + ttl);
-        self.leases.insert(self.next_lease, now + ttl);
+        self.leases.insert(self.next_lease, (now + ttl, ttl));
         self.next_lease
     }
 
-    /// Prolongs a lease, if it is still there.
-    pub fn keepalive(&mut self, lease: u64, now: u64, ttl: u64) -> bool {
+    /// Prolongs a lease by its length, if it is still there.
+    pub fn keepalive(&mut self, lease: u64, now: u64) -> bool {
         match self.leases.get_mut(&lease) {
-            Some(until) => {
-                *until = now + ttl;
+            Some((until, ttl)) => {
+                *until = now + *ttl;
                 true
             }
             None => false,

@@ -2,9 +2,11 @@
 
 use patroni_core::ha::{Job, JobResult, JobView, PgState, Role, Source};
 
-use super::node::mono;
+use std::rc::Rc;
+
+use super::planted::Planted;
 use super::pg::Data;
-use super::world::{Event, World};
+use super::world::{Event, Postmaster, World};
 
 impl World {
     pub(super) fn start_job(&mut self, node: usize, job: &Job) -> Result<(), String> {
@@ -14,9 +16,13 @@ impl World {
         if *job == Job::Promote {
             self.check_promotion(node);
         }
+        if self.config.planted == Planted::ReleasesBeforeStop && matches!(job, Job::Demote { .. }) {
+            let name = self.members[node].me.name.clone();
+            self.store.delete_if_value("leader", &name);
+        }
         self.tickets += 1;
         let ticket = self.tickets;
-        let view = JobView { job: job.clone(), started_at: mono(self.now), shutdown_checkpoint: None };
+        let view = JobView { job: job.clone(), started_at: self.clock(node), shutdown_checkpoint: None };
         self.members[node].job = Some((view, ticket));
         let first = self.begin(node, job);
         let at = self.now + first;
@@ -26,46 +32,60 @@ impl World {
 
     /// What is true at once, and how long the first step takes.
     fn begin(&mut self, node: usize, job: &Job) -> u64 {
+        let slow = self.members[node].pg.slow;
+        let mut spell = |short: u64, long: u64| {
+            let end = if slow { long } else { short };
+            self.rng.between(short / 20, end)
+        };
         match job {
             Job::Bootstrap => {
+                let time = spell(3000, 20_000);
                 self.set_state(node, PgState::InitDb);
-                self.rng.between(500, 3000)
+                time
             }
             Job::Clone { .. } | Job::BootstrapStandbyLeader { .. } => {
+                let time = spell(8000, 60_000);
                 self.set_state(node, PgState::CreatingReplica);
-                self.rng.between(500, 8000)
+                time
             }
             Job::Reinitialize { .. } | Job::ReinitializeDiverged { .. } => {
+                let time = spell(8000, 60_000);
+                self.check_removal(node);
                 self.members[node].pg.stopped(true);
+                self.members[node].pg.data = None;
                 self.set_state(node, PgState::CreatingReplica);
-                self.rng.between(500, 8000)
+                time
             }
             Job::Follow { role, .. } => {
+                let time = spell(2000, 30_000);
                 self.members[node].pg.stopping = self.members[node].pg.running;
                 self.set_state(node, PgState::Starting);
                 self.members[node].pg.role = *role;
-                self.rng.between(100, 2000)
+                time
             }
             Job::StartPrimary { .. } => {
+                let time = spell(5000, 60_000);
                 self.set_state(node, PgState::Starting);
-                self.rng.between(100, 5000)
+                time
             }
-            Job::Restart { .. } => {
-                self.members[node].pg.stopping = true;
-                self.set_state(node, PgState::Restarting);
-                self.rng.between(100, 3000)
+            Job::Restart { release_sync, .. } => {
+                self.members[node].disable_sync = *release_sync;
+                10
             }
             Job::Demote { .. } => {
-                self.members[node].pg.stopping = true;
+                let time = spell(1500, 40_000);
+                // With the planted defect sessions go on until the checkpoint.
+                self.members[node].pg.stopping = self.config.planted != Planted::ReleasesBeforeStop;
                 self.set_state(node, PgState::Stopping);
-                self.rng.between(50, 1500)
+                time
             }
             Job::Promote => {
+                let time = spell(1500, 25_000);
                 self.members[node].pg.role = Role::Promoted;
-                self.rng.between(50, 1500)
+                time
             }
-            Job::Rewind { .. } => self.rng.between(200, 4000),
-            Job::CrashRecovery | Job::PostBootstrap | Job::CopySlots { .. } => self.rng.between(50, 1000),
+            Job::Rewind { .. } => spell(4000, 30_000),
+            Job::CrashRecovery | Job::PostBootstrap | Job::CopySlots { .. } => spell(1000, 10_000),
         }
     }
 
@@ -80,6 +100,7 @@ impl World {
                 let lsn = self.members[node].pg.lsn();
                 self.members[node].pg.stopped(false);
                 self.set_state(node, PgState::Stopped);
+                self.disarm(node);
                 JobResult::Stopped(Some((lsn, lsn)))
             }
             Job::Bootstrap => self.bootstrap(node),
@@ -90,17 +111,13 @@ impl World {
             Job::Follow { source, role, .. } => self.run_as_standby(node, source.as_ref(), *role),
             Job::StartPrimary { .. } => self.run_as_primary(node),
             Job::Restart { .. } => {
-                let pg = &mut self.members[node].pg;
-                (pg.running, pg.stopping) = (true, false);
-                self.set_state(node, PgState::Running);
-                JobResult::Done
+                let Some(result) = self.restart_step(node, ticket, step, view.started_at) else { return };
+                result
             }
             Job::Promote => {
-                let pg = &mut self.members[node].pg;
-                if pg.running {
-                    pg.promote();
-                    pg.role = Role::Primary;
-                    self.tell(node, "* promoted");
+                if self.members[node].pg.running {
+                    self.promote(node);
+                    self.members[node].pg.role = Role::Primary;
                     JobResult::Done
                 } else {
                     JobResult::Failed
@@ -118,16 +135,59 @@ impl World {
         self.finish_job(node, result);
     }
 
-    fn shutdown_checkpoint(&mut self, node: usize, ticket: u64) {
-        let pg = &mut self.members[node].pg;
-        if let Some(data) = &mut pg.data {
-            data.lsn += 112;
-            data.dirty = false;
+    /// PostgreSQL is promoted, whoever still wants it.
+    pub(super) fn promote(&mut self, node: usize) {
+        let branch = self.ledger.branch();
+        self.members[node].pg.promote(branch);
+        self.tell(node, "* promoted");
+        self.check_history(node);
+    }
+
+    fn disarm(&mut self, node: usize) {
+        if self.config.planted != Planted::ForgetsWatchdog {
+            self.members[node].watchdog = None;
         }
-        let lsn = pg.lsn();
+    }
+
+    /// A restart: the leader lets go of us first, then stop, then start.
+    fn restart_step(
+        &mut self,
+        node: usize,
+        ticket: u64,
+        step: u32,
+        started_at: std::time::Duration,
+    ) -> Option<JobResult> {
+        let now = self.now;
+        if step == 0 {
+            let waited = self.clock(node).saturating_sub(started_at);
+            let patience = self.members[node].me.loop_wait * 2;
+            if self.members[node].disable_sync && !self.is_released(node) && waited < patience {
+                self.at(now + 300, Event::Job { node, ticket, step: 0 });
+                return None;
+            }
+            self.members[node].pg.stopping = true;
+            self.set_state(node, PgState::Restarting);
+            let time = if self.members[node].pg.slow { 40_000 } else { 3000 };
+            let at = now + self.rng.between(100, time);
+            self.at(at, Event::Job { node, ticket, step: 1 });
+            return None;
+        }
+        self.members[node].disable_sync = false;
+        let pg = &mut self.members[node].pg;
+        let (recovery, role) = (pg.recovery, pg.role);
+        pg.started(recovery, role);
+        self.set_state(node, PgState::Running);
+        Some(JobResult::Done)
+    }
+
+    fn shutdown_checkpoint(&mut self, node: usize, ticket: u64) {
+        let lsn = self.members[node].pg.lsn() + 112;
+        self.shutdown_position(node);
+        self.members[node].pg.stopping = true;
         if let Some((view, _)) = &mut self.members[node].job {
             view.shutdown_checkpoint = Some((lsn, lsn));
         }
+        self.disarm(node);
         let now = self.now;
         self.at(now + 5, Event::Wake { node, forced: true });
         let exit = now + self.rng.between(20, 2000);
@@ -136,9 +196,12 @@ impl World {
 
     fn bootstrap(&mut self, node: usize) -> JobResult {
         let sysid = format!("{:019}", 7_000_000_000_000_000_000u64 + self.rng.next() % 1_000_000_000);
+        let branch = self.ledger.branch();
         let pg = &mut self.members[node].pg;
-        pg.data = Some(Data { sysid, timeline: 1, lsn: 16_777_216, history: Vec::new(), dirty: false });
-        (pg.running, pg.recovery, pg.role) = (true, false, Role::Primary);
+        let (timeline, lsn) = (1, 16_777_216);
+        let history = Rc::default();
+        pg.data = Some(Data { sysid: sysid.into(), timeline, branch, lsn, history, dirty: false });
+        pg.started(false, Role::Primary);
         self.set_state(node, PgState::Running);
         JobResult::Done
     }
@@ -161,20 +224,20 @@ impl World {
 
     fn run_as_standby(&mut self, node: usize, source: Option<&Source>, role: Role) -> JobResult {
         let index = source.and_then(|s| self.index_of(&s.member.name));
-        let pg = &mut self.members[node].pg;
-        if pg.data.is_none() {
+        if self.members[node].pg.data.is_none() {
             self.set_state(node, PgState::StartFailed);
             return JobResult::Failed;
         }
-        (pg.running, pg.stopping, pg.recovery, pg.source, pg.role) = (true, false, true, index, role);
+        let pg = &mut self.members[node].pg;
+        pg.started(true, role);
+        pg.source = index;
         pg.cb_called = true;
         self.set_state(node, PgState::Running);
         JobResult::Done
     }
 
     fn run_as_primary(&mut self, node: usize) -> JobResult {
-        let pg = &mut self.members[node].pg;
-        (pg.running, pg.stopping, pg.recovery, pg.role) = (true, false, false, Role::Primary);
+        self.members[node].pg.started(false, Role::Primary);
         self.set_state(node, PgState::Running);
         JobResult::Done
     }
@@ -186,6 +249,7 @@ impl World {
             return JobResult::Unknown;
         }
         let data = theirs.data.clone();
+        self.check_removal(node);
         let pg = &mut self.members[node].pg;
         pg.data = data;
         pg.recovery = true;

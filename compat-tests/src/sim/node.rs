@@ -1,4 +1,4 @@
-//! A member: the daemon's memory, its keeper, its server.
+//! A member: the daemon's memory, its keeper, its server, its clock.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,10 +9,17 @@ use patroni_core::ha::{
     DataDir, FailsafePing, Job, JobResult, JobView, Me, Memory, Mono, PgStatus, PgView, Query, Request, Role,
     Transcript, View, WatchdogView,
 };
+use patroni_core::sync::Tracker;
 use patroni_core::tags::Tags;
 use pyfmt::Value;
 
+use super::config::Config;
 use super::pg::Server;
+
+/// Node clocks begin here, so that one that is set back stays positive.
+pub const BOOTED: u64 = 1_000_000;
+/// Wall clocks begin here, microseconds.
+pub const EPOCH_US: i64 = 1_700_000_000_000_000;
 
 /// A cycle that waits for an answer.
 #[derive(Debug)]
@@ -25,6 +32,12 @@ pub struct Running {
     pub request: Request,
     /// Tells an answer that comes too late from the one waited for.
     pub ticket: u64,
+    /// When it was sent, true time.
+    pub asked: u64,
+    /// It is the shutdown.
+    pub last: bool,
+    /// The node knew of a pause before the cycle began.
+    pub paused: bool,
 }
 
 /// A member.
@@ -36,6 +49,10 @@ pub struct Member {
     pub memory: Memory,
     /// The lock keeper.
     pub keeper: Keeper,
+    /// It waits for the answer to a renewal.
+    pub renewing: bool,
+    /// The choice of synchronous standbys.
+    pub tracker: Tracker,
     /// PostgreSQL.
     pub pg: Server,
     /// The cycle in progress.
@@ -44,10 +61,18 @@ pub struct Member {
     pub job: Option<(JobView, u64)>,
     /// Results not seen by a cycle yet.
     pub finished: Vec<(Job, JobResult)>,
+    /// A restart on request has begun.
+    pub restarting: Option<Duration>,
+    /// It asks to be left alone as synchronous standby.
+    pub disable_sync: bool,
     /// Lease in the DCS for the leader and the member key.
     pub lease: Option<u64>,
     /// The daemon lives.
     pub alive: bool,
+    /// The daemon is to end in order.
+    pub ending: bool,
+    /// The daemon has finished a cycle since it was started.
+    pub settled: bool,
     /// The whole node does not run until then (SIGSTOP of the machine).
     pub frozen_until: u64,
     /// The daemon's HA loop hangs until then (dead disk); its keeper runs.
@@ -56,101 +81,141 @@ pub struct Member {
     pub hung_since: u64,
     /// It cannot reach the DCS.
     pub cut_from_dcs: bool,
+    /// Its requests reach the DCS, and no answer comes back.
+    pub deaf_to_dcs: bool,
     /// It cannot reach its peers.
     pub cut_from_peers: bool,
+    /// Packets to these nodes are lost.
+    pub no_way_to: Vec<usize>,
     /// Last failsafe ping.
     pub failsafe_ping: Option<FailsafePing>,
-    /// Counts cycles and jobs, so that late events are told from current ones.
+    /// When the watchdog was fed, if it is armed.
+    pub watchdog: Option<u64>,
+    /// Counts lives of the daemon, so that late events are told from current ones.
     pub generation: u64,
     /// When the next cycle is due.
     pub due: u64,
     /// When the keeper looks next.
     pub keeper_at: u64,
+    /// Its clock runs at so many thousandths of true speed.
+    pub rate: u64,
+    /// Somebody has set its wall clock by so many milliseconds.
+    pub wall_step: i64,
+    /// Standby of a known leader without WAL receiver, since then.
+    pub thirsty_since: Option<u64>,
 }
 
-/// Simulated milliseconds as the engine's time.
-pub fn mono(ms: u64) -> Mono {
+/// A duration in milliseconds.
+pub fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
 impl Member {
     /// A fresh member with an empty disk.
-    pub fn new(index: usize, ttl: u64, loop_wait: u64, retry_timeout: u64, config: &Value) -> Member {
+    pub fn new(index: usize, config: &Config, tags: &Value, rate: u64) -> Member {
         let me = Arc::new(Me {
             name: format!("n{index}"),
             conn_url: format!("postgres://n{index}:5432/postgres"),
             api_url: format!("http://n{index}:8008/patroni"),
             proxy_url: None,
-            tags: Tags::default(),
+            tags: Tags::from_value(tags),
             can_bootstrap: true,
             has_no_leader_method: false,
             reinit_on_diverged: false,
             user_sync_names: None,
-            dynamic_config: config.clone(),
-            ttl: mono(ttl),
-            loop_wait: mono(loop_wait),
-            retry_timeout: mono(retry_timeout),
+            dynamic_config: config.dynamic(),
+            ttl: ms(config.ttl),
+            loop_wait: ms(config.loop_wait),
+            retry_timeout: ms(config.retry_timeout),
         });
         Member {
-            memory: Memory::new(GlobalConfig::new(config.clone())),
+            memory: Memory::new(GlobalConfig::new(config.dynamic())),
             keeper: Keeper::new(me.ttl, me.loop_wait, me.retry_timeout),
+            renewing: false,
+            tracker: Tracker::default(),
             me,
             pg: Server::new(),
             cycle: None,
             job: None,
             finished: Vec::new(),
+            restarting: None,
+            disable_sync: false,
             lease: None,
             alive: true,
+            ending: false,
+            settled: false,
             frozen_until: 0,
             hung_until: 0,
             hung_since: 0,
             cut_from_dcs: false,
+            deaf_to_dcs: false,
             cut_from_peers: false,
+            no_way_to: Vec::new(),
             failsafe_ping: None,
+            watchdog: None,
             generation: 0,
             due: 0,
             keeper_at: 0,
+            rate,
+            wall_step: 0,
+            thirsty_since: None,
         }
     }
 
     /// The daemon ends and forgets everything; PostgreSQL's fate is the caller's.
-    pub fn forget(&mut self, config: &Value) {
-        self.memory = Memory::new(GlobalConfig::new(config.clone()));
+    pub fn forget(&mut self) {
+        self.memory = Memory::new(GlobalConfig::new(self.me.dynamic_config.clone()));
         self.keeper = Keeper::new(self.me.ttl, self.me.loop_wait, self.me.retry_timeout);
+        self.renewing = false;
+        self.tracker = Tracker::default();
         self.cycle = None;
         self.job = None;
         self.finished.clear();
+        self.restarting = None;
+        self.disable_sync = false;
         self.lease = None;
+        self.ending = false;
+        self.settled = false;
         self.failsafe_ping = None;
         self.generation += 1;
         self.pg.cb_called = false;
     }
 
+    /// Its monotonic clock.
+    pub fn clock(&self, now: u64) -> Mono {
+        ms(BOOTED + now * self.rate / 1000)
+    }
+
+    /// When its clock will show `at`, true time.
+    pub fn true_time(&self, at: Mono) -> u64 {
+        (at.as_millis() as u64).saturating_sub(BOOTED) * 1000 / self.rate + 1
+    }
+
     /// What a cycle decides on.
-    pub fn view(&self, now: u64) -> View {
+    pub fn view(&self, now: u64, clock: Mono) -> View {
         View {
-            now: mono(now),
-            wall_us: now as i64 * 1000,
+            now: clock,
+            wall_us: EPOCH_US + (now as i64 + self.wall_step) * 1000,
             me: self.me.clone(),
-            pg: self.pg_view(now),
+            pg: self.pg_view(),
             job: self.job.as_ref().map(|(view, _)| view.clone()),
-            lease_until: self.keeper.lease_until().filter(|until| *until > mono(now)),
-            watchdog: WatchdogView { running: false, healthy: true },
+            lease_until: self.keeper.lease_until().filter(|until| *until > clock),
+            watchdog: WatchdogView { running: self.watchdog.is_some(), healthy: true },
             failsafe_ping: self.failsafe_ping.clone(),
-            disable_sync: false,
+            disable_sync: self.disable_sync,
             scheduled_restart: None,
         }
     }
 
     /// PostgreSQL as the monitoring query would show it.
-    pub fn pg_view(&self, _now: u64) -> PgView {
+    pub fn pg_view(&self) -> PgView {
         let pg = &self.pg;
         let query = match &pg.data {
             Some(data) if pg.running && !pg.state.is_starting() => Query::Row(Box::new(PgStatus {
                 is_primary: !pg.recovery,
                 timeline: if pg.recovery { 0 } else { data.timeline },
                 wal_position: data.lsn,
-                replayed: pg.recovery.then_some(data.lsn.saturating_sub(pg.replay_lag)),
+                replayed: pg.recovery.then_some(data.lsn),
                 received: pg.recovery.then_some(data.lsn),
                 received_timeline: (pg.recovery && pg.source.is_some()).then_some(data.timeline),
                 control_timeline: Some(data.timeline),
@@ -164,8 +229,8 @@ impl Member {
             running: pg.running,
             query,
             data_dir: if pg.data.is_some() { DataDir::Present } else { DataDir::Empty },
-            sysid: pg.data.as_ref().map(|d| d.sysid.clone()).unwrap_or_default(),
-            state_since: mono(pg.state_since),
+            sysid: pg.data.as_ref().map(|d| d.sysid.to_string()).unwrap_or_default(),
+            state_since: self.clock(pg.state_since),
             cb_called: pg.cb_called,
             server_version: 150_000,
             major_version: 150_000,
@@ -184,5 +249,6 @@ impl Member {
         self.pg.running
             && matches!(self.pg.role, Role::Primary | Role::Promoted)
             && !self.memory.config.is_paused()
+            && !self.memory.bootstrapping
     }
 }

@@ -1,59 +1,20 @@
-//! The event loop, and what must never happen.
+//! The event loop.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
 
 use patroni_core::ha::keeper::Next;
-use patroni_core::ha::{self, Answer, Job, JobResult, Level, Progress, Request, Transcript};
+use patroni_core::ha::{self, Answer, Job, JobResult, Mono, Request};
 use pyfmt::Value;
 
+use super::commits::Ledger;
+use super::config::Config;
+use super::coverage::Coverage;
 use super::dcs::Store;
 use super::faults::{Fault, Plan};
-use super::node::{mono, Member, Running};
+use super::node::{ms, Member};
+use super::planted::Planted;
 use super::rng::Rng;
-
-/// A cluster to simulate. Durations are milliseconds.
-#[derive(Debug, Clone)]
-pub struct Config {
-    /// Members.
-    pub members: usize,
-    /// `ttl`.
-    pub ttl: u64,
-    /// `loop_wait`.
-    pub loop_wait: u64,
-    /// `retry_timeout`.
-    pub retry_timeout: u64,
-    /// How long the faults go on.
-    pub faults_for: u64,
-    /// A defect to find.
-    pub planted: Planted,
-}
-
-impl Default for Config {
-    fn default() -> Config {
-        Config {
-            members: 3,
-            ttl: 30_000,
-            loop_wait: 10_000,
-            retry_timeout: 10_000,
-            faults_for: 600_000,
-            planted: Planted::Nothing,
-        }
-    }
-}
-
-/// Deliberate defects: the simulation has to find each of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Planted {
-    /// The production engine.
-    Nothing,
-    /// Demotion is decided and not carried out, and nothing fences.
-    NoDemotion,
-    /// The keeper renews although the loop has stopped.
-    RenewsForever,
-    /// The lock is taken without comparing.
-    TakesLockBlindly,
-}
 
 /// Why a run failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,6 +23,8 @@ pub struct Failure {
     pub seed: u64,
     /// Milliseconds.
     pub at: u64,
+    /// The invariant's number in issue 9; 0 for what no number covers.
+    pub invariant: u32,
     /// What happened.
     pub what: String,
     /// The last lines of the story.
@@ -73,18 +36,34 @@ pub struct Failure {
 pub(super) enum Event {
     Wake { node: usize, forced: bool },
     Answer { node: usize, ticket: u64, answer: Box<Answer>, after: After },
+    Late { node: usize, generation: u64, request: Box<Request> },
     Keeper { node: usize },
+    Renewed { node: usize, generation: u64, sent: Mono, ttl: u64, outcome: Option<bool> },
+    Fence { node: usize, incarnation: u64 },
     Thaw { node: usize },
     Job { node: usize, ticket: u64, step: u32 },
+    Postmaster { node: usize, incarnation: u64, what: Postmaster },
+    Boot { node: usize },
     Beat,
     Fault(Fault),
+}
+
+/// What a postmaster does although its daemon may be gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Postmaster {
+    Exits,
+    Promotes,
+    Reloads,
 }
 
 /// What becomes true when an answer arrives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum After {
     Nothing,
-    Stopped { immediate: bool },
+    Stopped { immediate: bool, incarnation: u64 },
+    Held { sent: Mono },
+    Lost,
+    Checkpoint,
 }
 
 struct Queued(u64, u64, Event);
@@ -108,22 +87,35 @@ impl Ord for Queued {
 /// The simulated world.
 pub struct World {
     pub(super) config: Config,
-    pub(super) dynamic: Value,
     pub(super) now: u64,
     pub(super) rng: Rng,
     pub(super) store: Store,
     pub(super) store_down: bool,
+    pub(super) store_slow: bool,
     pub(super) members: Vec<Member>,
     pub(super) tickets: u64,
     pub(super) faults_on: bool,
+    pub(super) ledger: Ledger,
+    /// The cluster is paused, since then; and when it was last.
+    pub(super) paused_since: Option<u64>,
+    pub(super) last_paused: u64,
+    /// The longest ttl that was in force.
+    pub(super) longest_ttl: u64,
+    /// The last failover that an operator asked for: when, to whom.
+    pub(super) manual: Option<(u64, usize)>,
+    pub(super) last_fault: u64,
+    pub(super) leader_since: u64,
+    pub(super) healed_at: Option<u64>,
+    pub(super) writable_since: Option<u64>,
+    pub(super) excused_since: BTreeMap<usize, u64>,
     queue: BinaryHeap<Reverse<Queued>>,
     sequence: u64,
     seed: u64,
     story: Vec<String>,
-    failure: Option<Failure>,
-    last_leader: String,
-    healed_at: Option<u64>,
-    writable_since: Option<u64>,
+    pub(super) failure: Option<Failure>,
+    pub(super) last_leader: String,
+    /// Status lines and log lines seen.
+    pub coverage: Coverage,
     /// Cycles run, for speed reports.
     pub cycles: u64,
     /// Promotions seen.
@@ -138,10 +130,17 @@ const BEAT: u64 = 100;
 /// # Errors
 /// The first broken invariant.
 pub fn run(seed: u64, config: &Config) -> Result<World, Failure> {
-    let mut world = World::new(seed, config);
-    let plan = Plan::of(seed, config);
-    for (at, fault) in plan.faults {
-        world.at(at, Event::Fault(fault));
+    run_plan(seed, config, &Plan::of(seed, &config.for_seed(seed)))
+}
+
+/// Runs a seed with other faults than its own.
+///
+/// # Errors
+/// The first broken invariant.
+pub fn run_plan(seed: u64, config: &Config, plan: &Plan) -> Result<World, Failure> {
+    let mut world = World::new(seed, &config.for_seed(seed));
+    for (at, fault) in &plan.faults {
+        world.at(*at, Event::Fault(fault.clone()));
     }
     world.go(plan.end);
     match world.failure.take() {
@@ -150,36 +149,58 @@ pub fn run(seed: u64, config: &Config) -> Result<World, Failure> {
     }
 }
 
+/// Tags that a seed gives to a member; the first can always lead.
+fn tags(rng: &mut Rng, index: usize, config: &Config) -> Value {
+    let mut tags = Value::map();
+    if !config.tags || index == 0 {
+        return tags;
+    }
+    match rng.between(0, 5) {
+        0 => tags.set("nofailover", true),
+        1 => tags.set("nosync", true),
+        2 => tags.set("failover_priority", rng.between(0, 3)),
+        3 => tags.set("sync_priority", rng.between(0, 3)),
+        _ => {}
+    }
+    tags
+}
+
 impl World {
     fn new(seed: u64, config: &Config) -> World {
-        let dynamic: Value = [
-            ("ttl", config.ttl / 1000),
-            ("loop_wait", config.loop_wait / 1000),
-            ("retry_timeout", config.retry_timeout / 1000),
-        ]
-        .into_iter()
-        .collect();
+        let mut rng = Rng::new(seed);
         let members = (0..config.members)
-            .map(|i| Member::new(i, config.ttl, config.loop_wait, config.retry_timeout, &dynamic))
+            .map(|i| {
+                let tags = tags(&mut rng, i, config);
+                Member::new(i, config, &tags, rng.between(950, 1050))
+            })
             .collect();
         let mut world = World {
             config: config.clone(),
-            dynamic,
             now: 0,
-            rng: Rng::new(seed),
+            rng,
             store: Store::default(),
             store_down: false,
+            store_slow: false,
             members,
             tickets: 0,
             faults_on: true,
+            ledger: Ledger::default(),
+            paused_since: None,
+            last_paused: 0,
+            longest_ttl: config.ttl,
+            manual: None,
+            last_fault: 0,
+            leader_since: 0,
+            healed_at: None,
+            writable_since: None,
+            excused_since: BTreeMap::new(),
             queue: BinaryHeap::new(),
             sequence: 0,
             seed,
             story: Vec::new(),
             failure: None,
             last_leader: String::new(),
-            healed_at: None,
-            writable_since: None,
+            coverage: Coverage::default(),
             cycles: 0,
             promotions: 0,
         };
@@ -205,12 +226,36 @@ impl World {
         self.story.push(format!("{:>9.3} n{node} {}", self.now as f64 / 1000.0, text.as_ref()));
     }
 
-    pub(super) fn fail(&mut self, what: impl Into<String>) {
+    pub(super) fn tell_all(&mut self, text: impl AsRef<str>) {
+        self.story.push(format!("{:>9.3} -- {}", self.now as f64 / 1000.0, text.as_ref()));
+    }
+
+    pub(super) fn fail(&mut self, invariant: u32, what: impl Into<String>) {
         if self.failure.is_none() {
-            let from = self.story.len().saturating_sub(80);
+            let from = self.story.len().saturating_sub(150);
             let story = self.story.get(from..).unwrap_or_default().to_vec();
-            self.failure = Some(Failure { seed: self.seed, at: self.now, what: what.into(), story });
+            self.failure =
+                Some(Failure { seed: self.seed, at: self.now, invariant, what: what.into(), story });
         }
+    }
+
+    /// A node's monotonic clock; with the planted defect, one that people set.
+    pub(super) fn clock(&self, node: usize) -> Mono {
+        let member = &self.members[node];
+        let clock = member.clock(self.now);
+        match (self.config.planted, member.wall_step) {
+            (Planted::WallClock, step) if step < 0 => clock.saturating_sub(ms(step.unsigned_abs())),
+            (Planted::WallClock, step) => clock + ms(step.unsigned_abs()),
+            _ => clock,
+        }
+    }
+
+    /// When a node's clock will show `at`.
+    pub(super) fn when(&self, node: usize, at: Mono) -> u64 {
+        let member = &self.members[node];
+        let step = if self.config.planted == Planted::WallClock { member.wall_step } else { 0 };
+        let at = (at.as_millis() as i64 - step).max(0) as u64;
+        member.true_time(ms(at))
     }
 
     fn go(&mut self, end: u64) {
@@ -235,8 +280,12 @@ impl World {
             Event::Wake { node, .. }
             | Event::Answer { node, .. }
             | Event::Keeper { node }
+            | Event::Renewed { node, .. }
+            | Event::Fence { node, .. }
+            | Event::Postmaster { node, .. }
+            | Event::Boot { node }
             | Event::Job { node, .. } => Some(*node),
-            Event::Beat | Event::Fault(_) | Event::Thaw { .. } => None,
+            Event::Beat | Event::Fault(_) | Event::Thaw { .. } | Event::Late { .. } => None,
         };
         if let Some(node) = node {
             let hung = self.members[node].hung_until;
@@ -252,9 +301,16 @@ impl World {
         match event {
             Event::Wake { node, forced } => self.wake(node, forced),
             Event::Answer { node, ticket, answer, after } => self.answered(node, ticket, *answer, after),
+            Event::Late { node, generation, request } => self.late(node, generation, &request),
             Event::Keeper { node } => self.keep(node),
+            Event::Renewed { node, generation, sent, ttl, outcome } => {
+                self.renewed(node, generation, sent, ttl, outcome)
+            }
+            Event::Fence { node, incarnation } => self.fence(node, incarnation),
             Event::Thaw { node } => self.thaw(node),
             Event::Job { node, ticket, step } => self.job_step(node, ticket, step),
+            Event::Postmaster { node, incarnation, what } => self.postmaster(node, incarnation, what),
+            Event::Boot { node } => self.boot(node),
             Event::Beat => self.beat(),
             Event::Fault(fault) => self.apply_fault(fault),
         }
@@ -263,120 +319,77 @@ impl World {
         }
     }
 
-    fn wake(&mut self, node: usize, forced: bool) {
-        let now = self.now;
-        let member = &mut self.members[node];
-        if !member.alive || (!forced && now < member.due) {
-            return;
-        }
-        if member.cycle.is_some() {
-            // The cycle in progress may have decided already: look again after it.
-            member.due = now;
-            return;
-        }
-        for (job, result) in std::mem::take(&mut member.finished) {
-            member.memory.job_finished(&job, &result);
-        }
-        member.due = now + self.config.loop_wait;
-        self.cycles += 1;
-        let view = self.members[node].view(now);
-        self.advance(node, view, Transcript::default());
-    }
-
-    /// Runs the engine as far as it gets.
-    fn advance(&mut self, node: usize, view: ha::View, mut transcript: Transcript) {
-        let (progress, lines) = ha::run(&view, &self.members[node].memory, &transcript);
-        for line in transcript.fresh(lines) {
-            if line.text.contains("BUG") || line.text.starts_with("Unexpected exception") {
-                self.fail(format!("n{node} says it is a bug: {}", line.text));
-            }
-            if line.level != Level::Debug {
-                self.tell(node, &line.text);
-            }
-        }
-        match progress {
-            Progress::Ask(request) => {
-                self.tickets += 1;
-                let ticket = self.tickets;
-                let (latency, answer, after) = self.perform(node, &request);
-                self.members[node].cycle = Some(Running { view, transcript, request: *request, ticket });
-                let at = self.now + latency;
-                self.at(at, Event::Answer { node, ticket, answer: Box::new(answer), after });
-            }
-            Progress::Finished(finished) => {
-                self.tell(node, format!("= {}", finished.line));
-                if finished.line.contains("BUG") {
-                    self.fail(format!("n{node}: {}", finished.line));
-                }
-                self.finish_cycle(node, *finished);
-            }
-        }
-    }
-
-    fn finish_cycle(&mut self, node: usize, finished: ha::Finished) {
-        let now = self.now;
-        let member = &mut self.members[node];
-        member.cycle = None;
-        member.memory = finished.memory;
-        member.keeper.cycle_ended(mono(now));
-        if finished.exit.is_some() {
-            let dynamic = self.dynamic.clone();
-            let member = &mut self.members[node];
-            member.forget(&dynamic);
-            self.tell(node, "daemon ends");
-            return self.at(now + 5000, Event::Wake { node, forced: true });
-        }
-        let wake_at = member.memory.wake_at.map(|at| at.as_millis() as u64);
-        let next = member.due.min(wake_at.unwrap_or(u64::MAX)).max(now + 10);
-        member.due = next;
-        self.at(next, Event::Wake { node, forced: false });
-    }
-
-    fn answered(&mut self, node: usize, ticket: u64, answer: Answer, after: After) {
-        if let After::Stopped { immediate } = after {
-            self.members[node].pg.stopped(immediate);
-            self.set_state(node, ha::PgState::Stopped);
-        }
-        let Some(cycle) = self.members[node].cycle.take_if(|c| c.ticket == ticket) else { return };
-        let Running { view, mut transcript, request, .. } = cycle;
-        // The view of PostgreSQL at the end of a cycle is the newest.
-        let answer = match request {
-            Request::Probe => Answer::Pg(Box::new(self.members[node].pg_view(self.now))),
-            _ => answer,
-        };
-        transcript.record(request, answer, mono(self.now));
-        self.advance(node, view, transcript);
-    }
+    // ---- the keeper ----
 
     fn keep(&mut self, node: usize) {
-        let now = self.now;
         self.members[node].keeper_at = 0;
-        if !self.members[node].alive {
+        if !self.members[node].alive || self.members[node].renewing {
             return;
         }
-        match self.members[node].keeper.next(mono(now)) {
+        let clock = self.clock(node);
+        match self.members[node].keeper.next(clock) {
             Next::Idle | Next::WaitUntil(_) => {}
             Next::Fence => {
-                self.tell(node, "! keeper fences PostgreSQL");
-                if self.config.planted != Planted::NoDemotion {
-                    self.members[node].pg.crash();
-                }
-                self.at(now + 10, Event::Wake { node, forced: true });
-            }
-            Next::Renew => {
-                let ttl = self.config.ttl;
-                let reachable = self.reaches_dcs(node);
-                let renewed = match self.members[node].lease {
-                    Some(lease) if reachable => self.store.keepalive(lease, now, ttl),
-                    _ => false,
+                let incarnation = self.members[node].pg.incarnation;
+                let late = match self.config.planted {
+                    Planted::FencesLate => {
+                        self.members[node].keeper.fence_margin().as_millis() as u64 + 5000
+                    }
+                    _ => 0,
                 };
-                let member = &mut self.members[node];
-                if renewed {
-                    member.keeper.lease_confirmed(mono(now));
-                } else {
-                    member.keeper.renewal_failed(mono(now));
-                }
+                let at = self.now + late;
+                self.at(at, Event::Fence { node, incarnation });
             }
+            Next::Renew => self.send_renewal(node, clock),
+        }
+    }
+
+    fn fence(&mut self, node: usize, incarnation: u64) {
+        if self.config.planted == Planted::NoDemotion || self.members[node].pg.incarnation != incarnation {
+            return;
+        }
+        self.tell(node, "! keeper fences PostgreSQL");
+        self.members[node].pg.crash();
+        let at = self.now + 10;
+        self.at(at, Event::Wake { node, forced: true });
+    }
+
+    /// The lease is renewed on a connection of the keeper's own, within a limit.
+    fn send_renewal(&mut self, node: usize, sent: Mono) {
+        let (now, limit) = (self.now, 3000);
+        let member = &mut self.members[node];
+        member.renewing = true;
+        let (generation, ttl) = (member.generation, member.me.ttl.as_millis() as u64);
+        let Some(lease) = member.lease else {
+            return self.at(now, Event::Renewed { node, generation, sent, ttl, outcome: Some(false) });
+        };
+        if !self.reaches_dcs(node) {
+            return self.at(now + limit, Event::Renewed { node, generation, sent, ttl, outcome: None });
+        }
+        let renewed = self.store.keepalive(lease, now);
+        let latency = self.dcs_latency();
+        let lost = latency > limit || self.members[node].deaf_to_dcs;
+        let outcome = Some(renewed).filter(|_| !lost);
+        self.at(now + latency.min(limit), Event::Renewed { node, generation, sent, ttl, outcome });
+    }
+
+    fn renewed(&mut self, node: usize, generation: u64, sent: Mono, _ttl: u64, outcome: Option<bool>) {
+        if self.members[node].generation != generation {
+            return;
+        }
+        let clock = self.clock(node);
+        let sent = if self.config.planted == Planted::CountsFromReply { clock } else { sent };
+        let member = &mut self.members[node];
+        member.renewing = false;
+        match outcome {
+            // The lock may have been given up meanwhile.
+            Some(true) if member.keeper.lease_until().is_some() => member.keeper.lease_confirmed(sent),
+            Some(true) => {}
+            _ => member.keeper.renewal_failed(clock),
+        }
+        if outcome == Some(false) {
+            let at = self.now + 1;
+            self.at(at, Event::Wake { node, forced: true });
         }
     }
 
@@ -389,35 +402,45 @@ impl World {
         self.members[node].frozen_until = 0;
         self.keep(node);
         self.rearm(node);
+        // The watchdog's device stood still as well.
+        if let Some(fed) = &mut self.members[node].watchdog {
+            *fed = self.now;
+        }
     }
 
     /// After whatever happened to a node: its keeper looks again.
-    fn rearm(&mut self, node: usize) {
-        let now = self.now;
+    pub(super) fn rearm(&mut self, node: usize) {
+        let (now, clock) = (self.now, self.clock(node));
         let forever = self.config.planted == Planted::RenewsForever;
         let member = &mut self.members[node];
+        if !member.alive || member.renewing {
+            return;
+        }
         let armed = member.armed();
         member.keeper.arm(armed);
         if forever {
-            member.keeper.cycle_ended(mono(now));
+            member.keeper.cycle_ended(clock);
         }
-        let at = match member.keeper.clone().next(mono(now)) {
+        let next = member.keeper.clone().next(clock);
+        let at = match next {
             Next::Idle => return,
-            Next::WaitUntil(at) => (at.as_millis() as u64).max(now + 1),
+            Next::WaitUntil(at) => self.when(node, at).max(now + 1),
             Next::Fence | Next::Renew => now,
         };
         // One alarm at a time; an earlier one replaces a later one.
+        let member = &mut self.members[node];
         if member.keeper_at <= now || at < member.keeper_at {
             member.keeper_at = at;
             self.at(at, Event::Keeper { node });
         }
     }
 
+    // ---- the servers ----
+
     fn beat(&mut self) {
         let now = self.now;
         for node in 0..self.members.len() {
-            let frozen = self.members[node].frozen();
-            if self.members[node].pg.writable() && !frozen {
+            if self.members[node].pg.writable() && !self.members[node].frozen() {
                 let bytes = self.rng.between(0, 500);
                 if let Some(data) = &mut self.members[node].pg.data {
                     data.lsn += bytes;
@@ -425,101 +448,69 @@ impl World {
             }
             self.replicate(node);
         }
+        self.acknowledge();
+        self.watch_the_watchdogs();
+        self.check_receivers();
         self.at(now + BEAT, Event::Beat);
     }
 
+    /// Can WAL flow from `source` to `node`?
+    pub(super) fn streams(&self, node: usize, source: usize) -> bool {
+        let (to, from) = (&self.members[node], &self.members[source]);
+        let up = |m: &Member| m.pg.running && !m.frozen() && !m.cut_from_peers;
+        let (Some(mine), Some(theirs)) = (&to.pg.data, &from.pg.data) else { return false };
+        to.pg.source == Some(source)
+            && to.pg.recovery
+            && up(to)
+            && up(from)
+            && !to.no_way_to.contains(&source)
+            && !from.no_way_to.contains(&node)
+            && !matches!(to.pg.state, ha::PgState::Starting)
+            && mine.is_prefix_of(theirs)
+    }
+
     fn replicate(&mut self, node: usize) {
-        let pg = &self.members[node].pg;
-        let Some(source) = pg.source.filter(|_| pg.running && pg.recovery) else { return };
-        let up = |i: usize| {
-            let m = &self.members[i];
-            m.pg.running && !m.frozen() && !m.cut_from_peers
-        };
-        if !up(node) || !up(source) {
+        let Some(source) = self.members[node].pg.source else { return };
+        if self.members[node].pg.stalled || !self.streams(node, source) || self.rng.percent(10) {
             return;
         }
-        let (Some(mine), Some(theirs)) = (&pg.data, self.members[source].pg.data.clone()) else { return };
-        if !mine.is_prefix_of(&theirs) {
-            return;
-        }
-        let slow = self.rng.percent(10);
-        if let Some(mine) = self.members[node].pg.data.as_mut().filter(|_| !slow) {
+        let theirs = self.members[source].pg.data.clone();
+        if let (Some(mine), Some(theirs)) = (self.members[node].pg.data.as_mut(), theirs) {
             *mine = super::pg::Data { dirty: true, ..theirs };
         }
     }
 
-    // ---- invariants ----
-
-    fn check_safety(&mut self) {
-        let writable: Vec<usize> = (0..self.members.len())
-            .filter(|i| self.members[*i].pg.writable() && !self.members[*i].frozen())
-            .collect();
-        if writable.len() > 1 {
-            self.fail(format!("two writable primaries: {writable:?}"));
-        }
-        let patience = self.config.loop_wait + self.config.retry_timeout + self.config.ttl;
-        let now = self.now;
-        let kept = self.members.iter().position(|m| {
-            let hung = m.hung_until > now && now > m.hung_since + patience && !m.frozen();
-            hung && m.alive && m.keeper.lease_until().is_some_and(|until| until > mono(now))
-        });
-        if let Some(node) = kept {
-            self.fail(format!("n{node} keeps the lock although its loop has hung for long"));
-        }
-        match (writable.first(), self.writable_since) {
-            (Some(_), None) => self.writable_since = Some(self.now),
-            (None, _) => self.writable_since = None,
-            _ => {}
-        }
-    }
-
-    pub(super) fn check_promotion(&mut self, node: usize) {
-        self.promotions += 1;
-        let member = &self.members[node];
-        let name = member.me.name.clone();
-        let promised = member.keeper.lease_until().is_some_and(|until| until > mono(self.now));
-        if !promised {
-            self.fail(format!("n{node} begins a promotion without a lock that is promised to it"));
-        }
-        if self.store.get("leader").is_some_and(|owner| owner != name) {
-            self.fail(format!("n{node} begins a promotion while another owns the lock"));
-        }
-    }
-
-    fn notice_leader(&mut self) {
-        let leader = self.store.get("leader").unwrap_or_default().to_owned();
-        if leader == self.last_leader {
+    fn postmaster(&mut self, node: usize, incarnation: u64, what: Postmaster) {
+        if self.members[node].pg.incarnation != incarnation || !self.members[node].pg.running {
             return;
         }
-        self.story.push(format!("{:>9.3} -- leader key: '{leader}'", self.now as f64 / 1000.0));
+        match what {
+            Postmaster::Exits => self.members[node].pg.stopped(false),
+            Postmaster::Promotes => self.promote(node),
+            Postmaster::Reloads => self.members[node].pg.reloaded(),
+        }
+    }
+
+    // ---- words that the modules share ----
+
+    fn notice_leader(&mut self) {
+        if self.store.get("leader").unwrap_or_default() == self.last_leader {
+            return;
+        }
+        let leader = self.store.get("leader").unwrap_or_default().to_owned();
+        self.tell_all(format!("leader key: '{leader}'"));
         self.last_leader = leader;
-        // Watches wake everybody who can be reached.
+        self.leader_since = self.now;
+        self.wake_all();
+    }
+
+    /// Watches wake everybody who can be reached.
+    pub(super) fn wake_all(&mut self) {
         for node in 0..self.members.len() {
-            if self.reaches_dcs(node) {
+            if self.reaches_dcs(node) && !self.members[node].deaf_to_dcs {
                 let at = self.now + self.rng.between(2, 40);
                 self.at(at, Event::Wake { node, forced: true });
             }
-        }
-    }
-
-    pub(super) fn healed(&mut self) {
-        self.faults_on = false;
-        self.healed_at = Some(self.now);
-    }
-
-    fn check_liveness(&mut self) {
-        let patience = self.config.ttl + 6 * self.config.loop_wait + 30_000;
-        let Some(healed_at) = self.healed_at else { return };
-        match self.writable_since {
-            Some(since) if since <= healed_at + patience => {}
-            Some(since) => self.fail(format!("writable only {} ms after the last fault", since - healed_at)),
-            None => self.fail("no writable primary although all faults have ended"),
-        }
-        let streaming =
-            self.members.iter().filter(|m| m.pg.running && m.pg.recovery && m.pg.source.is_some());
-        let streaming = streaming.count();
-        if streaming + 1 < self.members.len() && self.failure.is_none() {
-            self.fail(format!("only {streaming} standbys have a source after all faults have ended"));
         }
     }
 
@@ -536,9 +527,24 @@ impl World {
         !self.store_down && !self.members[node].cut_from_dcs
     }
 
-    pub(super) fn reaches_peer(&self, from: usize, to: usize) -> bool {
+    /// How long the DCS takes to answer.
+    pub(super) fn dcs_latency(&mut self) -> u64 {
+        if self.store_slow && self.rng.percent(40) {
+            self.rng.between(500, 12_000)
+        } else {
+            self.rng.between(1, 20)
+        }
+    }
+
+    /// A request arrives.
+    pub(super) fn packet_passes(&self, from: usize, to: usize) -> bool {
         let (a, b) = (&self.members[from], &self.members[to]);
-        !a.cut_from_peers && !b.cut_from_peers && b.alive && !b.frozen()
+        !a.cut_from_peers && !b.cut_from_peers && !a.no_way_to.contains(&to) && !b.frozen()
+    }
+
+    /// A request arrives, and so does its answer.
+    pub(super) fn reaches_peer(&self, from: usize, to: usize) -> bool {
+        self.packet_passes(from, to) && self.packet_passes(to, from)
     }
 
     pub(super) fn index_of(&self, name: &str) -> Option<usize> {

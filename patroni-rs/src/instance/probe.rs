@@ -24,11 +24,8 @@ impl Instance {
     /// taken over, and `on_start` fired (surface-ha-pg 1-03, 2-03).
     pub async fn take_over(&self) {
         let running = self.postmaster().await.is_some();
-        let role = match self.data_dir_state().await {
-            DataDir::Present if locked(&self.config).recovery_conf_exists() => Role::Replica,
-            DataDir::Present => Role::Primary,
-            _ => Role::Uninitialized,
-        };
+        let readable = self.data_dir_state().await == DataDir::Present && self.control.read().await.is_ok();
+        let role = if readable { self.role_by_data_directory() } else { Role::Uninitialized };
         if !running {
             self.set_role(if role == Role::Primary { Role::Demoted } else { role });
             return;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use patroni_core::ha::{JobResult, PgState, Source};
 use patroni_core::rewind::{LocalPosition, RewindAttempt};
-use patroni_postgres::files::{format_dsn, member_conn_kwargs};
+use patroni_postgres::files::{format_dsn, member_conn_kwargs, ConfigHandler};
 use patroni_postgres::process::rewind::{self, RewindLeader, RewindRequest};
 use patroni_postgres::process::{archive, crash_recovery, waldump};
 use patroni_postgres::sql::{self, ConnParams, ReplicationClient};
@@ -33,8 +33,8 @@ impl RewindLeader for Leader {
                 );
                 false
             }
-            Err(_) => {
-                tracing::error!(target: "patroni.postgresql.rewind", "Exception when working with leader");
+            Err(e) => {
+                tracing::error!(target: "patroni.postgresql.rewind", "Exception when working with leader: {e}");
                 false
             }
         }
@@ -72,10 +72,7 @@ impl Instance {
     fn leader_access(&self, source: &Source) -> Leader {
         let config = locked(&self.config);
         let rewind = config.rewind_credentials();
-        let mut sql = member_conn_kwargs(&source.member.data, rewind);
-        if sql.get("dbname").is_none() {
-            sql.set("dbname", config.setup().database.as_str());
-        }
+        let mut sql = rewind_kwargs(source, &config);
         if self.major_version() >= 100_000 {
             sql.set("target_session_attrs", "read-write");
         }
@@ -133,11 +130,7 @@ impl Instance {
         let leader = self.leader_access(source);
         let (kwargs, config_file) = {
             let config = locked(&self.config);
-            let mut kwargs = member_conn_kwargs(&source.member.data, config.rewind_credentials());
-            if kwargs.get("dbname").is_none() {
-                kwargs.set("dbname", config.setup().database.as_str());
-            }
-            (kwargs, config.postgresql_conf().to_owned())
+            (rewind_kwargs(source, &config), config.postgresql_conf().to_owned())
         };
         let env = self.passfile_env(kwargs.clone()).await;
         let mut shown = kwargs;
@@ -211,6 +204,15 @@ impl Instance {
         let _ = self.with_config(|c, _| c.remove_recovery_conf()).await;
         crash_recovery::run_single_user(&self.bin, &self.cancel, &self.data_dir).await;
     }
+}
+
+/// How to reach `source` for pg_rewind; a remote server seldom names a database.
+fn rewind_kwargs(source: &Source, config: &ConfigHandler) -> Value {
+    let mut kwargs = member_conn_kwargs(&source.member.data, config.rewind_credentials());
+    if !kwargs.get("dbname").is_some_and(Value::truthy) {
+        kwargs.set("dbname", config.setup().database.as_str());
+    }
+    kwargs
 }
 
 /// What the leader's member key says of its checkpoint after promotion.

@@ -92,7 +92,8 @@ impl Instance {
         true
     }
 
-    fn role_by_data_directory(&self) -> Role {
+    /// What the data directory would run as.
+    pub(super) fn role_by_data_directory(&self) -> Role {
         if locked(&self.config).recovery_conf_exists() {
             Role::Replica
         } else {

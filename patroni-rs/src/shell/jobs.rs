@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use patroni_core::ha::{DemoteMode, Job, JobResult, JobView, Role, Source};
 use patroni_core::model::Lsn;
@@ -12,6 +12,9 @@ use tokio::task::JoinHandle;
 
 use super::shared::Shared;
 use crate::instance::{mono_now, Apply, Started, StopHow};
+
+/// The least time between two tries of a job that fails.
+const FAILURE_TAKES: Duration = Duration::from_secs(1);
 
 /// The job that runs, and those that have ended since the last cycle.
 #[derive(Default)]
@@ -54,7 +57,9 @@ impl Jobs {
         let (tell, told) = oneshot::channel();
         let runtime = shared.runtime.clone();
         slot.handle = Some(runtime.spawn(async move {
+            let begun = Instant::now();
             let result = run(&shared, &jobs, &job).await;
+            pace(&shared, &job, &result, begun).await;
             // Nobody has to listen.
             let _ = tell.send(result.clone());
             let mut slot = crate::instance::locked(&jobs.slot);
@@ -82,6 +87,17 @@ impl Jobs {
         tracing::warn!(target: "patroni.async_executor", "Cancelling long running task {name}");
         shared.instance.cancel.cancel();
         let _ = tokio::time::timeout(limit, handle).await;
+    }
+}
+
+/// The end of a job wakes the HA loop, and a try that has failed is made again
+/// then: one that fails at once (a missing program, a port in use) counts as
+/// running for a while.
+async fn pace(shared: &Shared, job: &Job, result: &JobResult, begun: Instant) {
+    let repeats =
+        matches!(job, Job::Clone { .. } | Job::Follow { .. } | Job::Rewind { .. } | Job::Reinitialize { .. });
+    if repeats && matches!(result, JobResult::Failed | JobResult::Unknown) {
+        shared.instance.cancel.sleep(FAILURE_TAKES.saturating_sub(begun.elapsed())).await;
     }
 }
 

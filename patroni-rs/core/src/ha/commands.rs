@@ -91,9 +91,13 @@ mod tests {
 
     #[test]
     fn versions_as_numbers() {
-        for (text, number) in
-            [("9.6.3", Some(90603)), ("15.4", Some(150004)), ("15", Some(150000)), ("x", None), ("1.2.3.4", None)]
-        {
+        for (text, number) in [
+            ("9.6.3", Some(90603)),
+            ("15.4", Some(150004)),
+            ("15", Some(150000)),
+            ("x", None),
+            ("1.2.3.4", None),
+        ] {
             assert_eq!(version_number(text), number, "{text}");
         }
     }

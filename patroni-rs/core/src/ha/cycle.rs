@@ -96,9 +96,9 @@ impl<'a> Cycle<'a> {
                 };
             }
             Err(Halt::Pg) => "Error communicating with PostgreSQL. Will try again later".to_owned(),
-            Err(Halt::Exit(code)) => {
+            Err(halt @ (Halt::Exit(_) | Halt::Bug(_))) => {
                 self.end()?;
-                return Err(Halt::Exit(code));
+                return Err(halt);
             }
             other => other?,
         };

@@ -43,8 +43,7 @@ impl Cycle<'_> {
         }
         self.log(format!("Demoting self ({})", mode.as_str()));
         self.arm_rewind_check()?;
-        self.m.demotion =
-            Some(Demotion { mode, action: action.to_owned(), released: false, stopped: None });
+        self.m.demotion = Some(Demotion { mode, action: action.to_owned(), released: false, stopped: None });
         Ok(None)
     }
 
@@ -58,7 +57,8 @@ impl Cycle<'_> {
     /// candidate has all of it, the lock can go at once (9.1-07).
     pub(super) fn release_before_exit(&mut self) -> Step<bool> {
         let Some(job) = &self.v.job else { return Ok(false) };
-        let (Some((checkpoint, previous)), Some(demotion)) = (job.shutdown_checkpoint, &self.m.demotion) else {
+        let (Some((checkpoint, previous)), Some(demotion)) = (job.shutdown_checkpoint, &self.m.demotion)
+        else {
             return Ok(false);
         };
         if demotion.released || !self.has_lock_quietly() {
@@ -120,8 +120,7 @@ impl Cycle<'_> {
             Err(other) => return Err(other),
         }
         let cluster = self.cluster.clone();
-        let leader =
-            cluster.leader.as_ref().map(|l| Source { member: l.member.clone(), remote: false });
+        let leader = cluster.leader.as_ref().map(|l| Source { member: l.member.clone(), remote: false });
         Ok((self.node_to_follow(&cluster), leader))
     }
 

@@ -83,9 +83,8 @@ impl Cycle<'_> {
             if self.is_paused() {
                 return self.wait_for_candidate_in_pause(candidate);
             }
-            let outsider = self.is_synchronous_mode()
-                && !self.is_quorum_mode()
-                && !self.cluster.sync.matches(me, true);
+            let outsider =
+                self.is_synchronous_mode() && !self.is_quorum_mode() && !self.cluster.sync.matches(me, true);
             if outsider {
                 return Ok(Some(false));
             }
@@ -186,8 +185,7 @@ impl Cycle<'_> {
         // A failover without a leader may go to an asynchronous node; a switchover may not.
         let any_node = failover.is_some_and(|f| f.leader.is_none());
         let eligible = |m: &&Member| {
-            let sync_ok =
-                !self.sync_is_active() || self.cluster.sync.matches(&m.name, false) || any_node;
+            let sync_ok = !self.sync_is_active() || self.cluster.sync.matches(&m.name, false) || any_node;
             let wanted = match named {
                 Some(name) if without_candidate => m.name != name,
                 Some(name) => m.name == name,

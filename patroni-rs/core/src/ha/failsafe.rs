@@ -95,7 +95,8 @@ impl Cycle<'_> {
         if !cluster.is_unlocked() || !self.is_failsafe_mode() {
             return cluster;
         }
-        let Some(ping) = self.v.failsafe_ping.as_ref().filter(|p| p.at + self.v.me.ttl > self.io.now()) else {
+        let Some(ping) = self.v.failsafe_ping.as_ref().filter(|p| p.at + self.v.me.ttl > self.io.now())
+        else {
             return cluster;
         };
         let Some(name) = ping.data.get("name").and_then(Value::as_str) else { return cluster };

@@ -86,10 +86,15 @@ impl Cycle<'_> {
             }
         }
         let failsafe = self.failsafe_config();
-        let ok = self.bool(Request::UpdateLeader { status, failsafe })?;
+        let ok = self.bool(Request::UpdateLeader { status, failsafe: failsafe.clone() })?;
         if !ok {
             self.drop_lease()?;
             return Ok(false);
+        }
+        // The DCS may be lost before it is read again: members that have just
+        // been listed must be asked too.
+        if failsafe.is_some() {
+            self.m.failsafe_members = failsafe;
         }
         self.lease_held();
         if self.watchdog_running {
@@ -194,7 +199,8 @@ impl Cycle<'_> {
             Answer::History(rows) => rows,
             other => return super::cycle::unexpected(other),
         };
-        let keep = self.cluster.config.as_ref().map_or(0, |_| self.m.config.max_timelines_history().max(0) as usize);
+        let keep =
+            self.cluster.config.as_ref().map_or(0, |_| self.m.config.max_timelines_history().max(0) as usize);
         if let Some(text) = super::history::merged(&known, fresh, keep) {
             self.bool(Request::WriteHistory(text))?;
         }

@@ -131,7 +131,9 @@ impl Cycle<'_> {
                 return Ok(false);
             };
             if mine < known_timeline {
-                self.log(format!("My timeline {mine} is behind last known cluster timeline {known_timeline}"));
+                self.log(format!(
+                    "My timeline {mine} is behind last known cluster timeline {known_timeline}"
+                ));
                 return Ok(false);
             }
         }
@@ -160,8 +162,7 @@ impl Cycle<'_> {
         let quorum_mode = self.quorum_is_active();
         let mut votes: i64 = if voters.contains(&self.name().to_lowercase()) { 0 } else { -1 };
         let mut ahead = 0;
-        let former =
-            if self.sync_is_active() { self.cluster.sync.leader.clone() } else { former_leader };
+        let former = if self.sync_is_active() { self.cluster.sync.leader.clone() } else { former_leader };
         let my_priority = self.v.me.tags.failover_priority();
         for peer in peers.iter().filter(|p| p.limitation().is_none()) {
             if peer.in_recovery == Some(false) {

@@ -230,7 +230,10 @@ pub enum Answer {
     Diverged(Option<bool>),
     Names(Vec<String>),
     /// The shutdown checkpoint and the position to publish.
-    Stopping { locations: Option<(Lsn, Lsn)>, exited: bool },
+    Stopping {
+        locations: Option<(Lsn, Lsn)>,
+        exited: bool,
+    },
     /// PostgreSQL's connection broke in the middle.
     PgDown,
 }

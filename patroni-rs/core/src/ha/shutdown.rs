@@ -45,8 +45,7 @@ impl Cycle<'_> {
         let stopped = self.bool(Request::Stop { mode: StopMode::Fast, timeout: self.stop_timeout() })?;
         if !stopped {
             let suffix = if self.watchdog_running { " Leaving watchdog running." } else { "" };
-            self.io
-                .log(Level::Error, format!("PostgreSQL shutdown failed, leader key not removed.{suffix}"));
+            self.io.log(Level::Error, format!("PostgreSQL shutdown failed, leader key not removed.{suffix}"));
             return Ok(());
         }
         if leader && !deleted {

@@ -35,7 +35,8 @@ impl Cycle<'_> {
         if left <= 0.0 {
             if !self.failover_possible(None, false)? {
                 return Ok(Some(
-                    "primary start has timed out, but continuing to wait because failover is not possible".into(),
+                    "primary start has timed out, but continuing to wait because failover is not possible"
+                        .into(),
                 ));
             }
             self.log("Demoting self because primary startup is taking too long");
@@ -58,7 +59,9 @@ impl Cycle<'_> {
                 return Ok("waiting for end of recovery after bootstrap".into());
             }
             self.set_role(Role::Primary)?;
-            return Ok(self.start_job(Job::PostBootstrap)?.unwrap_or_else(|| "running post_bootstrap".into()));
+            return Ok(self
+                .start_job(Job::PostBootstrap)?
+                .unwrap_or_else(|| "running post_bootstrap".into()));
         }
         self.m.bootstrapping = false;
         if !self.bool(Request::WatchdogActivate)? {
@@ -125,7 +128,8 @@ impl Cycle<'_> {
         if !unlocked {
             let (source, what) = self.clone_source(false);
             if source.is_some() {
-                let refused = self.start_job(Job::Clone { source, what: what.clone(), from_leader: false })?;
+                let refused =
+                    self.start_job(Job::Clone { source, what: what.clone(), from_leader: false })?;
                 return Ok(refused.unwrap_or_else(|| format!("trying to bootstrap {what}")));
             }
         }
@@ -168,7 +172,9 @@ impl Cycle<'_> {
         let dice = self.v.now.subsec_nanos() as usize / 1000;
         let (source, what) = super::commands::clone_source(self.name(), &self.cluster, from_leader, dice);
         match source {
-            Some(source) if self.is_standby_cluster() => (Some(self.remote_source(Some(&source.member))), what),
+            Some(source) if self.is_standby_cluster() => {
+                (Some(self.remote_source(Some(&source.member))), what)
+            }
             source => (source, what),
         }
     }

@@ -177,12 +177,7 @@ impl Cycle<'_> {
         Ok(())
     }
 
-    fn write_sync_or_warn(
-        &mut self,
-        me: &str,
-        names: &NameSet,
-        over: &SyncState,
-    ) -> Step<Option<SyncState>> {
+    fn write_sync_or_warn(&mut self, me: &str, names: &NameSet, over: &SyncState) -> Step<Option<SyncState>> {
         let written = self.write_sync(me, names, 0, over)?;
         if written.is_none() {
             self.warn("Updating sync state failed");
@@ -235,7 +230,8 @@ impl Cycle<'_> {
                             step.names.len(),
                             step.names.sorted().join(", ")
                         ));
-                        let Some(written) = self.write_sync(&step.leader, &step.names, step.num, &sync)? else {
+                        let Some(written) = self.write_sync(&step.leader, &step.names, step.num, &sync)?
+                        else {
                             self.log("Synchronous replication key updated by someone else.");
                             return Ok(());
                         };

@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
-use etcd_client::{Client, ConnectOptions, Error, OpenSslClientConfig};
-use patroni_net::{client_builder, configure_client, NetError, TlsOptions};
+use etcd_client::{Channel, Client, ConnectOptions, Error};
+use hyper_openssl::client::legacy::HttpsConnector;
+use hyper_util::client::legacy::connect::HttpConnector;
+use patroni_net::client_builder;
+use tonic::transport::Endpoint;
 
 use super::failure::{auth_not_enabled, classify, Failure};
 use crate::etcd::EtcdOptions;
@@ -27,38 +30,46 @@ pub struct Manner {
 /// The TLS files are not usable, or authentication has failed. A node that cannot be
 /// reached may show at the first request only.
 pub async fn connect(url: &str, options: &EtcdOptions, manner: Manner) -> Result<Client, Failure> {
-    let mut connect = ConnectOptions::new()
-        .with_connect_timeout(manner.connect_timeout)
-        .with_keep_alive(manner.ping.0, manner.ping.1)
-        .with_keep_alive_while_idle(false)
-        .with_require_leader(manner.require_leader);
-    if url.starts_with("https:") {
-        let tls = options.tls.clone();
-        let config = tokio::task::spawn_blocking(move || tls_config(&tls)).await;
-        let config = config.map_err(|e| Failure::Refused(e.to_string()))?;
-        connect = connect.with_openssl_tls(config.map_err(|e| Failure::Refused(e.to_string()))?);
-    }
+    let connect = ConnectOptions::new().with_require_leader(manner.require_leader);
     let Some((user, password)) = &options.credentials else {
-        return Client::connect([url], Some(connect)).await.map_err(|e| classify(&e));
+        let channel = channel(url, options, manner).await?;
+        return Client::from_channel(channel, Some(connect)).await.map_err(|e| classify(&e));
     };
     tracing::debug!(target: "patroni.dcs.etcd3", "Trying to authenticate on Etcd...");
     let with_user = connect.clone().with_user(user, password);
-    match Client::connect([url], Some(with_user)).await {
+    match Client::from_channel(channel(url, options, manner).await?, Some(with_user)).await {
         Err(error) if auth_not_enabled(&error) => {
             tracing::debug!(target: "patroni.dcs.etcd3", "Etcd authentication is not enabled");
-            Client::connect([url], Some(connect)).await.map_err(|e| classify(&e))
+            let channel = channel(url, options, manner).await?;
+            Client::from_channel(channel, Some(connect)).await.map_err(|e| classify(&e))
         }
         other => other.map_err(|e: Error| classify(&e)),
     }
 }
 
-fn tls_config(options: &TlsOptions) -> Result<OpenSslClientConfig, NetError> {
-    // The closure below can only give OpenSSL's own errors, which do not name the file.
-    client_builder(options)?;
-    Ok(OpenSslClientConfig::default().manually(|builder| {
-        configure_client(builder, options).map_err(|error| match error {
-            NetError::Tls { source, .. } => source,
-            _ => openssl::error::ErrorStack::get(),
-        })
-    }))
+/// A channel of our own: etcd-client's sockets wait with small messages for
+/// acknowledgements (40 ms a request), and it backs off from a node that failed
+/// for up to minutes, where failing over is our business.
+async fn channel(url: &str, options: &EtcdOptions, manner: Manner) -> Result<Channel, Failure> {
+    let refused = |e: &dyn std::fmt::Display| Failure::Refused(e.to_string());
+    let mut tcp = HttpConnector::new();
+    tcp.enforce_http(false);
+    tcp.set_nodelay(true);
+    tcp.set_connect_timeout(Some(manner.connect_timeout));
+    let endpoint = Endpoint::from_shared(url.to_owned())
+        .map_err(|e| refused(&e))?
+        .connect_timeout(manner.connect_timeout)
+        .http2_keep_alive_interval(manner.ping.0)
+        .keep_alive_timeout(manner.ping.1)
+        .keep_alive_while_idle(false);
+    if !url.starts_with("https:") {
+        return Ok(Channel::Tonic(endpoint.connect_with_connector_lazy(tcp)));
+    }
+    let tls = options.tls.clone();
+    // Certificates are read from files.
+    let builder = tokio::task::spawn_blocking(move || client_builder(&tls)).await;
+    let mut builder = builder.map_err(|e| refused(&e))?.map_err(|e| refused(&e))?;
+    builder.set_alpn_protos(b"\x02h2").map_err(|e| refused(&e))?;
+    let connector = HttpsConnector::with_connector(tcp, builder).map_err(|e| refused(&e))?;
+    Ok(Channel::Tonic(endpoint.connect_with_connector_lazy(connector)))
 }

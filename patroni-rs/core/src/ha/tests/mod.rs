@@ -4,15 +4,10 @@
 
 mod act;
 mod executor;
+mod garbage;
+mod lines;
 mod replay;
+mod rows;
+mod shutdown;
 mod situation;
 mod world;
-
-#[test]
-fn smoke() {
-    for w in [world::leader(), world::replica(), world::orphan(), world::newcomer()] {
-        let o = w.run();
-        println!("{} {:?}", o.line, o.acts());
-        for l in &o.log { println!("   {}", l.text); }
-    }
-}

@@ -62,7 +62,8 @@ const ALLOWED: &[Allowed] = &[
                             | "Demoting self (graceful)"
                             | "Demoting self (demote-cluster)"
                     );
-                    let of_quorum = line.starts_with("Quorum and sync") || line.starts_with("Mismatched sets");
+                    let of_quorum =
+                        line.starts_with("Quorum and sync") || line.starts_with("Mismatched sets");
                     !elsewhere && !of_quorum
                 });
                 side.log.dedup();

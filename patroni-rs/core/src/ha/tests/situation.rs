@@ -145,9 +145,7 @@ pub fn job(name: &str) -> Job {
         }
         "switchover: demote" => Job::Demote { name: name.into(), mode: DemoteMode::Graceful, timeout: None },
         "copy_logical_slots" => Job::CopySlots { slots: vec!["lg".into()] },
-        other => {
-            Job::Follow { name: other.into(), source: Some(source), role: Role::Replica, timeout: None }
-        }
+        other => Job::Follow { name: other.into(), source: Some(source), role: Role::Replica, timeout: None },
     }
 }
 
@@ -218,8 +216,7 @@ fn answers(w: &mut World, v: &Value) {
     a.control.lines = vec![("Database cluster state".into(), a.control.state.clone())];
     a.control.recovery_conf_exists = flag(v, "recovery_conf");
     a.control.restored_from_backup = flag(v, "backup");
-    a.replica_timeline =
-        v.get("replica_timeline").map_or(Some(1), |t| t.as_i64().map(|t| t as u32));
+    a.replica_timeline = v.get("replica_timeline").map_or(Some(1), |t| t.as_i64().map(|t| t as u32));
     a.history = v.get("history").and_then(Value::as_list).unwrap_or_default().to_vec();
     a.slots = v.get("slots").map(texts).unwrap_or_default();
     for (name, answer) in v.get("peers").and_then(Value::as_map).into_iter().flatten() {

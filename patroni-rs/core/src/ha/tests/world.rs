@@ -57,6 +57,10 @@ pub struct Answers {
     /// Answers to `CurrentSync`; the last one stays.
     pub sync: Vec<CurrentState>,
     pub stopping: (Option<(u64, u64)>, bool),
+    /// A job that began after the view was taken.
+    pub running: Option<String>,
+    /// An answer of the wrong kind comes.
+    pub confused: bool,
     /// How much later each answer comes.
     pub latency: Duration,
 }
@@ -198,6 +202,8 @@ fn answers() -> Answers {
         failsafe: BTreeMap::new(),
         sync: Vec::new(),
         stopping: (None, true),
+        running: None,
+        confused: false,
         latency: Duration::ZERO,
     }
 }
@@ -400,20 +406,18 @@ impl World {
     }
 
     /// Runs the shutdown.
-    pub fn shut_down(self) -> Outcome {
+    pub fn shut_down(mut self) -> Outcome {
+        self.memory.cluster = Some(self.cluster(&self.keys));
         self.drive(run_shutdown)
     }
 
-    fn drive(
-        mut self,
-        engine: fn(&View, &Memory, &Transcript) -> (Progress, Vec<LogLine>),
-    ) -> Outcome {
+    fn drive(mut self, engine: fn(&View, &Memory, &Transcript) -> (Progress, Vec<LogLine>)) -> Outcome {
         let mut transcript = Transcript::default();
         let mut executor = Executor {
             keys: self.keys.clone(),
             loads: 0,
             pg: self.view.pg.clone(),
-            job: self.view.job.as_ref().map(|j| j.job.name()),
+            job: self.view.job.as_ref().map(|j| j.job.name()).or(self.answers.running.clone()),
         };
         let mut now = NOW;
         for _ in 0..200 {

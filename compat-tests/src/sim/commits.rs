@@ -1,0 +1,201 @@
+//! Clients that remember what was acknowledged to them, and synchronous
+//! replication as PostgreSQL does it.
+
+use std::collections::BTreeMap;
+
+use patroni_core::model::SyncState;
+use patroni_core::sync::{
+    candidates, CurrentState, NameSet, Observed, ReplicaRow, SyncOptions, SyncType,
+};
+
+use super::planted::Planted;
+use super::world::World;
+
+/// What clients were told.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    /// By branch: the last commit that `/sync` promises to keep.
+    pub guaranteed: BTreeMap<u64, u64>,
+    /// The last commit of all.
+    pub last: Option<(u64, u64)>,
+    /// When.
+    pub at: u64,
+    /// How many acknowledgements.
+    pub count: u64,
+    branches: u64,
+}
+
+impl Ledger {
+    /// A new timeline.
+    pub fn branch(&mut self) -> u64 {
+        self.branches += 1;
+        self.branches
+    }
+}
+
+impl World {
+    /// The standbys that stream from `node`, as pg_stat_replication shows them.
+    pub(super) fn walsenders(&self, node: usize) -> Vec<ReplicaRow> {
+        let names = &self.members[node].pg.sync_live.1;
+        let mut rows: Vec<ReplicaRow> = (0..self.members.len())
+            .filter(|i| *i != node && self.streams(*i, node))
+            .map(|i| {
+                let member = &self.members[i];
+                let lsn = Some(member.pg.lsn());
+                ReplicaRow {
+                    pid: (i as i64) * 1000 + member.pg.incarnation as i64,
+                    application_name: member.me.name.clone(),
+                    sync_state: "async".into(),
+                    write_lsn: lsn,
+                    flush_lsn: lsn,
+                    replay_lsn: lsn,
+                }
+            })
+            .collect();
+        let place = |row: &ReplicaRow| names.members.iter().position(|n| n == row.application_name);
+        let listed = |row: &ReplicaRow| names.has_star || names.members.contains(&row.application_name);
+        rows.sort_by_key(|row| place(row).unwrap_or(usize::MAX));
+        let mut taken = 0;
+        for row in rows.iter_mut().filter(|row| listed(row)) {
+            taken += 1;
+            row.sync_state = match names.sync_type {
+                SyncType::Off => "async",
+                SyncType::Quorum => "quorum",
+                SyncType::Priority if taken <= names.num => "sync",
+                SyncType::Priority => "potential",
+            }
+            .into();
+        }
+        rows
+    }
+
+    /// Up to where commits on `node` are acknowledged.
+    fn confirmed(&self, node: usize) -> u64 {
+        let pg = &self.members[node].pg;
+        let names = &pg.sync_live.1;
+        let wanted = usize::try_from(names.num).unwrap_or(0);
+        let counts = |row: &&ReplicaRow| matches!(row.sync_state.as_str(), "sync" | "quorum");
+        let mut flushed: Vec<u64> =
+            self.walsenders(node).iter().filter(counts).filter_map(|row| row.flush_lsn).collect();
+        flushed.sort_unstable_by(|a, b| b.cmp(a));
+        match names.sync_type {
+            SyncType::Off => pg.lsn(),
+            _ if wanted == 0 => pg.lsn(),
+            SyncType::Priority | SyncType::Quorum => flushed.get(wanted - 1).copied().unwrap_or(0),
+        }
+    }
+
+    /// Commits that have what they wait for are acknowledged.
+    pub(super) fn acknowledge(&mut self) {
+        let promised = self.sync_key().is_some();
+        for node in 0..self.members.len() {
+            let member = &self.members[node];
+            if !member.pg.writable() || member.frozen() || self.excuse(node).is_some() {
+                continue;
+            }
+            let Some(data) = &member.pg.data else { continue };
+            let (branch, lsn) = (data.branch, self.confirmed(node).min(data.lsn));
+            if self.ledger.last.is_some_and(|(b, l)| b == branch && l >= lsn) || lsn == 0 {
+                continue;
+            }
+            // What was acknowledged on this branch began with it.
+            if data.history.last().is_some_and(|(_, at, _)| lsn <= *at) {
+                continue;
+            }
+            self.ledger.last = Some((branch, lsn));
+            self.ledger.at = self.now;
+            self.ledger.count += 1;
+            if promised {
+                let known = self.ledger.guaranteed.entry(branch).or_default();
+                *known = lsn.max(*known);
+            }
+        }
+    }
+
+    /// `/sync`, if it promises something.
+    pub(super) fn sync_key(&self) -> Option<SyncState> {
+        let sync = SyncState::from_node(None, self.store.get("sync")?);
+        (!sync.is_empty()).then_some(sync)
+    }
+
+    /// Synchronous mode was switched off: its promises end.
+    pub(super) fn note_sync_key(&mut self) {
+        if self.sync_key().is_none() {
+            self.ledger.guaranteed.clear();
+        }
+    }
+
+    /// The synchronous standbys of `node` by the production rules.
+    pub(super) fn current_sync(&mut self, node: usize) -> Option<CurrentState> {
+        let rows = self.walsenders(node);
+        let member = &self.members[node];
+        if !member.pg.running || member.pg.state.is_starting() {
+            return None;
+        }
+        let config = member.memory.config.clone();
+        let cluster = self.store.cluster();
+        let listed: NameSet = cluster.sync.voters().iter().collect();
+        let options = SyncOptions {
+            quorum_mode: config.is_quorum_commit_mode(),
+            node_count: config.synchronous_node_count(),
+            maximum_lag: config.maximum_lag_on_syncnode(),
+            major_version: 150_000,
+        };
+        let last_operation = member.pg.lsn();
+        let (live, file) = (member.pg.sync_live.0.clone(), member.pg.sync_file.clone());
+        let early = self.config.planted == Planted::PublishesSyncEarly;
+        let candidates = candidates(&cluster, &member.me.name);
+        let observed = Observed { synchronous_commit: "on", rows: &rows, last_operation };
+        let tracker = &mut self.members[node].tracker;
+        tracker.observe_value(if early { &file } else { &live }, last_operation);
+        let mut state = tracker.current_state(&candidates, &listed, &observed, &options);
+        if early {
+            state.sync_confirmed = state.active.clone();
+        }
+        Some(state)
+    }
+
+    /// A promotion has ended: nothing that was promised may be missing.
+    pub(super) fn check_history(&mut self, node: usize) {
+        self.promotions += 1;
+        let by_hand = self.manual.is_some_and(|(_, to)| to == node);
+        let Some(data) = self.members[node].pg.data.clone() else { return };
+        if by_hand {
+            // A failover to any node is what its operator answers for.
+            self.ledger.guaranteed.retain(|branch, lsn| data.has(*branch, *lsn));
+        }
+        let missing = self.ledger.guaranteed.iter().find(|(branch, lsn)| !data.has(**branch, **lsn));
+        if let Some((branch, lsn)) = missing {
+            let what = format!(
+                "n{node} was promoted without the acknowledged commit {lsn} of branch {branch}: it has {:?}",
+                data.reach(*branch)
+            );
+            return self.fail(3, what);
+        }
+        let asynchronous = self.sync_key().is_none() && !by_hand && !self.config.failsafe;
+        let window = 2 * (self.config.retry_timeout + self.config.loop_wait) + self.longest_ttl;
+        let excused = self.now < self.last_paused + 2 * window && self.last_paused > 0;
+        if let (Some((branch, lsn)), true) = (self.ledger.last, asynchronous && !excused) {
+            let lost = lsn.saturating_sub(data.reach(branch).unwrap_or(0));
+            let bound = self.config.maximum_lag + 5 * window;
+            if lost > bound && data.reach(branch).is_some() {
+                self.fail(4, format!("n{node} was promoted and {lost} bytes were lost, more than {bound}"));
+            }
+        }
+    }
+
+    /// Only copies of promised commits must not be removed.
+    pub(super) fn check_removal(&mut self, node: usize) {
+        let Some(mine) = self.members[node].pg.data.clone() else { return };
+        let lost = self.ledger.guaranteed.iter().find(|(branch, lsn)| {
+            let elsewhere = self.members.iter().enumerate().any(|(i, m)| {
+                i != node && m.pg.data.as_ref().is_some_and(|data| data.has(**branch, **lsn))
+            });
+            mine.has(**branch, **lsn) && !elsewhere
+        });
+        if let Some((branch, lsn)) = lost {
+            let what = format!("n{node} removes the only copy of commit {lsn} of branch {branch}");
+            self.fail(6, what);
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! What requests of the engine do to its own node.
+
+use patroni_core::ha::{
+    Answer, ControlData, Job, PgState, RecoveryChange, Request, Source, StopMode, SyncNames,
+};
+use patroni_core::sync::{names_value, NameSet};
+use pyfmt::Value;
+
+use super::effects::{now_and, Effect};
+use super::planted::Planted;
+use super::world::{After, Event, Postmaster, World};
+
+impl World {
+    /// Requests that concern this node alone.
+    pub(super) fn local(&mut self, node: usize, request: &Request) -> Effect {
+        let answer = match request {
+            Request::SetRole(role) => {
+                self.members[node].pg.role = *role;
+                Answer::Done
+            }
+            Request::SetState(state) => {
+                self.set_state(node, *state);
+                Answer::Done
+            }
+            Request::Call(_) => {
+                self.members[node].pg.cb_called = true;
+                Answer::Done
+            }
+            Request::Stop { mode, .. } => return self.stop(node, *mode),
+            Request::StopToCheckpoint { .. } => return self.stop_to_checkpoint(node),
+            Request::StartJob(job) => Answer::Started(self.start_job(node, job)),
+            Request::CancelJob { kill } => Answer::Bool(self.cancel_job(node, *kill)),
+            Request::ControlData => Answer::Control(self.control_data(node)),
+            Request::CheckRecovery(source) => Answer::Recovery(self.recovery_change(node, source.as_ref())),
+            Request::FollowReload { source, role } => {
+                let wanted = source.as_ref().and_then(|s| self.index_of(&s.member.name));
+                if self.config.planted != Planted::ForgetsSource {
+                    self.members[node].pg.source = wanted;
+                }
+                self.members[node].pg.role = *role;
+                Answer::Done
+            }
+            Request::SetSyncNames(names) => {
+                self.set_sync_names(node, names);
+                Answer::Done
+            }
+            Request::ReplicaTimeline { .. } => {
+                Answer::Timeline(self.members[node].pg.data.as_ref().map(|d| d.timeline))
+            }
+            Request::History(timeline) => Answer::History(self.history(node, *timeline)),
+            Request::CanRewind => Answer::Bool(true),
+            Request::CheckDiverged(source) => Answer::Diverged(self.diverged(node, &source.member.name)),
+            Request::EnsureCheckpoint => Answer::Bool(true),
+            Request::SyncSlots { .. } => Answer::Names(Vec::new()),
+            Request::WatchdogActivate => {
+                if self.config.watchdog {
+                    self.members[node].watchdog = Some(self.now);
+                }
+                Answer::Bool(true)
+            }
+            Request::WatchdogKeepalive => {
+                if let Some(fed) = &mut self.members[node].watchdog {
+                    *fed = self.now;
+                }
+                Answer::Done
+            }
+            Request::WatchdogDisable => {
+                if self.config.planted != Planted::ForgetsWatchdog {
+                    self.members[node].watchdog = None;
+                }
+                Answer::Done
+            }
+            Request::ExtendLease => {
+                let sent = self.clock(node);
+                self.members[node].keeper.lease_confirmed(sent);
+                Answer::Done
+            }
+            Request::DropLease => {
+                self.members[node].keeper.lease_dropped();
+                Answer::Done
+            }
+            Request::Courtesy(limit) => {
+                let waited = if self.store.get("leader").is_some() { 50 } else { limit.as_millis() as u64 };
+                return now_and(waited, Answer::Done);
+            }
+            Request::MoveDataDirectory => {
+                self.members[node].pg.data = None;
+                Answer::Done
+            }
+            Request::CurrentSync { .. } => {
+                // A new value is taken some time after its reload.
+                return now_and(if self.rng.percent(50) { 1 } else { 120 }, Answer::Done);
+            }
+            _ => Answer::Done,
+        };
+        now_and(1, answer)
+    }
+
+    fn stop(&mut self, node: usize, mode: StopMode) -> Effect {
+        let pg = &mut self.members[node].pg;
+        if self.config.planted == Planted::NoDemotion || !pg.running {
+            return now_and(1, Answer::Bool(true));
+        }
+        let immediate = mode == StopMode::Immediate;
+        // Sessions end with the signal; a fast stop then takes its checkpoint.
+        pg.stopping = true;
+        let (slow, incarnation) = (pg.slow, pg.incarnation);
+        self.set_state(node, PgState::Stopping);
+        let latency = match (immediate, slow) {
+            (true, _) => self.rng.between(20, 200),
+            (false, false) => self.rng.between(100, 3000),
+            (false, true) => self.rng.between(3000, 40_000),
+        };
+        (latency, Answer::Bool(true), After::Stopped { immediate, incarnation })
+    }
+
+    fn stop_to_checkpoint(&mut self, node: usize) -> Effect {
+        if !self.members[node].pg.running {
+            return now_and(1, Answer::Stopping { locations: None, exited: true });
+        }
+        self.members[node].pg.stopping = true;
+        self.set_state(node, PgState::Stopping);
+        (self.rng.between(50, 1500), Answer::Done, After::Checkpoint)
+    }
+
+    fn control_data(&self, node: usize) -> ControlData {
+        let pg = &self.members[node].pg;
+        let state = match &pg.data {
+            Some(_) if pg.running && !pg.recovery => "in production",
+            Some(data) if data.dirty && !pg.recovery => "in production",
+            Some(_) if pg.recovery => "in archive recovery",
+            _ => "shut down",
+        };
+        ControlData { state: state.into(), recovery_conf_exists: pg.recovery, ..ControlData::default() }
+    }
+
+    fn recovery_change(&self, node: usize, source: Option<&Source>) -> RecoveryChange {
+        let wanted = source.and_then(|s| self.index_of(&s.member.name));
+        let pg = &self.members[node].pg;
+        let forgets = self.config.planted == Planted::ForgetsSource && pg.recovery;
+        RecoveryChange {
+            change: !forgets && (!pg.recovery || pg.source != wanted),
+            restart: !pg.recovery,
+        }
+    }
+
+    fn history(&self, node: usize, timeline: u32) -> Vec<Value> {
+        let Some(data) = self.members[node].pg.data.as_ref().filter(|d| d.timeline >= timeline) else {
+            return Vec::new();
+        };
+        let me = self.members[node].me.name.as_str();
+        let row = |(tli, lsn, _): &(u32, u64, u64)| {
+            Value::List(vec![(*tli).into(), (*lsn).into(), "simulated".into(), "t".into(), me.into()])
+        };
+        data.history.iter().filter(|(tli, ..)| *tli < timeline).map(row).collect()
+    }
+
+    fn diverged(&self, node: usize, source: &str) -> Option<bool> {
+        let source = self.index_of(source).filter(|i| self.reaches_peer(node, *i))?;
+        let theirs = &self.members[source].pg;
+        if !theirs.running || theirs.recovery {
+            return None;
+        }
+        if self.config.planted == Planted::NeverRewinds {
+            return Some(false);
+        }
+        let mine = self.members[node].pg.data.as_ref()?;
+        Some(!mine.is_prefix_of(theirs.data.as_ref()?))
+    }
+
+    fn cancel_job(&mut self, node: usize, kill: bool) -> bool {
+        if self.is_job(node, |job| *job == Job::Promote) && self.members[node].pg.recovery {
+            self.members[node].job = None;
+            return true;
+        }
+        if kill && self.is_job(node, |job| matches!(job, Job::Restart { .. } | Job::StartPrimary { .. })) {
+            self.members[node].job = None;
+            self.members[node].pg.crash();
+            return true;
+        }
+        false
+    }
+
+    /// The file at once, the server a moment later.
+    fn set_sync_names(&mut self, node: usize, names: &SyncNames) {
+        let quorum = self.members[node].memory.config.is_quorum_commit_mode();
+        let value = match names {
+            SyncNames::User(value) => value.clone(),
+            SyncNames::Star => Some("*".to_owned()),
+            SyncNames::Nodes { names, num } => {
+                let set: NameSet = names.iter().collect();
+                names_value(&set, *num, quorum && num.is_some(), 150_000)
+            }
+        };
+        let value = value.unwrap_or_default();
+        let pg = &mut self.members[node].pg;
+        if pg.sync_file == value || (pg.recovery && self.config.planted == Planted::PromotesUnsynced) {
+            return;
+        }
+        pg.sync_file = value;
+        if pg.running && pg.state == PgState::Running {
+            let incarnation = pg.incarnation;
+            let late = if self.config.planted == Planted::PublishesSyncEarly { 4000 } else { 0 };
+            let at = self.now + self.rng.between(5, 40) + late;
+            self.at(at, Event::Postmaster { node, incarnation, what: Postmaster::Reloads });
+        }
+    }
+}

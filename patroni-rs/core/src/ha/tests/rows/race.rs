@@ -1,0 +1,288 @@
+//! 5: who may take the lock.
+
+use std::time::Duration;
+
+use super::super::super::*;
+use super::super::world::{js, orphan, World, NOW};
+use super::{row, Row};
+use crate::tags::Tags;
+
+const WINS: &str = "promoted self to leader by acquiring session lock";
+const LOSES: &str = "following a different leader because i am not the healthiest node";
+
+fn tagged(peer: &mut PeerStatus, tags: &str) {
+    peer.tags = Tags::from_value(&js(tags));
+}
+
+fn timeline(world: World, mine: Option<u32>) -> World {
+    world
+        .config(r#""check_timeline":true"#)
+        .key("history", r#"[[1,900,"x"]]"#)
+        .answer(|a| a.replica_timeline = mine)
+}
+
+fn priority_sync(names: &str) -> World {
+    orphan().config(r#""synchronous_mode":true"#).sync_key("b", names, 0)
+}
+
+fn quorum(names: &str, quorum: u32) -> World {
+    orphan().config(r#""synchronous_mode":"quorum""#).sync_key("b", names, quorum)
+}
+
+pub fn rows() -> Vec<Row> {
+    let mut rows = eligible_rows();
+    rows.extend(poll_rows());
+    rows.extend(sync_rows());
+    rows
+}
+
+fn eligible_rows() -> Vec<Row> {
+    let failsafe = r#""failsafe_mode":true"#;
+    vec![
+        row(
+            "5.1-01",
+            orphan().memory(|m| m.released_at = Some(NOW - Duration::from_secs(29))),
+            LOSES,
+            "load load slots touch",
+        )
+        .says(
+            "backoff: skip leader race after pre_promote script failure and releasing the lock voluntarily",
+        ),
+        row(
+            "5.1-01",
+            orphan().memory(|m| m.released_at = Some(NOW - Duration::from_secs(30))),
+            WINS,
+            "load peers(b,c) acquire load watch ssn:none job:promote slots touch",
+        ),
+        row("5.1-03", orphan().state(PgState::Starting), LOSES, "load load touch"),
+        row(
+            "5.1-04",
+            orphan().primary().paused().key("initialize", ""),
+            "PAUSE: acquired session lock as a leader",
+            "load acquire load ssn:none slots touch",
+        ),
+        row(
+            "5.1-04",
+            orphan().primary().paused().key("initialize", "7000000000000000009"),
+            "PAUSE: continue to run as primary without lock",
+            "load load slots touch",
+        ),
+        row(
+            "5.1-04",
+            orphan().primary().tags(r#"{"nofailover":true}"#).key("status", "9999999999"),
+            "acquired session lock as a leader",
+            "load acquire load watch ssn:none slots touch",
+        ),
+        row(
+            "5.1-05",
+            orphan().tags(r#"{"failover_priority":0}"#),
+            "following a different leader because I am not allowed to promote",
+            "load courtesy load slots touch",
+        ),
+        row(
+            "5.1-07",
+            orphan()
+                .key("failover", r#"{"leader":"b","member":"a","scheduled_at":"2036-01-01T00:00:00+00:00"}"#),
+            WINS,
+            "load acquire failover() load watch ssn:none job:promote slots touch",
+        ),
+        row("5.1-08", orphan().view(|v| v.watchdog.healthy = false), LOSES, "load load slots touch")
+            .says("Watchdog device is not usable"),
+        row(
+            "5.1-09",
+            orphan().config(failsafe).key("failsafe", r#"{"b":"http://b/"}"#),
+            LOSES,
+            "load load slots touch",
+        ),
+        row(
+            "5.1-09",
+            orphan().config(failsafe).key("failsafe", "{}"),
+            WINS,
+            "load peers(b,c) acquire load watch ssn:none job:promote slots touch",
+        ),
+        row(
+            "5.1-09",
+            orphan().config(failsafe).key("failsafe", "[5]"),
+            WINS,
+            "load peers(b,c) acquire load watch ssn:none job:promote slots touch",
+        ),
+        row(
+            "5.2-01",
+            orphan().config(failsafe).key("failsafe", r#"{"a":"http://a/","d":"http://d/"}"#),
+            WINS,
+            "load peers(b,c,d) acquire load watch ssn:none job:promote slots touch",
+        ),
+        row(
+            "5.2-01",
+            orphan().member("c", "replica", r#""tags":{"nofailover":true}"#),
+            WINS,
+            "load peers(b) acquire load watch ssn:none job:promote slots touch",
+        ),
+        row("5.2-04", orphan().key("status", r#"{"optime":1049577}"#), LOSES, "load load slots touch")
+            .says("My wal position exceeds maximum replication lag"),
+        row(
+            "5.2-04",
+            orphan().key("status", r#"{"optime":1049576}"#),
+            WINS,
+            "load peers(b,c) acquire load watch ssn:none job:promote slots touch",
+        ),
+        row("5.2-05", timeline(orphan(), None), LOSES, "load load slots touch")
+            .says("Can not figure out my timeline"),
+        row("5.2-05", timeline(orphan(), Some(1)), LOSES, "load load slots touch")
+            .says("My timeline 1 is behind last known cluster timeline 2"),
+        row(
+            "5.2-05",
+            timeline(orphan(), Some(2)),
+            WINS,
+            "load peers(b,c) acquire load watch ssn:none job:promote slots touch",
+        ),
+    ]
+}
+
+fn poll_rows() -> Vec<Row> {
+    vec![
+        row(
+            "5.2-09",
+            orphan().peer("c", |p| (p.reachable, p.wal_position) = (false, 2000)),
+            WINS,
+            "load peers(b,c) acquire load watch ssn:none job:promote slots touch",
+        ),
+        row(
+            "5.2-09",
+            orphan().peer("c", |p| {
+                p.wal_position = 2000;
+                tagged(p, r#"{"nofailover":true}"#);
+            }),
+            WINS,
+            "load peers(b,c) acquire load watch ssn:none job:promote slots touch",
+        ),
+        row(
+            "5.2-09",
+            orphan().peer("c", |p| (p.watchdog_failed, p.wal_position) = (true, 2000)),
+            WINS,
+            "load peers(b,c) acquire load watch ssn:none job:promote slots touch",
+        ),
+        row(
+            "5.2-10",
+            orphan().peer("c", |p| p.in_recovery = Some(false)),
+            LOSES,
+            "load peers(b,c) load slots touch",
+        )
+        .says("Primary (c) is still alive"),
+        row(
+            "5.2-11",
+            orphan().peer("c", |p| p.wal_position = 1001),
+            LOSES,
+            "load peers(b,c) load slots touch",
+        )
+        .says("Wal position of c is ahead of my wal position"),
+        row(
+            "5.2-12",
+            orphan().peer("c", |p| tagged(p, r#"{"failover_priority":2}"#)),
+            LOSES,
+            "load peers(b,c) load slots touch",
+        )
+        .says("c has equally tolerable WAL position and priority 2, while this node has priority 1"),
+        row(
+            "5.2-12",
+            orphan().peer("b", |p| tagged(p, r#"{"failover_priority":2}"#)),
+            WINS,
+            "load peers(b,c) acquire load watch ssn:none job:promote slots touch",
+        )
+        .says("Ignoring former leader b having priority 2 higher than this nodes 1 priority"),
+        row(
+            "5.2-12",
+            orphan()
+                .tags(r#"{"failover_priority":2}"#)
+                .peer("c", |p| tagged(p, r#"{"failover_priority":2}"#)),
+            WINS,
+            "load peers(b,c) acquire load watch ssn:none job:promote slots touch",
+        ),
+    ]
+}
+
+fn sync_rows() -> Vec<Row> {
+    vec![
+        row("5.1-10", priority_sync("c"), LOSES, "load load slots touch"),
+        row(
+            "5.1-10",
+            priority_sync("A"),
+            WINS,
+            "load peers(b) acquire load watch sync(a;;0) ssn:0() job:promote slots touch",
+        ),
+        row(
+            "5.1-11",
+            orphan().config(r#""synchronous_mode":true"#),
+            WINS,
+            "load peers(b,c) acquire load watch sync(a;;0) ssn:0() job:promote slots touch",
+        ),
+        row(
+            "5.2-01",
+            priority_sync("a"),
+            WINS,
+            "load peers(b) acquire load watch sync(a;;0) ssn:0() job:promote slots touch",
+        ),
+        row(
+            "5.2-11",
+            priority_sync("a").peer("b", |p| p.wal_position = 2000),
+            WINS,
+            "load peers(b) acquire load watch sync(a;;0) ssn:0() job:promote slots touch",
+        )
+        .says("Ignoring the former leader being ahead of us"),
+        row(
+            "5.2-14",
+            quorum("a,c", 1),
+            WINS,
+            "load peers(b,c) acquire load watch ssn:1(b,c) job:promote slots touch",
+        )
+        .says("Got quorum vote from c"),
+        row(
+            "5.2-14",
+            quorum("a,c", 2).peer("b", |p| p.reachable = false),
+            LOSES,
+            "load peers(b,c) load slots touch",
+        ),
+        row(
+            "5.2-14",
+            quorum("a,c", 1).peer("c", |p| p.wal_position = 0).peer("b", |p| p.wal_position = 0),
+            LOSES,
+            "load peers(b,c) load slots touch",
+        ),
+        row(
+            "5.2-14",
+            quorum("c", 1),
+            WINS,
+            "load peers(b,c) acquire load watch ssn:1(b,c) job:promote slots touch",
+        )
+        .says("Got quorum vote from b"),
+        row(
+            "5.2-14",
+            quorum("c", 1).peer("b", |p| p.reachable = false),
+            LOSES,
+            "load peers(b,c) load slots touch",
+        ),
+        row(
+            "5.2-14",
+            quorum("c", 1)
+                .sync_key("a", "c", 1)
+                .peer("b", |p| p.reachable = false)
+                .peer("c", |p| p.reachable = false),
+            WINS,
+            "load peers(c) acquire load watch ssn:0(c) job:promote slots touch",
+        ),
+        row(
+            "5.2-01",
+            quorum("a,c", 1)
+                .member("c", "replica", r#""tags":{"nofailover":true}"#)
+                .peer("b", |p| p.reachable = false),
+            WINS,
+            "load peers(b,c) acquire load watch ssn:1(b,c) job:promote slots touch",
+        ),
+        row(
+            "5.2-12",
+            quorum("a,c", 1).peer("c", |p| tagged(p, r#"{"failover_priority":2}"#)),
+            LOSES,
+            "load peers(b,c) load slots touch",
+        ),
+    ]
+}

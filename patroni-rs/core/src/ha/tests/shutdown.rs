@@ -1,0 +1,75 @@
+//! 9.3: the end of the daemon.
+
+use super::super::*;
+use super::world::{leader, replica, Outcome, World};
+
+fn stops(world: World, checkpoint: u64, exited: bool) -> Outcome {
+    world.answer(|a| a.stopping = (Some((checkpoint, checkpoint - 10)), exited)).shut_down()
+}
+
+#[test]
+fn shutdowns() {
+    let peers = || leader().peer("b", |_| ());
+    let on = r#""synchronous_mode":true"#;
+    let cases: Vec<(&str, Outcome, &str)> = vec![
+        // The key goes while the postmaster still lives, when a candidate has it all.
+        ("9.3-02", stops(peers(), 1000, false), "stop(checkpoint) peers(b,c) delete(990) stop(fast) touch"),
+        (
+            "9.3-02",
+            stops(peers(), 1001, false),
+            "stop(checkpoint) peers(b,c) optime(991) stop(fast) delete(991) touch",
+        ),
+        ("9.3-02", stops(peers(), 1000, true), "stop(checkpoint) stop(fast) delete(990) touch"),
+        ("9.3-02", leader().shut_down(), "stop(checkpoint) stop(fast) delete touch"),
+        ("9.3-01", replica().shut_down(), "stop(fast) touch"),
+        ("9.3-01", replica().config(on).shut_down(), "release_sync stop(fast) touch"),
+        ("20-14", replica().config(on).tags(r#"{"nosync":true}"#).shut_down(), "stop(fast) touch"),
+        ("20-14", leader().config(on).shut_down(), "stop(checkpoint) stop(fast) delete touch"),
+        ("8-04", leader().paused().shut_down(), "unwatch"),
+        ("8-04", replica().paused().shut_down(), ""),
+        ("9.3-04", replica().memory(|m| m.join_aborted = true).shut_down(), ""),
+        ("9.3-03", leader().answer(|a| a.stop = false).shut_down(), "stop(checkpoint) stop(fast)"),
+    ];
+    for (id, outcome, acts) in cases {
+        assert_eq!(outcome.acts().join(" "), acts, "{id}");
+        assert_eq!(outcome.exit, Some(0), "{id}");
+    }
+}
+
+#[test]
+fn what_it_says() {
+    let failed = leader().answer(|a| a.stop = false).shut_down();
+    assert!(failed.logged("PostgreSQL shutdown failed, leader key not removed. Leaving watchdog running."));
+    let failed = leader().watchdog(false).answer(|a| a.stop = false).shut_down();
+    assert!(failed.logged("PostgreSQL shutdown failed, leader key not removed."));
+    let paused = leader().paused().shut_down();
+    assert!(paused.logged("Leader key is not deleted and Postgresql is not stopped due paused state"));
+}
+
+#[test]
+fn the_member_key_says_stopped_and_keeps_the_role() {
+    let outcome = stops(leader().peer("b", |_| ()), 1000, false);
+    let text = |key: &str| outcome.member().unwrap().get(key).unwrap().py_str();
+    assert_eq!((text("state"), text("role")), ("stopped".into(), "primary".into()));
+}
+
+/// A demotion whose stop has failed leaves the lock where the primary is.
+#[test]
+fn a_failed_demotion_is_forgotten() {
+    let job = Job::Demote { name: "switchover: demote".into(), mode: DemoteMode::Graceful, timeout: None };
+    let mut memory = Memory::new(crate::global_config::GlobalConfig::default());
+    let demotion = Demotion {
+        mode: DemoteMode::Graceful,
+        action: "switchover: demote".into(),
+        released: false,
+        stopped: None,
+    };
+    memory.demotion = Some(demotion.clone());
+    memory.job_finished(&job, &JobResult::Failed);
+    assert_eq!(memory.demotion, None);
+    memory.demotion = Some(demotion);
+    memory.job_finished(&job, &JobResult::Stopped(None));
+    assert_eq!(memory.demotion.unwrap().stopped, Some(None));
+    let stuck = leader().watchdog(false).answer(|a| (a.watchdog, a.stop) = (false, false)).run();
+    assert!(!stuck.acts().iter().any(|a| a.starts_with("delete")), "{:?}", stuck.acts());
+}
