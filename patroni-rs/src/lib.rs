@@ -2,6 +2,7 @@
 //! `patroni-core`.
 
 pub mod cli;
+pub mod generate;
 pub mod instance;
 pub mod log;
 pub mod process;

@@ -16,6 +16,8 @@ fn main() {
     }
     if mode == Mode::Run {
         process::split_off_init();
+    } else {
+        patroni_rs::log::bare_warnings();
     }
     process::set_umask();
     let environment = match read_environment() {
@@ -25,17 +27,20 @@ fn main() {
     let outcome = match mode {
         Mode::Run => run_daemon(&config_file, &environment),
         Mode::Validate { ignore_listen_port, print } => {
-            let options = Options { ignore_listen_port, ..Options::default() };
+            let options = Options { ignore_listen_port, search_path: std::env::var("PATH").ok() };
             patroni_config::cli_validate(&config_file, &environment, options, print)
         }
         Mode::GenerateSample => {
             generate::cli_generate_sample(&config_file, &environment, &generate::HostAddress::of_this_host())
         }
-        Mode::Generate { .. } | Mode::Exit { .. } => Outcome {
-            code: 1,
-            stderr: "--generate-config needs a connection to PostgreSQL, which this build does not make yet\n".into(),
-            ..Outcome::default()
-        },
+        Mode::Generate { dsn } => generate::cli_generate(
+            &config_file,
+            dsn.as_deref(),
+            &environment,
+            &generate::HostAddress::of_this_host(),
+            &mut patroni_rs::generate::Server,
+        ),
+        Mode::Exit { .. } => Outcome::default(),
     };
     print(&outcome.stdout, 0);
     print(&outcome.stderr, 1);

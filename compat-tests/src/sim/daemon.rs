@@ -65,12 +65,11 @@ impl World {
             Progress::Ask(request) => {
                 self.tickets += 1;
                 let ticket = self.tickets;
-                let paused = self.members[node].memory.config.is_paused();
                 self.check_request(node, &request);
                 let (latency, answer, after) = self.perform(node, &request);
                 let asked = self.now;
                 self.members[node].cycle =
-                    Some(Running { view, transcript, request: *request, ticket, asked, last, paused });
+                    Some(Running { view, transcript, request: *request, ticket, asked, last });
                 let at = self.now + latency;
                 self.at(at, Event::Answer { node, ticket, answer: Box::new(answer), after });
             }
@@ -143,6 +142,10 @@ impl World {
         let current = self.members[node].cycle.as_ref().is_some_and(|c| c.ticket == ticket);
         if !current {
             return;
+        }
+        if matches!(answer, Answer::Cluster(Ok(_))) {
+            let asked = self.members[node].cycle.as_ref().map_or(0, |c| c.asked);
+            self.members[node].loaded_at = asked;
         }
         match after {
             After::Held { sent } => {

@@ -223,6 +223,7 @@ impl World {
         let written = self.store.put_if("sync", &text, version);
         if written.is_some() {
             self.tell_all(format!("/sync: {text}"));
+            self.check_sync_promise();
         }
         written
     }

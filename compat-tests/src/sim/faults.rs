@@ -1,9 +1,11 @@
-//! Faults: which, when, for how long, decided by the seed before the run begins.
+//! Faults and orders: which, when, for how long, decided by the seed before the
+//! run begins.
 
+use super::config::{Config, SyncMode};
 use super::rng::Rng;
-use super::world::{Config, Event, World};
+use super::world::{Event, World};
 
-/// Something goes wrong, or is mended.
+/// Something goes wrong, is mended, or is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
     /// The DCS answers nobody, or everybody again.
@@ -11,23 +13,49 @@ pub enum Fault {
         /// Down?
         down: bool,
     },
+    /// The DCS takes seconds for many answers.
+    SlowStore(bool),
     /// A node loses the DCS.
     CutDcs(usize, bool),
+    /// A node's requests reach the DCS, the answers do not come back.
+    Deaf(usize, bool),
     /// A node loses its peers.
     CutPeers(usize, bool),
+    /// Packets from one node to another are lost; those back are not.
+    OneWay(usize, usize, bool),
     /// A node dies with its PostgreSQL, and comes back so much later.
     KillNode(usize, u64),
+    /// The daemon alone dies, and comes back so much later.
+    KillDaemon(usize, u64),
+    /// The daemon is told to end, and is started again so much later.
+    Shutdown(usize, u64),
     /// The postmaster dies.
     KillPostmaster(usize),
     /// The whole node stands still for so long.
     Freeze(usize, u64),
     /// The HA loop hangs for so long, PostgreSQL does not.
     Hang(usize, u64),
-    /// An operator asks for a switchover.
-    Switchover,
+    /// Replay and receiver of a standby stand still.
+    Stall(usize, bool),
+    /// Starts, stops and promotions of this node take long.
+    SlowServer(usize, bool),
+    /// Somebody sets the node's wall clock by so many milliseconds.
+    ClockStep(usize, i64),
+    /// An operator asks for a switchover, now or after so long.
+    Switchover(Option<u64>),
     /// An operator asks for a failover to this node.
     Failover(usize),
-    /// A dead node comes back.
+    /// An operator pauses or resumes the cluster.
+    Pause(bool),
+    /// An operator restarts PostgreSQL.
+    Restart(usize),
+    /// An operator reinitializes a member.
+    Reinit(usize),
+    /// An operator changes ttl, loop_wait and retry_timeout (seconds).
+    Timing(u64, u64, u64),
+    /// An operator changes `synchronous_mode` and `synchronous_node_count`.
+    Sync(SyncMode, i64),
+    /// A node that is down is started.
     Start(usize),
     /// All is well from here.
     Heal,
@@ -42,6 +70,11 @@ pub struct Plan {
     pub end: u64,
 }
 
+/// A fault that ends after `long`.
+fn spell(at: u64, long: u64, fault: impl Fn(bool) -> Fault) -> Vec<(u64, Fault)> {
+    vec![(at, fault(true)), (at + long, fault(false))]
+}
+
 impl Plan {
     /// The plan of a seed.
     pub fn of(seed: u64, config: &Config) -> Plan {
@@ -50,113 +83,139 @@ impl Plan {
         let calm = 60_000;
         let mut at = calm;
         while at < calm + config.faults_for {
-            let node = rng.between(0, config.members as u64 - 1) as usize;
-            let long = rng.between(500, 2 * config.ttl);
-            match rng.between(0, 9) {
-                0 => faults
-                    .extend([(at, Fault::Store { down: true }), (at + long, Fault::Store { down: false })]),
-                1 | 2 => {
-                    faults.extend([(at, Fault::CutDcs(node, true)), (at + long, Fault::CutDcs(node, false))])
-                }
-                3 => faults
-                    .extend([(at, Fault::CutPeers(node, true)), (at + long, Fault::CutPeers(node, false))]),
-                4 | 5 => faults.push((at, Fault::KillNode(node, long))),
-                6 => faults.push((at, Fault::KillPostmaster(node))),
-                7 => faults.push((at, Fault::Freeze(node, long))),
-                8 => faults.push((at, Fault::Hang(node, 2 * long))),
-                _ if rng.percent(70) => faults.push((at, Fault::Switchover)),
-                _ => faults.push((at, Fault::Failover(node))),
+            if config.operators && rng.percent(30) {
+                faults.extend(Plan::order(&mut rng, at, config));
+            } else {
+                faults.extend(Plan::fault(&mut rng, at, config));
             }
             at += rng.between(1000, 3 * config.ttl);
         }
         let heal = faults.iter().map(|(at, _)| *at).max().unwrap_or(at).max(at) + 2 * config.ttl + 1;
         faults.push((heal, Fault::Heal));
-        Plan { faults, end: heal + config.ttl + 12 * config.loop_wait + 60_000 }
+        Plan { faults, end: heal + 2 * config.ttl + 12 * config.loop_wait + 120_000 }
+    }
+
+    fn fault(rng: &mut Rng, at: u64, config: &Config) -> Vec<(u64, Fault)> {
+        let last = config.members as u64 - 1;
+        let node = rng.between(0, last) as usize;
+        let other = rng.between(0, last) as usize;
+        let long = rng.between(500, 2 * config.ttl);
+        match rng.between(0, 19) {
+            0 => spell(at, long, |down| Fault::Store { down }),
+            1 => spell(at, long, Fault::SlowStore),
+            2..=4 => spell(at, long, |on| Fault::CutDcs(node, on)),
+            5 => spell(at, long, |on| Fault::Deaf(node, on)),
+            6 => spell(at, long, |on| Fault::CutPeers(node, on)),
+            7 if other != node => spell(at, long, |on| Fault::OneWay(node, other, on)),
+            7..=9 => vec![(at, Fault::KillNode(node, long))],
+            10 => vec![(at, Fault::KillDaemon(node, long))],
+            11 => vec![(at, Fault::Shutdown(node, long))],
+            12 => vec![(at, Fault::KillPostmaster(node))],
+            13 | 14 => vec![(at, Fault::Freeze(node, long))],
+            15 => vec![(at, Fault::Hang(node, 3 * long))],
+            16 => spell(at, 3 * long, |on| Fault::Stall(node, on)),
+            17 => spell(at, 2 * long, |on| Fault::SlowServer(node, on)),
+            18 => vec![(at, Fault::ClockStep(node, rng.between(0, 120_000) as i64 - 60_000))],
+            _ => vec![(at, Fault::KillPostmaster(node)), (at + 50, Fault::CutDcs(other, true))],
+        }
+    }
+
+    fn order(rng: &mut Rng, at: u64, config: &Config) -> Vec<(u64, Fault)> {
+        let node = rng.between(0, config.members as u64 - 1) as usize;
+        let long = rng.between(500, 3 * config.ttl);
+        match rng.between(0, 9) {
+            0..=2 => vec![(at, Fault::Switchover(None))],
+            3 => vec![(at, Fault::Switchover(Some(long)))],
+            4 => vec![(at, Fault::Failover(node))],
+            5 => spell(at, long, Fault::Pause),
+            6 => vec![(at, Fault::Restart(node))],
+            7 => vec![(at, Fault::Reinit(node))],
+            8 => {
+                let all = [(30, 10, 10), (40, 10, 10), (20, 5, 5), (60, 10, 10)];
+                let (ttl, loop_wait, retry) = all[rng.between(0, 3) as usize];
+                vec![(at, Fault::Timing(ttl, loop_wait, retry))]
+            }
+            _ if config.sync != SyncMode::Off => {
+                let mode = [SyncMode::Off, SyncMode::On, SyncMode::Quorum][rng.between(0, 2) as usize];
+                let back = Fault::Sync(config.sync, config.node_count);
+                vec![(at, Fault::Sync(mode, rng.between(1, 3) as i64)), (at + long, back)]
+            }
+            _ => vec![(at, Fault::Switchover(None))],
+        }
     }
 }
 
 impl World {
     pub(super) fn apply_fault(&mut self, fault: Fault) {
         let now = self.now;
-        match &fault {
-            Fault::Store { down } => self.store_down = *down,
-            Fault::CutDcs(node, cut) => self.members[*node].cut_from_dcs = *cut,
-            Fault::CutPeers(node, cut) => self.members[*node].cut_from_peers = *cut,
-            Fault::KillNode(node, down) => {
-                let dynamic = self.dynamic.clone();
-                let member = &mut self.members[*node];
-                if member.alive {
-                    member.pg.crash();
-                    member.alive = false;
-                    member.forget(&dynamic);
-                    self.at(now + down, Event::Fault(Fault::Start(*node)));
+        self.last_fault = now;
+        self.tell_all(format!("# {fault:?}"));
+        match fault {
+            Fault::Store { down } => self.store_down = down,
+            Fault::SlowStore(slow) => self.store_slow = slow,
+            Fault::CutDcs(node, cut) => self.members[node].cut_from_dcs = cut,
+            Fault::Deaf(node, deaf) => self.members[node].deaf_to_dcs = deaf,
+            Fault::CutPeers(node, cut) => self.members[node].cut_from_peers = cut,
+            Fault::OneWay(from, to, cut) => {
+                self.members[from].no_way_to.retain(|n| *n != to);
+                if cut {
+                    self.members[from].no_way_to.push(to);
                 }
             }
-            Fault::Start(node) => self.start_node(*node),
-            Fault::KillPostmaster(node) => self.members[*node].pg.crash(),
+            Fault::KillNode(node, down) => {
+                self.node_dies(node);
+                self.at(now + down, Event::Fault(Fault::Start(node)));
+            }
+            Fault::KillDaemon(node, down) => {
+                if self.members[node].alive {
+                    self.daemon_dies(node);
+                    self.at(now + down, Event::Fault(Fault::Start(node)));
+                }
+            }
+            Fault::Shutdown(node, _) => {
+                if self.members[node].alive {
+                    self.members[node].ending = true;
+                    self.at(now, Event::Wake { node, forced: true });
+                }
+            }
+            Fault::Start(node) => self.at(now, Event::Boot { node }),
+            Fault::KillPostmaster(node) => self.members[node].pg.crash(),
             Fault::Freeze(node, long) => {
-                let until = self.members[*node].frozen_until.max(now + long);
-                self.members[*node].frozen_until = until;
-                self.at(until, Event::Thaw { node: *node });
+                let until = self.members[node].frozen_until.max(now + long);
+                self.members[node].frozen_until = until;
+                self.at(until, Event::Thaw { node });
             }
             Fault::Hang(node, long) => {
-                let member = &mut self.members[*node];
+                let member = &mut self.members[node];
                 if member.hung_until <= now {
                     member.hung_since = now;
                 }
                 member.hung_until = now + long;
             }
-            Fault::Switchover => {
-                if let Some(leader) = self.store.get("leader").map(str::to_owned) {
-                    let text = patroni_core::model::failover_value(Some(&leader), None, None);
-                    self.store.put("failover", &text, None);
-                }
-            }
-            Fault::Failover(node) => {
-                let name = self.members[*node].me.name.clone();
-                let text = patroni_core::model::failover_value(None, Some(&name), None);
-                self.store.put("failover", &text, None);
-            }
-            Fault::Heal => {
-                self.store_down = false;
-                for node in 0..self.members.len() {
-                    let member = &mut self.members[node];
-                    (member.cut_from_dcs, member.cut_from_peers) = (false, false);
-                    member.hung_until = 0;
-                    if !member.alive {
-                        self.start_node(node);
-                    }
-                }
-                self.healed();
+            Fault::Stall(node, on) => self.members[node].pg.stalled = on,
+            Fault::SlowServer(node, on) => self.members[node].pg.slow = on,
+            Fault::ClockStep(node, step) => self.members[node].wall_step += step,
+            Fault::Heal => self.heal(),
+            order => self.apply_order(order),
+        }
+        for node in 0..self.members.len() {
+            if !self.members[node].frozen() {
+                self.rearm(node);
             }
         }
-        let node = match &fault {
-            Fault::CutDcs(n, _)
-            | Fault::CutPeers(n, _)
-            | Fault::KillNode(n, _)
-            | Fault::KillPostmaster(n)
-            | Fault::Freeze(n, _)
-            | Fault::Hang(n, _)
-            | Fault::Start(n)
-            | Fault::Failover(n) => *n,
-            _ => 9,
-        };
-        self.tell(node, format!("# {fault:?}"));
     }
 
-    fn start_node(&mut self, node: usize) {
-        if self.members[node].alive {
-            return;
-        }
-        let role = if self.members[node].pg.recovery {
-            patroni_core::ha::Role::Replica
-        } else {
-            patroni_core::ha::Role::Demoted
-        };
-        self.members[node].alive = true;
-        self.members[node].pg.role = role;
-        self.set_state(node, patroni_core::ha::PgState::Stopped);
+    fn heal(&mut self) {
         let now = self.now;
-        self.at(now, Event::Wake { node, forced: true });
+        (self.store_down, self.store_slow, self.faults_on) = (false, false, false);
+        for node in 0..self.members.len() {
+            let member = &mut self.members[node];
+            (member.cut_from_dcs, member.deaf_to_dcs, member.cut_from_peers) = (false, false, false);
+            (member.hung_until, member.pg.stalled, member.pg.slow) = (0, false, false);
+            member.no_way_to.clear();
+            self.at(now, Event::Boot { node });
+        }
+        self.apply_order(Fault::Pause(false));
+        self.healed_at = Some(now);
     }
 }

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use super::planted::Planted;
 use super::pg::Data;
-use super::world::{Event, Postmaster, World};
+use super::world::{Event, World};
 
 impl World {
     pub(super) fn start_job(&mut self, node: usize, job: &Job) -> Result<(), String> {

@@ -36,8 +36,6 @@ pub struct Running {
     pub asked: u64,
     /// It is the shutdown.
     pub last: bool,
-    /// The node knew of a pause before the cycle began.
-    pub paused: bool,
 }
 
 /// A member.
@@ -101,6 +99,8 @@ pub struct Member {
     pub rate: u64,
     /// Somebody has set its wall clock by so many milliseconds.
     pub wall_step: i64,
+    /// When the cluster was last read.
+    pub loaded_at: u64,
     /// Standby of a known leader without WAL receiver, since then.
     pub thirsty_since: Option<u64>,
 }
@@ -158,6 +158,7 @@ impl Member {
             keeper_at: 0,
             rate,
             wall_step: 0,
+            loaded_at: 0,
             thirsty_since: None,
         }
     }
@@ -177,6 +178,7 @@ impl Member {
         self.ending = false;
         self.settled = false;
         self.failsafe_ping = None;
+        self.loaded_at = 0;
         self.generation += 1;
         self.pg.cb_called = false;
     }

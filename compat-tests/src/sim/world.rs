@@ -1,7 +1,7 @@
 //! The event loop.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::BinaryHeap;
 
 use patroni_core::ha::keeper::Next;
 use patroni_core::ha::{self, Answer, Job, JobResult, Mono, Request};
@@ -107,7 +107,6 @@ pub struct World {
     pub(super) leader_since: u64,
     pub(super) healed_at: Option<u64>,
     pub(super) writable_since: Option<u64>,
-    pub(super) excused_since: BTreeMap<usize, u64>,
     queue: BinaryHeap<Reverse<Queued>>,
     sequence: u64,
     seed: u64,
@@ -193,7 +192,6 @@ impl World {
             leader_since: 0,
             healed_at: None,
             writable_since: None,
-            excused_since: BTreeMap::new(),
             queue: BinaryHeap::new(),
             sequence: 0,
             seed,
@@ -210,6 +208,11 @@ impl World {
         }
         world.at(BEAT, Event::Beat);
         world
+    }
+
+    /// Acknowledgements that clients got.
+    pub fn acknowledged(&self) -> u64 {
+        self.ledger.count
     }
 
     /// The story of the run so far.
@@ -374,7 +377,7 @@ impl World {
     }
 
     fn renewed(&mut self, node: usize, generation: u64, sent: Mono, _ttl: u64, outcome: Option<bool>) {
-        if self.members[node].generation != generation {
+        if self.members[node].generation != generation || !self.members[node].renewing {
             return;
         }
         let clock = self.clock(node);
@@ -394,12 +397,13 @@ impl World {
     }
 
     /// A frozen node runs again. The keeper's alarm went off meanwhile, so it is
-    /// the first to act; nothing is committed before.
+    /// the first to act, also on a renewal whose time is over; nothing is committed before.
     fn thaw(&mut self, node: usize) {
         if self.members[node].frozen_until > self.now {
             return;
         }
         self.members[node].frozen_until = 0;
+        self.members[node].renewing = false;
         self.keep(node);
         self.rearm(node);
         // The watchdog's device stood still as well.
@@ -487,7 +491,10 @@ impl World {
         match what {
             Postmaster::Exits => self.members[node].pg.stopped(false),
             Postmaster::Promotes => self.promote(node),
-            Postmaster::Reloads => self.members[node].pg.reloaded(),
+            Postmaster::Reloads => {
+                self.members[node].pg.reloaded();
+                self.check_sync_promise();
+            }
         }
     }
 

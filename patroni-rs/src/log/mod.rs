@@ -96,6 +96,30 @@ impl Log {
     }
 }
 
+/// For the modes that only look at a configuration: warnings and worse, as bare
+/// text on standard error (surface-config 6.1).
+pub fn bare_warnings() {
+    let subscriber = tracing_subscriber::registry().with(Bare);
+    // Only a second call could fail, and there is none.
+    let _ = tracing::subscriber::set_global_default(subscriber);
+}
+
+struct Bare;
+
+impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Bare {
+    fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
+        if *event.metadata().level() > tracing::Level::WARN {
+            return;
+        }
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        let _ = std::io::Write::write_all(
+            &mut std::io::stderr().lock(),
+            format!("{}\n", fields.message).as_bytes(),
+        );
+    }
+}
+
 struct Layer {
     log: Log,
     heartbeat: heartbeat::Filter,

@@ -182,7 +182,8 @@ impl<'a> Cycle<'a> {
     }
 
     pub(super) fn sync_slots(&mut self, dcs_failed: bool) -> Step<Vec<String>> {
-        if dcs_failed && !self.is_failsafe_mode() {
+        // Slots are not held against a cluster that was never seen.
+        if self.cluster.is_empty() || dcs_failed && !self.is_failsafe_mode() {
             return Ok(Vec::new());
         }
         match self.io.ask(Request::SyncSlots { dcs_failed })? {

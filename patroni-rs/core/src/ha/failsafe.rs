@@ -92,7 +92,8 @@ impl Cycle<'_> {
     /// A primary that pings us is the leader, whatever an expired key says: so
     /// replicas do not race while only the primary has lost the DCS (7-06).
     pub(super) fn with_failsafe_leader(&self, cluster: ClusterRef) -> ClusterRef {
-        if !cluster.is_unlocked() || !self.is_failsafe_mode() {
+        // Whoever pinged us before we took the lock leads no more (7-07).
+        if !cluster.is_unlocked() || !self.is_failsafe_mode() || self.is_leader() {
             return cluster;
         }
         let Some(ping) = self.v.failsafe_ping.as_ref().filter(|p| p.at + self.v.me.ttl > self.io.now())

@@ -191,6 +191,12 @@ fn dcs_rows() -> Vec<Row> {
         row("4J-03", failsafe(replica()).answer(|a| a.loads = 0), "DCS is not accessible", "load slots(failsafe)"),
         row("4J-04", leader().hung().answer(|a| a.loads = 0), demoted, "load stop(fast) role(demoted) job:starting after demotion(nobody,replica)"),
         row(
+            "7-07",
+            ping(failsafe(leader()).without("leader"), 5),
+            "acquired session lock as a leader",
+            "load acquire load ssn:none slots touch",
+        ),
+        row(
             "7-06",
             ping(failsafe(replica()).without("leader"), 5),
             "no action. I am (a), a secondary, and following a leader (b)",

@@ -1,0 +1,206 @@
+//! What must never happen, and what must happen in the end. The numbers are those
+//! of issue 9.
+
+use patroni_core::ha::{Job, Request};
+use patroni_core::sync::SyncType;
+
+use super::world::World;
+
+impl World {
+    /// Why a writable primary is not this engine's fault. The only excuses there are:
+    ///
+    /// - the *orphan*: its daemon was killed and nothing else, there is no watchdog.
+    ///   It ends with the first cycle of the daemon that is started again;
+    /// - a *late pause*: the cluster was resumed, and the node still believes in
+    ///   the pause because it has not reached the DCS since. It ends when it does.
+    pub(super) fn excuse(&self, node: usize) -> Option<&'static str> {
+        let member = &self.members[node];
+        if (!member.alive || !member.settled) && !self.config.watchdog {
+            return Some("orphan");
+        }
+        // A pause takes effect with the cycle that sees it, and ends so.
+        member.memory.config.is_paused().then_some("late pause")
+    }
+
+    pub(super) fn check_safety(&mut self) {
+        let mut writable = Vec::new();
+        for (i, member) in self.members.iter().enumerate() {
+            if member.pg.writable() && !member.frozen() {
+                writable.push(i);
+            }
+        }
+        match (writable.first(), self.writable_since) {
+            (Some(_), None) => self.writable_since = Some(self.now),
+            (None, _) => self.writable_since = None,
+            _ => {}
+        }
+        if writable.len() > 1 {
+            let unexcused: Vec<usize> =
+                writable.iter().copied().filter(|i| self.excuse(*i).is_none()).collect();
+            if unexcused.len() > 1 {
+                self.fail(1, format!("two writable primaries: {unexcused:?}"));
+            }
+        }
+        self.check_permit();
+    }
+
+    /// A loop that has hung for long must not keep the lock.
+    fn check_permit(&mut self) {
+        let (now, patience) = (self.now, 20_000 + 3 * self.longest_ttl);
+        let hung = self.members.iter().position(|m| {
+            m.alive && m.hung_until > now && now > m.hung_since + patience && !m.frozen()
+        });
+        if let Some(node) = hung {
+            let clock = self.clock(node);
+            if self.members[node].keeper.lease_until().is_some_and(|until| until > clock) {
+                self.fail(9, format!("n{node} keeps the lock although its loop has hung for long"));
+            }
+        }
+    }
+
+    /// A promotion is about to begin.
+    pub(super) fn check_promotion(&mut self, node: usize) {
+        let clock = self.clock(node);
+        let member = &self.members[node];
+        let name = member.me.name.clone();
+        let promised = member.keeper.lease_until().is_some_and(|until| until > clock);
+        if !promised {
+            self.fail(2, format!("n{node} begins a promotion without a lock that is promised to it"));
+        }
+        if self.store.get("leader").is_some_and(|owner| owner != name) {
+            self.fail(2, format!("n{node} begins a promotion while another owns the lock"));
+        }
+        let mine = self.members[node].pg.data.as_ref().map_or(0, |d| d.timeline);
+        let known = self.store.cluster().timeline();
+        let by_hand = self.manual.is_some_and(|(_, to)| to == node);
+        if self.config.check_timeline && mine < known && !by_hand {
+            self.fail(2, format!("n{node} begins a promotion on timeline {mine}, the cluster is on {known}"));
+        }
+    }
+
+    /// In pause nobody changes a role on his own.
+    pub(super) fn check_request(&mut self, node: usize, request: &Request) {
+        let member = &self.members[node];
+        let knew = self.paused_since.is_some_and(|since| member.loaded_at > since);
+        if !knew || self.store.cluster().failover.is_some() {
+            return;
+        }
+        let primary = member.pg.writable();
+        let changes = match request {
+            Request::StartJob(Job::Promote | Job::Demote { .. }) => true,
+            Request::StartJob(Job::Follow { .. }) | Request::Stop { .. } => primary,
+            _ => false,
+        };
+        if changes {
+            let text = format!("{request:?}");
+            let short = text.split('{').next().unwrap_or_default().to_owned();
+            self.fail(7, format!("n{node} changes its role in pause: {short}"));
+        }
+    }
+
+    /// Whoever may win a race by `/sync` has, or asks somebody who has, every commit
+    /// that PostgreSQL acknowledges now.
+    pub(super) fn check_sync_promise(&mut self) {
+        self.note_sync_key();
+        let Some(sync) = self.sync_key() else { return };
+        let leader = self.store.get("leader").and_then(|name| self.index_of(name));
+        let Some(node) = leader.filter(|i| self.members[*i].pg.writable()) else { return };
+        if self.excuse(node).is_some() || self.manual.is_some_and(|(_, to)| to == node) {
+            return;
+        }
+        let member = &self.members[node];
+        let (name, live) = (&member.me.name, &member.pg.sync_live.1);
+        let voters: Vec<String> = sync.members();
+        let in_voters = |n: &str| voters.iter().any(|v| v.eq_ignore_ascii_case(n));
+        let outside = if live.has_star {
+            self.members.iter().filter(|m| m.me.name != *name && !in_voters(&m.me.name)).count()
+        } else {
+            live.members.iter().filter(|n| !in_voters(n)).count()
+        };
+        let confirm = if live.sync_type == SyncType::Off { 0 } else { live.num.max(0) as usize };
+        let have = usize::from(in_voters(name)) + confirm.saturating_sub(outside);
+        let missing = voters.len().saturating_sub(have) as i64;
+        if missing > sync.quorum {
+            let what = format!(
+                "/sync {:?} quorum {} promises more than synchronous_standby_names = '{}' on {name} keeps",
+                voters, sync.quorum, member.pg.sync_live.0
+            );
+            self.fail(5, what);
+        }
+    }
+
+    /// A standby that knows its leader receives WAL.
+    pub(super) fn check_receivers(&mut self) {
+        let now = self.now;
+        self.check_sync_promise();
+        let leader = self.index_of(&self.last_leader);
+        let calm_since = self.last_fault.max(self.leader_since);
+        for node in 0..self.members.len() {
+            let member = &self.members[node];
+            let well = leader.is_none_or(|leader| {
+                leader == node
+                    || !self.members[leader].pg.writable()
+                    || !member.alive
+                    || !member.pg.running
+                    || !member.pg.recovery
+                    || member.memory.config.is_paused()
+                    || member.hung_until > now
+                    || !self.reaches_dcs(node)
+                    || !self.reaches_peer(node, leader)
+                    || self.members[leader].hung_until > now
+                    || self.streams(node, leader)
+            });
+            if well {
+                self.members[node].thirsty_since = None;
+                continue;
+            }
+            let since = member.thirsty_since.unwrap_or(now);
+            self.members[node].thirsty_since = Some(since);
+            let waited = now - since.max(calm_since).min(now);
+            if waited > 6 * self.config.loop_wait + 90_000 {
+                self.fail(8, format!("n{node} knows its leader and has had no WAL receiver for {waited} ms"));
+            }
+        }
+    }
+
+    /// A watchdog that is not fed resets its node; that of a standby must be closed.
+    pub(super) fn watch_the_watchdogs(&mut self) {
+        let now = self.now;
+        for node in 0..self.members.len() {
+            let member = &self.members[node];
+            let Some(fed) = member.watchdog.filter(|_| !member.frozen()) else { continue };
+            // ttl less the safety margin.
+            let timeout = member.me.ttl.as_millis() as u64 - 5000;
+            if now < fed + timeout {
+                continue;
+            }
+            let leads = !member.pg.recovery || self.is_job(node, |job| *job == Job::Promote);
+            let idle = member.alive && member.hung_until <= now && !leads && member.pg.running;
+            if idle && member.settled {
+                return self.fail(1, format!("the watchdog resets n{node}, which is a standby"));
+            }
+            self.tell(node, "! watchdog resets the node");
+            self.node_dies(node);
+            self.at(now + 20_000, super::world::Event::Boot { node });
+        }
+    }
+
+    pub(super) fn check_liveness(&mut self) {
+        let patience = self.longest_ttl + 6 * self.config.loop_wait + 90_000;
+        let Some(healed_at) = self.healed_at else { return };
+        match self.writable_since {
+            Some(since) if since <= healed_at + patience => {}
+            Some(since) => self.fail(9, format!("writable only {} ms after the last fault", since - healed_at)),
+            None => self.fail(9, "no writable primary although all faults have ended"),
+        }
+        if self.ledger.at + 30_000 < self.now {
+            let silent = self.now - self.ledger.at;
+            self.fail(9, format!("nothing was acknowledged for {silent} ms at the end"));
+        }
+        let streaming =
+            self.members.iter().filter(|m| m.pg.running && m.pg.recovery && m.pg.source.is_some()).count();
+        if streaming + 1 < self.members.len() {
+            self.fail(8, format!("only {streaming} standbys have a source after all faults have ended"));
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Operators, with the means that they have: keys in the DCS and the REST API.
+
+use patroni_core::ha::{commands, Job};
+use patroni_core::model::failover_value;
+use pyfmt::{datetime, json, Value};
+
+use super::faults::Fault;
+use super::node::EPOCH_US;
+use super::planted::Planted;
+use super::world::World;
+
+impl World {
+    pub(super) fn apply_order(&mut self, order: Fault) {
+        match order {
+            Fault::Switchover(after) => self.order_switchover(after),
+            Fault::Failover(node) => self.order_failover(node),
+            Fault::Pause(on) => self.order_pause(on),
+            Fault::Restart(node) => self.order_restart(node),
+            Fault::Reinit(node) => self.order_reinit(node),
+            Fault::Timing(ttl, loop_wait, retry_timeout) => {
+                self.longest_ttl = self.longest_ttl.max(ttl * 1000);
+                self.change_config(|config| {
+                    config.set("ttl", ttl);
+                    config.set("loop_wait", loop_wait);
+                    config.set("retry_timeout", retry_timeout);
+                });
+            }
+            Fault::Sync(mode, count) => self.change_config(|config| {
+                config.set("synchronous_mode", mode.value());
+                config.set("synchronous_node_count", count);
+            }),
+            _ => {}
+        }
+    }
+
+    fn change_config(&mut self, change: impl FnOnce(&mut Value)) {
+        let Some(mut config) = self.store.get("config").and_then(|text| json::loads(text).ok()) else { return };
+        change(&mut config);
+        self.store.put("config", &json::dumps_compact(&config), None);
+        self.wake_all();
+    }
+
+    fn order_switchover(&mut self, after: Option<u64>) {
+        let Some(leader) = self.store.get("leader").map(str::to_owned) else { return };
+        // The REST API takes none without a candidate in pause.
+        if self.paused_since.is_some() {
+            return;
+        }
+        let when = after.and_then(|after| {
+            let seconds = EPOCH_US / 1_000_000 + (self.now + after) as i64 / 1000;
+            Some(datetime::DateTime::from_unix(seconds, 0, Some(0))?.isoformat())
+        });
+        let text = failover_value(Some(&leader), None, when.as_deref());
+        self.store.put("failover", &text, None);
+        self.wake_all();
+    }
+
+    fn order_failover(&mut self, node: usize) {
+        let member = &self.members[node];
+        if self.paused_since.is_some() || !member.alive || self.config.members == 1 {
+            return;
+        }
+        let name = member.me.name.clone();
+        self.manual = Some((self.now, node));
+        let text = failover_value(None, Some(&name), None);
+        self.store.put("failover", &text, None);
+        self.wake_all();
+    }
+
+    fn order_pause(&mut self, on: bool) {
+        let known = self.store.get("config").is_some();
+        if on == self.paused_since.is_some() || !known {
+            return;
+        }
+        self.paused_since = on.then_some(self.now);
+        self.last_paused = self.now;
+        self.change_config(|config| config.set("pause", if on { Value::from(true) } else { Value::Null }));
+    }
+
+    /// `POST /restart` at this member.
+    fn order_restart(&mut self, node: usize) {
+        let member = &self.members[node];
+        if !member.alive || member.frozen() || !member.pg.running || member.ending {
+            return;
+        }
+        let has_lock = self.store.get("leader") == Some(member.me.name.as_str());
+        let job = commands::restart_job(&Value::map(), &member.memory, has_lock);
+        let Job::Restart { timeout, .. } = job else { return };
+        if self.start_job(node, &job).is_ok() {
+            self.members[node].restarting = Some(timeout);
+        }
+    }
+
+    /// `POST /reinitialize` at this member.
+    fn order_reinit(&mut self, node: usize) {
+        let member = &self.members[node];
+        if !member.alive || member.frozen() || member.ending || !self.reaches_dcs(node) {
+            return;
+        }
+        let name = if self.config.planted == Planted::ReinitsLeader { "" } else { member.me.name.as_str() };
+        let cluster = self.store.cluster();
+        match commands::reinitialize(name, &cluster, false, 0) {
+            Ok(job) => drop(self.start_job(node, &job)),
+            Err(refusal) => self.tell(node, format!("  reinitialize: {refusal}")),
+        }
+    }
+}
