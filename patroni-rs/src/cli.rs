@@ -137,8 +137,11 @@ impl Parser {
             None => (arg.to_owned(), None),
         };
         let exact: Vec<&str> = LONG.iter().copied().filter(|l| *l == name).collect();
-        let found =
-            if exact.is_empty() { LONG.iter().copied().filter(|l| l.starts_with(&name)).collect() } else { exact };
+        let found = if exact.is_empty() {
+            LONG.iter().copied().filter(|l| l.starts_with(&name)).collect()
+        } else {
+            exact
+        };
         let option = match found[..] {
             [option] => option,
             [] => {
@@ -230,7 +233,10 @@ mod tests {
         assert_eq!(mode(&["--val", "a", "-ip"]), Mode::Validate { ignore_listen_port: true, print: true });
         assert!(matches!(mode(&["--ver"]), Mode::Exit { code: 0, text } if text == "patroni 4.1.5\n"));
         for (args, message) in [
-            (vec!["--gen"], "ambiguous option: --gen could match --generate-sample-config, --generate-config"),
+            (
+                vec!["--gen"],
+                "ambiguous option: --gen could match --generate-sample-config, --generate-config",
+            ),
             (vec!["a", "b"], "unrecognized arguments: b"),
             (vec!["--bogus"], "unrecognized arguments: --bogus"),
             (vec!["--dsn"], "argument --dsn: expected one argument"),

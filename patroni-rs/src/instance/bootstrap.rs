@@ -206,7 +206,8 @@ impl Instance {
         self.schedule_slots(true).await;
         let own = {
             let config = locked(&self.config);
-            let list = |key| config.get(key).and_then(Value::as_list).filter(|l| !l.is_empty()).map(<[_]>::to_vec);
+            let list =
+                |key| config.get(key).and_then(Value::as_list).filter(|l| !l.is_empty()).map(<[_]>::to_vec);
             list("create_replica_methods").or_else(|| list("create_replica_method"))
         };
         let methods = match source.filter(|s| s.remote) {
@@ -257,7 +258,9 @@ impl Instance {
     fn keeps_data(&self) -> bool {
         let config = locked(&self.config);
         let methods = config.get("create_replica_methods").and_then(Value::as_list).unwrap_or_default();
-        methods.iter().any(|m| config.get(&m.py_str()).and_then(|o| o.get("keep_data")).is_some_and(Value::truthy))
+        methods
+            .iter()
+            .any(|m| config.get(&m.py_str()).and_then(|o| o.get("keep_data")).is_some_and(Value::truthy))
     }
 
     /// Removes a data directory that is known to be of no use.

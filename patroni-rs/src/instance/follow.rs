@@ -46,8 +46,7 @@ impl Instance {
         let change_role = {
             let believed = locked(&self.believed);
             let standby = |r: Role| matches!(r, Role::StandbyLeader | Role::Replica);
-            let between_standbys =
-                standby(believed.role) && standby(role) && believed.role != role;
+            let between_standbys = standby(believed.role) && standby(role) && believed.role != role;
             believed.cb_called && (matches!(believed.role, Role::Primary | Role::Demoted) || between_standbys)
         };
         if change_role {

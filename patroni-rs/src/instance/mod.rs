@@ -137,8 +137,7 @@ impl Instance {
         let text = |key: &str| config.get(key).filter(|v| v.truthy()).map(Value::py_str).unwrap_or_default();
         let data_dir = PathBuf::from(text("data_dir"));
         let bin = binaries(&config);
-        let major_version =
-            patroni_postgres::process::probe::data_dir_version(&data_dir).await.unwrap_or(0);
+        let major_version = patroni_postgres::process::probe::data_dir_version(&data_dir).await.unwrap_or(0);
         let binary_version = patroni_postgres::process::probe::binary_version(&bin).await.unwrap_or(0);
         let version = if major_version > 0 { major_version } else { binary_version };
         let facts = patroni_postgres::files::Facts {
@@ -148,7 +147,8 @@ impl Instance {
             synchronous_mode_strict: dynamic.is_synchronous_mode_strict(),
             ..patroni_postgres::files::Facts::default()
         };
-        let handler = ConfigHandler::new(config.clone(), major_version, None, &facts).map_err(|e| e.to_string())?;
+        let handler =
+            ConfigHandler::new(config.clone(), major_version, None, &facts).map_err(|e| e.to_string())?;
         let instance = Arc::new(Instance {
             name: text("name"),
             scope: text("scope"),

@@ -9,8 +9,8 @@ use patroni_core::slots;
 use patroni_core::tags::Tags;
 use patroni_postgres::process::{blocking, datadir, history};
 use patroni_postgres::sql::{
-    monitor_statement, parse_monitor_row, parse_status_row, python_time, status_statement, Connection, MonitorOptions,
-    Monitored, RestStatus,
+    monitor_statement, parse_monitor_row, parse_status_row, python_time, status_statement, Connection,
+    MonitorOptions, Monitored, RestStatus,
 };
 use pyfmt::Value;
 
@@ -58,9 +58,7 @@ impl Instance {
         let query = locked(&self.config).current_parameters_query();
         match patroni_postgres::sql::load_gucs(self.pool(), &query).await {
             Ok(rows) => {
-                let _ = self
-                    .with_config(move |c, _| c.load_current_server_parameters(rows, primary))
-                    .await;
+                let _ = self.with_config(move |c, _| c.load_current_server_parameters(rows, primary)).await;
             }
             Err(e) => tracing::error!(target: "patroni.postgresql", "Failed to load server parameters: {e}"),
         }
@@ -87,12 +85,8 @@ impl Instance {
         );
         let query =
             if running && made { self.monitoring_answer(cluster, tags).await } else { Query::Unreachable };
-        let sysid = match self.control.read().await {
-            Ok(control) => control.sysid().unwrap_or_default().to_owned(),
-            Err(_) => String::new(),
-        };
-        (*locked(&self.sysid)).clone_from(&sysid);
         let data_dir = self.data_dir_state().await;
+        let sysid = self.system_identifier(running && data_dir == DataDir::Present).await;
         let start_time = if running { self.postmaster_start_time().await } else { None };
         let major_version = self.major_version();
         let believed = locked(&self.believed);
@@ -110,6 +104,26 @@ impl Instance {
             pending_restart_reason: believed.pending_restart.to_value(),
             postmaster_start_time: start_time,
         }
+    }
+
+    /// Of the control file. A server that runs keeps the one with which it was
+    /// started: no cycle of a running server depends on that file.
+    async fn system_identifier(&self, running: bool) -> String {
+        let known = self.known_sysid();
+        if running && !known.is_empty() {
+            return known;
+        }
+        let sysid = match self.control.read().await {
+            Ok(control) => control.sysid().unwrap_or_default().to_owned(),
+            Err(_) => String::new(),
+        };
+        (*locked(&self.sysid)).clone_from(&sysid);
+        sysid
+    }
+
+    /// Somebody may have put another cluster in place: the control file has to be read again.
+    pub fn forget_sysid(&self) {
+        locked(&self.sysid).clear();
     }
 
     async fn monitoring_answer(&self, cluster: Option<&Cluster>, tags: &Tags) -> Query {
@@ -174,7 +188,9 @@ impl Instance {
                 recovery_conf_exists,
                 restored_from_backup: restored,
             },
-            Err(_) => ControlData { recovery_conf_exists, restored_from_backup: restored, ..ControlData::default() },
+            Err(_) => {
+                ControlData { recovery_conf_exists, restored_from_backup: restored, ..ControlData::default() }
+            }
         }
     }
 
@@ -192,7 +208,8 @@ impl Instance {
             return None;
         }
         // As JSON it does not depend on DateStyle.
-        let rows = self.query("SELECT pg_catalog.to_json(pg_catalog.pg_postmaster_start_time())").await.ok()?;
+        let rows =
+            self.query("SELECT pg_catalog.to_json(pg_catalog.pg_postmaster_start_time())").await.ok()?;
         let time = rows.first().and_then(|r| r.text(0).map(python_time));
         locked(&self.believed).start_time.clone_from(&time);
         time
@@ -238,7 +255,8 @@ impl Instance {
     pub async fn resume_replay(&self) {
         if self.major_version() >= 140_000 {
             tracing::info!(target: "patroni.postgresql", "Resuming paused WAL replay for PostgreSQL 14+");
-            let _ = self.sql.pool.query(Connection::Heartbeat, "SELECT pg_catalog.pg_wal_replay_resume()").await;
+            let _ =
+                self.sql.pool.query(Connection::Heartbeat, "SELECT pg_catalog.pg_wal_replay_resume()").await;
         }
     }
 }

@@ -20,8 +20,10 @@ impl Instance {
     /// # Errors
     /// The configuration cannot be used; the old one stays.
     pub async fn reload_config(&self, config: Value, sighup: bool) -> Result<(), String> {
-        let prepared =
-            self.with_config(move |c, facts| c.prepare_reload(config, facts)).await?.map_err(|e| e.to_string())?;
+        let prepared = self
+            .with_config(move |c, facts| c.prepare_reload(config, facts))
+            .await?
+            .map_err(|e| e.to_string())?;
         let names = prepared.names();
         let rows = if names.is_empty() {
             Vec::new()
@@ -44,32 +46,35 @@ impl Instance {
             self.set_pending_restart(pending);
         }
         if outcome.reload {
+            let asks = self.major_version() >= 90_500 && self.state() == PgState::Running;
+            let loaded_before = if asks { self.config_load_time().await } else { None };
             self.reload_server(false).await;
-            if self.major_version() >= 90_500 && self.state() == PgState::Running {
-                self.learn_pending_restart(&expected).await;
+            if asks {
+                self.learn_pending_restart(&expected, loaded_before).await;
             }
         }
         Ok(())
     }
 
-    /// What waits for a restart by the server's own word. The server says so only
-    /// once it has read its files: looked at until it agrees, a second at most.
-    async fn learn_pending_restart(&self, expected: &PendingRestart) {
+    /// When the session of the heartbeat read the configuration files.
+    async fn config_load_time(&self) -> Option<String> {
+        let rows = self.query("SELECT pg_catalog.pg_conf_load_time()").await.ok()?;
+        rows.first().and_then(|r| r.text(0).map(str::to_owned))
+    }
+
+    /// What waits for a restart by the server's own word, as soon as it has read its
+    /// files anew, after a second at the latest.
+    async fn learn_pending_restart(&self, expected: &PendingRestart, loaded_before: Option<String>) {
         let deadline = tokio::time::Instant::now() + SETTLE;
-        let skip = ConfigHandler::never_pending();
-        loop {
-            let Ok(mut rows) = sql::pending_restart(self.pool(), &skip).await else { return };
-            let over = tokio::time::Instant::now() >= deadline;
-            if rows.len() < expected.0.len() && !over {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                continue;
-            }
-            let config_file = locked(&self.config).postgresql_conf().to_owned();
-            for row in &mut rows {
-                row.new_value = probe::guc_value(&self.bin, &self.data_dir, &config_file, &row.name).await;
-            }
-            self.set_pending_restart(ConfigHandler::pending_after_reload(expected, &rows));
-            return;
+        while self.config_load_time().await == loaded_before && tokio::time::Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
+        let skip = ConfigHandler::never_pending();
+        let Ok(mut rows) = sql::pending_restart(self.pool(), &skip).await else { return };
+        let config_file = locked(&self.config).postgresql_conf().to_owned();
+        for row in &mut rows {
+            row.new_value = probe::guc_value(&self.bin, &self.data_dir, &config_file, &row.name).await;
+        }
+        self.set_pending_restart(ConfigHandler::pending_after_reload(expected, &rows));
     }
 }

@@ -61,10 +61,16 @@ impl Instance {
     /// One round of creating, dropping and advancing; the logical slots to copy.
     pub async fn sync_slots(&self, view: &View, cluster: &Cluster) -> Vec<String> {
         let config = self.dynamic();
-        let node =
-            Node { name: &self.name, tags: &view.me.tags, role: self.role(), major_version: self.major_version() };
-        self.enforce_hot_standby_feedback(slots::should_enforce_hot_standby_feedback(cluster, &config, &node))
-            .await;
+        let node = Node {
+            name: &self.name,
+            tags: &view.me.tags,
+            role: self.role(),
+            major_version: self.major_version(),
+        };
+        self.enforce_hot_standby_feedback(slots::should_enforce_hot_standby_feedback(
+            cluster, &config, &node,
+        ))
+        .await;
         let Some(row) = self.last_status().await else { return Vec::new() };
         let leader = cluster.leader.as_ref().filter(|l| l.name() != self.name).map(|l| {
             let source = Source { member: l.member.clone(), remote: false };
@@ -110,7 +116,8 @@ impl Instance {
         let params = self.slot_source(&Source { member: leader.member.clone(), remote: false });
         let config = self.dynamic();
         let tags = self.tags();
-        let node = Node { name: &self.name, tags: &tags, role: self.role(), major_version: self.major_version() };
+        let node =
+            Node { name: &self.name, tags: &tags, role: self.role(), major_version: self.major_version() };
         let (wanted, _) = slots::wanted_slots(cluster, &config, &node, &node.subject());
         let copied = match fetch_logical_slots(&params, self.major_version(), names, &wanted).await {
             Ok(copied) if !copied.is_empty() => copied,
@@ -136,7 +143,9 @@ impl Instance {
                 let mut state = self.slot_state.lock().await;
                 state.executor(&self.sql.pool).on_copied(names.iter().map(String::as_str));
             }
-            Err(e) => tracing::error!(target: "patroni.postgresql.slots", "Failed to write logical slots: {e}"),
+            Err(e) => {
+                tracing::error!(target: "patroni.postgresql.slots", "Failed to write logical slots: {e}")
+            }
         }
         self.start(None, false, None).await
     }

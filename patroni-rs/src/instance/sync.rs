@@ -25,9 +25,8 @@ impl Instance {
                 names_value(&set, *num, quorum && num.is_some(), major)
             }
         };
-        let changed = self
-            .with_config(move |c, facts| c.set_synchronous_standby_names(value.as_deref(), facts))
-            .await;
+        let changed =
+            self.with_config(move |c, facts| c.set_synchronous_standby_names(value.as_deref(), facts)).await;
         match changed {
             Ok(Ok(true)) if self.state() == patroni_core::ha::PgState::Running => {
                 self.reload_server(false).await;

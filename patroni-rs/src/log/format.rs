@@ -176,9 +176,7 @@ pub fn asctime(created_us: i64, dateformat: Option<&str>) -> String {
     let Ok(time) = Timestamp::from_microsecond(created_us) else { return String::new() };
     let local = time.to_zoned(TimeZone::system());
     match dateformat.filter(|f| !f.is_empty()) {
-        Some(format) => {
-            jiff::fmt::strtime::format(format, &local).unwrap_or_else(|_| format.to_owned())
-        }
+        Some(format) => jiff::fmt::strtime::format(format, &local).unwrap_or_else(|_| format.to_owned()),
         None => {
             let millis = created_us.rem_euclid(1_000_000) / 1000;
             let seconds = jiff::fmt::strtime::format("%Y-%m-%d %H:%M:%S", &local).unwrap_or_default();
@@ -233,7 +231,11 @@ mod tests {
     #[test]
     fn json_lines_keep_types_and_order() {
         let format = Format::Json {
-            fields: vec![("levelname".into(), "level".into()), ("lineno".into(), "lineno".into()), ("x".into(), "x".into())],
+            fields: vec![
+                ("levelname".into(), "level".into()),
+                ("lineno".into(), "lineno".into()),
+                ("x".into(), "x".into()),
+            ],
             static_fields: vec![("app".into(), "p".into())],
         };
         assert_eq!(

@@ -25,7 +25,8 @@ impl Filter {
     /// Hands on what is to be written. The cycles' lines all come from one task,
     /// so a lock line waits for the next record of the same logger.
     pub fn pass(&self, record: Record, settings: &Settings, mut emit: impl FnMut(Record)) {
-        if settings.level != LevelNo::INFO || record.name != "patroni.ha" && record.name != "patroni.__main__" {
+        if settings.level != LevelNo::INFO || record.name != "patroni.ha" && record.name != "patroni.__main__"
+        {
             return emit(record);
         }
         let Ok(mut state) = self.state.lock() else { return emit(record) };

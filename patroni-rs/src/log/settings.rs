@@ -144,8 +144,10 @@ fn json_format(log: &Value, format: Option<&Value>, warnings: &mut Vec<String>) 
             }
         }
         Some(other) => {
-            warnings
-                .push(format!("Expected log format to be a string or a list, but got \"{}\"", other.type_name()));
+            warnings.push(format!(
+                "Expected log format to be a string or a list, but got \"{}\"",
+                other.type_name()
+            ));
         }
         None => {}
     }

@@ -142,7 +142,8 @@ impl Sink {
                     none => {
                         let path = dir.join("patroni.log");
                         *none =
-                            RotatingFile::open(path, settings.file_size, settings.file_num, settings.mode).ok();
+                            RotatingFile::open(path, settings.file_size, settings.file_num, settings.mode)
+                                .ok();
                     }
                 }
                 // A file that cannot be written must not lose the line.

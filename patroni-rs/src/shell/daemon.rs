@@ -118,8 +118,7 @@ impl Daemon {
         let wake = Arc::new(Notify::new());
         let dynamic = GlobalConfig::new(config.dynamic().clone());
         let section = config.get("postgresql").clone();
-        let instance =
-            Instance::new(section, dynamic.clone(), wake.clone()).await.map_err(&fatal)?;
+        let instance = Instance::new(section, dynamic.clone(), wake.clone()).await.map_err(&fatal)?;
         instance.take_over().await;
         let shared = Shared::new(instance, dcs, config, watchdog, log, wake).map_err(&fatal)?;
         let section = shared.with_config(|c| c.get("restapi").clone());

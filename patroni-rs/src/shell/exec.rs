@@ -76,9 +76,7 @@ impl Executor {
                 best_effort(self.shared.dcs.delete_sync(version.as_deref()).await)
             }
             Request::WriteHistory(text) => best_effort(self.shared.dcs.set_history(text).await),
-            Request::Peers(members) => {
-                Answer::Peers(peers::statuses(&self.shared.peers(), members).await)
-            }
+            Request::Peers(members) => Answer::Peers(peers::statuses(&self.shared.peers(), members).await),
             Request::FailsafePing { data, members } => {
                 Answer::Failsafe(peers::failsafe(&self.shared.peers(), data, members).await)
             }
@@ -260,6 +258,7 @@ impl Executor {
             Request::EnsureCheckpoint => Answer::Bool(pg.ensure_checkpoint().await),
             Request::SyncSlots { .. } => Answer::Names(pg.sync_slots(view, &self.cluster).await),
             Request::AfterPause => {
+                pg.forget_sysid();
                 pg.schedule_slots(true).await;
                 Answer::Done
             }

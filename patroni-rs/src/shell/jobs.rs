@@ -44,13 +44,16 @@ impl Jobs {
     ///
     /// # Errors
     /// The name of the one that runs.
-    pub fn start(self: &Arc<Self>, shared: Arc<Shared>, job: Job) -> Result<oneshot::Receiver<JobResult>, String> {
+    pub fn start(
+        self: &Arc<Self>,
+        shared: Arc<Shared>,
+        job: Job,
+    ) -> Result<oneshot::Receiver<JobResult>, String> {
         let mut slot = crate::instance::locked(&self.slot);
         if let Some(running) = &slot.running {
             return Err(running.job.name());
         }
-        slot.running =
-            Some(JobView { job: job.clone(), started_at: mono_now(), shutdown_checkpoint: None });
+        slot.running = Some(JobView { job: job.clone(), started_at: mono_now(), shutdown_checkpoint: None });
         shared.instance.cancel.reset();
         shared.instance.committed.store(false, Ordering::SeqCst);
         let jobs = self.clone();

@@ -4,6 +4,7 @@
 //! It shares nothing with the HA loop but this small state; it touches no file
 //! of PGDATA, runs no query, and has its own connection to the DCS.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
@@ -26,6 +27,8 @@ pub struct Lease {
     keeper: Mutex<Keeper>,
     changed: Condvar,
     wake: Arc<tokio::sync::Notify>,
+    /// The HA loop has asked for the lock in the cycle that runs, and holds it.
+    asked: AtomicBool,
 }
 
 impl Lease {
@@ -36,7 +39,11 @@ impl Lease {
         retry_timeout: Duration,
         wake: Arc<tokio::sync::Notify>,
     ) -> Arc<Lease> {
-        Arc::new(Lease { keeper: Mutex::new(Keeper::new(ttl, loop_wait, retry_timeout)), changed: Condvar::new(), wake })
+        Arc::new(Lease {
+            keeper: Mutex::new(Keeper::new(ttl, loop_wait, retry_timeout)),
+            changed: Condvar::new(),
+            wake,
+        })
     }
 
     fn with(&self, change: impl FnOnce(&mut Keeper)) {
@@ -51,6 +58,7 @@ impl Lease {
 
     /// The lock was acquired or refreshed by a request sent at `sent`.
     pub fn confirmed(&self, sent: Mono) {
+        self.asked.store(true, Ordering::SeqCst);
         self.with(|k| k.lease_confirmed(sent));
     }
 
@@ -59,9 +67,12 @@ impl Lease {
         self.with(Keeper::lease_dropped);
     }
 
-    /// A cycle has ended.
+    /// A cycle has ended. Only one that wanted the lock permits its renewal: where
+    /// the cycles end without asking for it (PGDATA unreadable, say), it must run out.
     pub fn cycle_ended(&self) {
-        self.with(|k| k.cycle_ended(mono_now()));
+        if self.asked.swap(false, Ordering::SeqCst) {
+            self.with(|k| k.cycle_ended(mono_now()));
+        }
     }
 
     /// PostgreSQL may be writing under the lease.

@@ -50,7 +50,11 @@ fn parse_status(member: &Member, text: &str) -> Result<PeerStatus, String> {
         reachable: true,
         in_recovery: Some(!primary),
         wal_position: if primary { location } else { lsn("received_location").max(lsn("replayed_location")) },
-        timeline: data.get("timeline").and_then(Value::as_i64).and_then(|t| u32::try_from(t).ok()).unwrap_or(0),
+        timeline: data
+            .get("timeline")
+            .and_then(Value::as_i64)
+            .and_then(|t| u32::try_from(t).ok())
+            .unwrap_or(0),
         watchdog_failed: data.get("watchdog_failed").is_some_and(Value::truthy),
         tags: Tags::from_value(data.get("tags").unwrap_or(&Value::Null)),
     })
@@ -102,7 +106,10 @@ mod tests {
             r#"{"role":"replica","xlog":{"received_location":5,"replayed_location":6},"tags":{"nofailover":true}}"#,
         )
         .unwrap();
-        assert_eq!((r.in_recovery, r.wal_position, r.limitation()), (Some(true), 6, Some("not allowed to promote")));
+        assert_eq!(
+            (r.in_recovery, r.wal_position, r.limitation()),
+            (Some(true), 6, Some("not allowed to promote"))
+        );
         assert_eq!(parsed(r#"{"state":"stopping","role":"replica"}"#).unwrap_err(), "'xlog'");
     }
 }

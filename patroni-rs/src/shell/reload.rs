@@ -49,8 +49,7 @@ pub async fn apply(shared: &Arc<Shared>, api: &mut RestServer, sighup: bool) {
     let config = shared.with_config(watchdog_config);
     shared.with_watchdog(move |w| w.reload_config(config)).await;
     let postgresql = shared.with_config(|c| c.get("postgresql").clone());
-    let dynamic =
-        shared.with_config(|c| patroni_core::global_config::GlobalConfig::new(c.dynamic().clone()));
+    let dynamic = shared.with_config(|c| patroni_core::global_config::GlobalConfig::new(c.dynamic().clone()));
     shared.instance.set_dynamic(dynamic);
     if let Err(e) = shared.instance.reload_config(postgresql, sighup).await {
         tracing::error!(target: "patroni.postgresql.config", "{e}");

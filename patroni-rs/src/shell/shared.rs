@@ -200,7 +200,8 @@ impl Shared {
         while tokio::time::Instant::now() < deadline {
             match self.dcs.get_cluster().await {
                 Ok(cluster) => {
-                    let leads = cluster.leader.as_ref().is_some_and(|l| cluster.sync.leader_matches(l.name()));
+                    let leads =
+                        cluster.leader.as_ref().is_some_and(|l| cluster.sync.leader_matches(l.name()));
                     if !(leads && cluster.sync.matches(&me.name, false)) {
                         return;
                     }
@@ -265,9 +266,10 @@ fn me_of(config: &Config, instance: &Instance, api_url: String) -> Me {
     let (conn_url, proxy_url) = instance.published_urls();
     let postgresql = config.get("postgresql");
     let methods = postgresql.get("create_replica_methods").and_then(Value::as_list).unwrap_or_default();
-    let has_no_leader_method = methods.iter().map(Value::py_str).any(|m| {
-        patroni_postgres::process::replica::works_without_source(postgresql, &m)
-    });
+    let has_no_leader_method = methods
+        .iter()
+        .map(Value::py_str)
+        .any(|m| patroni_postgres::process::replica::works_without_source(postgresql, &m));
     let tags = Tags::published(config.get("tags"));
     instance.set_tags(tags.clone());
     Me {
