@@ -9,7 +9,8 @@ Feature: custom bootstrap
         mine: {command: initdb -k -N -U postgres -E UTF8 --auth=trust -D LABDATA, no_params: true}
       """
     And a running cluster of 1 member
-    Then node0's log says "running custom bootstrap script"
+    Then node0's log says "Running custom bootstrap script: initdb -k -N"
+    And the DCS key "initialize" matches "^[0-9]{19}$"
 
   Scenario: post_bootstrap gets the connection string
     Given the members are configured with

@@ -26,4 +26,5 @@ Feature: priorities
       tags: {noloadbalance: true}
       """
     Then node1 answers 503 to "/replica"
-    And node1 answers 200 to "/read-only" within 1 s
+    And node1 answers 503 to "/read-only"
+    And node1 answers 200 to "/health"

@@ -334,12 +334,10 @@ impl World {
             Next::Idle | Next::WaitUntil(_) => {}
             Next::Fence => {
                 let incarnation = self.members[node].pg.incarnation;
-                let late = match self.config.planted {
-                    Planted::FencesLate => {
-                        self.members[node].keeper.fence_margin().as_millis() as u64 + 5000
-                    }
-                    _ => 0,
-                };
+                if self.config.planted != Planted::FencesLate {
+                    return self.fence(node, incarnation);
+                }
+                let late = self.members[node].keeper.fence_margin().as_millis() as u64 + 5000;
                 let at = self.now + late;
                 self.at(at, Event::Fence { node, incarnation });
             }

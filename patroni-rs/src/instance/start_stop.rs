@@ -254,11 +254,16 @@ impl Instance {
         if how.checkpoint && !self.state().is_starting() {
             self.checkpoint(how.timeout).await;
         }
+        // A harder stop over one that goes on: the script has had its turn, and
+        // there is no time to lose.
+        let again = how.immediate && self.state() == PgState::Stopping;
         if !how.quiet {
             self.set_state(PgState::Stopping);
         }
-        let script = self.setting("before_stop").filter(Value::truthy).map(|v| v.py_str());
-        hooks::before_stop(&self.bin, &self.cancel, script.as_deref()).await;
+        if !again {
+            let script = self.setting("before_stop").filter(Value::truthy).map(|v| v.py_str());
+            hooks::before_stop(&self.bin, &self.cancel, script.as_deref()).await;
+        }
         let target = self.ping_target();
         let request = StopRequest {
             mode: if how.immediate { postmaster::StopMode::Immediate } else { postmaster::StopMode::Fast },

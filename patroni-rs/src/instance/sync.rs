@@ -48,6 +48,10 @@ impl Instance {
         wait: Option<Duration>,
     ) -> Result<CurrentState, SqlError> {
         let deadline = tokio::time::Instant::now() + wait.unwrap_or_default();
+        if wait.is_some() {
+            // Whoever waits has just changed something that PostgreSQL has yet to see.
+            tokio::time::sleep(LOOK).await;
+        }
         loop {
             let state = self.look_at_sync(cluster).await?;
             let settled = !state.active.is_empty() && state.sync_confirmed == state.active;

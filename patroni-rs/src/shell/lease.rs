@@ -43,6 +43,7 @@ impl Lease {
             keeper: Mutex::new(Keeper::new(ttl, loop_wait, retry_timeout)),
             changed: Condvar::new(),
             wake,
+            asked: AtomicBool::new(false),
         })
     }
 

@@ -29,6 +29,11 @@ fn failsafe(world: World) -> World {
     world.config(r#""failsafe_mode":true"#).key("failsafe", &map(&["a", "b", "c"]))
 }
 
+fn seen(world: World) -> World {
+    let cluster = world.cluster(&world.keys);
+    world.memory(|m| m.cluster = Some(cluster))
+}
+
 fn cut_off(world: World) -> World {
     world.answer(|a| a.update = Reply::Down)
 }
@@ -188,7 +193,9 @@ fn dcs_rows() -> Vec<Row> {
         row("4J-03", replica().answer(|a| a.loads = 0), "DCS is not accessible", "load"),
         row("4J-03", leader().paused().answer(|a| a.loads = 0), "PAUSE: DCS is not accessible", "load"),
         row("4J-03", leader().down().answer(|a| a.loads = 0), "DCS is not accessible", "load"),
-        row("4J-03", failsafe(replica()).answer(|a| a.loads = 0), "DCS is not accessible", "load slots(failsafe)"),
+        // Slots are kept up by the last known cluster, and left alone where there is none.
+        row("4J-03", seen(failsafe(replica())).answer(|a| a.loads = 0), "DCS is not accessible", "load slots(failsafe)"),
+        row("4J-03", failsafe(replica()).answer(|a| a.loads = 0), "DCS is not accessible", "load"),
         row("4J-04", leader().hung().answer(|a| a.loads = 0), demoted, "load stop(fast) role(demoted) job:starting after demotion(nobody,replica)"),
         row(
             "7-07",
