@@ -132,7 +132,7 @@ impl World {
         if !member.pg.running || member.pg.state.is_starting() {
             return None;
         }
-        let config = member.memory.config.clone();
+        let config = member.dynamic.clone();
         let cluster = self.store.cluster();
         let listed: NameSet = cluster.sync.voters().iter().collect();
         let options = SyncOptions {

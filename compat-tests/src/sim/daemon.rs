@@ -143,7 +143,8 @@ impl World {
         if !current {
             return;
         }
-        if matches!(answer, Answer::Cluster(Ok(_))) {
+        if let Answer::Cluster(Ok(cluster)) = &answer {
+            self.members[node].dynamic = self.members[node].dynamic.updated_from(cluster);
             let asked = self.members[node].cycle.as_ref().map_or(0, |c| c.asked);
             self.members[node].loaded_at = asked;
         }

@@ -183,7 +183,7 @@ impl World {
 
     /// The file at once, the server a moment later.
     fn set_sync_names(&mut self, node: usize, names: &SyncNames) {
-        let quorum = self.members[node].memory.config.is_quorum_commit_mode();
+        let quorum = self.members[node].dynamic.is_quorum_commit_mode();
         let value = match names {
             SyncNames::User(value) => value.clone(),
             SyncNames::Star => Some("*".to_owned()),

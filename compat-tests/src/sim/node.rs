@@ -45,6 +45,8 @@ pub struct Member {
     pub me: Arc<Me>,
     /// The engine's memory.
     pub memory: Memory,
+    /// The dynamic configuration of the newest view of the cluster.
+    pub dynamic: GlobalConfig,
     /// The lock keeper.
     pub keeper: Keeper,
     /// It waits for the answer to a renewal.
@@ -130,6 +132,7 @@ impl Member {
         });
         Member {
             memory: Memory::new(GlobalConfig::new(config.dynamic())),
+            dynamic: GlobalConfig::new(config.dynamic()),
             keeper: Keeper::new(me.ttl, me.loop_wait, me.retry_timeout),
             renewing: false,
             tracker: Tracker::default(),

@@ -1,6 +1,7 @@
 //! The acceptance scenarios of `features/`, against real PostgreSQL and a real etcd.
 //!
-//! `FLEET=ours|reference|alternating|alternating2 cargo test -p compat-tests --test acceptance -- --tags @ci`
+//! `FLEET=ours|reference|alternating|alternating2 cargo test -p compat-tests --test acceptance [-- --tags EXPR]`
+//! Without `--tags` or `--name`, the scenarios tagged `@ci` run; `--tags 'not @none'` is all of them.
 //! (`alternating`: even members ours, odd ones the reference's; `alternating2` the other way round.)
 //! Two scenarios at a time, or `--concurrency N`. `LAB_KEEP=1` keeps the folders of all scenarios; that of a
 //! failed one is always kept. fixtures/README.md says more.
@@ -88,6 +89,7 @@ async fn main() {
             })
         })
         .fail_on_skipped()
-        .run_and_exit(features)
+        // Taken unless the command line has --tags or --name.
+        .filter_run_and_exit(features, |_, _, scenario| scenario.tags.iter().any(|tag| tag == "ci"))
         .await;
 }

@@ -103,6 +103,7 @@ pub struct Instance {
     checkpointing: AtomicBool,
     tags: Mutex<patroni_core::tags::Tags>,
     sysid: Mutex<String>,
+    silent: AtomicBool,
 }
 
 /// A poisoned lock means that a thread panicked while it held plain data; the
@@ -189,6 +190,7 @@ impl Instance {
             checkpointing: AtomicBool::new(false),
             tags: Mutex::default(),
             sysid: Mutex::default(),
+            silent: AtomicBool::new(false),
         });
         Ok(instance)
     }

@@ -1,5 +1,6 @@
 //! One look at PostgreSQL for a cycle.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use indexmap::IndexMap;
@@ -78,6 +79,9 @@ impl Instance {
     pub async fn view(&self, cluster: Option<&Cluster>, tags: &Tags) -> PgView {
         self.check_startup().await;
         let running = self.postmaster().await.is_some();
+        if !running || self.state().is_starting() {
+            self.silent.store(false, Ordering::SeqCst);
+        }
         // What runs while a data directory is being made is nobody's server.
         let made = !matches!(
             self.state(),
@@ -154,12 +158,30 @@ impl Instance {
                 synchronous_mode: believed.dynamic.is_synchronous_mode(),
             }
         };
-        let rows = self.query(&monitor_statement(&options)).await?;
+        let rows = self.query(&monitor_statement(&options)).await;
+        self.note_silence(&rows);
+        let rows = rows?;
         let row = rows.first().ok_or_else(|| SqlError::Unexpected("no row".into()))?;
         let row = parse_monitor_row(row)?;
         locked(&self.believed).server_version = self.sql.pool.server_version();
         *self.last_row.lock().await = Some(row.clone());
         Ok(row)
+    }
+
+    /// A statement without any answer: the server would have ended it by
+    /// `statement_timeout`. That it cannot be reached since proves nothing more.
+    fn note_silence<T>(&self, answer: &Result<T, SqlError>) {
+        match answer {
+            Err(SqlError::Timeout(_)) => self.silent.store(true, Ordering::SeqCst),
+            Err(SqlError::Connection(_)) => {}
+            _ => self.silent.store(false, Ordering::SeqCst),
+        }
+    }
+
+    /// Is a server that runs hung: has it left a statement unanswered, and said
+    /// nothing since?
+    pub fn is_silent(&self) -> bool {
+        self.silent.load(Ordering::SeqCst)
     }
 
     pub(super) async fn last_status(&self) -> Option<Monitored> {
@@ -240,11 +262,11 @@ impl Instance {
         if self.control.read().await.is_ok_and(|c| c.timeline() == Some(timeline)) {
             return true;
         }
-        if !self.checkpointing.swap(true, std::sync::atomic::Ordering::SeqCst) {
+        if !self.checkpointing.swap(true, Ordering::SeqCst) {
             let instance = self.clone();
             tokio::spawn(async move {
                 instance.checkpoint(None).await;
-                instance.checkpointing.store(false, std::sync::atomic::Ordering::SeqCst);
+                instance.checkpointing.store(false, Ordering::SeqCst);
                 instance.wake.notify_one();
             });
         }

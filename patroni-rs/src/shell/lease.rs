@@ -29,6 +29,8 @@ pub struct Lease {
     wake: Arc<tokio::sync::Notify>,
     /// The HA loop has asked for the lock in the cycle that runs, and holds it.
     asked: AtomicBool,
+    /// PostgreSQL was stopped because the lease was about to end.
+    fenced: AtomicBool,
 }
 
 impl Lease {
@@ -44,6 +46,7 @@ impl Lease {
             changed: Condvar::new(),
             wake,
             asked: AtomicBool::new(false),
+            fenced: AtomicBool::new(false),
         })
     }
 
@@ -86,6 +89,17 @@ impl Lease {
         locked(&self.keeper).lease_until().filter(|until| *until > mono_now())
     }
 
+    /// Has the keeper begun to stop PostgreSQL, and nobody acted upon it yet?
+    pub fn is_fenced(&self) -> bool {
+        self.fenced.load(Ordering::SeqCst)
+    }
+
+    /// The consequences of the keeper's stop have been drawn.
+    pub fn fence_handled(&self) {
+        self.dropped();
+        self.fenced.store(false, Ordering::SeqCst);
+    }
+
     /// Starts the thread; it ends with the process.
     ///
     /// # Errors
@@ -118,6 +132,7 @@ impl Lease {
                         target: "patroni.ha",
                         "Leader lock runs out and could not be renewed, stopping PostgreSQL immediately"
                     );
+                    self.fenced.store(true, Ordering::SeqCst);
                     instance.fence();
                     self.wake.notify_one();
                 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use patroni_core::ha::{self, Finished, Level, LogLine, Memory, Progress, Role, Transcript, View};
+use patroni_dcs::Dcs;
 
 use super::exec::Executor;
 use super::shared::Shared;
@@ -42,18 +43,55 @@ pub async fn cycle(shared: &Arc<Shared>, memory: &mut Memory) -> Finished {
         memory.recovering = true;
         memory.start_timeout = Some(timeout);
     }
-    drive(shared, memory, ha::run).await
+    if shared.lease.is_fenced() && !give_up_lock(shared).await {
+        return skipped(memory);
+    }
+    let view = view(shared, memory).await;
+    if leads_a_hung_server(shared, &view) {
+        tracing::error!(target: "patroni.ha", "PostgreSQL does not answer, the leader lock is not renewed");
+        return skipped(memory);
+    }
+    drive(shared, memory, view, ha::run).await
+}
+
+/// The keeper has stopped PostgreSQL, because the DCS or something on this node
+/// hung. Another node shall take over at once, if the DCS still listens. False:
+/// the server is not gone yet.
+async fn give_up_lock(shared: &Shared) -> bool {
+    if shared.instance.known_postmaster().is_some_and(|p| p.is_running()) {
+        return false;
+    }
+    let cluster = shared.cluster();
+    if cluster.leader_name() == Some(shared.instance.name.as_str()) {
+        // A DCS that does not listen lets the key expire.
+        let _ = shared.dcs.delete_leader(cluster.leader.as_ref(), None).await;
+    }
+    shared.lease.fence_handled();
+    true
+}
+
+/// Where the reference's loop blocks in a statement that is never answered, its
+/// lock runs out and another node takes over. We go on looking, but do not ask
+/// for the lock before the server speaks again.
+fn leads_a_hung_server(shared: &Shared, view: &View) -> bool {
+    shared.instance.is_silent() && view.lease_until.is_some() && view.job.is_none()
+}
+
+fn skipped(memory: &Memory) -> Finished {
+    let pause = if memory.config.is_paused() { "PAUSE: " } else { "" };
+    let line = format!("{pause}Error communicating with PostgreSQL. Will try again later");
+    Finished { line, memory: memory.clone(), exit: None }
 }
 
 /// Runs the shutdown.
 pub async fn shutdown(shared: &Arc<Shared>, memory: &mut Memory) -> Finished {
-    drive(shared, memory, ha::run_shutdown).await
+    let view = view(shared, memory).await;
+    drive(shared, memory, view, ha::run_shutdown).await
 }
 
 type Engine = fn(&View, &Memory, &Transcript) -> (Progress, Vec<LogLine>);
 
-async fn drive(shared: &Arc<Shared>, memory: &mut Memory, engine: Engine) -> Finished {
-    let view = view(shared, memory).await;
+async fn drive(shared: &Arc<Shared>, memory: &mut Memory, view: View, engine: Engine) -> Finished {
     shared.instance.set_bootstrapping(memory.bootstrapping);
     let mut executor = Executor::new(shared.clone());
     let mut transcript = Transcript::default();

@@ -170,7 +170,14 @@ impl Tracker {
             Ok(parsed) => (parsed, None),
             Err(error) => (SyncNamesValue::default(), Some(error.to_string())),
         };
+        let tightened =
+            parsed.num > self.parsed.num || !self.parsed.members.is_subset(&parsed.members);
         self.parsed = parsed;
+        if tightened && self.parsed.sync_type == SyncType::Quorum {
+            // Commits from before may be on fewer standbys than are asked for now, or
+            // only on one that has left: all have to catch up with them.
+            self.ready.clear();
+        }
         let members = &self.parsed.members;
         self.ready.retain(|name, _| members.contains(name));
         self.primary_flush_lsn = last_operation;
