@@ -11,7 +11,7 @@ use std::sync::Mutex;
 use compat_tests::sim::{minimise, run, Config, Coverage, Failure, Plan, Planted};
 
 /// Seeds of every profile in CI.
-const SEEDS: u64 = 40;
+const SEEDS: u64 = 14;
 /// Within so many seeds a planted defect must be found.
 const PLANTED_SEEDS: u64 = 60;
 
@@ -119,7 +119,10 @@ fn a_run_is_decided_by_its_seed() {
 #[test]
 fn planted_defects_are_found() {
     let table = Mutex::new(Vec::new());
-    on_two_threads(&Planted::ALL, |planted| {
+    let wanted = std::env::var("SIM_PLANTED").ok();
+    let all: Vec<Planted> =
+        Planted::ALL.into_iter().filter(|p| wanted.as_ref().is_none_or(|w| *w == format!("{p:?}"))).collect();
+    on_two_threads(&all, |planted| {
         let found = (0..PLANTED_SEEDS).find_map(|seed| run(seed, &planted.config()).err());
         table.lock().unwrap().push((*planted, found));
     });

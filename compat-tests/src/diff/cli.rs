@@ -10,7 +10,7 @@ use crate::lab::wait::ensure;
 use crate::lab::{config, host, process, Kind, Result};
 
 use super::probes::shown;
-use super::{Probe, Side};
+use super::{Ask, Probe, Side};
 
 /// Every command of patronictl.
 const COMMANDS: &[&str] = &[
@@ -61,7 +61,7 @@ fn validated(side: &Side, file: &Path) -> Result<String> {
 /// All probes of this module; a short run takes a part of each kind.
 pub fn probes(full: bool) -> Vec<Probe> {
     let mut probes = Vec::new();
-    let mut add = |area, name: String, ask: Box<dyn Fn(&Side) -> Result<String> + Send + Sync>| {
+    let mut add = |area, name: String, ask: Ask| {
         probes.push(Probe { area, name, ask });
     };
     for command in COMMANDS.iter().step_by(if full { 1 } else { 4 }) {

@@ -49,6 +49,9 @@ impl Side {
     }
 }
 
+/// Asks one side.
+pub type Ask = Box<dyn Fn(&Side) -> Result<String> + Send + Sync>;
+
 /// One question that both sides answer with text.
 pub struct Probe {
     /// The row of the table that it counts in.
@@ -56,7 +59,7 @@ pub struct Probe {
     /// What is asked, for a person and for the allow-list.
     pub name: String,
     /// Asks it.
-    pub ask: Box<dyn Fn(&Side) -> Result<String> + Send + Sync>,
+    pub ask: Ask,
 }
 
 /// Both sides at once.
@@ -110,7 +113,8 @@ impl Pair {
     pub fn compare(&self, state: &str, probes: &[Probe], allow: &AllowList, table: &mut Table) {
         for probe in probes {
             let mut answers = self.ask(probe);
-            for _ in 0..RETRIES {
+            let retries = if table.is_hopeless() { 0 } else { RETRIES };
+            for _ in 0..retries {
                 if allow.same(probe.area, &probe.name, &answers) {
                     break;
                 }

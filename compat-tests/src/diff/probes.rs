@@ -172,7 +172,9 @@ fn key(name: &'static str) -> Probe {
 fn file(member: &'static str, path: &'static str) -> Probe {
     probe("files", format!("{path} of {member}"), move |side| {
         let file = side.lab.member(member)?.folder.join(path);
-        let Ok(data) = std::fs::metadata(&file) else { return Ok("absent".into()) };
+        let Ok(data) = std::fs::metadata(&file) else {
+            return Ok("absent".into());
+        };
         let text = String::from_utf8_lossy(&std::fs::read(&file)?).into_owned();
         Ok(format!("mode {:o}\n{text}", data.permissions().mode() & 0o7777))
     })

@@ -116,7 +116,9 @@ impl Cluster {
     /// They do not come up in time.
     pub fn start_all(&mut self) -> Result<()> {
         let names: Vec<String> = self.members.iter().map(|member| member.name.clone()).collect();
-        let [first, others @ ..] = &names[..] else { return Err("no members".into()) };
+        let [first, others @ ..] = &names[..] else {
+            return Err("no members".into());
+        };
         self.member_mut(first)?.start()?;
         self.wait_leader(first, BRING_UP)?;
         others.iter().try_for_each(|name| self.member_mut(name)?.start())?;

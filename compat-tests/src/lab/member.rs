@@ -112,7 +112,9 @@ impl Member {
     /// # Errors
     /// It runs on.
     pub fn wait_exit(&mut self, within: Duration) -> Result<i32> {
-        let Some(mut child) = self.child.take() else { return Ok(0) };
+        let Some(mut child) = self.child.take() else {
+            return Ok(0);
+        };
         let what = format!("{}'s daemon ends", self.name);
         let code = wait_until(&what, within, || {
             child.try_wait()?.map(|status| status.code().unwrap_or(-1)).ok_or_else(|| "it runs".into())

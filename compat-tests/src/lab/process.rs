@@ -103,7 +103,9 @@ pub fn run(mut command: Command, within: Duration) -> Result<Output> {
 
 /// The processes whose working folder is `folder` or lies in it, zombies aside.
 pub fn under(folder: &Path) -> Vec<Pid> {
-    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+    let Ok(entries) = std::fs::read_dir("/proc") else {
+        return Vec::new();
+    };
     let ids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
     ids.filter(|id| {
         std::fs::read_link(format!("/proc/{id}/cwd")).is_ok_and(|cwd: PathBuf| cwd.starts_with(folder))

@@ -192,7 +192,9 @@ impl Work {
 
 /// Whether something listens, so that no psql is started in vain.
 fn accepts(port: &str) -> bool {
-    let Ok(port) = port.parse::<u16>() else { return false };
+    let Ok(port) = port.parse::<u16>() else {
+        return false;
+    };
     let address = std::net::SocketAddr::from(([127, 0, 0, 1], port));
     std::net::TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_ok()
 }

@@ -11,6 +11,9 @@ use patroni_core::sync::{
 use super::planted::Planted;
 use super::world::World;
 
+/// What the writers write in a second, at most, over a long time.
+const BYTES_PER_SECOND: u64 = 3000;
+
 /// What clients were told.
 #[derive(Debug, Default)]
 pub struct Ledger {
@@ -87,7 +90,7 @@ impl World {
 
     /// Commits that have what they wait for are acknowledged.
     pub(super) fn acknowledge(&mut self) {
-        let promised = self.sync_key().is_some();
+        let promised = self.sync_key().is_some() && !self.sync_is_off;
         for node in 0..self.members.len() {
             let member = &self.members[node];
             if !member.pg.writable() || member.frozen() || self.excuse(node).is_some() {
@@ -118,9 +121,10 @@ impl World {
         (!sync.is_empty()).then_some(sync)
     }
 
-    /// Synchronous mode was switched off: its promises end.
+    /// Synchronous mode was switched off, by an operator who may want just that: its
+    /// promises end.
     pub(super) fn note_sync_key(&mut self) {
-        if self.sync_key().is_none() {
+        if self.sync_key().is_none() || self.sync_is_off {
             self.ledger.guaranteed.clear();
         }
     }
@@ -177,7 +181,7 @@ impl World {
         let excused = self.now < self.last_paused + 2 * window && self.last_paused > 0;
         if let (Some((branch, lsn)), true) = (self.ledger.last, asynchronous && !excused) {
             let lost = lsn.saturating_sub(data.reach(branch).unwrap_or(0));
-            let bound = self.config.maximum_lag + 5 * window;
+            let bound = self.config.maximum_lag + BYTES_PER_SECOND * window / 1000;
             if lost > bound && data.reach(branch).is_some() {
                 self.fail(4, format!("n{node} was promoted and {lost} bytes were lost, more than {bound}"));
             }

@@ -99,6 +99,7 @@ impl Config {
             ("watchdog", Config { watchdog: true, ..base.clone() }),
             ("tags", Config { tags: true, members: 4, ..base.clone() }),
             ("timeline", Config { check_timeline: true, ..base.clone() }),
+            ("pair", Config { members: 2, ..base.clone() }),
             ("short", Config { members: 5, ..short }),
             ("any", Config { members: 0, ..base }),
         ]

@@ -66,8 +66,11 @@ impl World {
         if !self.reaches_dcs(node) {
             return now_and(patience, failure(request));
         }
+        // The key of a bootstrap has no owner and no lease: whoever never learns that it
+        // has taken it leaves it for good, as with the reference. No fault is put there.
+        let ownerless = matches!(request, Request::Initialize { create_new: true, .. });
         // A request may be carried out after its sender has given up.
-        if self.faults_on && self.rng.percent(1) && self.rng.percent(50) {
+        if self.faults_on && !ownerless && self.rng.percent(1) && self.rng.percent(50) {
             let generation = self.members[node].generation;
             let at = self.now + patience + self.rng.between(1, 5000);
             self.at(at, Event::Late { node, generation, request: Box::new(request.clone()) });
@@ -77,7 +80,7 @@ impl World {
         let latency = self.dcs_latency();
         let answer = self.store_does(node, request);
         // Or before, and the reply is lost.
-        let lost = self.faults_on && self.rng.percent(1);
+        let lost = self.faults_on && !ownerless && self.rng.percent(1);
         if lost || latency > patience || self.members[node].deaf_to_dcs {
             return now_and(patience, failure(request));
         }
@@ -130,7 +133,7 @@ impl World {
                 }
                 true
             }
-            Some(_) => self.config.planted == Planted::IgnoresRefusal,
+            Some(_) => false,
             None => self.store.create("leader", &name, Some(lease)),
         }
     }
@@ -211,10 +214,9 @@ impl World {
     ) -> Option<String> {
         let known = self.store.get("sync").map(|text| SyncState::from_node(None, text)).unwrap_or_default();
         let shrinks = known.voters().iter().any(|v| !standbys.contains(v));
-        let (mut version, mut quorum) = (version, quorum);
+        let mut quorum = quorum;
         match self.config.planted {
             Planted::DropsSyncLate if shrinks => return self.store.version("sync"),
-            Planted::StaleSyncToken => version = None,
             Planted::QuorumTooSmall => quorum = (quorum - 1).max(0),
             _ => {}
         }
@@ -257,7 +259,10 @@ impl World {
             if reached.is_none() {
                 latency = 2000;
             }
-            let peer = reached.map(|i| &self.members[i]).filter(|m| m.pg.running && m.pg.data.is_some());
+            // A server that is stopping takes no connections, so there is no position to tell.
+            let peer = reached.map(|i| &self.members[i]).filter(|m| {
+                m.pg.running && m.pg.data.is_some() && m.pg.state != PgState::Stopping
+            });
             answers.push(match peer {
                 Some(peer) => PeerStatus {
                     name: member.name.clone(),
@@ -285,7 +290,7 @@ impl World {
                 let at = self.clock(peer);
                 let pg = &self.members[peer].pg;
                 let leads = pg.state == PgState::Running && pg.role == Role::Primary;
-                if !leads && self.config.planted != Planted::FailsafeForgotten {
+                if !leads {
                     self.members[peer].failsafe_ping = Some(FailsafePing { data: data.clone(), at });
                 }
                 let answered = self.packet_passes(peer, node);

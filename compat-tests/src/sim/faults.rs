@@ -61,6 +61,10 @@ pub enum Fault {
     Heal,
 }
 
+/// In place of a node: whoever leads at that moment; what is mended for it is
+/// mended for all.
+pub const LEADER: usize = 99;
+
 /// All faults of a run.
 #[derive(Debug, Clone)]
 pub struct Plan {
@@ -97,16 +101,25 @@ impl Plan {
 
     fn fault(rng: &mut Rng, at: u64, config: &Config) -> Vec<(u64, Fault)> {
         let last = config.members as u64 - 1;
-        let node = rng.between(0, last) as usize;
+        let mut node = rng.between(0, last) as usize;
+        if rng.percent(40) {
+            node = LEADER;
+        }
         let other = rng.between(0, last) as usize;
         let long = rng.between(500, 2 * config.ttl);
-        match rng.between(0, 19) {
+        match rng.between(0, 22) {
             0 => spell(at, long, |down| Fault::Store { down }),
-            1 => spell(at, long, Fault::SlowStore),
+            1 => {
+                let mut faults = spell(at, long, Fault::SlowStore);
+                if rng.percent(60) {
+                    faults.extend(Plan::numb(rng.between(at, at + long), 2 * config.ttl));
+                }
+                faults
+            }
             2..=4 => spell(at, long, |on| Fault::CutDcs(node, on)),
             5 => spell(at, long, |on| Fault::Deaf(node, on)),
             6 => spell(at, long, |on| Fault::CutPeers(node, on)),
-            7 if other != node => spell(at, long, |on| Fault::OneWay(node, other, on)),
+            7 if other != node && node != LEADER => spell(at, long, |on| Fault::OneWay(node, other, on)),
             7..=9 => vec![(at, Fault::KillNode(node, long))],
             10 => vec![(at, Fault::KillDaemon(node, long))],
             11 => vec![(at, Fault::Shutdown(node, long))],
@@ -116,8 +129,27 @@ impl Plan {
             16 => spell(at, 3 * long, |on| Fault::Stall(node, on)),
             17 => spell(at, 2 * long, |on| Fault::SlowServer(node, on)),
             18 => vec![(at, Fault::ClockStep(node, rng.between(0, 120_000) as i64 - 60_000))],
+            19 => {
+                let mut faults = Plan::numb(at + 500, 2 * config.ttl);
+                let node = LEADER;
+                faults.insert(0, (at, Fault::ClockStep(node, -(rng.between(10_000, 60_000) as i64))));
+                faults
+            }
+            20 => {
+                let mut faults = spell(at, long, |on| Fault::CutDcs(node, on));
+                faults.extend(spell(at, long, |on| Fault::CutPeers(node, on)));
+                faults
+            }
+            21 => vec![(at, Fault::KillNode(node, 3 * long)), (at + 100, Fault::KillNode(other, 2 * long))],
             _ => vec![(at, Fault::KillPostmaster(node)), (at + 50, Fault::CutDcs(other, true))],
         }
+    }
+
+    /// The leader's loop hangs and its DCS is away: only the keeper is left.
+    fn numb(at: u64, long: u64) -> Vec<(u64, Fault)> {
+        let mut faults = spell(at, long, |on| Fault::CutDcs(LEADER, on));
+        faults.push((at, Fault::Hang(LEADER, long)));
+        faults
     }
 
     fn order(rng: &mut Rng, at: u64, config: &Config) -> Vec<(u64, Fault)> {
@@ -147,9 +179,27 @@ impl Plan {
 
 impl World {
     pub(super) fn apply_fault(&mut self, fault: Fault) {
-        let now = self.now;
-        self.last_fault = now;
+        self.last_fault = self.now;
         self.tell_all(format!("# {fault:?}"));
+        let all = 0..self.members.len();
+        let leader = self.store.get("leader").and_then(|name| self.index_of(name));
+        match fault {
+            Fault::CutDcs(LEADER, false) => all.for_each(|n| self.members[n].cut_from_dcs = false),
+            Fault::CutPeers(LEADER, false) => all.for_each(|n| self.members[n].cut_from_peers = false),
+            Fault::Deaf(LEADER, false) => all.for_each(|n| self.members[n].deaf_to_dcs = false),
+            Fault::Stall(LEADER, false) => all.for_each(|n| self.members[n].pg.stalled = false),
+            Fault::SlowServer(LEADER, false) => all.for_each(|n| self.members[n].pg.slow = false),
+            fault => self.strike(aimed(fault, leader.unwrap_or(0))),
+        }
+        for node in 0..self.members.len() {
+            if !self.members[node].frozen() {
+                self.rearm(node);
+            }
+        }
+    }
+
+    fn strike(&mut self, fault: Fault) {
+        let now = self.now;
         match fault {
             Fault::Store { down } => self.store_down = down,
             Fault::SlowStore(slow) => self.store_slow = slow,
@@ -198,11 +248,6 @@ impl World {
             Fault::Heal => self.heal(),
             order => self.apply_order(order),
         }
-        for node in 0..self.members.len() {
-            if !self.members[node].frozen() {
-                self.rearm(node);
-            }
-        }
     }
 
     fn heal(&mut self) {
@@ -217,5 +262,25 @@ impl World {
         }
         self.apply_order(Fault::Pause(false));
         self.healed_at = Some(now);
+    }
+}
+
+/// The fault, with whoever leads now in the place of [`LEADER`].
+fn aimed(fault: Fault, leader: usize) -> Fault {
+    let at = |node: usize| if node == LEADER { leader } else { node };
+    match fault {
+        Fault::CutDcs(node, on) => Fault::CutDcs(at(node), on),
+        Fault::Deaf(node, on) => Fault::Deaf(at(node), on),
+        Fault::CutPeers(node, on) => Fault::CutPeers(at(node), on),
+        Fault::KillNode(node, down) => Fault::KillNode(at(node), down),
+        Fault::KillDaemon(node, down) => Fault::KillDaemon(at(node), down),
+        Fault::Shutdown(node, down) => Fault::Shutdown(at(node), down),
+        Fault::KillPostmaster(node) => Fault::KillPostmaster(at(node)),
+        Fault::Freeze(node, long) => Fault::Freeze(at(node), long),
+        Fault::Hang(node, long) => Fault::Hang(at(node), long),
+        Fault::Stall(node, on) => Fault::Stall(at(node), on),
+        Fault::SlowServer(node, on) => Fault::SlowServer(at(node), on),
+        Fault::ClockStep(node, step) => Fault::ClockStep(at(node), step),
+        other => other,
     }
 }

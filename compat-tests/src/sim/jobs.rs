@@ -16,10 +16,6 @@ impl World {
         if *job == Job::Promote {
             self.check_promotion(node);
         }
-        if self.config.planted == Planted::ReleasesBeforeStop && matches!(job, Job::Demote { .. }) {
-            let name = self.members[node].me.name.clone();
-            self.store.delete_if_value("leader", &name);
-        }
         self.tickets += 1;
         let ticket = self.tickets;
         let view = JobView { job: job.clone(), started_at: self.clock(node), shutdown_checkpoint: None };
@@ -74,8 +70,7 @@ impl World {
             }
             Job::Demote { .. } => {
                 let time = spell(1500, 40_000);
-                // With the planted defect sessions go on until the checkpoint.
-                self.members[node].pg.stopping = self.config.planted != Planted::ReleasesBeforeStop;
+                self.members[node].pg.stopping = true;
                 self.set_state(node, PgState::Stopping);
                 time
             }

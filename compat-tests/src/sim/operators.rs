@@ -4,6 +4,7 @@ use patroni_core::ha::{commands, Job};
 use patroni_core::model::failover_value;
 use pyfmt::{datetime, json, Value};
 
+use super::config::SyncMode;
 use super::faults::Fault;
 use super::node::EPOCH_US;
 use super::planted::Planted;
@@ -25,10 +26,14 @@ impl World {
                     config.set("retry_timeout", retry_timeout);
                 });
             }
-            Fault::Sync(mode, count) => self.change_config(|config| {
-                config.set("synchronous_mode", mode.value());
-                config.set("synchronous_node_count", count);
-            }),
+            Fault::Sync(mode, count) if self.store.get("config").is_some() => {
+                self.sync_is_off = mode == SyncMode::Off;
+                self.note_sync_key();
+                self.change_config(|config| {
+                    config.set("synchronous_mode", mode.value());
+                    config.set("synchronous_node_count", count);
+                });
+            }
             _ => {}
         }
     }

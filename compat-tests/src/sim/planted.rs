@@ -17,28 +17,20 @@ pub enum Planted {
     RenewsForever,
     /// The lock is taken without comparing.
     TakesLockBlindly,
-    /// A lock that was refused on renewal counts as held.
-    IgnoresRefusal,
     /// The promise of the lock counts from the reply, not from the request.
     CountsFromReply,
     /// The keeper runs on a clock that people set.
     WallClock,
     /// The fence falls five seconds after the lease's end.
     FencesLate,
-    /// The leader key goes before PostgreSQL has stopped.
-    ReleasesBeforeStop,
     /// The watchdog is not disarmed when a primary becomes a standby.
     ForgetsWatchdog,
     /// A failsafe peer that does not answer counts as consent.
     FailsafeAlone,
-    /// A peer consents to the failsafe and does not remember it.
-    FailsafeForgotten,
     /// `/sync` is written before PostgreSQL holds the standby.
     PublishesSyncEarly,
     /// PostgreSQL lets go of a standby while `/sync` still names it.
     DropsSyncLate,
-    /// `/sync` is written without its compare-and-set token.
-    StaleSyncToken,
     /// A node outside of `/sync` may race.
     RacesOutsideSync,
     /// The published quorum is one too small.
@@ -61,21 +53,17 @@ pub enum Planted {
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Planted; 23] = [
+    pub const ALL: [Planted; 19] = [
         Planted::NoDemotion,
         Planted::RenewsForever,
         Planted::TakesLockBlindly,
-        Planted::IgnoresRefusal,
         Planted::CountsFromReply,
         Planted::WallClock,
         Planted::FencesLate,
-        Planted::ReleasesBeforeStop,
         Planted::ForgetsWatchdog,
         Planted::FailsafeAlone,
-        Planted::FailsafeForgotten,
         Planted::PublishesSyncEarly,
         Planted::DropsSyncLate,
-        Planted::StaleSyncToken,
         Planted::RacesOutsideSync,
         Planted::QuorumTooSmall,
         Planted::PromotesUnsynced,
@@ -92,16 +80,22 @@ impl Planted {
         let base = Config { planted: self, ..Config::default() };
         match self {
             Planted::ForgetsWatchdog => Config { watchdog: true, ..base },
-            Planted::FailsafeAlone | Planted::FailsafeForgotten => Config { failsafe: true, ..base },
+            Planted::FailsafeAlone => Config { failsafe: true, ..base },
             Planted::PublishesSyncEarly | Planted::DropsSyncLate | Planted::RacesOutsideSync => {
                 Config { sync: SyncMode::On, ..base }
             }
-            Planted::StaleSyncToken => Config { sync: SyncMode::On, members: 5, node_count: 2, ..base },
             Planted::QuorumTooSmall | Planted::PromotesUnsynced => {
                 Config { sync: SyncMode::Quorum, members: 5, node_count: 2, ..base }
             }
-            Planted::IgnoresTimeline => Config { check_timeline: true, ..base },
-            Planted::IgnoresLag => Config { members: 2, ..base },
+            Planted::IgnoresTimeline => Config { check_timeline: true, maximum_lag: 100_000_000, ..base },
+            Planted::ReinitsLeader => Config { sync: SyncMode::On, members: 1, ..base },
+            Planted::IgnoresLag => {
+                let short = Config { ttl: 20_000, loop_wait: 5_000, retry_timeout: 5_000, ..base };
+                Config { members: 2, maximum_lag: 20_000, operators: false, ..short }
+            }
+            Planted::CountsFromReply => {
+                Config { ttl: 25_000, loop_wait: 3_000, retry_timeout: 11_000, operators: false, ..base }
+            }
             _ => base,
         }
     }

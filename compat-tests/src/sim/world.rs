@@ -96,6 +96,8 @@ pub struct World {
     pub(super) tickets: u64,
     pub(super) faults_on: bool,
     pub(super) ledger: Ledger,
+    /// An operator has switched synchronous mode off.
+    pub(super) sync_is_off: bool,
     /// The cluster is paused, since then; and when it was last.
     pub(super) paused_since: Option<u64>,
     pub(super) last_paused: u64,
@@ -184,6 +186,7 @@ impl World {
             tickets: 0,
             faults_on: true,
             ledger: Ledger::default(),
+            sync_is_off: config.sync == super::config::SyncMode::Off,
             paused_since: None,
             last_paused: 0,
             longest_ttl: config.ttl,

@@ -106,7 +106,7 @@ fn fleet() -> String {
 
 /// What member number `index` runs.
 pub fn kind_of(index: usize) -> Kind {
-    let even = index % 2 == 0;
+    let even = index.is_multiple_of(2);
     match fleet().as_str() {
         "reference" => Kind::Reference,
         "alternating" if !even => Kind::Reference,

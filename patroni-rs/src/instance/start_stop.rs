@@ -47,7 +47,7 @@ pub struct StopHow {
 impl Instance {
     /// The live postmaster, if there is one.
     pub async fn postmaster(&self) -> Option<Postmaster> {
-        if let Some(known) = locked(&self.believed).postmaster.clone().filter(Postmaster::is_running) {
+        if let Some(known) = locked(&self.believed).postmaster.filter(Postmaster::is_running) {
             return Some(known);
         }
         let found = Postmaster::find(&self.data_dir).await.ok().flatten();
@@ -55,13 +55,13 @@ impl Instance {
         if found.is_none() {
             self.forget_available_gucs().await;
         }
-        locked(&self.believed).postmaster.clone_from(&found);
+        locked(&self.believed).postmaster = found;
         found
     }
 
     /// Pid of the postmaster last seen, for the fence: no file is read for it.
     pub fn known_postmaster(&self) -> Option<Postmaster> {
-        locked(&self.believed).postmaster.clone()
+        locked(&self.believed).postmaster
     }
 
     pub(super) fn ping_target(&self) -> PingTarget {
@@ -146,7 +146,7 @@ impl Instance {
             self.set_state(PgState::StartFailed);
             return Started::Failed;
         };
-        locked(&self.believed).postmaster = Some(postmaster.clone());
+        locked(&self.believed).postmaster = Some(postmaster);
         let wait = timeout.unwrap_or_else(|| self.pg_ctl_timeout());
         match wait_for_startup(&self.ping_target(), &postmaster, wait, &self.cancel).await {
             Startup::Running => {

@@ -174,3 +174,28 @@ impl Lease {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_cycle_that_asked_for_the_lock_permits_its_renewal() {
+        let lease = || {
+            let (ttl, retry) = (Duration::from_secs(60), Duration::from_secs(600));
+            Lease::new(ttl, Duration::from_secs(1), retry, Arc::default())
+        };
+        let sent = mono_now().saturating_sub(Duration::from_secs(5));
+        let next = |lease: &Lease| locked(&lease.keeper).next(mono_now());
+
+        let asked = lease();
+        asked.confirmed(sent);
+        asked.cycle_ended();
+        assert_eq!(next(&asked), Next::Renew);
+
+        let silent = lease();
+        silent.with(|k| k.lease_confirmed(sent));
+        silent.cycle_ended();
+        assert_ne!(next(&silent), Next::Renew);
+    }
+}

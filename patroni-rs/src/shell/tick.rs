@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use patroni_core::ha::{self, Finished, Level, LogLine, Memory, Progress, Role, Transcript, View};
 use patroni_dcs::Dcs;
@@ -11,6 +11,8 @@ use super::exec::Executor;
 use super::shared::Shared;
 use crate::instance::{locked, mono_now};
 
+/// Time between two looks at a server that does not answer.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// More questions than any cycle has: then code and answers do not fit.
 const MAX_QUESTIONS: usize = 200;
 
@@ -66,6 +68,8 @@ async fn give_up_lock(shared: &Shared) -> bool {
         // A DCS that does not listen lets the key expire.
         let _ = shared.dcs.delete_leader(cluster.leader.as_ref(), None).await;
     }
+    // Nor does it come back as a primary without having won the lock again.
+    shared.instance.set_role(Role::Demoted);
     shared.lease.fence_handled();
     true
 }
@@ -77,7 +81,10 @@ fn leads_a_hung_server(shared: &Shared, view: &View) -> bool {
     shared.instance.is_silent() && view.lease_until.is_some() && view.job.is_none()
 }
 
-fn skipped(memory: &Memory) -> Finished {
+/// A cycle without decisions. The next look comes soon: what was only slow must
+/// not cost the lock.
+fn skipped(memory: &mut Memory) -> Finished {
+    memory.wake_at = Some(mono_now() + LOOK_AGAIN);
     let pause = if memory.config.is_paused() { "PAUSE: " } else { "" };
     let line = format!("{pause}Error communicating with PostgreSQL. Will try again later");
     Finished { line, memory: memory.clone(), exit: None }

@@ -281,6 +281,13 @@ impl<'a> Cycle<'a> {
         self.is_quorum_mode() && !self.cluster.sync.is_empty()
     }
 
+    /// Does the number of votes in `/sync` bind whoever wants the lock? Also after the
+    /// mode was changed to `on` while nobody led: the key still tells how commits were
+    /// acknowledged. (The reference forgets the votes then, and with them commits.)
+    pub(super) fn votes_count(&self) -> bool {
+        self.quorum_is_active() || (self.sync_is_active() && self.cluster.sync.quorum > 0)
+    }
+
     /// The promise of the lock holds.
     pub(super) fn is_leader(&self) -> bool {
         self.lease_until.is_some_and(|until| until > self.io.now())
@@ -369,8 +376,10 @@ impl<'a> Cycle<'a> {
         Ok(())
     }
 
+    /// The last question was for the lock, and it is ours: from when it was asked,
+    /// not from when the answer came.
     pub(super) fn lease_held(&mut self) {
-        self.lease_until = Some(self.io.now() + self.v.me.ttl);
+        self.lease_until = Some(self.io.asked() + self.v.me.ttl);
     }
 
     /// What the monitoring statement said; a PostgreSQL that does not answer ends the cycle.

@@ -171,7 +171,7 @@ impl Cycle<'_> {
             }
         }
         let named = self.failover_candidate().is_some() && !without_candidate;
-        if self.quorum_is_active() && !named && good < self.cluster.sync.quorum {
+        if self.votes_count() && !named && good < self.cluster.sync.quorum {
             let quorum = self.cluster.sync.quorum;
             self.log(format!("Quorum requirement {quorum} can not be reached"));
             return Ok(false);

@@ -149,6 +149,10 @@ impl Cycle<'_> {
                        else"
                 .into());
         }
+        // A DCS that answers slowly may have used up the lease since it was won.
+        if !self.is_leader() {
+            return Ok("not promoting because failed to update leader lock in DCS".into());
+        }
         self.m.failsafe_since = None;
         self.m.last_timeline = None;
         self.m.pre_promote_failed = false;

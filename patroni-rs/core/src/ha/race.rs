@@ -137,7 +137,7 @@ impl Cycle<'_> {
                 return Ok(false);
             }
         }
-        let voters: HashSet<String> = if self.quorum_is_active() {
+        let voters: HashSet<String> = if self.votes_count() {
             self.cluster.sync.members().iter().map(|n| n.to_lowercase()).collect()
         } else {
             HashSet::new()
@@ -159,7 +159,7 @@ impl Cycle<'_> {
         voters: &HashSet<String>,
         former_leader: Option<String>,
     ) -> bool {
-        let quorum_mode = self.quorum_is_active();
+        let quorum_mode = self.votes_count();
         let mut votes: i64 = if voters.contains(&self.name().to_lowercase()) { 0 } else { -1 };
         let mut ahead = 0;
         let former = if self.sync_is_active() { self.cluster.sync.leader.clone() } else { former_leader };

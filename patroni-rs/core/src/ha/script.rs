@@ -87,6 +87,7 @@ pub struct Script<'a> {
     transcript: &'a Transcript,
     next: usize,
     now: Mono,
+    asked: Mono,
     /// Every line of this run, those of earlier runs included.
     pub lines: Vec<LogLine>,
 }
@@ -94,12 +95,17 @@ pub struct Script<'a> {
 impl<'a> Script<'a> {
     /// Starts from the first answer.
     pub fn new(transcript: &'a Transcript, now: Mono) -> Script<'a> {
-        Script { transcript, next: 0, now, lines: Vec::new() }
+        Script { transcript, next: 0, now, asked: now, lines: Vec::new() }
     }
 
     /// The time of the last answer.
     pub fn now(&self) -> Mono {
         self.now
+    }
+
+    /// The time when the last question was asked.
+    pub fn asked(&self) -> Mono {
+        self.asked
     }
 
     /// Asks; the first question without an answer ends the run.
@@ -114,6 +120,7 @@ impl<'a> Script<'a> {
             return Err(Halt::Bug(format!("replay asks {request:?}, recorded was {asked:?}")));
         }
         self.next += 1;
+        self.asked = self.now;
         self.now = *at;
         match answer {
             Answer::PgDown => Err(Halt::Pg),

@@ -4,12 +4,17 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use super::archive;
 use super::binaries::{path_text, Binaries};
 use super::blocking;
 use super::cancellable::{Cancellable, Invocation};
 use super::postmaster::Postmaster;
+use super::proc;
+
+/// An init that is slow to reap gets this long.
+const REAPED_WITHIN: Duration = Duration::from_secs(5);
 
 /// The options of the last start, out of `postmaster.opts`: the `--name=value` ones.
 pub fn parse_postmaster_opts(text: &str) -> BTreeMap<String, String> {
@@ -82,7 +87,11 @@ pub async fn run_single_user(bin: &Binaries, cancel: &Cancellable, data_dir: &Pa
         invocation = invocation.env("PG_GRANDPARENT_PID", pid.to_string());
     }
     // Recovery of much WAL takes long: no deadline, but it can be cancelled.
-    match cancel.call(bin, &invocation).await {
+    let called = cancel.call(bin, &invocation).await;
+    if let Some(pid) = stale {
+        wait_until_reaped(pid).await;
+    }
+    match called {
         Ok(done) if done.success() => true,
         Ok(done) => {
             let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
@@ -97,6 +106,16 @@ pub async fn run_single_user(bin: &Binaries, cancel: &Cancellable, data_dir: &Pa
             tracing::error!(target: "patroni.postgresql.rewind", "Crash recovery could not run: {e}");
             false
         }
+    }
+}
+
+/// A postmaster that was killed may still be a zombie. `postmaster.pid`, by which
+/// a start is told to ignore it, is gone after the recovery; the lock file of its
+/// socket is not, and would make the start fail.
+async fn wait_until_reaped(pid: i32) {
+    let deadline = tokio::time::Instant::now() + REAPED_WITHIN;
+    while proc::stat(pid).is_some_and(|s| s.state == 'Z') && tokio::time::Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 

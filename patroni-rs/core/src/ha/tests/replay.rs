@@ -124,6 +124,33 @@ const ALLOWED: &[Allowed] = &[
         },
     },
     Allowed {
+        why: "a vote leaves /sync only when the others were seen to hold what it alone may have confirmed",
+        level: |ours, theirs, s| {
+            let key = s.at(&["keys", "sync"]).map(|k| k.py_str()).unwrap_or_default();
+            let later = theirs.log.iter().rposition(|l| l.starts_with("Setting synchronous replication"));
+            let weakens = later.is_some_and(|at| {
+                theirs.log.iter().skip(at).any(|l| l.starts_with("Setting leader"))
+            });
+            let binds = ["\"quorum\":1", "\"quorum\": 1"].iter().any(|q| key.contains(q));
+            if weakens && (ours.acts != theirs.acts || binds) {
+                for side in [ours, theirs] {
+                    side.acts.retain(|a| !a.starts_with("sync("));
+                    side.log.retain(|l| !l.starts_with("Setting leader"));
+                }
+            }
+        },
+    },
+    Allowed {
+        why: "the votes that /sync asks for count also after the mode was changed from quorum to on",
+        level: |ours, theirs, _| {
+            let of_votes =
+                |l: &String| l.starts_with("Got quorum vote from") || l.starts_with("Quorum requirement");
+            if ours.log.iter().any(of_votes) && !theirs.log.iter().any(of_votes) {
+                ours.log.retain(|l| !of_votes(l));
+            }
+        },
+    },
+    Allowed {
         why: "a DCS that is away does not end a bootstrap: the initialize key keeps others out",
         level: |ours, theirs, s| {
             let bootstrapping = s.at(&["mem", "bootstrapping"]).is_some_and(Value::truthy);

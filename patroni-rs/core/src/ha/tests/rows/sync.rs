@@ -109,12 +109,13 @@ fn quorum_rows() -> Vec<Row> {
         )
         .says("Setting synchronous replication to 1 of 1 (b)")
         .says("Setting leader to a, quorum to 0 of 1 (b)"),
-        row("21-06", quorum(leader()).sync_key("a", "b,c", 1).current_sync(bc, 1, b, b), LEADS, "load update+status feed ssn:1(b) sync(a;b;0) slots touch"),
+        row("21-06", quorum(leader()).sync_key("a", "b,c", 1).current_sync(bc, 1, b, b).current_sync(b, 1, b, b), LEADS, "load update+status feed ssn:1(b) sync(a;b;0) slots touch"),
         row(
             "21-06",
             quorum(leader())
                 .sync_key("a", "b,c", 1)
                 .current_sync(bc, 1, b, b)
+                .current_sync(b, 1, b, b)
                 .answer(|a| a.write_sync = false),
             LEADS,
             "load update+status feed ssn:1(b) sync(a;b;0) slots touch",
