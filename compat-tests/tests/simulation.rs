@@ -29,8 +29,11 @@ fn report(profile: &str, config: &Config, failure: &Failure) -> String {
     let seed = failure.seed;
     let plan = Plan::of(seed, &config.for_seed(seed));
     let (shortest, shown) = minimise(seed, config, &plan).unwrap_or((plan.clone(), failure.clone()));
-    let faults: Vec<String> =
-        shortest.faults.iter().map(|(at, fault)| format!("  {:>9.3} {fault:?}", *at as f64 / 1000.0)).collect();
+    let faults: Vec<String> = shortest
+        .faults
+        .iter()
+        .map(|(at, fault)| format!("  {:>9.3} {fault:?}", *at as f64 / 1000.0))
+        .collect();
     format!(
         "profile {profile}, seed {seed} at {:.3} s: invariant {}: {}\nreplay: SIM_PROFILE={profile} \
          SIM_SEEDS={seed}..{} cargo test -p compat-tests --test simulation survive -- --nocapture\n{}\n\
@@ -124,6 +127,12 @@ fn planted_defects_are_found() {
         Planted::ALL.into_iter().filter(|p| wanted.as_ref().is_none_or(|w| *w == format!("{p:?}"))).collect();
     on_two_threads(&all, |planted| {
         let found = (0..PLANTED_SEEDS).find_map(|seed| run(seed, &planted.config()).err());
+        if let Some(failure) = &found {
+            // It is the defect that was seen: without it the same seed passes.
+            let healthy = Config { planted: Planted::Nothing, ..planted.config() };
+            let control = run(failure.seed, &healthy).err();
+            assert!(control.is_none(), "{planted:?}: seed {} fails without it: {control:?}", failure.seed);
+        }
         table.lock().unwrap().push((*planted, found));
     });
     let mut table = table.into_inner().unwrap();

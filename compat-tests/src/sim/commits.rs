@@ -4,9 +4,7 @@
 use std::collections::BTreeMap;
 
 use patroni_core::model::SyncState;
-use patroni_core::sync::{
-    candidates, CurrentState, NameSet, Observed, ReplicaRow, SyncOptions, SyncType,
-};
+use patroni_core::sync::{candidates, CurrentState, NameSet, Observed, ReplicaRow, SyncOptions, SyncType};
 
 use super::planted::Planted;
 use super::world::World;
@@ -192,9 +190,10 @@ impl World {
     pub(super) fn check_removal(&mut self, node: usize) {
         let Some(mine) = self.members[node].pg.data.clone() else { return };
         let lost = self.ledger.guaranteed.iter().find(|(branch, lsn)| {
-            let elsewhere = self.members.iter().enumerate().any(|(i, m)| {
-                i != node && m.pg.data.as_ref().is_some_and(|data| data.has(**branch, **lsn))
-            });
+            let elsewhere =
+                self.members.iter().enumerate().any(|(i, m)| {
+                    i != node && m.pg.data.as_ref().is_some_and(|data| data.has(**branch, **lsn))
+                });
             mine.has(**branch, **lsn) && !elsewhere
         });
         if let Some((branch, lsn)) = lost {

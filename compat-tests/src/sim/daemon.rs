@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use patroni_core::ha::{self, Answer, Level, LogLine, Memory, PgState, Progress, Request, Role, Transcript, View};
+use patroni_core::ha::{
+    self, Answer, Level, LogLine, Memory, PgState, Progress, Request, Role, Transcript, View,
+};
 
 use super::node::{ms, Running};
 use super::planted::Planted;
@@ -42,6 +44,7 @@ impl World {
         if last {
             member.keeper.cycle_ended(clock);
         }
+        self.members[node].began_at = now;
         self.cycles += 1;
         let view = self.members[node].view(now, clock);
         self.advance(node, view, Transcript::default(), last);
@@ -149,10 +152,7 @@ impl World {
             self.members[node].loaded_at = asked;
         }
         match after {
-            After::Held { sent } => {
-                let late = self.config.planted == Planted::CountsFromReply;
-                self.members[node].keeper.lease_confirmed(if late { clock } else { sent });
-            }
+            After::Held { sent } => self.members[node].keeper.lease_confirmed(sent),
             After::Lost => self.members[node].keeper.lease_dropped(),
             After::Checkpoint => self.shutdown_position(node),
             After::Nothing | After::Stopped { .. } => {}

@@ -260,9 +260,9 @@ impl World {
                 latency = 2000;
             }
             // A server that is stopping takes no connections, so there is no position to tell.
-            let peer = reached.map(|i| &self.members[i]).filter(|m| {
-                m.pg.running && m.pg.data.is_some() && m.pg.state != PgState::Stopping
-            });
+            let peer = reached
+                .map(|i| &self.members[i])
+                .filter(|m| m.pg.running && m.pg.data.is_some() && m.pg.state != PgState::Stopping);
             answers.push(match peer {
                 Some(peer) => PeerStatus {
                     name: member.name.clone(),

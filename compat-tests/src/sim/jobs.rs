@@ -4,8 +4,8 @@ use patroni_core::ha::{Job, JobResult, JobView, PgState, Role, Source};
 
 use std::rc::Rc;
 
-use super::planted::Planted;
 use super::pg::Data;
+use super::planted::Planted;
 use super::world::{Event, World};
 
 impl World {

@@ -97,8 +97,14 @@ impl World {
     }
 
     fn stop(&mut self, node: usize, mode: StopMode) -> Effect {
+        if self.config.planted == Planted::NoDemotion {
+            return now_and(1, Answer::Bool(true));
+        }
         let pg = &mut self.members[node].pg;
-        if self.config.planted == Planted::NoDemotion || !pg.running {
+        if !pg.running {
+            if self.config.planted != Planted::ForgetsWatchdog {
+                self.members[node].watchdog = None;
+            }
             return now_and(1, Answer::Bool(true));
         }
         let immediate = mode == StopMode::Immediate;
@@ -138,10 +144,7 @@ impl World {
         let wanted = source.and_then(|s| self.index_of(&s.member.name));
         let pg = &self.members[node].pg;
         let forgets = self.config.planted == Planted::ForgetsSource && pg.recovery;
-        RecoveryChange {
-            change: !forgets && (!pg.recovery || pg.source != wanted),
-            restart: !pg.recovery,
-        }
+        RecoveryChange { change: !forgets && (!pg.recovery || pg.source != wanted), restart: !pg.recovery }
     }
 
     fn history(&self, node: usize, timeline: u32) -> Vec<Value> {

@@ -15,6 +15,7 @@ mod effects;
 mod faults;
 mod invariants;
 mod jobs;
+mod keeper;
 mod local;
 mod minimise;
 mod node;

@@ -101,6 +101,8 @@ pub struct Member {
     pub rate: u64,
     /// Somebody has set its wall clock by so many milliseconds.
     pub wall_step: i64,
+    /// When the newest cycle began.
+    pub began_at: u64,
     /// When the cluster was last read.
     pub loaded_at: u64,
     /// Standby of a known leader without WAL receiver, since then.
@@ -161,6 +163,7 @@ impl Member {
             keeper_at: 0,
             rate,
             wall_step: 0,
+            began_at: 0,
             loaded_at: 0,
             thirsty_since: None,
         }

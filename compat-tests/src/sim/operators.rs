@@ -39,7 +39,9 @@ impl World {
     }
 
     fn change_config(&mut self, change: impl FnOnce(&mut Value)) {
-        let Some(mut config) = self.store.get("config").and_then(|text| json::loads(text).ok()) else { return };
+        let Some(mut config) = self.store.get("config").and_then(|text| json::loads(text).ok()) else {
+            return;
+        };
         change(&mut config);
         self.store.put("config", &json::dumps_compact(&config), None);
         self.wake_all();

@@ -17,8 +17,6 @@ pub enum Planted {
     RenewsForever,
     /// The lock is taken without comparing.
     TakesLockBlindly,
-    /// The promise of the lock counts from the reply, not from the request.
-    CountsFromReply,
     /// The keeper runs on a clock that people set.
     WallClock,
     /// The fence falls five seconds after the lease's end.
@@ -53,11 +51,10 @@ pub enum Planted {
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Planted; 19] = [
+    pub const ALL: [Planted; 18] = [
         Planted::NoDemotion,
         Planted::RenewsForever,
         Planted::TakesLockBlindly,
-        Planted::CountsFromReply,
         Planted::WallClock,
         Planted::FencesLate,
         Planted::ForgetsWatchdog,
@@ -92,9 +89,6 @@ impl Planted {
             Planted::IgnoresLag => {
                 let short = Config { ttl: 20_000, loop_wait: 5_000, retry_timeout: 5_000, ..base };
                 Config { members: 2, maximum_lag: 20_000, operators: false, ..short }
-            }
-            Planted::CountsFromReply => {
-                Config { ttl: 25_000, loop_wait: 3_000, retry_timeout: 11_000, operators: false, ..base }
             }
             _ => base,
         }

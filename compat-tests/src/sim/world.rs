@@ -3,7 +3,6 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use patroni_core::ha::keeper::Next;
 use patroni_core::ha::{self, Answer, Job, JobResult, Mono, Request};
 use pyfmt::Value;
 
@@ -38,7 +37,7 @@ pub(super) enum Event {
     Answer { node: usize, ticket: u64, answer: Box<Answer>, after: After },
     Late { node: usize, generation: u64, request: Box<Request> },
     Keeper { node: usize },
-    Renewed { node: usize, generation: u64, sent: Mono, ttl: u64, outcome: Option<bool> },
+    Renewed { node: usize, generation: u64, sent: Mono, outcome: Option<bool> },
     Fence { node: usize, incarnation: u64 },
     Thaw { node: usize },
     Job { node: usize, ticket: u64, step: u32 },
@@ -309,8 +308,8 @@ impl World {
             Event::Answer { node, ticket, answer, after } => self.answered(node, ticket, *answer, after),
             Event::Late { node, generation, request } => self.late(node, generation, &request),
             Event::Keeper { node } => self.keep(node),
-            Event::Renewed { node, generation, sent, ttl, outcome } => {
-                self.renewed(node, generation, sent, ttl, outcome)
+            Event::Renewed { node, generation, sent, outcome } => {
+                self.renewed(node, generation, sent, outcome)
             }
             Event::Fence { node, incarnation } => self.fence(node, incarnation),
             Event::Thaw { node } => self.thaw(node),
@@ -322,121 +321,6 @@ impl World {
         }
         if let Some(node) = node {
             self.rearm(node);
-        }
-    }
-
-    // ---- the keeper ----
-
-    fn keep(&mut self, node: usize) {
-        self.members[node].keeper_at = 0;
-        if !self.members[node].alive || self.members[node].renewing {
-            return;
-        }
-        let clock = self.clock(node);
-        match self.members[node].keeper.next(clock) {
-            Next::Idle | Next::WaitUntil(_) => {}
-            Next::Fence => {
-                let incarnation = self.members[node].pg.incarnation;
-                if self.config.planted != Planted::FencesLate {
-                    return self.fence(node, incarnation);
-                }
-                let late = self.members[node].keeper.fence_margin().as_millis() as u64 + 5000;
-                let at = self.now + late;
-                self.at(at, Event::Fence { node, incarnation });
-            }
-            Next::Renew => self.send_renewal(node, clock),
-        }
-    }
-
-    fn fence(&mut self, node: usize, incarnation: u64) {
-        if self.config.planted == Planted::NoDemotion || self.members[node].pg.incarnation != incarnation {
-            return;
-        }
-        self.tell(node, "! keeper fences PostgreSQL");
-        self.members[node].pg.crash();
-        let at = self.now + 10;
-        self.at(at, Event::Wake { node, forced: true });
-    }
-
-    /// The lease is renewed on a connection of the keeper's own, within a limit.
-    fn send_renewal(&mut self, node: usize, sent: Mono) {
-        let (now, limit) = (self.now, 3000);
-        let member = &mut self.members[node];
-        member.renewing = true;
-        let (generation, ttl) = (member.generation, member.me.ttl.as_millis() as u64);
-        let Some(lease) = member.lease else {
-            return self.at(now, Event::Renewed { node, generation, sent, ttl, outcome: Some(false) });
-        };
-        if !self.reaches_dcs(node) {
-            return self.at(now + limit, Event::Renewed { node, generation, sent, ttl, outcome: None });
-        }
-        let renewed = self.store.keepalive(lease, now);
-        let latency = self.dcs_latency();
-        let lost = latency > limit || self.members[node].deaf_to_dcs;
-        let outcome = Some(renewed).filter(|_| !lost);
-        self.at(now + latency.min(limit), Event::Renewed { node, generation, sent, ttl, outcome });
-    }
-
-    fn renewed(&mut self, node: usize, generation: u64, sent: Mono, _ttl: u64, outcome: Option<bool>) {
-        if self.members[node].generation != generation || !self.members[node].renewing {
-            return;
-        }
-        let clock = self.clock(node);
-        let sent = if self.config.planted == Planted::CountsFromReply { clock } else { sent };
-        let member = &mut self.members[node];
-        member.renewing = false;
-        match outcome {
-            // The lock may have been given up meanwhile.
-            Some(true) if member.keeper.lease_until().is_some() => member.keeper.lease_confirmed(sent),
-            Some(true) => {}
-            _ => member.keeper.renewal_failed(clock),
-        }
-        if outcome == Some(false) {
-            let at = self.now + 1;
-            self.at(at, Event::Wake { node, forced: true });
-        }
-    }
-
-    /// A frozen node runs again. The keeper's alarm went off meanwhile, so it is
-    /// the first to act, also on a renewal whose time is over; nothing is committed before.
-    fn thaw(&mut self, node: usize) {
-        if self.members[node].frozen_until > self.now {
-            return;
-        }
-        self.members[node].frozen_until = 0;
-        self.members[node].renewing = false;
-        self.keep(node);
-        self.rearm(node);
-        // The watchdog's device stood still as well.
-        if let Some(fed) = &mut self.members[node].watchdog {
-            *fed = self.now;
-        }
-    }
-
-    /// After whatever happened to a node: its keeper looks again.
-    pub(super) fn rearm(&mut self, node: usize) {
-        let (now, clock) = (self.now, self.clock(node));
-        let forever = self.config.planted == Planted::RenewsForever;
-        let member = &mut self.members[node];
-        if !member.alive || member.renewing {
-            return;
-        }
-        let armed = member.armed();
-        member.keeper.arm(armed);
-        if forever {
-            member.keeper.cycle_ended(clock);
-        }
-        let next = member.keeper.clone().next(clock);
-        let at = match next {
-            Next::Idle => return,
-            Next::WaitUntil(at) => self.when(node, at).max(now + 1),
-            Next::Fence | Next::Renew => now,
-        };
-        // One alarm at a time; an earlier one replaces a later one.
-        let member = &mut self.members[node];
-        if member.keeper_at <= now || at < member.keeper_at {
-            member.keeper_at = at;
-            self.at(at, Event::Keeper { node });
         }
     }
 

@@ -170,8 +170,7 @@ impl Tracker {
             Ok(parsed) => (parsed, None),
             Err(error) => (SyncNamesValue::default(), Some(error.to_string())),
         };
-        let tightened =
-            parsed.num > self.parsed.num || !self.parsed.members.is_subset(&parsed.members);
+        let tightened = parsed.num > self.parsed.num || !self.parsed.members.is_subset(&parsed.members);
         self.parsed = parsed;
         if tightened && self.parsed.sync_type == SyncType::Quorum {
             // Commits from before may be on fewer standbys than are asked for now, or
