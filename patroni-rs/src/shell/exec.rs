@@ -120,6 +120,9 @@ impl Executor {
             Request::LoadCluster => match shared.dcs.get_cluster().await {
                 Ok(cluster) => {
                     self.cluster = cluster.clone();
+                    // What this cycle decides on is what PostgreSQL is asked and told by.
+                    let dynamic = shared.instance.dynamic().updated_from(&cluster);
+                    shared.instance.set_dynamic(dynamic);
                     Answer::Cluster(Ok(cluster))
                 }
                 Err(e) => Answer::Cluster(Err(down(e))),

@@ -128,9 +128,8 @@ const ALLOWED: &[Allowed] = &[
         level: |ours, theirs, s| {
             let key = s.at(&["keys", "sync"]).map(|k| k.py_str()).unwrap_or_default();
             let later = theirs.log.iter().rposition(|l| l.starts_with("Setting synchronous replication"));
-            let weakens = later.is_some_and(|at| {
-                theirs.log.iter().skip(at).any(|l| l.starts_with("Setting leader"))
-            });
+            let weakens =
+                later.is_some_and(|at| theirs.log.iter().skip(at).any(|l| l.starts_with("Setting leader")));
             let binds = ["\"quorum\":1", "\"quorum\": 1"].iter().any(|q| key.contains(q));
             if weakens && (ours.acts != theirs.acts || binds) {
                 for side in [ours, theirs] {
