@@ -7,7 +7,6 @@
 mod cli;
 mod click;
 mod clock;
-mod cluster_json;
 mod commands;
 mod context;
 mod dcs_url;

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use patroni_core::cluster_json;
 use patroni_core::model::Cluster;
 use pyfmt::Value;
 
@@ -9,7 +10,7 @@ use crate::http::response::Response;
 use crate::http::url::Target;
 use crate::route::Route;
 use crate::snapshot::Snapshot;
-use crate::{cluster_json, health, metrics, status};
+use crate::{health, metrics, status};
 
 /// What a route needs before it can be answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

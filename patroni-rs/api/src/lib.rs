@@ -9,7 +9,6 @@ pub mod access;
 pub mod actions;
 pub mod answer;
 pub mod backend;
-pub mod cluster_json;
 pub mod config;
 pub mod health;
 pub mod http;

@@ -5,6 +5,7 @@
 //! come in, values go out. So the same code runs in the daemon and in the
 //! deterministic simulation.
 
+pub mod cluster_json;
 pub mod global_config;
 pub mod ha;
 pub mod model;

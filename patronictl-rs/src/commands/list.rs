@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use patroni_core::cluster_json;
+use patroni_core::model::Cluster;
+
 use super::watch;
 use crate::click::{CliError, Values};
-use crate::cluster_json;
 use crate::context::Context;
 use crate::output::members::{listing, Listing};
 use crate::output::Format;
-use crate::store::View;
+use crate::store::{global_config, View};
 
 /// Runs `list`.
 pub fn list(context: &mut Context, values: &Values) -> Result<(), CliError> {
@@ -67,10 +69,11 @@ impl Table {
     /// See [`listing`].
     pub fn print(self, context: &Context, name: &str, view: &View) -> Result<(), CliError> {
         let citus = context.is_citus();
+        let document = |cluster: &Cluster| cluster_json::document(cluster, &global_config(cluster));
         let mut clusters = BTreeMap::new();
-        clusters.insert(self.group.unwrap_or(0), cluster_json::document(&view.cluster));
+        clusters.insert(self.group.unwrap_or(0), document(&view.cluster));
         if citus && self.group.is_none() {
-            clusters.extend(view.workers.iter().map(|(g, c)| (*g, cluster_json::document(c))));
+            clusters.extend(view.workers.iter().map(|(g, c)| (*g, document(c))));
         }
         let listed = Listing {
             name,

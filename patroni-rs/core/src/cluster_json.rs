@@ -1,8 +1,10 @@
-//! The document of `GET /cluster` (surface-api-ctl G1 to G6).
+//! The cluster as one document: `GET /cluster` and the tables of `patronictl`
+//! (surface-api-ctl G1 to G6).
 
-use patroni_core::global_config::GlobalConfig;
-use patroni_core::model::{Cluster, Member};
 use pyfmt::{Map, Value};
+
+use crate::global_config::GlobalConfig;
+use crate::model::{Cluster, Member};
 
 /// Keys copied from the member key.
 const OPTIONAL: [&str; 5] =
