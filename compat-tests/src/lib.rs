@@ -1,6 +1,7 @@
 //! What proves that patroni-rs does what it says: the deterministic simulation
 //! of whole clusters, and the laboratory that runs real ones.
 
+pub mod chaos;
 pub mod diff;
 pub mod lab;
 pub mod normalise;

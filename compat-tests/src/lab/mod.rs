@@ -11,7 +11,7 @@ pub mod config;
 pub mod etcd;
 pub mod host;
 pub mod http;
-mod janitor;
+pub mod janitor;
 pub mod member;
 pub mod process;
 pub mod wait;

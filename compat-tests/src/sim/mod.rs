@@ -30,4 +30,5 @@ pub use coverage::Coverage;
 pub use faults::{Fault, Plan};
 pub use minimise::minimise;
 pub use planted::Planted;
+pub use rng::Rng;
 pub use world::{run, run_plan, Failure, World};

@@ -1,0 +1,13 @@
+//! Real chaos: a cluster of real members, real PostgreSQL and an etcd of three nodes, each node with a
+//! network of its own, under faults that a seed decides and clients that remember what was acknowledged.
+//!
+//! [`run::run`] is the program; [`check`] holds what must be true, as pure functions over the record.
+
+pub mod check;
+pub mod faults;
+pub mod fleet;
+pub mod net;
+pub mod report;
+pub mod run;
+mod sys;
+pub mod writer;

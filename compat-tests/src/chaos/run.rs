@@ -1,0 +1,517 @@
+//! The program: brings a cluster up, harms it until the time is over, checks, prints.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use super::check::{self, Ack, Tenure};
+use super::faults::{Aim, Deck, Strike, KINDS};
+use super::fleet::{Fleet, Settings, ETCDS};
+use super::report::{Episode, Finding, Report, Weight};
+use super::sys;
+use super::writer::{Door, Writers};
+use crate::lab::wait::ensure;
+use crate::lab::{host, process, wait_until, Kind, Result};
+use crate::sim::Rng;
+
+/// Who the members are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FleetKind {
+    /// All ours.
+    Ours,
+    /// Of each at least one; which may change when a daemon is started again.
+    Mixed,
+    /// All the reference.
+    Reference,
+}
+
+/// What the command line says.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// How long faults go on, minutes.
+    pub minutes: f64,
+    /// Decides the faults.
+    pub seed: u64,
+    /// Who the members are.
+    pub fleet: FleetKind,
+    /// `synchronous_mode`, as YAML.
+    pub sync: &'static str,
+    /// Only these kinds of faults, if any are named.
+    pub only: Vec<String>,
+    /// The logs stay also when nothing was found.
+    pub keep: bool,
+    /// PostgreSQL's major version.
+    pub version: u32,
+}
+
+/// `ttl`, `loop_wait`, `retry_timeout`.
+const TIMING: [u64; 3] = [20, 2, 5];
+/// `maximum_lag_on_failover`, bytes.
+const MAXIMUM_LAG: u64 = 1_048_576;
+/// How many members.
+const MEMBERS: usize = 3;
+/// How long bringing up may take on a busy machine.
+const BRING_UP: Duration = Duration::from_secs(120);
+/// How long until all standbys stream again after a fault, before somebody has to look.
+const WHOLE: Duration = Duration::from_secs(180);
+/// A primary whose whole node stood still may answer this long before its keeper has acted: no process can
+/// act while it is stopped. Only a watchdog device can.
+const THAW: Duration = Duration::from_millis(1500);
+/// A daemon that was started again needs this long to its first decision.
+const FIRST_CYCLE: Duration = Duration::from_secs(10);
+
+/// A primary must be writable so long after the healing: ttl, six loops and 90 s, as in the simulation.
+fn patience() -> Duration {
+    Duration::from_secs(TIMING[0] + 6 * TIMING[1] + 90)
+}
+
+/// A run in progress.
+struct Chaos {
+    options: Options,
+    fleet: Fleet,
+    writers: Option<Writers>,
+    began: Instant,
+    log: File,
+    /// Daemons that were dead or stopped: who, from when, to when.
+    away: Vec<(usize, Duration, Duration)>,
+    /// Nodes that stood still until then.
+    thawed: Vec<(usize, Duration)>,
+    /// What each member's daemon was, from when on.
+    kinds: Vec<(usize, Duration, Kind)>,
+    /// Acknowledgements before that were checked for loss.
+    checked: Duration,
+    seen: HashSet<(usize, u32, usize, u32)>,
+    report: Report,
+    folder: PathBuf,
+    _janitor: crate::lab::janitor::Janitor,
+}
+
+/// What this machine must allow.
+///
+/// # Errors
+/// It does not: says what is missing.
+pub fn permitted() -> Result<()> {
+    if !nix::unistd::Uid::effective().is_root() {
+        return Err("needs root, for network namespaces and a tmpfs of its own".into());
+    }
+    sys::leave_mounts().map_err(|e| format!("a mount namespace is not permitted: {e}"))?;
+    super::net::Namespace::new(0).map_err(|e| format!("a network of its own is not permitted: {e}"))?;
+    Ok(())
+}
+
+/// Runs to the end. Call [`permitted`] first, before there are threads.
+///
+/// # Errors
+/// The cluster does not come up, or cannot be brought back.
+pub fn run(options: Options) -> Result<Report> {
+    let mut chaos = Chaos::new(options)?;
+    let outcome = chaos.bring_up().and_then(|()| chaos.rounds());
+    if let Err(error) = &outcome {
+        chaos.say(&format!("! {error}"));
+    }
+    let report = chaos.finish();
+    outcome?;
+    Ok(report)
+}
+
+impl Chaos {
+    fn new(options: Options) -> Result<Chaos> {
+        let folder = nix::unistd::mkdtemp("/tmp/patroni-rs-chaos-XXXXXX")?;
+        std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o755))?;
+        let janitor = crate::lab::janitor::Janitor::start(&folder)?;
+        host::give_away(&folder)?;
+        let script = folder.join("callback.sh");
+        std::fs::write(&script, "#!/bin/sh\n")?;
+        std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755))?;
+        let log = File::create(folder.join("chaos.log"))?;
+        let mut rng = Rng::new(options.seed ^ 0xf1ee7);
+        let one = (rng.next() % MEMBERS as u64) as usize;
+        let kinds: Vec<Kind> = (0..MEMBERS)
+            .map(|index| match options.fleet {
+                FleetKind::Ours => Kind::Ours,
+                FleetKind::Reference => Kind::Reference,
+                FleetKind::Mixed if index == one => Kind::Reference,
+                FleetKind::Mixed => Kind::Ours,
+            })
+            .collect();
+        let settings = Settings {
+            folder: folder.clone(),
+            bin: host::postgres_bin(options.version),
+            timing: TIMING,
+            sync: options.sync,
+            members: MEMBERS,
+        };
+        let fleet = Fleet::new(settings, &kinds)?;
+        let kinds = kinds.iter().enumerate().map(|(i, kind)| (i, Duration::ZERO, *kind)).collect();
+        Ok(Chaos {
+            options,
+            fleet,
+            writers: None,
+            began: Instant::now(),
+            log,
+            away: Vec::new(),
+            thawed: Vec::new(),
+            kinds,
+            checked: Duration::ZERO,
+            seen: HashSet::new(),
+            report: Report::default(),
+            folder,
+            _janitor: janitor,
+        })
+    }
+
+    fn say(&mut self, text: &str) {
+        // Wall clock in UTC, as in the members' logs.
+        let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let day = wall.as_secs() % 86_400;
+        let (hour, minute, second) = (day / 3600, day / 60 % 60, day % 60);
+        let at = self.began.elapsed().as_secs_f32();
+        let line = format!("{at:>8.1} {hour:02}:{minute:02}:{second:02}.{:03} {text}", wall.subsec_millis());
+        println!("{line}");
+        let _ = writeln!(self.log, "{line}");
+    }
+
+    fn bring_up(&mut self) -> Result<()> {
+        for index in 0..ETCDS {
+            self.fleet.start_etcd(index)?;
+        }
+        wait_until("etcd has a leader", BRING_UP, || self.fleet.etcd_leader().ok_or("none".into()))?;
+        self.fleet.start_daemon(0)?;
+        wait_until("a primary", BRING_UP, || {
+            ensure(self.fleet.sql(0, "SELECT pg_is_in_recovery()")? == "f", || "in recovery".into())?;
+            let leader = self.fleet.key("leader")?;
+            ensure(leader.as_deref() == Some("node0"), || format!("leader {leader:?}"))
+        })?;
+        self.fleet.sql(0, "CREATE TABLE journal (n bigint PRIMARY KEY, member int)")?;
+        (1..MEMBERS).try_for_each(|index| self.fleet.start_daemon(index))?;
+        let doors = self.fleet.nodes.iter().enumerate();
+        let doors = doors.map(|(member, node)| Door { member, socket: node.folder.clone() }).collect();
+        self.writers = Some(Writers::start(&self.fleet.settings.bin, &self.folder, doors, self.began));
+        let took = self.wait_whole(BRING_UP)?;
+        let kinds: Vec<String> =
+            self.fleet.nodes.iter().map(|n| format!("{} {:?}", n.name, n.kind)).collect();
+        self.say(&format!("{} are up after {:.1} s", kinds.join(", "), took.as_secs_f32()));
+        Ok(())
+    }
+
+    fn acks(&self) -> Vec<Ack> {
+        self.writers.as_ref().map(Writers::acks).unwrap_or_default()
+    }
+
+    /// The member that acknowledged a write just now.
+    fn primary(&self) -> Option<usize> {
+        let last = self.writers.as_ref()?.last()?;
+        (last.acked + Duration::from_secs(3) > self.began.elapsed()).then_some(last.member)
+    }
+
+    /// A primary that takes writes, and everybody else streams from it.
+    fn is_whole(&self) -> Result<usize> {
+        let primary = self.primary().ok_or("nobody takes writes")?;
+        let count =
+            self.fleet.sql(primary, "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'")?;
+        ensure(count == (MEMBERS - 1).to_string(), || format!("{count} standbys stream from node{primary}"))?;
+        Ok(primary)
+    }
+
+    fn wait_whole(&self, within: Duration) -> Result<Duration> {
+        let began = Instant::now();
+        wait_until("all standbys stream", within, || self.is_whole())?;
+        Ok(began.elapsed())
+    }
+
+    fn rounds(&mut self) -> Result<()> {
+        let mut rng = Rng::new(self.options.seed);
+        let wanted =
+            |kind: &&&str| self.options.only.is_empty() || self.options.only.iter().any(|o| o == **kind);
+        let mut deck = Deck::new(KINDS.iter().filter(wanted).copied().collect());
+        let until = Instant::now() + Duration::from_secs_f64(self.options.minutes * 60.0);
+        while Instant::now() < until {
+            self.round(&mut rng, &mut deck)?;
+        }
+        Ok(())
+    }
+
+    fn round(&mut self, rng: &mut Rng, deck: &mut Deck) -> Result<()> {
+        let from = self.began.elapsed();
+        let failover = self.options.sync == "false";
+        let mut strikes: Vec<Strike> = Vec::new();
+        let count = if rng.percent(25) { 2 } else { 1 };
+        let mut hold = Duration::ZERO;
+        for index in 0..count {
+            let kind = deck.deal(rng).ok_or("no such kind of fault")?;
+            let aim = Aim { leader: self.primary().unwrap_or(0), failover };
+            let Some(strike) = self.fleet.strike(kind, rng, aim) else {
+                self.say(&format!("  {kind}: nothing to hit"));
+                continue;
+            };
+            self.say(&format!("# {kind}: {}, {:.1} s", strike.what, strike.hold.as_secs_f32()));
+            hold = hold.max(strike.hold);
+            strikes.push(strike);
+            if index + 1 < count {
+                std::thread::sleep(Duration::from_millis(rng.between(50, 5000)));
+            }
+        }
+        if strikes.is_empty() {
+            return Ok(());
+        }
+        std::thread::sleep(hold);
+        self.heal(&strikes, from, rng)?;
+        let healed = self.began.elapsed();
+        let whole = self.wait_whole(WHOLE);
+        let to = self.began.elapsed();
+        let acks = self.acks();
+        let writable = check::first_after(&acks, healed).map(|at| at - healed);
+        let gap = check::longest_gap(&acks, from, to);
+        self.say(&format!(
+            "  writable {}, whole {}; {:.1} s without writes",
+            writable.map_or("never".into(), |t| format!("{:.1} s after", t.as_secs_f32())),
+            whole.as_ref().map_or_else(|e| e.to_string(), |t| format!("{:.1} s after", t.as_secs_f32())),
+            gap.as_secs_f32()
+        ));
+        let what: Vec<String> = strikes.iter().map(|s| format!("{} ({})", s.kind, s.what)).collect();
+        let what = format!("at {:.1} s, {}", from.as_secs_f32(), what.join(" and "));
+        if writable.is_none_or(|time| time > patience()) {
+            self.find(9, self.fault_of_all(), format!("not writable within {:?}: {what}", patience()));
+        }
+        self.report.episodes.push(Episode {
+            kinds: strikes.iter().map(|s| s.kind).collect(),
+            gap,
+            writable: writable.unwrap_or(to - healed),
+            whole: *whole.as_ref().unwrap_or(&WHOLE),
+        });
+        if let Err(error) = whole {
+            self.find(8, self.fault_of_all(), format!("{error}: {what}"));
+            self.repair()?;
+        }
+        self.look();
+        self.check_rows()
+    }
+
+    fn heal(&mut self, strikes: &[Strike], from: Duration, rng: &mut Rng) -> Result<()> {
+        if self.options.fleet == FleetKind::Mixed {
+            // A daemon that is started again may be of the other kind.
+            for strike in strikes {
+                let node = strike.away.and_then(|i| self.fleet.nodes.get_mut(i));
+                if let Some(node) = node.filter(|_| rng.percent(50)) {
+                    node.kind = if node.kind == Kind::Ours { Kind::Reference } else { Kind::Ours };
+                }
+            }
+        }
+        self.fleet.heal()?;
+        let now = self.began.elapsed();
+        for strike in strikes {
+            self.away.extend(strike.away.map(|node| (node, from, now + FIRST_CYCLE)));
+            self.thawed.extend(strike.frozen.map(|node| (node, now)));
+        }
+        for (index, node) in self.fleet.nodes.iter().enumerate() {
+            self.kinds.push((index, now, node.runs));
+        }
+        self.say("  healed");
+        Ok(())
+    }
+
+    /// Somebody has to look: members that do not stream are made anew.
+    fn repair(&mut self) -> Result<()> {
+        let primary = self.primary().ok_or("nobody takes writes, and nobody can be repaired")?;
+        let names = self
+            .fleet
+            .sql(primary, "SELECT application_name FROM pg_stat_replication WHERE state = 'streaming'")?;
+        for index in (0..MEMBERS).filter(|i| *i != primary) {
+            if names.lines().any(|name| name == format!("node{index}")) {
+                continue;
+            }
+            self.say(&format!("! node{index} is made anew"));
+            self.fleet.signal_node(index, nix::sys::signal::Signal::SIGKILL);
+            let node = self.fleet.nodes.get_mut(index).ok_or("no such member")?;
+            let data = node.disk().join("data");
+            wait_until("it is dead", Duration::from_secs(10), || {
+                ensure(node.daemon().is_none() && process::under(&data).is_empty(), || "it lives".into())
+            })?;
+            let _ = std::fs::rename(&data, node.folder.join(format!("data-{}", self.report.episodes.len())));
+            let _ = std::fs::remove_dir_all(&data);
+            self.fleet.start_daemon(index)?;
+        }
+        self.wait_whole(WHOLE).map(drop)
+    }
+
+    // ---- what is found ----
+
+    fn find(&mut self, invariant: u32, weight: Weight, what: String) {
+        self.say(&format!("! invariant {invariant}: {what}"));
+        self.report.findings.push(Finding { invariant, weight, what });
+    }
+
+    /// Who answers for what all members do together.
+    fn fault_of_all(&self) -> Weight {
+        match self.options.fleet {
+            FleetKind::Reference => Weight::Reference,
+            FleetKind::Ours | FleetKind::Mixed => Weight::Violation,
+        }
+    }
+
+    fn kind_at(&self, member: usize, at: Duration) -> Kind {
+        let known = self.kinds.iter().rev().find(|(m, from, _)| *m == member && *from <= at);
+        known.map_or(Kind::Ours, |(_, _, kind)| *kind)
+    }
+
+    /// Whose fault it is that this member accepted commits beside another, from when to when.
+    fn weigh(&self, member: usize, from: Duration, to: Duration) -> (Weight, &'static str) {
+        let thawed = self.thawed.iter().any(|(m, at)| *m == member && from < *at + THAW && to < *at + THAW);
+        if thawed {
+            return (Weight::Excused, "in the moment after its node stood still");
+        }
+        let orphan = self.away.iter().any(|(m, start, end)| *m == member && from >= *start && to <= *end);
+        let weight = match (self.kind_at(member, from), orphan && !GUARDIAN) {
+            (Kind::Reference, _) => Weight::Reference,
+            (Kind::Ours, true) => Weight::Excused,
+            (Kind::Ours, false) => Weight::Violation,
+        };
+        (weight, if orphan { "orphan: its daemon was dead or stopped" } else { "its daemon was alive" })
+    }
+
+    /// Invariant 1.
+    fn look(&mut self) {
+        let tenures = check::tenures(&self.acks());
+        for overlap in check::overlaps(&tenures) {
+            let (old, new) = (overlap.old, overlap.new);
+            if !self.seen.insert((old.member, old.timeline, new.member, new.timeline)) {
+                continue;
+            }
+            let (weight, why) = self.weigh(old.member, overlap.from, overlap.to);
+            let kind = self.kind_at(old.member, overlap.from);
+            self.find(
+                1,
+                weight,
+                format!(
+                    "node{} ({kind:?}, timeline {}) went on for {:.2} s beside node{} (timeline {}), {:.2} to {:.2}; {why}",
+                    old.member,
+                    old.timeline,
+                    overlap.long().as_secs_f32(),
+                    new.member,
+                    new.timeline,
+                    overlap.from.as_secs_f32(),
+                    overlap.to.as_secs_f32()
+                ),
+            );
+        }
+    }
+
+    /// Invariants 3 and 4: what was acknowledged since the last time is there.
+    fn check_rows(&mut self) -> Result<()> {
+        let now = self.began.elapsed();
+        let primary = wait_until("the journal is read", WHOLE, || {
+            let primary = self.primary().ok_or("nobody takes writes")?;
+            self.present(primary).map(|rows| (primary, rows))
+        })?;
+        let (primary, present) = primary;
+        let from = self.checked;
+        let acks: Vec<Ack> = self.acks().into_iter().filter(|a| a.acked >= from && a.acked < now).collect();
+        for loss in check::losses(&acks, &present) {
+            let weight = self.weigh_loss(&loss);
+            let Tenure { member, timeline, .. } = loss.tenure;
+            let invariant = if self.options.sync == "false" { 4 } else { 3 };
+            self.find(
+                invariant,
+                weight,
+                format!(
+                    "node{primary} does not have {} rows ({} bytes, first {}) that node{member} ({:?}) acknowledged on \
+                     timeline {timeline} from {:.2} to {:.2}",
+                    loss.rows,
+                    loss.bytes,
+                    loss.first,
+                    self.kind_at(member, loss.from),
+                    loss.from.as_secs_f32(),
+                    loss.to.as_secs_f32()
+                ),
+            );
+        }
+        self.checked = now;
+        Ok(())
+    }
+
+    fn weigh_loss(&self, loss: &check::Loss) -> Weight {
+        if self.options.sync != "false" {
+            return self.fault_of_all();
+        }
+        // What is written in the window, at the pace of that time, and what replication may lack before.
+        let window = TIMING[0] + 2 * (TIMING[1] + TIMING[2]);
+        let long = (loss.to - loss.from).as_secs_f64().max(1.0);
+        let pace = (loss.bytes as f64 / long).max(50_000.0) as u64;
+        let orphan = self.weigh(loss.tenure.member, loss.to, loss.to).1.starts_with("orphan");
+        let bounded = loss.bytes <= MAXIMUM_LAG + pace * window && long <= (window + TIMING[0]) as f64;
+        match bounded || orphan {
+            true => Weight::Excused,
+            false => self.fault_of_all(),
+        }
+    }
+
+    fn present(&self, primary: usize) -> Result<HashSet<u64>> {
+        let text = self.fleet.sql(primary, "SELECT n FROM journal")?;
+        Ok(text.lines().filter_map(|line| line.parse().ok()).collect())
+    }
+
+    // ---- the end ----
+
+    fn finish(&mut self) -> Report {
+        if self.writers.is_some() && self.is_whole().is_ok() {
+            // All rows of the whole run once more: none may have gone since.
+            self.checked = Duration::ZERO;
+            let known = self.report.findings.len();
+            if let Err(error) = self.check_rows() {
+                self.say(&format!("! {error}"));
+            }
+            let before: HashSet<String> =
+                self.report.findings.iter().take(known).map(|f| first_row(&f.what).to_owned()).collect();
+            let mut index = 0;
+            self.report.findings.retain(|finding| {
+                index += 1;
+                index <= known || !before.contains(first_row(&finding.what))
+            });
+        }
+        let acks = self.writers.as_mut().map(Writers::finish).unwrap_or_default();
+        self.look();
+        self.report.rows = acks.len();
+        self.report.tenures = check::tenures(&acks).len();
+        self.report.lost_packets = self.fleet.net.lost();
+        self.report.not_injected = vec![
+            "clock steps: CLOCK_REALTIME has no namespace, and the machine's clock is not ours".into(),
+            "a slow or frozen disk: no device mapper here; tmpfs is never slow".into(),
+            "loss of what was written but not synced: processes die here, the machine does not".into(),
+        ];
+        let clean = self.report.is_clean();
+        self.keep_or_remove(&acks, clean && !self.options.keep);
+        std::mem::take(&mut self.report)
+    }
+
+    fn keep_or_remove(&mut self, acks: &[Ack], remove: bool) {
+        let _ = process::kill_under(&self.folder);
+        if remove {
+            return;
+        }
+        let mut text = String::from("n\tmember\ttimeline\tlsn\tsent\tacked\n");
+        for a in acks {
+            let (sent, acked) = (a.sent.as_secs_f64(), a.acked.as_secs_f64());
+            text += &format!("{}\t{}\t{}\t{}\t{sent:.3}\t{acked:.3}\n", a.n, a.member, a.timeline, a.lsn);
+        }
+        let _ = std::fs::write(self.folder.join("acks.tsv"), text);
+        let _ = std::fs::write(self.folder.join("keep"), "");
+        for index in 0..ETCDS {
+            let _ = std::fs::remove_dir_all(self.folder.join(format!("etcd{index}/data")));
+        }
+        for program in ["patroni", "patronictl"] {
+            let _ = std::fs::remove_file(self.folder.join(program));
+        }
+        self.say(&format!("logs are in {}", self.folder.display()));
+    }
+}
+
+/// Whether the guardian stops the PostgreSQL of a daemon that is dead or stopped.
+const GUARDIAN: bool = false;
+
+/// What tells two findings of lost rows apart.
+fn first_row(what: &str) -> &str {
+    what.split_once("first ").map_or(what, |(_, rest)| rest.split(')').next().unwrap_or(rest))
+}
