@@ -130,7 +130,7 @@ pub fn losses(acks: &[Ack], present: &HashSet<u64>) -> Vec<Loss> {
 pub fn longest_gap(acks: &[Ack], from: Duration, to: Duration) -> Duration {
     let mut times: Vec<Duration> = acks.iter().map(|ack| ack.acked).collect();
     times.sort();
-    let before = times.iter().copied().filter(|at| *at <= from).next_back().unwrap_or(from);
+    let before = times.iter().copied().rfind(|at| *at <= from).unwrap_or(from);
     let inside = times.iter().copied().filter(|at| *at > from && *at <= to);
     let after = times.iter().copied().find(|at| *at > to).unwrap_or(to);
     let mut last = before;

@@ -83,7 +83,7 @@ impl Deck {
             self.left.clone_from(&self.kinds);
         }
         let count = self.left.len() as u64;
-        (count > 0).then(|| self.left.swap_remove((rng.next() % count) as usize))
+        (count > 0).then(|| self.left.swap_remove((rng.number() % count) as usize))
     }
 }
 
@@ -92,8 +92,8 @@ impl Fleet {
     pub fn strike(&mut self, kind: &'static str, rng: &mut Rng, aim: Aim) -> Option<Strike> {
         let members = self.nodes.len();
         let ttl = self.settings.timing[0] * 1000;
-        let node = if rng.percent(65) { aim.leader } else { (rng.next() % members as u64) as usize };
-        let mut standby = (rng.next() % members as u64) as usize;
+        let node = if rng.percent(65) { aim.leader } else { (rng.number() % members as u64) as usize };
+        let mut standby = (rng.number() % members as u64) as usize;
         if standby == aim.leader {
             standby = (standby + 1) % members;
         }
@@ -155,7 +155,7 @@ impl Fleet {
             }
             "split" => {
                 // The member keeps one etcd, the others have two.
-                let etcd = self.etcd_port((rng.next() % ETCDS as u64) as usize);
+                let etcd = self.etcd_port((rng.number() % ETCDS as u64) as usize);
                 let side = move |port: usize| port == node || port == etcd;
                 self.net.set(CUT, move |from, to| side(from) != side(to));
                 strike(format!("{name}, with etcd{} alone", etcd - members), hold)
@@ -185,7 +185,7 @@ impl Fleet {
                 strike(format!("etcd{etcd}"), hold)
             }
             "etcd-quorum-lost" => {
-                let first = (rng.next() % ETCDS as u64) as usize;
+                let first = (rng.number() % ETCDS as u64) as usize;
                 for etcd in [first, (first + 1) % ETCDS] {
                     self.signal_etcd(etcd, Signal::SIGKILL);
                 }
@@ -229,8 +229,8 @@ fn said(output: crate::lab::Result<crate::lab::process::Output>) -> String {
     match output {
         Ok(output) => {
             let text = output.stdout + &output.stderr;
-            let lines = text.lines().filter(|line| !line.starts_with(['+', '|']) && !line.is_empty());
-            lines.last().unwrap_or_default().to_owned()
+            let mut lines = text.lines().filter(|line| !line.starts_with(['+', '|']) && !line.is_empty());
+            lines.next_back().unwrap_or_default().to_owned()
         }
         Err(error) => error.to_string(),
     }

@@ -128,7 +128,7 @@ impl Chaos {
         std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755))?;
         let log = File::create(folder.join("chaos.log"))?;
         let mut rng = Rng::new(options.seed ^ 0xf1ee7);
-        let one = (rng.next() % MEMBERS as u64) as usize;
+        let one = (rng.number() % MEMBERS as u64) as usize;
         let kinds: Vec<Kind> = (0..MEMBERS)
             .map(|index| match options.fleet {
                 FleetKind::Ours => Kind::Ours,
@@ -207,8 +207,10 @@ impl Chaos {
         (last.acked + Duration::from_secs(3) > self.began.elapsed()).then_some(last.member)
     }
 
-    /// A primary that takes writes, and everybody else streams from it.
-    fn is_whole(&self) -> Result<usize> {
+    /// A primary that took a write that was sent after `since`, and everybody else streams from it.
+    fn is_whole(&self, since: Duration) -> Result<usize> {
+        let last = self.writers.as_ref().and_then(Writers::last);
+        ensure(last.is_some_and(|ack| ack.sent >= since), || "nobody takes writes".into())?;
         let primary = self.primary().ok_or("nobody takes writes")?;
         let count =
             self.fleet.sql(primary, "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'")?;
@@ -217,9 +219,9 @@ impl Chaos {
     }
 
     fn wait_whole(&self, within: Duration) -> Result<Duration> {
-        let began = Instant::now();
-        wait_until("all standbys stream", within, || self.is_whole())?;
-        Ok(began.elapsed())
+        let began = self.began.elapsed();
+        wait_until("all standbys stream", within, || self.is_whole(began))?;
+        Ok(self.began.elapsed() - began)
     }
 
     fn rounds(&mut self) -> Result<()> {
@@ -456,7 +458,7 @@ impl Chaos {
     // ---- the end ----
 
     fn finish(&mut self) -> Report {
-        if self.writers.is_some() && self.is_whole().is_ok() {
+        if self.writers.is_some() && self.primary().is_some() {
             // All rows of the whole run once more: none may have gone since.
             self.checked = Duration::ZERO;
             let known = self.report.findings.len();

@@ -190,7 +190,7 @@ impl World {
     }
 
     fn bootstrap(&mut self, node: usize) -> JobResult {
-        let sysid = format!("{:019}", 7_000_000_000_000_000_000u64 + self.rng.next() % 1_000_000_000);
+        let sysid = format!("{:019}", 7_000_000_000_000_000_000u64 + self.rng.number() % 1_000_000_000);
         let branch = self.ledger.branch();
         let pg = &mut self.members[node].pg;
         let (timeline, lsn) = (1, 16_777_216);
