@@ -1,3 +1,4 @@
+@pg
 Feature: pg_rewind
   A former primary that has written what nobody else has comes back without a new copy.
 
@@ -31,3 +32,78 @@ Feature: pg_rewind
     Then node0 follows node1 within 60 s
     And node0's log says "reinitializing due to diverged timelines"
     And the row "lost" is on no member
+
+  Scenario: WAL that pg_rewind misses comes from the archive
+    Given the members are configured with
+      """
+      bootstrap:
+        dcs:
+          postgresql:
+            parameters:
+              archive_mode: 'on'
+              archive_command: "mkdir -p LABROOT/archive && cp %p LABROOT/archive/%f"
+              wal_keep_size: 16MB
+              max_wal_size: 32MB
+              min_wal_size: 32MB
+            recovery_conf: {restore_command: cp LABROOT/archive/%f %p}
+      """
+    And a running cluster of 2 members
+    When the daemon of node0 is killed
+    Then node1 leads within 40 s
+    When a row "lost" is written on node0
+    And SQL "SELECT pg_drop_replication_slot('node1')" is run on node0
+    And SQL "SELECT pg_switch_wal()" is run on node0
+    And a row "lost2" is written on node0
+    And SQL "SELECT pg_switch_wal()" is run on node0
+    And a row "lost3" is written on node0
+    And SQL "SELECT pg_switch_wal()" is run on node0
+    And a row "lost4" is written on node0
+    Then SQL "SELECT archived_count > 3 FROM pg_stat_archiver" gives "t" on node0 within 20 s
+    When a checkpoint is made on node0
+    And a checkpoint is made on node0
+    And a row "won" is written on node1
+    And a checkpoint is made on node1
+    And node0 is started
+    Then node0 follows node1 within 60 s
+    And node0's log says "pg_rewind exit code=0"
+    And the row "won" is on every member within 10 s
+    And the row "lost" is on no member
+
+  Scenario: a rewind that fails gives way to a new copy when this is allowed
+    Given a running cluster of 2 members where node0 has
+      """
+      postgresql: {bin_dir: LABNODE/bin, remove_data_directory_on_rewind_failure: true}
+      """
+    When the daemon of node0 is killed
+    Then node1 leads within 40 s
+    When a row "lost" is written on node0
+    And a checkpoint is made on node0
+    And a row "won" is written on node1
+    And `rm LABNODE/bin/pg_rewind; printf '#!/bin/sh\ntest "$1" = --help\n' >LABNODE/bin/pg_rewind; chmod 755 LABNODE/bin/pg_rewind` is run in node0's folder
+    And node0 is started
+    Then node0 follows node1 within 60 s
+    And node0's log says "Failed to rewind from healthy primary: node1"
+    And node0's log says "remove_data_directory_on_rewind_failure is set. removing..."
+    And the row "won" is on every member within 10 s
+    And the row "lost" is on no member
+
+  Scenario: a rewind that fails leaves the data alone when nothing else is allowed
+    Given a running cluster of 2 members where node0 has
+      """
+      postgresql: {bin_dir: LABNODE/bin}
+      """
+    When the daemon of node0 is killed
+    Then node1 leads within 40 s
+    When a row "lost" is written on node0
+    And a checkpoint is made on node0
+    And a row "won" is written on node1
+    And `rm LABNODE/bin/pg_rewind; printf '#!/bin/sh\ntest "$1" = --help\n' >LABNODE/bin/pg_rewind; chmod 755 LABNODE/bin/pg_rewind` is run in node0's folder
+    And node0 is started
+    Then node0's log says "Failed to rewind from healthy primary: node1" within 60 s
+    And node0's log says "failed to start postgres" within 30 s
+    And `test -s LABDATA/global/pg_control` succeeds in node0's folder
+    And node0's log does not say "Removing data directory"
+    And node1 leads within 5 s
+    When patronictl is called with "reinit batman node0 --force"
+    Then node0 follows node1 within 60 s
+    And the row "won" is on every member within 10 s

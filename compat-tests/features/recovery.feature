@@ -1,3 +1,4 @@
+@pg
 Feature: recovery
   What dies comes back, by itself.
 
@@ -102,3 +103,13 @@ Feature: recovery
     And a member of another cluster
     When that member is moved to this cluster
     Then it ends with exit code 1 and says "belongs to a different cluster"
+
+  Scenario: a former primary that was killed recovers alone before it is rewound
+    Given a running cluster of 2 members
+    When the whole node of node0 is killed
+    Then node1 leads within 40 s
+    When a row "won" is written on node1
+    And node0 is started
+    Then node0's log says "doing crash recovery in a single user mode" within 30 s
+    And node0 follows node1 within 60 s
+    And the row "won" is on every member within 10 s

@@ -1,3 +1,4 @@
+@pg
 Feature: replication slots
   Slots of members, and permanent slots that survive a failover.
 
@@ -34,3 +35,83 @@ Feature: replication slots
       {"slots": {"keep": {"type": "physical"}}}
       """
     Then node0 has the replication slots "keep,mine" within 20 s
+
+  Scenario: a logical slot goes on after a failover
+    Given the members are configured with
+      """
+      bootstrap: {dcs: {postgresql: {parameters: {wal_level: logical}}}}
+      """
+    And a running cluster of 2 members
+    When node0 is configured by PATCH with
+      """
+      {"slots": {"decode": {"type": "logical", "database": "postgres", "plugin": "test_decoding"}}}
+      """
+    Then node1 has the replication slots "decode,node0" within 40 s
+    And SQL "SHOW hot_standby_feedback" gives "on" on node1 within 10 s
+    When a row "first" is written on node0
+    Then SQL "SELECT count(*) > 0 FROM pg_logical_slot_get_changes('decode', NULL, NULL)" gives "t" on node0 within 10 s
+    And node1's log says "Logical slot decode is safe to be used after a failover" within 40 s
+    When a row "second" is written on node0
+    Then the row "second" is on every member within 10 s
+    When the whole node of node0 is killed
+    Then node1 leads within 40 s
+    And SQL "SELECT count(*) > 0 FROM pg_logical_slot_get_changes('decode', NULL, NULL) WHERE data LIKE '%second%'" gives "t" on node1 within 10 s
+    When node0 is started
+    Then node0 follows node1 within 60 s
+    And node0 has the replication slots "decode,node1" within 60 s
+    When node1 is configured by PATCH with
+      """
+      {"slots": null}
+      """
+    Then node0 has the replication slots "node1" within 30 s
+    And SQL "SHOW hot_standby_feedback" gives "off" on node0 within 20 s
+
+  Scenario: slots to be ignored, by plugin and database
+    Given the members are configured with
+      """
+      bootstrap:
+        dcs:
+          ignore_slots: [{type: logical, database: postgres, plugin: test_decoding}]
+          postgresql: {parameters: {wal_level: logical}}
+      """
+    And a running cluster of 2 members
+    When SQL "SELECT pg_create_logical_replication_slot('theirs', 'test_decoding')" is run on node0
+    And SQL "SELECT pg_create_logical_replication_slot('stray', 'pgoutput')" is run on node0
+    And node0 is configured by PATCH with
+      """
+      {"slots": {"keep": {"type": "physical"}}}
+      """
+    Then node0 has the replication slots "keep,node1,theirs" within 30 s
+    And node1 has the replication slots "keep,node0" within 30 s
+
+  Scenario: PostgreSQL's own failover slots are its own
+    Given PostgreSQL 17
+    And the members are configured with
+      """
+      bootstrap:
+        dcs:
+          postgresql:
+            parameters: {wal_level: logical, sync_replication_slots: 'on', hot_standby_feedback: 'on', synchronized_standby_slots: node1}
+      """
+    And a running cluster of 2 members
+    When SQL "SELECT pg_create_logical_replication_slot('own', 'pgoutput', false, false, true)" is run on node0
+    And node0 is configured by PATCH with
+      """
+      {"slots": {"keep": {"type": "physical"}}}
+      """
+    Then node0 has the replication slots "keep,node1,own" within 30 s
+    And node1 has the replication slots "keep,node0,own" within 60 s
+    And the DCS key "status" does not match "own"
+    And node1's log does not say "Trying to drop unknown replication slot 'own'"
+
+  Scenario: the slot of a member that is away stays for member_slots_ttl
+    Given the members are configured with
+      """
+      bootstrap: {dcs: {member_slots_ttl: 30s}}
+      """
+    And a running cluster of 3 members
+    Then node1 has the replication slots "node0,node2" within 30 s
+    When the whole node of node2 is killed
+    Then node0's log says "Replication slot 'node2' for absent cluster member is expired after 30 sec." within 90 s
+    And node0 has the replication slots "node1" within 10 s
+    And the DCS key "status" matches "slots.:\{.node[01].:[0-9]+,.node[01].:[0-9]+\},.retain_slots.:\[.node0.,.node1.\]" within 10 s

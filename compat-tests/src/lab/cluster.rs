@@ -2,11 +2,12 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::Duration;
 
 use pyfmt::Value;
 
-use super::config::{self, Kind};
+use super::config::Kind;
 use super::etcd::{Etcd, Key};
 use super::janitor::Janitor;
 use super::member::Member;
@@ -34,7 +35,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Options {
-        Options { scope: "batman".into(), version: 15, overrides: Value::map() }
+        Options { scope: "batman".into(), version: host::postgres_version(), overrides: Value::map() }
     }
 }
 
@@ -93,8 +94,7 @@ impl Cluster {
     pub fn add_to(&mut self, scope: &str, name: &str, kind: Kind) -> Result<&mut Member> {
         let bin = self.bin();
         let mut member = Member::new(scope, name, kind, &self.folder, &bin, self.etcd.port)?;
-        config::merge(&mut member.config, &self.options.overrides);
-        member.config = config::fill_in(&member.config, &member.data())?;
+        member.configure(&self.options.overrides)?;
         self.members.push(member);
         self.members.last_mut().ok_or_else(|| "no member".into())
     }
@@ -283,6 +283,10 @@ impl Drop for Cluster {
             let _ = member.wait_exit(Duration::from_secs(5));
         }
         let _ = self.etcd.kill();
+        for disk in self.members.iter().map(|member| member.folder.join("disk")).filter(|disk| disk.exists()) {
+            // Not a mount unless a scenario made it one.
+            let _ = std::process::Command::new("umount").arg("-l").arg(disk).stderr(Stdio::null()).status();
+        }
         if self.keep {
             let _ = std::fs::write(self.folder.join("keep"), "");
             for member in &self.members {

@@ -116,15 +116,19 @@ pub fn merge(under: &mut Value, over: &Value) {
     }
 }
 
-/// What overrides may write for the member's PGDATA.
-const DATA: &str = "LABDATA";
-
-/// The configuration with [`DATA`] replaced.
+/// The configuration with what overrides may write for paths: `LABDATA` is the member's PGDATA,
+/// `LABNODE` its folder, `LABROOT` the laboratory's, `LABBIN` that of PostgreSQL's programs.
 ///
 /// # Errors
 /// The folder's name is no YAML.
-pub fn fill_in(config: &Value, data: &Path) -> Result<Value> {
-    Ok(yaml::load(&text(config).replace(DATA, &data.display().to_string()))?)
+pub fn fill_in(config: &Value, data: &Path, node: &Path, lab: &Path, bin: &Path) -> Result<Value> {
+    Ok(yaml::load(&fill_in_text(&text(config), data, node, lab, bin))?)
+}
+
+/// As [`fill_in`], in any text.
+pub fn fill_in_text(text: &str, data: &Path, node: &Path, lab: &Path, bin: &Path) -> String {
+    let paths = [("LABDATA", data), ("LABNODE", node), ("LABROOT", lab), ("LABBIN", bin)];
+    paths.iter().fold(text.to_owned(), |text, (name, path)| text.replace(name, &path.display().to_string()))
 }
 
 /// The configuration as the file's text.

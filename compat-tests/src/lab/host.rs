@@ -28,6 +28,11 @@ pub fn postgres_bin(version: u32) -> PathBuf {
     }
 }
 
+/// The major version of PostgreSQL to take where a scenario names none: `LAB_PG`, or 15.
+pub fn postgres_version() -> u32 {
+    std::env::var("LAB_PG").ok().and_then(|text| text.parse().ok()).unwrap_or(15)
+}
+
 /// The user that PostgreSQL runs as when we are root, which it refuses: `LAB_USER`, or `postgres`.
 ///
 /// # Errors

@@ -20,6 +20,7 @@ for round in 1 2 3 4 5; do
     [ -n "$found" ] || break
     sleep 0.2
 done
+for disk in "$1"/*/*/disk; do umount -l "$disk" 2>/dev/null; done
 [ -e "$1/keep" ] || rm -rf "$1"
 "#;
 

@@ -53,9 +53,59 @@ impl Member {
         Ok(Member { name: name.into(), kind, folder, rest, postgres, config, bin, lab, child: None })
     }
 
-    /// PGDATA.
+    /// PGDATA, by the configuration.
     pub fn data(&self) -> PathBuf {
-        self.folder.join("data")
+        let named = self.config.at(&["postgresql", "data_dir"]).and_then(Value::as_str);
+        let named = named.map(|text| text.replace("LABNODE", &self.folder.display().to_string()));
+        named.map_or_else(|| self.folder.join("data"), PathBuf::from)
+    }
+
+    /// Lays `over` upon the configuration, with its paths filled in.
+    ///
+    /// # Errors
+    /// The folder's name is no YAML.
+    pub fn configure(&mut self, over: &Value) -> Result<()> {
+        config::merge(&mut self.config, over);
+        self.config = config::fill_in(&self.config, &self.data(), &self.folder, &self.lab, &self.bin)?;
+        Ok(())
+    }
+
+    /// A text with the paths of this member filled in, and PostgreSQL's port for `LABPORT`.
+    pub fn fill_in(&self, text: &str) -> String {
+        let text = config::fill_in_text(text, &self.data(), &self.folder, &self.lab, &self.bin);
+        text.replace("LABPORT", &self.postgres.to_string())
+    }
+
+    /// Links to all of PostgreSQL's programs in `LABNODE/bin`, where `bin_dir` names that.
+    fn link_programs(&self) -> Result<()> {
+        let own = self.folder.join("bin");
+        let named = self.config.at(&["postgresql", "bin_dir"]).and_then(Value::as_str);
+        if named != own.to_str() || own.exists() {
+            return Ok(());
+        }
+        std::fs::create_dir_all(&own)?;
+        host::give_away(&own)?;
+        for entry in std::fs::read_dir(&self.bin)? {
+            let entry = entry?;
+            std::os::unix::fs::symlink(entry.path(), own.join(entry.file_name()))?;
+        }
+        Ok(())
+    }
+
+    /// Mounts a file system of `megabytes` in memory at the member's folder `disk`, until the laboratory ends.
+    ///
+    /// # Errors
+    /// We are not root.
+    pub fn mount_disk(&self, megabytes: u32) -> Result<()> {
+        let disk = self.folder.join("disk");
+        std::fs::create_dir_all(&disk)?;
+        let size = format!("size={megabytes}m,mode=755");
+        let disk_text = disk.display().to_string();
+        let done = std::process::Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &size, "patroni-rs-lab", &disk_text])
+            .output()?;
+        ensure(done.status.success(), || String::from_utf8_lossy(&done.stderr).into_owned())?;
+        host::give_away(&disk)
     }
 
     /// Writes the configuration's file and gives its path.
@@ -76,6 +126,7 @@ impl Member {
     pub fn start(&mut self) -> Result<()> {
         ensure(self.daemon().is_none(), || format!("{} runs already", self.name))?;
         let file = self.write_config()?;
+        self.link_programs()?;
         let program = match self.kind {
             Kind::Ours => host::install("patroni", &self.lab)?,
             Kind::Reference => host::reference("patroni"),

@@ -19,6 +19,7 @@ pub mod writer;
 
 pub use cluster::{Cluster, Options};
 pub use config::Kind;
+pub use member::Member;
 pub use wait::wait_until;
 
 /// An error of the laboratory: text for a person.

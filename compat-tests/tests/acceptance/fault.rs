@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use compat_tests::lab::wait::ensure;
-use compat_tests::lab::{config, wait_until, Result};
+use compat_tests::lab::{wait_until, Result};
 use nix::sys::signal::Signal;
 
 use super::state::{kind_of, named, Call, State};
@@ -12,6 +12,7 @@ use super::steps::Step;
 /// See the module.
 pub const STEPS: &[(&str, Step)] = &[
     (r"(node\w+) is started", start),
+    (r"(\w+) starts", start),
     (r"(\w+) is shut down", stop),
     (r"(\w+) is shut down and started as (ours|reference)", exchange),
     (r"(\w+) is sent SIG(HUP|TERM|INT)", signal),
@@ -26,6 +27,7 @@ pub const STEPS: &[(&str, Step)] = &[
     (r#"a row "(\w+)" is written on (the leader|\w+)"#, row),
     (r"a checkpoint is made on (\w+)", checkpoint),
     (r#"SQL "(.+)" is run on (\w+)"#, sql),
+    (r#"SQL "(.+)" fails on (\w+)"#, sql_fails),
     (r"(\w+) is configured by PATCH with", patch),
     (r"(\w+) is added with", add_with),
     (r"a switchover from (\w+) to (\w+) is posted for (\d+) s from now", schedule),
@@ -138,7 +140,13 @@ fn checkpoint(state: &mut State, call: &Call) -> Result<()> {
 }
 
 fn sql(state: &mut State, call: &Call) -> Result<()> {
-    state.cluster()?.member(call.arg(1))?.sql(call.arg(0)).map(drop)
+    let member = state.cluster()?.member(call.arg(1))?;
+    member.sql(&member.fill_in(call.arg(0))).map(drop)
+}
+
+fn sql_fails(state: &mut State, call: &Call) -> Result<()> {
+    let done = state.cluster()?.member(call.arg(1))?.sql(call.arg(0));
+    ensure(done.is_err(), || "it does not fail".into())
 }
 
 fn patch(state: &mut State, call: &Call) -> Result<()> {
@@ -151,7 +159,7 @@ fn add_with(state: &mut State, call: &Call) -> Result<()> {
     let lab = state.lab()?;
     let index = lab.members.len();
     let member = lab.add(call.arg(0), kind_of(index))?;
-    config::merge(&mut member.config, &over);
+    member.configure(&over)?;
     member.start()
 }
 

@@ -9,7 +9,7 @@ use compat_tests::lab::{config, Kind, Result};
 use regex::Regex;
 
 use super::state::{kind_of, named, yaml, Call, State};
-use super::{ask, fault};
+use super::{ask, disk, fault};
 
 /// What a sentence does.
 pub type Step = fn(&mut State, &Call) -> Result<()>;
@@ -35,7 +35,7 @@ const STEPS: &[(&str, Step)] = &[
 pub fn run(state: &mut State, call: &Call) -> Result<()> {
     static TABLE: OnceLock<Vec<(Regex, Step)>> = OnceLock::new();
     let table = TABLE.get_or_init(|| {
-        let all = STEPS.iter().chain(fault::STEPS).chain(ask::STEPS);
+        let all = STEPS.iter().chain(fault::STEPS).chain(disk::STEPS).chain(ask::STEPS);
         all.map(|(pattern, step)| (Regex::new(&format!("^{pattern}$")).expect("a pattern"), *step)).collect()
     });
     let matches: Vec<_> = table.iter().filter(|(pattern, _)| pattern.is_match(&call.text)).collect();
@@ -54,7 +54,12 @@ fn postgres_version(state: &mut State, call: &Call) -> Result<()> {
 }
 
 fn overrides(state: &mut State, call: &Call) -> Result<()> {
-    config::merge(&mut state.options.overrides, &yaml(&call.doc)?);
+    let over = yaml(&call.doc)?;
+    config::merge(&mut state.options.overrides, &over);
+    // The laboratory may be there already, without members.
+    if let Some(lab) = &mut state.cluster {
+        config::merge(&mut lab.options.overrides, &over);
+    }
     Ok(())
 }
 
@@ -72,7 +77,7 @@ fn running_where(state: &mut State, call: &Call) -> Result<()> {
         let name = format!("node{index}");
         let member = lab.add(&name, kind_of(index))?;
         if name == call.arg(1) {
-            config::merge(&mut member.config, &over);
+            member.configure(&over)?;
         }
     }
     lab.start_all()
@@ -91,7 +96,7 @@ fn standby_member(state: &mut State, call: &Call) -> Result<()> {
     let member = lab.add_to("batman1", call.arg(0), kind_of(1))?;
     let standby = format!("bootstrap: {{dcs: {{standby_cluster: {{host: 127.0.0.1, port: {port}}}}}}}");
     config::merge(&mut member.config, &yaml(&standby)?);
-    config::merge(&mut member.config, &yaml(&call.doc)?);
+    member.configure(&yaml(&call.doc)?)?;
     member.start()?;
     lab.wait_status(call.arg(0), "/standby-leader", 200, BRING_UP)
 }

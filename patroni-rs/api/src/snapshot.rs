@@ -50,6 +50,9 @@ pub struct Snapshot {
     /// The scheduled restart: a mapping with the keys of the request, `schedule`
     /// as ISO 8601 text, and `postmaster_start_time`; Null or empty: none.
     pub scheduled_restart: Value,
+    /// How far a copy with pg_basebackup has come: a mapping of `bytes_done`, `bytes_total` and
+    /// `bytes_per_second`; Null: none runs. An addition to the reference.
+    pub copy_progress: Value,
     /// The watchdog is wanted and does not work.
     pub watchdog_failed: bool,
     /// Records in the queue of the logger.

@@ -5,8 +5,10 @@ use std::ffi::OsString;
 use patroni_core::ha::{PgState, Source};
 use patroni_postgres::files::format_dsn;
 use patroni_postgres::process::initdb::{initdb, Superuser};
-use patroni_postgres::process::replica::{self, CreateReplica};
+use patroni_postgres::process::progress::CopyProgress;
+use patroni_postgres::process::replica::{self, CreateReplica, Created};
 use patroni_postgres::process::{custom_bootstrap, datadir};
+use patroni_postgres::sql::ConnParams;
 use pyfmt::Value;
 
 use super::start_stop::Started;
@@ -191,17 +193,18 @@ impl Instance {
 
     /// The connection string for a copy of `source` (without its password), and
     /// the environment that has it.
-    pub(super) async fn replication_access(&self, source: &Source) -> (String, Vec<(OsString, OsString)>) {
+    pub(super) async fn replication_access(&self, source: &Source) -> replica::Source {
         let auth = locked(&self.config).replication().cloned();
         let kwargs: Value = source.member.conn_kwargs(auth.as_ref()).into_iter().collect();
         let env = self.passfile_env(kwargs.clone()).await;
+        let params = ConnParams::from_value(&kwargs);
         let mut shown = kwargs;
         shown.remove("password");
-        (format_dsn(&shown, self.major_version()), env)
+        replica::Source { dsn: format_dsn(&shown, self.major_version()), env, params }
     }
 
     /// Copies `source`, or uses a method that needs none.
-    pub async fn create_replica(&self, source: Option<&Source>, basebackup_only: bool) -> bool {
+    pub async fn create_replica(&self, source: Option<&Source>, basebackup_only: bool) -> Created {
         self.set_state(PgState::CreatingReplica);
         self.schedule_slots(true).await;
         let own = {
@@ -218,10 +221,7 @@ impl Instance {
         };
         let methods: Vec<String> = methods.unwrap_or_default().iter().map(Value::py_str).collect();
         let access = match source.filter(|s| s.member.conn_url().is_some()) {
-            Some(source) => {
-                let (dsn, env) = self.replication_access(source).await;
-                Some(replica::Source { dsn, env })
-            }
+            Some(source) => Some(self.replication_access(source).await),
             None => None,
         };
         let config = locked(&self.config).section().clone();
@@ -238,16 +238,27 @@ impl Instance {
             version,
             progress: &self.progress,
         };
-        if !create.run().await {
-            self.set_state(PgState::Stopped);
-            return false;
+        let created = create.run().await;
+        match created {
+            Created::Done => self.post_restore().await,
+            Created::Failed | Created::Untouched => self.set_state(PgState::Stopped),
         }
-        self.post_restore().await;
-        true
+        created
+    }
+
+    /// How far pg_basebackup has come, as the REST API shows it; Null when none runs.
+    pub fn copy_progress(&self) -> Value {
+        let Some(progress) = *self.progress.borrow() else { return Value::Null };
+        let number = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+        let CopyProgress { done, total, rate } = progress;
+        [("bytes_done", done), ("bytes_total", total), ("bytes_per_second", rate)]
+            .into_iter()
+            .map(|(key, bytes)| (key, number(bytes)))
+            .collect()
     }
 
     /// After a copy that failed: what it made is of no use. A method that asked to
-    /// keep the data, and a copy that found no source, leave it alone.
+    /// keep the data, and one without a source, leave it alone.
     pub async fn remove_failed_copy(&self, source: Option<&Source>) {
         if source.is_some() && !self.keeps_data() {
             self.remove_data_directory().await;

@@ -93,6 +93,7 @@ impl ApiBackend {
             watchdog_failed: !watchdog.healthy,
             log_queue_size: log.queue_size as i64,
             log_records_lost: log.records_lost as i64,
+            copy_progress: shared.instance.copy_progress(),
         })
     }
 

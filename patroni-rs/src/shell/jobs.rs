@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use patroni_core::ha::{DemoteMode, Job, JobResult, JobView, Role, Source};
 use patroni_core::model::Lsn;
+use patroni_postgres::process::replica::Created;
 use patroni_postgres::process::stop::StopEvent;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -173,10 +174,14 @@ fn started(started: Started) -> JobResult {
 /// Copies, then follows whoever leads by then.
 async fn clone(shared: &Arc<Shared>, source: Option<Source>, what: &str, from_leader: bool) -> JobResult {
     let pg = &shared.instance;
-    if !pg.create_replica(source.as_ref(), from_leader).await {
+    let created = pg.create_replica(source.as_ref(), from_leader).await;
+    if created != Created::Done {
         tracing::error!(target: "patroni.ha", "failed to bootstrap {what}");
-        // Only what this copy made is removed: a method with keep_data left it on purpose.
-        pg.remove_failed_copy(source.as_ref()).await;
+        // Only what this copy made is removed: a method with keep_data left it on purpose, and
+        // where none has begun it is still what it was.
+        if created == Created::Failed {
+            pg.remove_failed_copy(source.as_ref()).await;
+        }
         return JobResult::Failed;
     }
     tracing::info!(target: "patroni.ha", "bootstrapped {what}");

@@ -73,6 +73,7 @@ pub fn primary() -> Snapshot {
         watchdog_failed: false,
         log_queue_size: 0,
         log_records_lost: 0,
+        copy_progress: Value::Null,
     }
 }
 

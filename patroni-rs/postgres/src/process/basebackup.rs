@@ -33,6 +33,17 @@ const TRIES: u32 = 2;
 /// Time between two tries.
 const BACK_OFF: Duration = Duration::from_secs(5);
 
+/// How the making of a replica ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Created {
+    /// The data directory is complete.
+    Done,
+    /// It is not, and what is in it is of no use.
+    Failed,
+    /// No method has begun: what was in the data directory still is.
+    Untouched,
+}
+
 /// What to copy from where.
 #[derive(Debug)]
 pub struct BaseBackup<'a> {
@@ -132,9 +143,9 @@ impl BaseBackup<'_> {
     }
 
     /// Makes the copy, twice if need be. A data directory that is not empty is
-    /// removed before each try and after the last failure. Returns whether there is
-    /// a complete copy.
-    pub async fn run(&self) -> bool {
+    /// removed before each try and after the last failure.
+    pub async fn run(&self) -> Created {
+        let mut ended = Created::Untouched;
         let log_error = |e: &dyn std::fmt::Display| {
             tracing::error!(
                 target: "patroni.postgresql.bootstrap", "Error when fetching backup with pg_basebackup: {e}"
@@ -142,20 +153,21 @@ impl BaseBackup<'_> {
         };
         if let Err(e) = self.program_works().await {
             log_error(&e);
-            return false;
+            return ended;
         }
         let invocation = Invocation::new(self.argv()).envs(self.env);
         for attempt in 1..=TRIES {
             if self.cancel.is_cancelled() {
-                return false;
+                return ended;
             }
+            ended = Created::Failed;
             if let Err(e) = self.clear().await {
                 log_error(&e);
-                return false;
+                return ended;
             }
             tracing::debug!(target: "patroni.postgresql.bootstrap", "calling: {}", show(&invocation.argv));
             match self.once(&invocation).await {
-                Ok(done) if done.success() => return true,
+                Ok(done) if done.success() => return Created::Done,
                 Ok(done) => tracing::error!(
                     target: "patroni.postgresql.bootstrap",
                     "Error when fetching backup: pg_basebackup exited with code={}", done.code
@@ -170,7 +182,7 @@ impl BaseBackup<'_> {
         if let Err(e) = self.clear().await {
             log_error(&e);
         }
-        false
+        ended
     }
 }
 

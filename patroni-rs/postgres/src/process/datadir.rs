@@ -179,6 +179,7 @@ fn failed_name(path: &Path) -> PathBuf {
 fn rename_failed(path: &Path) -> io::Result<PathBuf> {
     let name = failed_name(path);
     if name.exists() {
+        log!(info, "Removing {} of an earlier failure", name.display());
         fs::remove_dir_all(&name)?;
     }
     fs::rename(path, &name)?;

@@ -1,6 +1,7 @@
 //! The running postmaster: found through `postmaster.pid`, checked to be the
 //! right process, signalled and waited for.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -106,10 +107,20 @@ fn is_user_backend(title: &str) -> bool {
     !AUXILIARY.as_ref().is_some_and(|re| re.is_match(title))
 }
 
+/// Does the process work in another directory than the data directory, which a postmaster never
+/// leaves? `None` when the system does not say. By device and inode: names differ between
+/// mount namespaces.
+fn works_elsewhere(process: &Process, data_dir: &Path) -> Option<bool> {
+    let identity = |path: &Path| std::fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()));
+    let cwd = identity(Path::new(&format!("/proc/{}/cwd", process.pid)))?;
+    Some(cwd != identity(data_dir)?)
+}
+
 /// Is `process` the one that wrote this pid file? It must have been created within
 /// 3 s of the recorded start, and be neither us, our parent nor our child
-/// (surface-ha-pg 10-05).
-fn is_postmaster(process: &Process, file: &PidFile) -> bool {
+/// (surface-ha-pg 10-05). Further than the reference: it must work in the data directory,
+/// so that a pid that was reused within those 3 s is not taken for a server.
+fn is_postmaster(process: &Process, file: &PidFile, data_dir: &Path) -> bool {
     match file.start_time.trim().parse::<i64>() {
         Ok(0) => {}
         Ok(recorded) => {
@@ -139,6 +150,13 @@ fn is_postmaster(process: &Process, file: &PidFile) -> bool {
         );
         return false;
     }
+    if works_elsewhere(process, data_dir) == Some(true) {
+        tracing::info!(
+            target: "patroni.postgresql.postmaster",
+            "Process {} is not postmaster, it does not work in {}", process.pid, data_dir.display()
+        );
+        return false;
+    }
     true
 }
 
@@ -146,7 +164,7 @@ fn is_postmaster(process: &Process, file: &PidFile) -> bool {
 fn from_pid_file(data_dir: &Path) -> Option<(Postmaster, bool)> {
     let file = PidFile::read(data_dir)?;
     let process = Process::find(file.pid.checked_abs()?)?;
-    let genuine = is_postmaster(&process, &file);
+    let genuine = is_postmaster(&process, &file, data_dir);
     Some((Postmaster { process, single_user: file.pid < 0 }, genuine))
 }
 
@@ -287,6 +305,22 @@ mod tests {
         // Nobody has this pid.
         write("4194303\n/data\n0\n".into());
         assert_eq!(Postmaster::stale_pid(dir.path()), None);
+    }
+
+    #[test]
+    fn a_reused_pid_of_the_same_age_works_elsewhere() {
+        let dir = tempfile::tempdir().unwrap();
+        // Not our child, as a postmaster is not.
+        let mut shell = std::process::Command::new("sh");
+        let shell = shell.args(["-c", "sleep 60 >/dev/null 2>&1 & echo $!"]).current_dir(dir.path());
+        let pid = String::from_utf8(shell.output().unwrap().stdout).unwrap().trim().parse().unwrap();
+        let process = Process::find(pid).unwrap();
+        let start = process.create_time().unwrap() as i64;
+        let file = PidFile { pid, start_time: start.to_string(), ..PidFile::default() };
+        let (here, elsewhere) =
+            (is_postmaster(&process, &file, dir.path()), is_postmaster(&process, &file, Path::new("/")));
+        process.signal(Signal::SIGKILL).unwrap();
+        assert!(here && !elsewhere);
     }
 
     #[test]

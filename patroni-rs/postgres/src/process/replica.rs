@@ -9,12 +9,14 @@ use pyfmt::Value;
 use tokio::sync::watch;
 
 use super::basebackup::BaseBackup;
+pub use super::basebackup::Created;
 use super::binaries::{path_text, Binaries};
 use super::blocking;
 use super::cancellable::{Cancellable, Invocation};
 use super::datadir;
 use super::options::map_arguments;
 use super::progress::CopyProgress;
+use crate::sql::{self, ConnParams};
 
 /// The member that is copied from.
 #[derive(Debug, Clone)]
@@ -23,6 +25,8 @@ pub struct Source {
     pub dsn: String,
     /// `PGPASSFILE` and whatever else the connection needs.
     pub env: Vec<(OsString, OsString)>,
+    /// The same for a connection of our own.
+    pub params: ConnParams,
 }
 
 /// What is to be made.
@@ -94,24 +98,24 @@ impl CreateReplica<'_> {
         methods
     }
 
-    async fn is_empty(&self) -> bool {
+    async fn is_empty(&self) -> std::io::Result<bool> {
         let dir = self.data_dir.to_owned();
-        blocking::run(blocking::FILE_DEADLINE, move || datadir::is_empty(&dir)).await.unwrap_or(false)
+        blocking::run(blocking::FILE_DEADLINE, move || datadir::is_empty(&dir)).await
     }
 
     /// Removes what is in the data directory, unless the method says `keep_data`.
     /// The flag holds with `no_params` too, where the reference forgets it and
     /// deletes the directory after a failure (TRAP 13-06).
     async fn clear(&self, keep_data: bool) -> std::io::Result<()> {
-        if keep_data || self.is_empty().await {
+        if keep_data || self.is_empty().await? {
             return Ok(());
         }
         datadir::remove(self.data_dir).await
     }
 
-    async fn custom(&self, method: &str, options: &Value) -> bool {
+    async fn custom(&self, method: &str, options: &Value) -> Created {
         let keep_data = options.get("keep_data").is_some_and(Value::truthy);
-        if keep_data && !self.is_empty().await {
+        if keep_data && !self.is_empty().await.unwrap_or(false) {
             tracing::info!(target: "patroni.postgresql.bootstrap", "Leaving data directory uncleaned");
         }
         let (dsn, env) = self.source.as_ref().map_or(("", &[][..]), |s| (s.dsn.as_str(), s.env.as_slice()));
@@ -122,7 +126,7 @@ impl CreateReplica<'_> {
             done.map(|d| d.code).map_err(|e| e.to_string())
         };
         match run.await {
-            Ok(0) => return true,
+            Ok(0) => return Created::Done,
             Ok(code) => {
                 let shown = options.get("command").map_or_else(|| method.to_owned(), Value::py_str);
                 tracing::error!(
@@ -137,10 +141,27 @@ impl CreateReplica<'_> {
         if let Err(e) = self.clear(keep_data).await {
             tracing::error!(target: "patroni.postgresql.bootstrap", "Could not clean up after {method}: {e}");
         }
-        false
+        Created::Failed
     }
 
-    async fn basebackup(&self, source: &Source, options: &Value) -> bool {
+    /// A copy replaces what is there, which may be the last copy of something: it is let go only
+    /// for a source that answers.
+    async fn may_replace(&self, source: &Source) -> Result<(), String> {
+        if self.is_empty().await.map_err(|e| e.to_string())? {
+            return Ok(());
+        }
+        sql::can_be_copied(&source.params).await.map_err(|e| {
+            format!("{e}; the data directory {} is left as it is", self.data_dir.display())
+        })
+    }
+
+    async fn basebackup(&self, source: &Source, options: &Value) -> Created {
+        if let Err(e) = self.may_replace(source).await {
+            tracing::error!(
+                target: "patroni.postgresql.bootstrap", "Error when fetching backup with pg_basebackup: {e}"
+            );
+            return Created::Untouched;
+        }
         let backup = BaseBackup {
             bin: self.bin,
             cancel: self.cancel,
@@ -154,9 +175,10 @@ impl CreateReplica<'_> {
         backup.run().await
     }
 
-    /// Tries the methods in order until one succeeds. `true` when the data directory
-    /// is complete; the caller then restores the configuration files and follows.
-    pub async fn run(&self) -> bool {
+    /// Tries the methods in order until one succeeds. When the data directory is complete the
+    /// caller restores the configuration files and follows.
+    pub async fn run(&self) -> Created {
+        let mut ended = Created::Untouched;
         for method in self.methods() {
             if self.cancel.is_cancelled() {
                 break;
@@ -166,14 +188,18 @@ impl CreateReplica<'_> {
                 (Some(source), "basebackup") => self.basebackup(source, options).await,
                 _ => self.custom(method, options).await,
             };
-            if created {
-                tracing::info!(
-                    target: "patroni.postgresql.bootstrap", "replica has been created using {method}"
-                );
-                return true;
+            match created {
+                Created::Done => {
+                    tracing::info!(
+                        target: "patroni.postgresql.bootstrap", "replica has been created using {method}"
+                    );
+                    return Created::Done;
+                }
+                Created::Failed => ended = Created::Failed,
+                Created::Untouched => {}
             }
         }
-        false
+        ended
     }
 }
 
@@ -242,11 +268,11 @@ mod tests {
         let alone = ("no_leader", Value::Bool(true));
         let fails = ("command", Value::from("false"));
         // With no source and no `no_leader`, nothing is tried or touched.
-        assert_eq!(run(std::slice::from_ref(&fails)).await, (false, true));
-        assert_eq!(run(&[alone.clone(), fails.clone(), keep.clone()]).await, (false, true));
+        assert_eq!(run(std::slice::from_ref(&fails)).await, (Created::Untouched, true));
+        assert_eq!(run(&[alone.clone(), fails.clone(), keep.clone()]).await, (Created::Failed, true));
         let bare = ("no_params", Value::Bool(true));
-        assert_eq!(run(&[alone.clone(), fails.clone(), keep, bare]).await, (false, true));
-        assert_eq!(run(&[alone.clone(), fails]).await, (false, false));
-        assert_eq!(run(&[alone, ("command", Value::from("true"))]).await, (true, false));
+        assert_eq!(run(&[alone.clone(), fails.clone(), keep, bare]).await, (Created::Failed, true));
+        assert_eq!(run(&[alone.clone(), fails]).await, (Created::Failed, false));
+        assert_eq!(run(&[alone, ("command", Value::from("true"))]).await, (Created::Done, false));
     }
 }

@@ -169,7 +169,7 @@ async fn copy<'a>(sandbox: &'a Sandbox, from: &Server<'_>, version: u32) -> Serv
         progress: &progress,
     };
     let started = Instant::now();
-    assert!(backup.run().await);
+    assert_eq!(backup.run().await, super::basebackup::Created::Done);
     eprintln!("  base backup: {:?}", started.elapsed());
     server
 }

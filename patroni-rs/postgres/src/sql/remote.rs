@@ -5,7 +5,10 @@ use std::time::Duration;
 use super::error::PgError;
 use super::params::ConnParams;
 use super::pool::DEFAULTS;
+use super::replication::ReplicationClient;
+use super::servers::Attempts;
 use super::session::Session;
+use super::wire::{within, Encryption, Wire};
 
 /// Beyond the server's own `statement_timeout` of 2 s.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(3);
@@ -15,6 +18,33 @@ const CHECKPOINT_TIMEOUT: Duration = Duration::from_secs(6 * 3600);
 
 async fn connect(params: &ConnParams) -> Result<Session, PgError> {
     Session::connect(&params.clone().or_defaults(&DEFAULTS).with_safe_search_path()).await
+}
+
+/// Would `pg_basebackup` find a server that lets it in? A way to log in that only libpq knows
+/// (GSSAPI) is left to it to try.
+///
+/// # Errors
+/// Nobody answers, or the server refuses.
+pub async fn can_be_copied(params: &ConnParams) -> Result<(), PgError> {
+    match ReplicationClient::connect(params).await {
+        Ok(_) => Ok(()),
+        Err(error @ PgError::Server { .. }) => Err(error),
+        Err(_) => reachable(&params.clone().or_defaults(&DEFAULTS)).await,
+    }
+}
+
+/// Does any of the servers take a connection?
+async fn reachable(params: &ConnParams) -> Result<(), PgError> {
+    let params = params.without("gssencmode");
+    let (params, mut attempts) = Attempts::plan(&params).await?;
+    while let Some((target, _)) = attempts.next() {
+        let open = Wire::open(&params, &target, Encryption::Plain);
+        match within(params.connect_timeout(), open).await {
+            Ok(_) => return Ok(()),
+            Err(error) => attempts.failed(error),
+        }
+    }
+    Err(attempts.error())
 }
 
 /// Is that server in recovery?

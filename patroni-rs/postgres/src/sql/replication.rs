@@ -17,7 +17,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::error::PgError;
 use super::params::{ConnParams, Target};
 use super::passfile::password_for;
-use super::wire::{attempts, within, Encryption, Wire};
+use super::servers::Attempts;
+use super::wire::{within, Encryption, Wire};
 
 /// A server answers these commands from memory and one small file.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(5);
@@ -52,22 +53,16 @@ impl ReplicationClient {
     /// # Errors
     /// [`PgError::Server`] if the login is refused.
     pub async fn connect(params: &ConnParams) -> Result<ReplicationClient, PgError> {
-        let params = params.completed().or_defaults(&super::pool::DEFAULTS);
-        let mode = params.sslmode()?;
-        let mut last = PgError::Config("no host given".to_owned());
-        for target in params.targets()? {
-            for encryption in attempts(mode, &target) {
-                let attempt = ReplicationClient::attempt(&params, &target, *encryption);
-                match within(params.connect_timeout(), attempt).await {
-                    Ok(client) => return Ok(client),
-                    Err(error) => last = error,
-                }
-            }
-            if last.sqlstate().is_some_and(|code| code != "57P03") {
-                break;
+        let (params, mut attempts) = Attempts::plan(params).await?;
+        let params = params.or_defaults(&super::pool::DEFAULTS);
+        while let Some((target, encryption)) = attempts.next() {
+            let attempt = ReplicationClient::attempt(&params, &target, encryption);
+            match within(params.connect_timeout(), attempt).await {
+                Ok(client) => return Ok(client),
+                Err(error) => attempts.failed(error),
             }
         }
-        Err(last)
+        Err(attempts.error())
     }
 
     async fn attempt(

@@ -10,7 +10,8 @@ use super::error::{chain, PgError};
 use super::params::{ConnParams, Target};
 use super::passfile::password_for;
 use super::rows::Row;
-use super::wire::{attempts, within, Encryption, Negotiated, Wire};
+use super::servers::Attempts;
+use super::wire::{within, Encryption, Negotiated, Wire};
 
 /// How long a request to cancel a statement may take.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
@@ -31,34 +32,18 @@ impl Session {
     /// Connects to the first server that lets us in, as libpq does: only a
     /// server that cannot be reached makes us try the next one.
     pub async fn connect(params: &ConnParams) -> Result<Session, PgError> {
-        let params = params.completed();
-        if params.given("gssencmode") == Some("require") {
-            return Err(PgError::Config("gssencmode \"require\" is not supported by this build".to_owned()));
-        }
-        let mode = params.sslmode()?;
-        let mut last = PgError::Config("no host given".to_owned());
-        for target in params.targets()? {
-            for encryption in attempts(mode, &target) {
-                let attempt = Session::attempt(&params, &target, *encryption);
-                match within(params.connect_timeout(), attempt).await {
-                    Ok(session) if params.wants_read_write() && session.read_only().await? => {
-                        last = PgError::Connection("session is read-only".to_owned());
-                        break;
-                    }
-                    Ok(session) => return Ok(session),
-                    Err(error @ PgError::Timeout(_)) => {
-                        last = PgError::Connection(format!("timeout expired: {error}"));
-                        break;
-                    }
-                    Err(error) => last = error,
+        let (params, mut attempts) = Attempts::plan(params).await?;
+        while let Some((target, encryption)) = attempts.next() {
+            let attempt = Session::attempt(&params, &target, encryption);
+            match within(params.connect_timeout(), attempt).await {
+                Ok(session) if params.wants_read_write() && session.read_only().await? => {
+                    attempts.unsuitable("session is read-only");
                 }
-            }
-            // A server that is still starting is as good as one that is not there.
-            if last.sqlstate().is_some_and(|code| code != "57P03") {
-                break;
+                Ok(session) => return Ok(session),
+                Err(error) => attempts.failed(error),
             }
         }
-        Err(last)
+        Err(attempts.error())
     }
 
     async fn attempt(

@@ -6,7 +6,7 @@ use openssl::error::ErrorStack;
 use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
 use openssl::pkey::PKey;
-use openssl::ssl::{Ssl, SslContextBuilder, SslMethod, SslRef, SslVerifyMode, SslVersion};
+use openssl::ssl::{Ssl, SslContextBuilder, SslFiletype, SslMethod, SslRef, SslVerifyMode, SslVersion};
 use openssl::x509::store::X509Lookup;
 use openssl::x509::verify::X509VerifyFlags;
 
@@ -77,17 +77,29 @@ fn set_roots(
         )));
     };
     context.set_ca_file(path).map_err(|e| unreadable("root certificate", path, &e))?;
-    if let Some(crl) = file(params, "sslcrl", "root.crl").filter(|path| path.exists()) {
-        let store = context.cert_store_mut();
-        let lookup = store.add_lookup(X509Lookup::file()).map_err(failed)?;
-        lookup
-            .load_crl_file(&crl, openssl::ssl::SslFiletype::PEM)
-            .map_err(|e| unreadable("CRL", &crl, &e))?;
-        let flags = X509VerifyFlags::CRL_CHECK | X509VerifyFlags::CRL_CHECK_ALL;
-        store.set_flags(flags).map_err(failed)?;
-    }
+    set_revoked(context, params)?;
     context.set_verify(SslVerifyMode::PEER);
     Ok(if mode < SslMode::VerifyCa { SslMode::VerifyCa } else { mode })
+}
+
+/// Certificates that were revoked: a file, and a directory by hash.
+fn set_revoked(context: &mut SslContextBuilder, params: &ConnParams) -> Result<(), PgError> {
+    let crl = file(params, "sslcrl", "root.crl").filter(|path| path.exists());
+    let directory = params.given("sslcrldir").map(Path::new);
+    if crl.is_none() && directory.is_none() {
+        return Ok(());
+    }
+    let store = context.cert_store_mut();
+    if let Some(crl) = crl {
+        let lookup = store.add_lookup(X509Lookup::file()).map_err(failed)?;
+        lookup.load_crl_file(&crl, SslFiletype::PEM).map_err(|e| unreadable("CRL", &crl, &e))?;
+    }
+    if let Some(directory) = directory {
+        let lookup = store.add_lookup(X509Lookup::hash_dir()).map_err(failed)?;
+        let name = directory.to_str().unwrap_or_default();
+        lookup.add_dir(name, SslFiletype::PEM).map_err(|e| unreadable("CRL", directory, &e))?;
+    }
+    store.set_flags(X509VerifyFlags::CRL_CHECK | X509VerifyFlags::CRL_CHECK_ALL).map_err(failed)
 }
 
 /// The client's own certificate and key.

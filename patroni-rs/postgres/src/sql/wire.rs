@@ -58,6 +58,7 @@ impl Wire {
             Target::Unix(path) => {
                 let shown = path.display().to_string();
                 let stream = UnixStream::connect(path).await.map_err(|e| unreachable(&shown, &e))?;
+                check_peer(params, &stream)?;
                 return Ok(Wire::Unix(stream));
             }
             Target::Tcp { host, addr, port } => (host.as_str(), *addr, *port),
@@ -96,6 +97,20 @@ impl Wire {
 
 fn unreachable(server: &str, error: &io::Error) -> PgError {
     PgError::Connection(format!("connection to server at \"{server}\" failed: {error}"))
+}
+
+/// `requirepeer`: only a server of that user's is let have our password.
+fn check_peer(params: &ConnParams, stream: &UnixStream) -> Result<(), PgError> {
+    let Some(wanted) = params.given("requirepeer") else { return Ok(()) };
+    let uid = stream.peer_cred()?.uid();
+    let user = nix::unistd::User::from_uid(uid.into()).ok().flatten().map(|user| user.name);
+    if user.as_deref() == Some(wanted) {
+        return Ok(());
+    }
+    let found = user.unwrap_or_else(|| uid.to_string());
+    Err(PgError::Connection(format!(
+        "requirepeer specifies \"{wanted}\", but actual peer user name is \"{found}\""
+    )))
 }
 
 /// libpq turns keepalives on; a peer that vanished must not be waited for.

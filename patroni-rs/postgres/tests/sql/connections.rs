@@ -80,6 +80,27 @@ async fn tls_modes_are_libpqs() {
             assert_eq!(result.as_ref().ok().copied(), expected, "{params:?}: {result:?}");
         }
         let (cert, key) = (format!("{base}/postgres.crt"), format!("{base}/postgres.enc.key"));
+        // Revocation lists: ours revokes nobody, then the server.
+        let crl = |revoke: &str| {
+            let script = "set -e; cd $1; : >index; echo 01 >crlnumber
+                printf '[ca]\ndefault_ca=d\n[d]\ndatabase=index\ncrlnumber=crlnumber\ndefault_md=sha256\n\
+                        default_crl_days=2\n' >ca.cnf
+                rm -rf crls; mkdir crls; test -z \"$2\" ||
+                openssl ca -config ca.cnf -cert ca.crt -keyfile ca.key -revoke $2 2>/dev/null
+                openssl ca -config ca.cnf -cert ca.crt -keyfile ca.key -gencrl -out crls/crl.pem 2>/dev/null
+                cp crls/crl.pem crl.pem; mv crls/crl.pem crls/$(openssl crl -hash -noout -in crl.pem).r0";
+            let done = Command::new("bash").args(["-c", script, "-", &base.to_string(), revoke]).status();
+            assert!(done.unwrap().success());
+        };
+        let verify = with(&[("sslmode", "verify-ca"), ("sslrootcert", &ca)]);
+        let (file, directory) = (format!("{base}/crl.pem"), format!("{base}/crls"));
+        for (revoke, expected) in [("", Some(true)), ("localhost.crt", None)] {
+            crl(revoke);
+            for params in [verify.with("sslcrl", file.as_str()), verify.with("sslcrldir", directory.as_str())] {
+                let result = ssl_in_use(&params).await;
+                assert_eq!(result.as_ref().ok().copied(), expected, "{revoke}: {params:?}: {result:?}");
+            }
+        }
         let client =
             with(&[("user", "cert"), ("sslcert", &cert), ("sslkey", &key), ("sslpassword", "keypass")]);
         assert_eq!(ssl_in_use(&client).await, Ok(true));
@@ -141,6 +162,10 @@ async fn logins_and_errors() {
             assert_eq!(error.sqlstate(), Some("28P01"), "{error}");
             assert!(!format!("{error:?}").contains("wrong"));
         }
+        let peer = |user: &str| server.socket().with("password", "secret").with("requirepeer", user);
+        assert!(Session::connect(&peer("postgres")).await.is_ok());
+        let error = Session::connect(&peer("somebody")).await.map(|_| ()).unwrap_err();
+        assert!(error.to_string().contains("actual peer user name is \"postgres\""), "{error}");
         // A dead server first: the next one is tried.
         let port = format!("1,{}", server.port);
         let two = server
@@ -149,6 +174,13 @@ async fn logins_and_errors() {
             .with("port", port)
             .with("target_session_attrs", "read-write");
         assert!(Session::connect(&two).await.is_ok());
+        assert!(Session::connect(&two.with("load_balance_hosts", "random")).await.is_ok());
+        // A server that takes connections and says nothing: `connect_timeout`, then the next one.
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = format!("{},{}", silent.local_addr().unwrap().port(), server.port);
+        let after_silence = two.with("port", port).with("connect_timeout", "2");
+        assert!(Session::connect(&after_silence).await.is_ok());
+        assert!(ReplicationClient::connect(&after_silence).await.is_ok());
         let gone = server.tcp().with("port", "1");
         assert!(Session::connect(&gone).await.unwrap_err().is_connection());
     }

@@ -1,0 +1,111 @@
+@pg
+Feature: making a replica
+  By pg_basebackup or by commands of the user's, and what becomes of what is there.
+
+  Scenario: the methods are tried in order, with their arguments
+    Given a script "copy.sh"
+      """
+      #!/bin/sh
+      echo "$@" >LABROOT/copy.args
+      for argument; do
+        case "$argument" in
+          --datadir=*) data=${argument#--datadir=} ;;
+          --connstring=*) source=${argument#--connstring=} ;;
+        esac
+      done
+      exec LABBIN/pg_basebackup -D "$data" -X stream -c fast -d "$source"
+      """
+    And a running cluster of 1 member
+    When node1 is added with
+      """
+      postgresql:
+        create_replica_methods: [broken, mine, basebackup]
+        broken: {command: sh -c 'exit 7'}
+        mine: {command: LABROOT/copy.sh, level: 3}
+      """
+    Then node1 follows node0 within 40 s
+    And node1's log says "Error creating replica using method broken: sh -c 'exit 7' exited with code=7"
+    And node1's log says "replica has been created using mine"
+    And node1's log says "bootstrapped from leader 'node0'"
+    And `grep -q -- '^--level=3 --scope=batman --role=replica --datadir=LABDATA --connstring=' LABROOT/copy.args` succeeds in node1's folder
+    And `! grep -q lab-repl LABROOT/copy.args` succeeds in node1's folder
+
+  Scenario: without a leader, by a method that needs none
+    Given a running cluster of 1 member
+    When `pg_basebackup -D LABROOT/backup -h 127.0.0.1 -p LABPORT -U replicator -X stream -c fast` is run in node0's folder
+    And node0 is shut down
+    And node1 is added with
+      """
+      postgresql:
+        create_replica_methods: [basebackup, mine]
+        mine: {command: cp -a LABROOT/backup LABDATA, no_leader: true, no_params: true}
+      """
+    Then node1's log says "trying to bootstrap (without leader)" within 20 s
+    And node1's log says "replica has been created using mine" within 20 s
+    And node1's log says "bootstrapped (without leader)" within 5 s
+    And node1's log does not say "pg_basebackup"
+    When node0 is started
+    Then some member leads within 40 s
+    And every other member follows the leader within 40 s
+
+  Scenario: keep_data works on what is there
+    Given a running cluster of 2 members where node1 has
+      """
+      postgresql:
+        create_replica_methods: [mine, basebackup]
+        mine: {command: "sh -c 'test ! -e LABDATA/PG_VERSION || touch LABNODE/found; exit 1'", keep_data: true, no_params: true}
+        basebackup: [checkpoint: fast]
+      """
+    When patronictl is called with "reinit batman node1 --force --wait"
+    Then its exit code is 0
+    And node1 follows node0 within 40 s
+    And node1's log says "Leaving data directory uncleaned"
+    And node1's log says "replica has been created using basebackup"
+
+  Scenario: tablespaces and a WAL directory of their own
+    Given a running cluster of 1 member
+    When `mkdir LABROOT/space` is run in node0's folder
+    And SQL "CREATE TABLESPACE space LOCATION 'LABROOT/space'" is run on node0
+    And node1 is made with
+      """
+      postgresql:
+        basebackup: [waldir: LABNODE/wal, tablespace-mapping: LABROOT/space=LABNODE/space]
+      """
+    And node1 starts
+    Then node1 follows node0 within 40 s
+    When a row "one" is written on node0
+    Then the row "one" is on every member within 10 s
+    And `test "$(readlink LABDATA/pg_wal)" = LABNODE/wal && readlink LABDATA/pg_tblspc/* | grep -q LABNODE/space` succeeds in node1's folder
+    When patronictl is called with "reinit batman node1 --force --wait"
+    Then its exit code is 0
+    And node1 follows node0 within 40 s
+    And node1's log says "Removing WAL directory: "
+    And node1's log says "Removing user defined tablespace directory: "
+    And `test "$(readlink LABDATA/pg_wal)" = LABNODE/wal && readlink LABDATA/pg_tblspc/* | grep -q LABNODE/space` succeeds in node1's folder
+
+  Scenario: a new copy from the leader, though another member has clonefrom
+    Given a running cluster of 2 members where node1 has
+      """
+      tags: {clonefrom: true}
+      """
+    When node2 is added with
+      """
+      tags: {}
+      """
+    Then node2 follows node0 within 40 s
+    And node2's log says "bootstrapped from replica 'node1'"
+    When patronictl is called with "reinit batman node2 --from-leader --force --wait"
+    Then its exit code is 0
+    And node2's log says "bootstrapped from leader 'node0'" within 10 s
+    And node2 follows node0 within 40 s
+
+  Scenario: a killed pg_basebackup is tried again
+    Given a running cluster of 1 member
+    When node1 is added with
+      """
+      postgresql: {basebackup: [max-rate: 8M, checkpoint: fast]}
+      """
+    And a process "pg_basebackup --pgdata=" of node1 is killed within 30 s
+    Then node1's log says "Error when fetching backup: pg_basebackup exited with code=-9" within 20 s
+    And node1's log says "Trying again in 5 seconds" within 5 s
+    And node1 follows node0 within 60 s

@@ -1,0 +1,131 @@
+@pg
+Feature: what breaks under PostgreSQL
+  Whatever fails, nothing is lost that was there, and the member heals when the cause is gone.
+
+  Scenario: the disk of a replica is full
+    Given a running cluster of 1 member
+    When node1 is made with
+      """
+      postgresql: {data_dir: LABNODE/disk/data}
+      """
+    And node1's disk has 200 MB
+    And node1 starts
+    Then node1 follows node0 within 40 s
+    When `dd if=/dev/zero of=LABNODE/disk/ballast bs=1M count=1000 2>/dev/null; true` is run in node1's folder
+    And SQL "CREATE TABLE big AS SELECT repeat(md5(i::text), 8) FROM generate_series(1, 150000) i" is run on node0
+    And a row "after" is written on node0
+    Then node0 leads within 10 s
+    And SQL "SELECT count(*) FROM pg_stat_replication" gives "0" on node0 within 30 s
+    When `rm LABNODE/disk/ballast` is run in node1's folder
+    Then node1 follows node0 within 60 s
+    And the row "after" is on every member within 20 s
+
+  Scenario: the disk of the primary is full
+    When node0 is made with
+      """
+      postgresql: {data_dir: LABNODE/disk/data}
+      """
+    And node0's disk has 200 MB
+    And node0 starts
+    Then node0 leads within 60 s
+    When node1 is added with
+      """
+      tags: {}
+      """
+    Then node1 follows node0 within 40 s
+    When a row "before" is written on node0
+    Then the row "before" is on every member within 10 s
+    When `dd if=/dev/zero of=LABNODE/disk/ballast bs=1M count=1000 2>/dev/null; true` is run in node0's folder
+    And SQL "DO $$ BEGIN FOR i IN 1..20 LOOP PERFORM pg_logical_emit_message(false, 'x', 'y'); PERFORM pg_switch_wal(); END LOOP; END $$" fails on node0
+    Then node1 leads within 60 s
+    And `test -s LABDATA/global/pg_control` succeeds in node0's folder
+    When a row "after" is written on node1
+    And `rm LABNODE/disk/ballast` is run in node0's folder
+    Then node0 follows node1 within 60 s
+    And the row "before" is on every member within 10 s
+    And the row "after" is on every member within 20 s
+
+  Scenario: a data directory that cannot be written
+    Given a running cluster of 2 members
+    When a row "kept" is written on node0
+    Then the row "kept" is on every member within 10 s
+    When the whole node of node1 is killed
+    And `chmod 500 LABDATA LABDATA/global` is run in node1's folder
+    And node1 is started
+    Then GET "/patroni" of node1 has "state" = "start failed" within 40 s
+    And node0 leads within 5 s
+    And `test -s LABDATA/global/pg_control` succeeds in node1's folder
+    When `chmod 700 LABDATA LABDATA/global` is run in node1's folder
+    Then node1 follows node0 within 60 s
+
+  Scenario: the server's program is missing
+    Given a running cluster of 2 members
+    When node2 is made with
+      """
+      postgresql: {bin_dir: LABNODE/bin}
+      """
+    And node2 starts
+    Then node2 follows node0 within 40 s
+    When `mv LABNODE/bin/postgres LABNODE/bin/postgres.away` is run in node2's folder
+    And the postmaster of node2 is killed
+    Then GET "/patroni" of node2 has "state" = "start failed" within 40 s
+    And `test -s LABDATA/global/pg_control` succeeds in node2's folder
+    When `mv LABNODE/bin/postgres.away LABNODE/bin/postgres` is run in node2's folder
+    Then node2 follows node0 within 60 s
+
+  Scenario: the postmaster dies while it starts
+    Given a running cluster of 2 members
+    When node2 is made with
+      """
+      postgresql: {bin_dir: LABNODE/bin}
+      """
+    And node2 starts
+    Then node2 follows node0 within 40 s
+    When `mv LABNODE/bin/postgres LABNODE/bin/postgres.away; printf '#!/bin/sh\ncase "$*" in *config-file*--listen*) sleep 1; exit 1;; esac\nexec LABNODE/bin/postgres.away "$@"\n' >LABNODE/bin/postgres; chmod 755 LABNODE/bin/postgres` is run in node2's folder
+    And the postmaster of node2 is killed
+    Then GET "/patroni" of node2 has "state" = "start failed" within 40 s
+    And `test -s LABDATA/global/pg_control` succeeds in node2's folder
+    When `rm LABNODE/bin/postgres; mv LABNODE/bin/postgres.away LABNODE/bin/postgres` is run in node2's folder
+    Then node2 follows node0 within 60 s
+
+  Scenario: pg_basebackup is missing
+    Given a running cluster of 1 member
+    When node1 is made with
+      """
+      postgresql: {bin_dir: LABNODE/bin}
+      """
+    And `mkdir LABNODE/bin && ln -s LABBIN/* LABNODE/bin && rm LABNODE/bin/pg_basebackup` is run in node1's folder
+    And node1 starts
+    Then node1's log says "failed to bootstrap from leader 'node0'" within 40 s
+    When `ln -s LABBIN/pg_basebackup LABNODE/bin/pg_basebackup` is run in node1's folder
+    Then node1 follows node0 within 60 s
+
+  Scenario: a stale postmaster.pid whose pid somebody else has by now
+    Given a running cluster of 2 members
+    When the whole node of node1 is killed
+    And `sleep 600 >/dev/null 2>&1 & sed -i "1s/.*/$!/;3s/.*/1700000000/" LABDATA/postmaster.pid` is run in node1's folder
+    And node1 is started
+    Then node1 follows node0 within 60 s
+    And a process "sleep 600" of node1 is killed within 1 s
+
+  Scenario: the data directory is a symbolic link to itself
+    Given a running cluster of 1 member
+    When node1 is made with
+      """
+      postgresql: {data_dir: LABNODE/disk/data}
+      """
+    And `mkdir LABNODE/disk; ln -s data LABNODE/disk/data` is run in node1's folder
+    And node1 starts
+    Then node1 answers 200 to "/liveness" within 20 s
+    And node0 leads within 5 s
+    When `test ! -L LABDATA || rm LABDATA` is run in node1's folder
+    Then node1 follows node0 within 60 s
+
+  Scenario: PostgreSQL of a replica hangs
+    Given a running cluster of 2 members
+    When PostgreSQL of node1 is frozen
+    Then node1's log says "Error communicating with PostgreSQL" within 60 s
+    And node1 answers 200 to "/liveness" within 5 s
+    And node0 leads within 5 s
+    When PostgreSQL of node1 is thawed
+    Then node1 follows node0 within 60 s

@@ -1,0 +1,126 @@
+//! The sentences about files, disks and processes of a member, and about members that are not started yet.
+
+use std::os::unix::fs::PermissionsExt;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use compat_tests::lab::wait::ensure;
+use compat_tests::lab::{process, wait_until, Member, Result};
+use nix::sys::signal::{kill, Signal};
+use nix::unistd::Pid;
+
+use super::state::{kind_of, yaml, Call, State};
+use super::steps::Step;
+
+/// See the module.
+pub const STEPS: &[(&str, Step)] = &[
+    (r#"a script "(\S+)""#, script),
+    (r"(\w+) is made with", make),
+    (r"(\w+) is made in the cluster (\w+) with", make_in),
+    (r"(\w+)'s disk has (\d+) MB", disk),
+    (r"`(.+)` is run in (\w+)'s folder", shell),
+    (r"`(.+)` succeeds in (\w+)'s folder(?: within (\d+) s)?", shell_succeeds),
+    (r#"a process "(.+)" of (\w+) is (killed|frozen|thawed) within (\d+) s"#, process_signal),
+    (r#"(a|no) process "(.+)" of (\w+) is there within (\d+) s"#, process_there),
+    (r"PostgreSQL of (\w+) is (frozen|thawed)", freeze_postgres),
+    (r"(\w+)'s daemon ends with exit code (\d+) within (\d+) s", daemon_ends),
+    (r"a restart of (\w+) is posted for (\d+) s from now", schedule_restart),
+];
+
+/// A program of the laboratory, in its folder.
+fn script(state: &mut State, call: &Call) -> Result<()> {
+    let lab = state.lab()?;
+    let path = lab.folder.join(call.arg(0));
+    let text = call.doc.replace("LABROOT", &lab.folder.display().to_string());
+    let text = text.replace("LABBIN", &lab.bin().display().to_string());
+    std::fs::write(&path, text.trim_start())?;
+    Ok(std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))?)
+}
+
+fn make(state: &mut State, call: &Call) -> Result<()> {
+    let over = yaml(&call.doc)?;
+    let lab = state.lab()?;
+    let kind = kind_of(lab.members.len());
+    lab.add(call.arg(0), kind)?.configure(&over)
+}
+
+fn make_in(state: &mut State, call: &Call) -> Result<()> {
+    let over = yaml(&call.doc)?;
+    let lab = state.lab()?;
+    let kind = kind_of(lab.members.len());
+    lab.add_to(call.arg(1), call.arg(0), kind)?.configure(&over)
+}
+
+fn disk(state: &mut State, call: &Call) -> Result<()> {
+    state.cluster()?.member(call.arg(0))?.mount_disk(call.arg(1).parse()?)
+}
+
+/// Runs a shell's line as the unprivileged user in the member's folder, for at most 30 s.
+fn run(state: &State, member: &Member, line: &str) -> Result<String> {
+    let bin = state.cluster()?.bin();
+    let mut command = process::command("/bin/sh".as_ref(), &member.folder, &bin)?;
+    command.args(["-c", &member.fill_in(line)]).env("PGPASSWORD", "lab-repl");
+    process::run(command, Duration::from_secs(30))?.ok()
+}
+
+fn shell(state: &mut State, call: &Call) -> Result<()> {
+    let member = state.cluster()?.member(call.arg(1))?;
+    run(state, member, call.arg(0)).map(drop)
+}
+
+fn shell_succeeds(state: &mut State, call: &Call) -> Result<()> {
+    let member = state.cluster()?.member(call.arg(1))?;
+    wait_until(&call.text, call.seconds(2), || run(state, member, call.arg(0)).map(drop))
+}
+
+/// The processes of a member whose command line or title contains `text`.
+fn titled(member: &Member, text: &str) -> Vec<Pid> {
+    let has = |pid: &Pid| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&line).replace('\0', " ").contains(text)
+    };
+    process::under(&member.folder).into_iter().filter(has).collect()
+}
+
+fn process_signal(state: &mut State, call: &Call) -> Result<()> {
+    let member = state.cluster()?.member(call.arg(1))?;
+    let signal = match call.arg(2) {
+        "killed" => Signal::SIGKILL,
+        "frozen" => Signal::SIGSTOP,
+        _ => Signal::SIGCONT,
+    };
+    wait_until(&call.text, call.seconds(3), || {
+        let found = titled(member, call.arg(0));
+        ensure(!found.is_empty(), || "no such process".into())?;
+        found.into_iter().try_for_each(|pid| Ok(kill(pid, signal)?))
+    })
+}
+
+fn process_there(state: &mut State, call: &Call) -> Result<()> {
+    let member = state.cluster()?.member(call.arg(2))?;
+    wait_until(&call.text, call.seconds(3), || {
+        let found = titled(member, call.arg(1));
+        ensure(found.is_empty() == (call.arg(0) == "no"), || format!("{found:?}"))
+    })
+}
+
+/// The postmaster and all its children, not the daemon.
+fn freeze_postgres(state: &mut State, call: &Call) -> Result<()> {
+    let signal = if call.arg(1) == "frozen" { Signal::SIGSTOP } else { Signal::SIGCONT };
+    process::signal_under(&state.cluster()?.member(call.arg(0))?.data(), signal);
+    Ok(())
+}
+
+fn daemon_ends(state: &mut State, call: &Call) -> Result<()> {
+    let code = state.lab()?.member_mut(call.arg(0))?.wait_exit(call.seconds(2))?;
+    ensure(code.to_string() == call.arg(1), || format!("exit code {code}"))
+}
+
+fn schedule_restart(state: &mut State, call: &Call) -> Result<()> {
+    let at = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs() + call.seconds(1).as_secs();
+    let member = state.cluster()?.member(call.arg(0))?;
+    let at = member.sql(&format!(
+        "SELECT to_char(to_timestamp({at}) AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS+00:00')"
+    ))?;
+    let answer = member.call("POST", "/restart", Some(&format!(r#"{{"schedule":"{at}"}}"#)))?;
+    ensure(answer.status == 202, || format!("{} {}", answer.status, answer.body))
+}
