@@ -121,11 +121,44 @@ Feature: what breaks under PostgreSQL
     When `test ! -L LABDATA || rm LABDATA` is run in node1's folder
     Then node1 follows node0 within 60 s
 
-  Scenario: PostgreSQL of a replica hangs
+  Scenario: PostgreSQL of a replica hangs for a while
+    Given a running cluster of 2 members
+    When PostgreSQL of node1 is frozen
+    And a row "while" is written on node0
+    Then PostgreSQL of node0 takes writes for 10 s
+    When PostgreSQL of node1 is thawed
+    Then node1 follows node0 within 60 s
+    And the row "while" is on every member within 20 s
+
+  @ours
+  Scenario: PostgreSQL of a replica hangs, its daemon does not
     Given a running cluster of 2 members
     When PostgreSQL of node1 is frozen
     Then node1's log says "Error communicating with PostgreSQL" within 60 s
     And node1 answers 200 to "/liveness" within 5 s
-    And node0 leads within 5 s
     When PostgreSQL of node1 is thawed
     Then node1 follows node0 within 60 s
+
+  @ours
+  Scenario: a new copy is refused while its source is away
+    Given a running cluster of 2 members
+    When a row "kept" is written on node0
+    Then the row "kept" is on every member within 10 s
+    When the daemon of node0 is frozen
+    And the postmaster of node0 is killed
+    And a reinitialize is posted to node1
+    Then node1's log says "is left as it is" within 20 s
+    And `test -s LABDATA/global/pg_control` succeeds in node1's folder
+    And node1's log does not say "Removing data directory"
+    And node1 leads within 60 s
+    And the row "kept" is on node1 within 5 s
+
+  @ours
+  Scenario: files that do not answer, under a replica and under its daemon
+    Given a running cluster of 2 members
+    When the whole node of node1 is killed
+    And `mv LABDATA/PG_VERSION LABDATA/PG_VERSION.away; mkfifo -m 600 LABDATA/PG_VERSION` is run in node1's folder
+    And node1 is started
+    Then node0 leads within 5 s
+    When `rm LABDATA/PG_VERSION; mv LABDATA/PG_VERSION.away LABDATA/PG_VERSION` is run in node1's folder
+    Then node1 follows node0 within 120 s

@@ -23,6 +23,7 @@ pub const STEPS: &[(&str, Step)] = &[
     (r#"(a|no) process "(.+)" of (\w+) is there within (\d+) s"#, process_there),
     (r"PostgreSQL of (\w+) is (frozen|thawed)", freeze_postgres),
     (r"(\w+)'s daemon ends with exit code (\d+) within (\d+) s", daemon_ends),
+    (r"a reinitialize is posted to (\w+)", reinitialize),
     (r"a restart of (\w+) is posted for (\d+) s from now", schedule_restart),
 ];
 
@@ -123,4 +124,9 @@ fn schedule_restart(state: &mut State, call: &Call) -> Result<()> {
     ))?;
     let answer = member.call("POST", "/restart", Some(&format!(r#"{{"schedule":"{at}"}}"#)))?;
     ensure(answer.status == 202, || format!("{} {}", answer.status, answer.body))
+}
+
+fn reinitialize(state: &mut State, call: &Call) -> Result<()> {
+    let answer = state.cluster()?.member(call.arg(0))?.call("POST", "/reinitialize", Some("{}"))?;
+    ensure(answer.status == 200, || format!("{} {}", answer.status, answer.body))
 }
