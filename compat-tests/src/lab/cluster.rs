@@ -283,7 +283,8 @@ impl Drop for Cluster {
             let _ = member.wait_exit(Duration::from_secs(5));
         }
         let _ = self.etcd.kill();
-        for disk in self.members.iter().map(|member| member.folder.join("disk")).filter(|disk| disk.exists()) {
+        for disk in self.members.iter().map(|member| member.folder.join("disk")).filter(|disk| disk.exists())
+        {
             // Not a mount unless a scenario made it one.
             let _ = std::process::Command::new("umount").arg("-l").arg(disk).stderr(Stdio::null()).status();
         }

@@ -299,10 +299,7 @@ mod tests {
     #[test]
     fn errors_read_like_pythons() {
         let denied = std::io::Error::from_raw_os_error(13);
-        assert_eq!(
-            os_error_text(&denied, std::path::Path::new("/d")),
-            "[Errno 13] Permission denied: '/d'"
-        );
+        assert_eq!(os_error_text(&denied, std::path::Path::new("/d")), "[Errno 13] Permission denied: '/d'");
         let late = std::io::Error::from(std::io::ErrorKind::TimedOut);
         assert_eq!(os_error_text(&late, std::path::Path::new("/d")), "timed out: '/d'");
     }

@@ -150,9 +150,9 @@ impl CreateReplica<'_> {
         if self.is_empty().await.map_err(|e| e.to_string())? {
             return Ok(());
         }
-        sql::can_be_copied(&source.params).await.map_err(|e| {
-            format!("{e}; the data directory {} is left as it is", self.data_dir.display())
-        })
+        sql::can_be_copied(&source.params)
+            .await
+            .map_err(|e| format!("{e}; the data directory {} is left as it is", self.data_dir.display()))
     }
 
     async fn basebackup(&self, source: &Source, options: &Value) -> Created {

@@ -142,8 +142,7 @@ mod tests {
             let params: ConnParams = [("host", "h"), bad].into_iter().collect();
             assert!(matches!(Attempts::plan(&params).await, Err(PgError::Config(_))), "{bad:?}");
         }
-        let many: ConnParams =
-            [("host", "a,b,c"), ("load_balance_hosts", "random")].into_iter().collect();
+        let many: ConnParams = [("host", "a,b,c"), ("load_balance_hosts", "random")].into_iter().collect();
         let (_, attempts) = Attempts::plan(&many).await.unwrap();
         assert_eq!(attempts.servers.len(), 3);
     }

@@ -96,7 +96,8 @@ async fn tls_modes_are_libpqs() {
         let (file, directory) = (format!("{base}/crl.pem"), format!("{base}/crls"));
         for (revoke, expected) in [("", Some(true)), ("localhost.crt", None)] {
             crl(revoke);
-            for params in [verify.with("sslcrl", file.as_str()), verify.with("sslcrldir", directory.as_str())] {
+            for params in [verify.with("sslcrl", file.as_str()), verify.with("sslcrldir", directory.as_str())]
+            {
                 let result = ssl_in_use(&params).await;
                 assert_eq!(result.as_ref().ok().copied(), expected, "{revoke}: {params:?}: {result:?}");
             }
