@@ -1,7 +1,5 @@
 //! The command-line modes of `patroni` that only look at the configuration.
 
-use pyfmt::yaml::{self, DumpOptions};
-
 use crate::config::{Check, Config};
 use crate::env::Environment;
 use crate::validate::Options;
@@ -34,9 +32,6 @@ pub fn cli_validate(path: &str, environment: &Environment, options: Options, pri
     match Config::load(path, environment, &Check::Schema(options)) {
         Err(e) => Outcome::failed(e),
         Ok(_) if !print => Outcome::default(),
-        Ok(config) => {
-            let format = DumpOptions { allow_unicode: true, ..DumpOptions::default() };
-            Outcome::printed(yaml::dump(config.local(), format))
-        }
+        Ok(config) => Outcome::printed(config.local_yaml()),
     }
 }

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use patroni_core::parse::{deep_compare, parse_int};
-use pyfmt::{yaml, Value};
+use pyfmt::yaml::{self, Document, DumpOptions};
+use pyfmt::Value;
 
 use crate::cache::Cache;
 use crate::effective;
@@ -32,7 +33,7 @@ pub enum Check {
 pub struct Config {
     path: Option<String>,
     environment: Value,
-    local: Value,
+    local: Document,
     dynamic: Value,
     effective: Value,
     modify_version: Option<String>,
@@ -53,10 +54,10 @@ impl Config {
         let environment_config = environment.config.clone();
         let mut local = match &path {
             Some(path) => load_files(path, &environment_config)?,
-            None => document(environment)?.unwrap_or_else(|| environment_config.clone()),
+            None => document(environment)?.unwrap_or_else(|| environment_config.clone().into()),
         };
         run_check(check, &mut local)?;
-        let effective = effective::build(&Value::map(), &local)?;
+        let effective = effective::build(&Value::map(), &local.value)?;
         let cache = Cache::new(data_dir(&effective)?);
         let mut config = Config {
             path,
@@ -93,7 +94,14 @@ impl Config {
 
     /// Files and environment.
     pub fn local(&self) -> &Value {
-        &self.local
+        &self.local.value
+    }
+
+    /// Files and environment, as `yaml.safe_dump` writes them: with anchors for what
+    /// aliases made one object.
+    pub fn local_yaml(&self) -> String {
+        let format = DumpOptions { allow_unicode: true, ..DumpOptions::default() };
+        yaml::dump_document(&self.local, format)
     }
 
     /// The dynamic configuration, with its timeouts adjusted.
@@ -132,7 +140,7 @@ impl Config {
             return Err(ConfigError::no_attribute(&document, "keys"));
         }
         timeouts::adjust(&mut document)?;
-        self.effective = effective::build(&document, &self.local)?;
+        self.effective = effective::build(&document, &self.local.value)?;
         self.dynamic = document;
         self.unsaved = true;
         Ok(())
@@ -154,11 +162,11 @@ impl Config {
 
     fn try_reload(&mut self, path: &str) -> Result<Option<bool>> {
         let local = load_files(path, &self.environment)?;
-        if deep_compare(&self.local, &local) {
+        if deep_compare(&self.local.value, &local.value) {
             tracing::info!(target: "patroni.config", "No local configuration items changed.");
             return Ok(None);
         }
-        self.effective = effective::build(&self.dynamic, &local)?;
+        self.effective = effective::build(&self.dynamic, &local.value)?;
         self.local = local;
         self.warn_of_contradictory_tags()?;
         Ok(Some(true))
@@ -206,25 +214,29 @@ impl Config {
     }
 }
 
-fn load_files(path: &str, environment: &Value) -> Result<Value> {
+fn load_files(path: &str, environment: &Value) -> Result<Document> {
     let mut config = source::load_path(path)?;
-    patroni_core::parse::patch_config(&mut config, environment);
+    patroni_core::parse::patch_document(&mut config, environment.clone().into());
     Ok(config)
 }
 
 /// The document in the environment; None when there is none, or an empty one.
-fn document(environment: &Environment) -> Result<Option<Value>> {
+fn document(environment: &Environment) -> Result<Option<Document>> {
     let Some(text) = environment.document.as_deref().filter(|t| !t.is_empty()) else { return Ok(None) };
-    Ok(Some(yaml::load(text)?).filter(Value::truthy))
+    Ok(Some(yaml::load_document(text)?).filter(|document| document.value.truthy()))
 }
 
-fn run_check(check: &Check, local: &mut Value) -> Result<()> {
+fn run_check(check: &Check, local: &mut Document) -> Result<()> {
     match check {
-        Check::NotEmpty if !local.truthy() => Err(ConfigError::refused("Config is empty.")),
-        Check::Schema(options) => match validate::validate(local, options)? {
-            errors if errors.is_empty() => Ok(()),
-            errors => Err(ConfigError::refused(errors.join("\n"))),
-        },
+        Check::NotEmpty if !local.value.truthy() => Err(ConfigError::refused("Config is empty.")),
+        Check::Schema(options) => {
+            let errors = validate::validate(&mut local.value, options)?;
+            local.write_through(&["postgresql".into()]);
+            if errors.is_empty() {
+                return Ok(());
+            }
+            Err(ConfigError::refused(errors.join("\n")))
+        }
         _ => Ok(()),
     }
 }

@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use patroni_core::parse::patch_config;
-use pyfmt::{yaml, Value};
+use patroni_core::parse::patch_document;
+use pyfmt::yaml::{self, Document};
+use pyfmt::Value;
 
 use crate::error::{os_error, ConfigError, Result};
 
@@ -13,11 +14,10 @@ use crate::error::{os_error, ConfigError, Result};
 /// # Errors
 /// `path` is neither file nor directory; a file cannot be read, is not YAML, or
 /// is not a mapping.
-pub(crate) fn load_path(path: &str) -> Result<Value> {
-    let mut config = Value::map();
+pub(crate) fn load_path(path: &str) -> Result<Document> {
+    let mut config = Document::from(Value::map());
     for file in files_of(path)? {
-        let document = load_file(&file)?;
-        patch_config(&mut config, &document);
+        patch_document(&mut config, load_file(&file)?);
     }
     Ok(config)
 }
@@ -41,13 +41,13 @@ fn files_of(path: &str) -> Result<Vec<String>> {
     Ok(paths.filter(|file| Path::new(file).is_file()).collect())
 }
 
-fn load_file(path: &str) -> Result<Value> {
+fn load_file(path: &str) -> Result<Document> {
     let bytes = std::fs::read(path).map_err(|e| os_error(&e, path))?;
     let text = String::from_utf8(bytes).map_err(|e| not_utf8(&e))?;
     // Files are opened in Python's text mode, which knows one line end.
     let text = text.replace("\r\n", "\n").replace('\r', "\n");
     let document = yaml::load_named(&text, path)?;
-    if document.as_map().is_none() {
+    if document.value.as_map().is_none() {
         tracing::error!(target: "patroni.config", "{path} does not contain a dict");
         return Err(ConfigError::refused(format!("invalid config file {path}")));
     }

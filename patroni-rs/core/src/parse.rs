@@ -13,7 +13,7 @@ mod units;
 
 pub use hostport::{split_host_port, BadPort};
 pub use human::{human, human_integer, human_real};
-pub use merge::{deep_compare, patch_config};
+pub use merge::{deep_compare, patch_config, patch_document};
 pub use number::{parse_int, parse_real, python_int, strtod, strtol};
 pub use units::to_base_unit;
 

@@ -2,7 +2,7 @@
 //! `fixtures/yaml/record.py`. `PYFMT_YAML_CORPUS` names another file of records.
 #![allow(clippy::unwrap_used)]
 
-use pyfmt::yaml::{dump, load, load_named, DumpOptions};
+use pyfmt::yaml::{dump, dump_document, load, load_document, load_named, DumpOptions};
 use pyfmt::{json, Value};
 
 /// The value in the notation of record.py. A `!!set` is a mapping to null here.
@@ -76,18 +76,18 @@ fn options(record: &Value) -> DumpOptions {
 fn check_load(record: &Value) -> Option<String> {
     let text = record.get("text").unwrap().as_str().unwrap();
     let field = |name: &str| record.get(name).and_then(Value::as_str).unwrap_or_default();
-    match (load(text), record.get("value")) {
-        (Ok(value), Some(expected)) => {
+    match (load_document(text), record.get("value")) {
+        (Ok(document), Some(expected)) => {
             let expected_text = json::dumps(expected);
             // Sets and what Python cannot tell apart are compared by being read at all.
             if expected_text.contains("\"set\"") {
                 return None;
             }
-            let got = json::dumps(&tagged(&value));
+            let got = json::dumps(&tagged(&document.value));
             if got != expected_text {
                 return Some(format!("got {got}\nnot {expected_text}"));
             }
-            let dumped = dump(&value, DumpOptions::default());
+            let dumped = dump_document(&document, DumpOptions::default());
             let differs = record.get("dump").is_some_and(|d| d.as_str() != Some(&dumped));
             differs.then(|| format!("dumped {dumped:?}\nnot    {:?}", field("dump")))
         }
@@ -102,7 +102,7 @@ fn check_load(record: &Value) -> Option<String> {
             let expected = (field("class"), field("error").to_owned(), field("named").to_owned());
             (got != expected).then(|| format!("got {got:?}\nnot {expected:?}"))
         }
-        (Ok(value), None) => Some(format!("got {}, not the error {}", value.py_repr(), field("error"))),
+        (Ok(got), None) => Some(format!("got {}, not the error {}", got.value.py_repr(), field("error"))),
         (Err(e), Some(expected)) => Some(format!("got the error {e}, not {}", json::dumps(expected))),
     }
 }

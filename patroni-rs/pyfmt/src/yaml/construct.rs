@@ -3,14 +3,18 @@
 //! PyYAML fills collections breadth first, after they exist; errors show in that
 //! order, so a first pass goes through the graph like that and a second one builds
 //! the tree. PyYAML shares what aliases point to; a [`Value`] is a tree, so what
-//! aliases repeat is copied, and the copies are bounded.
+//! aliases repeat is copied, the copies are bounded, and a [`Sharing`] beside the value
+//! says what is one.
 
 use std::collections::VecDeque;
+
+use indexmap::IndexMap;
 
 use super::compose::{Content, Id, Node};
 use super::error::{Fault, Mark, Result};
 use super::resolve::Tag;
 use super::scalar;
+use super::sharing::{Document, Sharing};
 use crate::value::{str_repr, Map, Value};
 
 /// Values that one document may become, aliases counted every time.
@@ -30,18 +34,23 @@ struct Constructor {
     states: Vec<State>,
     queue: VecDeque<Id>,
     budget: usize,
+    /// In how many places a node is the value of.
+    uses: Vec<usize>,
 }
 
-/// The value of a graph.
-pub(super) fn construct(nodes: Vec<Node>, root: Id) -> Result<Value> {
+/// The value of a graph, and which parts of it are one object.
+pub(super) fn construct(nodes: Vec<Node>, root: Id) -> Result<Document> {
     let states = nodes.iter().map(|_| State::New).collect();
-    let mut constructor = Constructor { nodes, states, queue: VecDeque::new(), budget: MAX_VALUES };
+    let uses = vec![0; nodes.len()];
+    let mut constructor = Constructor { nodes, states, queue: VecDeque::new(), budget: MAX_VALUES, uses };
     constructor.visit(root)?;
     while let Some(id) = constructor.queue.pop_front() {
         constructor.fill(id)?;
     }
+    constructor.count_uses();
     constructor.budget = MAX_VALUES;
-    constructor.build(root)
+    let (value, sharing) = constructor.build(root)?;
+    Ok(Document { value, sharing })
 }
 
 impl Constructor {
@@ -248,11 +257,34 @@ impl Constructor {
         }
     }
 
+    /// Between the passes: counts the places of each node that the first one reached.
+    fn count_uses(&mut self) {
+        for (node, state) in self.nodes.iter().zip(&self.states) {
+            if !matches!(state, State::Collection) {
+                continue;
+            }
+            let mut count = |id: &Id| {
+                if let Some(uses) = self.uses.get_mut(*id) {
+                    *uses += 1;
+                }
+            };
+            match &node.content {
+                Content::Sequence(items) => items.iter().for_each(&mut count),
+                Content::Mapping(pairs) => pairs.iter().for_each(|(_, value)| count(value)),
+                Content::Scalar(_) => {}
+            }
+        }
+    }
+
     /// Second pass.
-    fn build(&mut self, id: Id) -> Result<Value> {
+    fn build(&mut self, id: Id) -> Result<(Value, Sharing)> {
         self.spend(1)?;
+        let object = (self.uses.get(id) > Some(&1)).then_some(id);
         match self.states.get(id) {
-            Some(State::Scalar(value)) => return Ok(value.clone()),
+            Some(State::Scalar(value)) => {
+                let object = object.filter(|_| matches!(value, Value::Timestamp(_)));
+                return Ok((value.clone(), Sharing::of(object, IndexMap::new())));
+            }
             Some(State::Open) => {
                 let start = self.node(id)?.start;
                 return Err(Fault::constructor(None, "found unconstructable recursive node", start));
@@ -263,16 +295,15 @@ impl Constructor {
         let node = self.node(id)?;
         let as_set = node.tag == Tag::Set;
         let as_pairs = matches!(node.tag, Tag::Omap | Tag::Pairs);
+        let mut below = IndexMap::new();
         let value = match node.content.clone() {
-            Content::Sequence(items) if as_pairs => self.build_pairs(&items)?,
-            Content::Sequence(items) => {
-                Value::List(items.into_iter().map(|item| self.build(item)).collect::<Result<_>>()?)
-            }
-            Content::Mapping(pairs) => self.build_map(&pairs, as_set)?,
+            Content::Sequence(items) if as_pairs => self.build_pairs(&items, &mut below)?,
+            Content::Sequence(items) => self.build_list(&items, &mut below)?,
+            Content::Mapping(pairs) => self.build_map(&pairs, as_set, &mut below)?,
             Content::Scalar(_) => Value::Null,
         };
         self.set_state(id, State::Collection);
-        Ok(value)
+        Ok((value, Sharing::of(object, below)))
     }
 
     fn set_state(&mut self, id: Id, state: State) {
@@ -281,24 +312,56 @@ impl Constructor {
         }
     }
 
-    fn build_map(&mut self, pairs: &[(Id, Id)], as_set: bool) -> Result<Value> {
+    fn build_list(&mut self, items: &[Id], below: &mut IndexMap<Value, Sharing>) -> Result<Value> {
+        let mut list = Vec::with_capacity(items.len());
+        for item in items {
+            let (value, sharing) = self.build(*item)?;
+            note(below, index(list.len()), sharing);
+            list.push(value);
+        }
+        Ok(Value::List(list))
+    }
+
+    fn build_map(
+        &mut self,
+        pairs: &[(Id, Id)],
+        as_set: bool,
+        below: &mut IndexMap<Value, Sharing>,
+    ) -> Result<Value> {
         let mut map = Map::new();
         for (key, value) in pairs {
-            let key = self.build(*key)?;
-            let value = if as_set { Value::Null } else { self.build(*value)? };
+            let (key, _) = self.build(*key)?;
+            let (value, sharing) = if as_set { Default::default() } else { self.build(*value)? };
+            below.shift_remove(&key);
+            note(below, key.clone(), sharing);
             map.insert(key, value);
         }
         Ok(Value::Map(map))
     }
 
-    fn build_pairs(&mut self, items: &[Id]) -> Result<Value> {
+    fn build_pairs(&mut self, items: &[Id], below: &mut IndexMap<Value, Sharing>) -> Result<Value> {
         let mut list = Vec::new();
         for item in items {
             let Content::Mapping(pairs) = self.node(*item)?.content.clone() else { continue };
             for (key, value) in pairs {
-                list.push(Value::List(vec![self.build(key)?, self.build(value)?]));
+                let (key, _) = self.build(key)?;
+                let (value, sharing) = self.build(value)?;
+                let mut pair = IndexMap::new();
+                note(&mut pair, index(1), sharing);
+                note(below, index(list.len()), Sharing::of(None, pair));
+                list.push(Value::List(vec![key, value]));
             }
         }
         Ok(Value::List(list))
+    }
+}
+
+fn index(i: usize) -> Value {
+    Value::Int(i64::try_from(i).unwrap_or(i64::MAX))
+}
+
+fn note(below: &mut IndexMap<Value, Sharing>, key: Value, sharing: Sharing) {
+    if !sharing.is_empty() {
+        below.insert(key, sharing);
     }
 }

@@ -4,6 +4,7 @@
 use super::analyze::{analyze, Analysis};
 use super::represent::{represent, Style};
 use super::resolve::{resolve, Tag};
+use super::sharing::{Anchors, Sharing};
 use super::DumpOptions;
 use crate::value::{Map, Value};
 
@@ -40,7 +41,11 @@ pub(super) struct Emitter {
     /// Must `...` end the document?
     pub(super) open_ended: bool,
     flow_level: usize,
+    anchors: Anchors,
 }
+
+/// A value and what is shared in it.
+type Shared<'a> = (&'a Value, Option<&'a Sharing>);
 
 /// A scalar that is ready to be written.
 struct Scalar {
@@ -69,12 +74,16 @@ impl Emitter {
             indention: true,
             open_ended: false,
             flow_level: 0,
+            anchors: Anchors::default(),
         }
     }
 
-    /// The document that holds `value`.
-    pub fn document(mut self, value: &Value) -> String {
-        self.node(value, ROOT);
+    /// The document that holds `value`, in which is shared what `sharing` says.
+    pub fn document(mut self, value: &Value, sharing: &Sharing) -> String {
+        let root = (value, Some(sharing).filter(|s| !s.is_empty()));
+        self.name_anchors(root);
+        self.anchors.begin();
+        self.node(root, ROOT);
         self.write_indent();
         if self.open_ended {
             self.write_indicator("...", true);
@@ -83,10 +92,37 @@ impl Emitter {
         self.out
     }
 
-    fn node(&mut self, value: &Value, context: Context) {
+    /// Meets all objects in the order in which they are written: it gives the numbers.
+    fn name_anchors(&mut self, (value, sharing): Shared<'_>) {
+        let Some(here) = sharing else { return };
+        if here.object().is_some_and(|object| self.anchors.meet(object)) {
+            return;
+        }
         match value {
-            Value::List(items) => self.sequence(items, context),
-            Value::Map(map) => self.mapping(map),
+            Value::List(items) => {
+                for item in shared_items(items, sharing) {
+                    self.name_anchors(item);
+                }
+            }
+            Value::Map(map) => {
+                for (key, value) in self.pairs(map) {
+                    self.name_anchors((value, here.get(key)));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn node(&mut self, (value, sharing): Shared<'_>, context: Context) {
+        if let Some((mark, again)) = sharing.and_then(Sharing::object).and_then(|o| self.anchors.mark(o)) {
+            self.write_indicator(&mark, true);
+            if again {
+                return;
+            }
+        }
+        match value {
+            Value::List(items) => self.sequence(items, sharing, context),
+            Value::Map(map) => self.mapping(map, sharing),
             scalar => self.scalar(scalar, context),
         }
     }
@@ -103,9 +139,10 @@ impl Emitter {
         self.indent = outer;
     }
 
-    fn sequence(&mut self, items: &[Value], context: Context) {
+    fn sequence(&mut self, items: &[Value], sharing: Option<&Sharing>, context: Context) {
+        let items = shared_items(items, sharing);
         if self.flow_level > 0 || self.flow_style || items.is_empty() {
-            return self.flow('[', ']', items, |e, item| e.node(item, ITEM));
+            return self.flow('[', ']', &items, |e, item| e.node(*item, ITEM));
         }
         let indentless = context.mapping && !self.indention;
         self.indented(false, indentless, |e| {
@@ -117,15 +154,17 @@ impl Emitter {
         });
     }
 
-    fn mapping(&mut self, map: &Map) {
+    fn mapping(&mut self, map: &Map, sharing: Option<&Sharing>) {
         let pairs = self.pairs(map);
         if self.flow_level > 0 || self.flow_style || pairs.is_empty() {
-            return self.flow('{', '}', &pairs, |e, (key, value)| e.flow_pair(key, value));
+            return self.flow('{', '}', &pairs, |e, (key, value)| {
+                e.flow_pair(key, (value, sharing.and_then(|s| s.get(key))));
+            });
         }
         self.indented(false, false, |e| {
             for (key, value) in pairs {
                 e.write_indent();
-                e.block_pair(key, value);
+                e.block_pair(key, (value, sharing.and_then(|s| s.get(key))));
             }
         });
     }
@@ -152,26 +191,26 @@ impl Emitter {
         }
     }
 
-    fn flow_pair(&mut self, key: &Value, value: &Value) {
+    fn flow_pair(&mut self, key: &Value, value: Shared<'_>) {
         if self.is_simple_key(key) {
-            self.node(key, SIMPLE_KEY);
+            self.node((key, None), SIMPLE_KEY);
             self.write_indicator(":", false);
         } else {
             self.write_indicator("?", true);
-            self.node(key, IN_MAPPING);
+            self.node((key, None), IN_MAPPING);
             self.fold_line();
             self.write_indicator(":", true);
         }
         self.node(value, IN_MAPPING);
     }
 
-    fn block_pair(&mut self, key: &Value, value: &Value) {
+    fn block_pair(&mut self, key: &Value, value: Shared<'_>) {
         if self.is_simple_key(key) {
-            self.node(key, SIMPLE_KEY);
+            self.node((key, None), SIMPLE_KEY);
             self.write_indicator(":", false);
         } else {
             self.write_block_indicator("?");
-            self.node(key, IN_MAPPING);
+            self.node((key, None), IN_MAPPING);
             self.write_indent();
             self.write_block_indicator(":");
         }
@@ -241,6 +280,11 @@ impl Emitter {
         }
         Style::Double
     }
+}
+
+fn shared_items<'a>(items: &'a [Value], sharing: Option<&'a Sharing>) -> Vec<Shared<'a>> {
+    let numbered = items.iter().zip(0_i64..);
+    numbered.map(|(item, i)| (item, sharing.and_then(|s| s.get(&Value::Int(i))))).collect()
 }
 
 /// Python's order of two keys; `None` where it raises TypeError, which leaves the

@@ -19,10 +19,12 @@ mod scalar;
 mod scan_scalar;
 mod scan_tag;
 mod scanner;
+mod sharing;
 mod token;
 mod write;
 
 pub use error::YamlError;
+pub use sharing::{Document, Sharing};
 
 use crate::value::Value;
 use error::Fault;
@@ -34,6 +36,14 @@ use error::Fault;
 /// The text is not one YAML document, holds a tag or a value that PyYAML refuses, or
 /// its aliases expand without bound. The offending line is quoted.
 pub fn load(text: &str) -> Result<Value, YamlError> {
+    Ok(load_document(text)?.value)
+}
+
+/// As [`load`], with what aliases and merge keys made one object.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_document(text: &str) -> Result<Document, YamlError> {
     read(text, "<unicode string>", true)
 }
 
@@ -42,16 +52,16 @@ pub fn load(text: &str) -> Result<Value, YamlError> {
 ///
 /// # Errors
 /// As [`load`].
-pub fn load_named(text: &str, name: &str) -> Result<Value, YamlError> {
+pub fn load_named(text: &str, name: &str) -> Result<Document, YamlError> {
     read(text, name, false)
 }
 
-fn read(text: &str, name: &str, quote: bool) -> Result<Value, YamlError> {
+fn read(text: &str, name: &str, quote: bool) -> Result<Document, YamlError> {
     let reader = reader::Reader::new(text).map_err(|(c, at)| Fault::reader(c, at, name))?;
     let mut parser = parser::Parser::new(scanner::Scanner::new(reader));
     let value = compose::compose(&mut parser).and_then(|document| match document {
         Some((nodes, root)) => construct::construct(nodes, root),
-        None => Ok(Value::Null),
+        None => Ok(Document::default()),
     });
     value.map_err(|fault| fault.finish(name, quote.then(|| parser.scanner.reader.text())))
 }
@@ -77,8 +87,12 @@ impl Default for DumpOptions {
     }
 }
 
-/// `yaml.safe_dump(value, ...)`, byte for byte, but that no anchors are written for
-/// what Python would know to be one object.
+/// `yaml.safe_dump(value, ...)`, byte for byte, of a value in which nothing is shared.
 pub fn dump(value: &Value, options: DumpOptions) -> String {
-    emit::Emitter::new(options).document(value)
+    emit::Emitter::new(options).document(value, &Sharing::default())
+}
+
+/// As [`dump`], with `&id001` and `*id001` for what is one object.
+pub fn dump_document(document: &Document, options: DumpOptions) -> String {
+    emit::Emitter::new(options).document(&document.value, &document.sharing)
 }
