@@ -193,7 +193,7 @@ fn from_file() -> Option<Credentials> {
     let lines: Vec<&str> = lines.by_ref().take_while(|line| !line.starts_with('[')).collect();
     let value = |key: &str| {
         let pairs = lines.iter().filter_map(|line| line.split_once('='));
-        pairs.filter(|(k, _)| k.trim() == key).map(|(_, v)| v.trim().to_owned()).last()
+        pairs.filter(|(k, _)| k.trim() == key).map(|(_, v)| v.trim().to_owned()).next_back()
     };
     Some(Credentials {
         access_key: value("aws_access_key_id")?,
