@@ -4,7 +4,8 @@ Feature: pg_rewind
 
   @ci
   Scenario: a diverged former primary is rewound
-    Given a running cluster of 2 members
+    Given the guardian is switched off
+    And a running cluster of 2 members
     When the daemon of node0 is killed
     Then node1 leads within 40 s
     When a row "lost" is written on node0
@@ -18,7 +19,8 @@ Feature: pg_rewind
     And the row "lost" is on no member
 
   Scenario: without pg_rewind, a diverged former primary is copied again when this is allowed
-    Given the members are configured with
+    Given the guardian is switched off
+    And the members are configured with
       """
       bootstrap: {dcs: {postgresql: {use_pg_rewind: false}}}
       postgresql: {remove_data_directory_on_diverged_timelines: true}

@@ -3,9 +3,11 @@
 
 pub mod cli;
 pub mod generate;
+pub mod guardian;
 pub mod instance;
 pub mod log;
 pub mod process;
 pub mod shell;
 pub mod systemd;
+pub mod urgency;
 pub mod watchdog;

@@ -5,10 +5,11 @@ use std::io::Write;
 use patroni_config::{generate, Check, Config, Environment, Options, Outcome};
 use patroni_rs::cli::{self, Args, Mode};
 use patroni_rs::log::{Log, Settings};
-use patroni_rs::process;
 use patroni_rs::shell::{run, Start};
+use patroni_rs::{guardian, process};
 
 fn main() {
+    guardian::run_if_named();
     let Args { mode, config_file } = cli::parse(std::env::args().skip(1));
     if let Mode::Exit { text, code } = &mode {
         print(text, *code);
@@ -20,6 +21,7 @@ fn main() {
         patroni_rs::log::bare_warnings();
     }
     process::set_umask();
+    guardian::read_switch();
     let environment = match read_environment() {
         Ok(environment) => environment,
         Err(text) => fail(&text),

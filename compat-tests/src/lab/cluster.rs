@@ -31,11 +31,14 @@ pub struct Options {
     pub version: u32,
     /// Laid over the configuration of every member.
     pub overrides: Value,
+    /// Variables of every daemon.
+    pub environment: Vec<(String, String)>,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { scope: "batman".into(), version: host::postgres_version(), overrides: Value::map() }
+        let (version, overrides) = (host::postgres_version(), Value::map());
+        Options { scope: "batman".into(), version, overrides, environment: Vec::new() }
     }
 }
 
@@ -94,6 +97,7 @@ impl Cluster {
     pub fn add_to(&mut self, scope: &str, name: &str, kind: Kind) -> Result<&mut Member> {
         let bin = self.bin();
         let mut member = Member::new(scope, name, kind, &self.folder, &bin, self.etcd.port)?;
+        member.environment.clone_from(&self.options.environment);
         member.configure(&self.options.overrides)?;
         self.members.push(member);
         self.members.last_mut().ok_or_else(|| "no member".into())

@@ -29,6 +29,8 @@ pub struct Key {
     pub value: String,
     /// Whether a lease is attached.
     pub leased: bool,
+    /// Its number.
+    pub lease: Option<String>,
 }
 
 impl Etcd {
@@ -86,7 +88,7 @@ impl Etcd {
 
     fn post(&self, call: &str, request: &Value) -> Result<Value> {
         let body = json::dumps(request);
-        let answer = http::raw(self.port, "POST", &format!("/v3/kv/{call}"), "1.0", "", Some(&body))?;
+        let answer = http::raw(self.port, "POST", &format!("/v3/{call}"), "1.0", "", Some(&body))?;
         if answer.status != 200 {
             return Err(format!("etcd {call}: {} {}", answer.status, answer.body).into());
         }
@@ -106,7 +108,7 @@ impl Etcd {
         let mut request = Value::map();
         request.set("key", BASE64_STANDARD.encode(prefix));
         request.set("range_end", BASE64_STANDARD.encode(end));
-        let answer = self.post("range", &request)?;
+        let answer = self.post("kv/range", &request)?;
         let found = answer.get("kvs").and_then(Value::as_list).unwrap_or_default();
         found.iter().map(key).collect()
     }
@@ -119,6 +121,19 @@ impl Etcd {
         Ok(self.prefix(name)?.into_iter().find(|key| key.name == name).map(|key| key.value))
     }
 
+    /// Whole seconds that a lease has left; `None`: it has ended.
+    ///
+    /// # Errors
+    /// etcd does not answer.
+    pub fn seconds_left(&self, lease: &str) -> Result<Option<i64>> {
+        let mut request = Value::map();
+        request.set("ID", lease);
+        let answer = self.post("lease/timetolive", &request)?;
+        // Protobuf leaves out what is 0.
+        let left = answer.get("TTL").map_or(Ok(0), |ttl| ttl.py_str().parse::<i64>())?;
+        Ok(Some(left).filter(|left| *left >= 0))
+    }
+
     /// Writes one key, without a lease.
     ///
     /// # Errors
@@ -127,7 +142,7 @@ impl Etcd {
         let mut request = Value::map();
         request.set("key", BASE64_STANDARD.encode(name));
         request.set("value", BASE64_STANDARD.encode(value));
-        self.post("put", &request).map(drop)
+        self.post("kv/put", &request).map(drop)
     }
 }
 
@@ -137,5 +152,6 @@ fn key(value: &Value) -> Result<Key> {
         let encoded = value.get(field).and_then(Value::as_str).unwrap_or_default();
         Ok(String::from_utf8_lossy(&BASE64_STANDARD.decode(encoded)?).into_owned())
     };
-    Ok(Key { name: text("key")?, value: text("value")?, leased: value.get("lease").is_some() })
+    let lease = value.get("lease").map(Value::py_str);
+    Ok(Key { name: text("key")?, value: text("value")?, leased: lease.is_some(), lease })
 }

@@ -31,6 +31,8 @@ pub struct Member {
     pub postgres: u16,
     /// Its configuration, written at each start.
     pub config: Value,
+    /// Variables of the daemon, on top of the usual ones.
+    pub environment: Vec<(String, String)>,
     bin: PathBuf,
     lab: PathBuf,
     child: Option<Child>,
@@ -50,7 +52,18 @@ impl Member {
         let config =
             config::usual(&Facts { scope, name, folder: &folder, lab, bin, ports: [postgres, rest, etcd] })?;
         let (bin, lab) = (bin.to_path_buf(), lab.to_path_buf());
-        Ok(Member { name: name.into(), kind, folder, rest, postgres, config, bin, lab, child: None })
+        Ok(Member {
+            name: name.into(),
+            kind,
+            folder,
+            rest,
+            postgres,
+            config,
+            environment: Vec::new(),
+            bin,
+            lab,
+            child: None,
+        })
     }
 
     /// PGDATA, by the configuration.
@@ -132,7 +145,7 @@ impl Member {
             Kind::Reference => host::reference("patroni"),
         };
         let mut command = process::command(&program, &self.folder, &self.bin)?;
-        command.arg(file);
+        command.arg(file).envs(self.environment.iter().map(|(name, value)| (name, value)));
         self.child = Some(process::daemon(command, &self.log())?);
         Ok(())
     }
@@ -213,6 +226,15 @@ impl Member {
         let text = std::fs::read_to_string(self.data().join("postmaster.pid")).ok()?;
         let pid = Pid::from_raw(text.lines().next()?.trim().parse().ok()?);
         process::under(&self.data()).contains(&pid).then_some(pid)
+    }
+
+    /// The guardians of its PostgreSQL: of this daemon, and of those before that have left one.
+    pub fn guardians(&self) -> Vec<Pid> {
+        let own = |pid: &Pid| {
+            let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            line.starts_with(b"patroni: guardian\0")
+        };
+        process::under(&self.folder).into_iter().filter(own).collect()
     }
 
     /// Kills the postmaster, whose children then end by themselves.

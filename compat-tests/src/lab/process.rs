@@ -75,7 +75,14 @@ pub fn daemon(mut command: Command, log: &Path) -> Result<Child> {
     host::give_away(log)?;
     let program = command.get_program().to_owned();
     command.stdout(file.try_clone()?).stderr(file);
-    command.spawn().map_err(|e| format!("{program:?}: {e}").into())
+    // Another thread's fork may still hold the copy of the program that was just written.
+    wait_until("the program is not busy", Duration::from_secs(5), || match command.spawn() {
+        Err(e) if e.kind() == std::io::ErrorKind::ExecutableFileBusy => {
+            Err(format!("{program:?}: {e}").into())
+        }
+        other => Ok(other),
+    })?
+    .map_err(|e| format!("{program:?}: {e}").into())
 }
 
 /// Runs a program to its end, and kills it when `within` has passed.

@@ -47,11 +47,16 @@ pub struct Writer {
 }
 
 /// What the thread works with.
+#[derive(Debug)]
 struct Work {
     psql: PathBuf,
     bin: PathBuf,
     folder: PathBuf,
     ports: Vec<String>,
+    /// The first row.
+    first: u64,
+    /// From when the times count.
+    since: Instant,
 }
 
 impl Writer {
@@ -61,12 +66,27 @@ impl Writer {
     /// The table cannot be made.
     pub fn start(cluster: &Cluster, leader: &str) -> Result<Writer> {
         cluster.member(leader)?.sql("CREATE TABLE IF NOT EXISTS journal (n bigint PRIMARY KEY)")?;
+        let names: Vec<&str> = cluster.members.iter().map(|member| member.name.as_str()).collect();
+        Writer::start_on(cluster, &names, 1, Instant::now())
+    }
+
+    /// Begins to write rows from `first` on into the table `journal`, which is there, of whichever of
+    /// `names` takes writes; times count from `since`.
+    ///
+    /// # Errors
+    /// There is no such member.
+    pub fn start_on(cluster: &Cluster, names: &[&str], first: u64, since: Instant) -> Result<Writer> {
         let bin = cluster.bin();
         let work = Work {
             psql: bin.join("psql"),
             bin,
             folder: cluster.folder.clone(),
-            ports: cluster.members.iter().map(|member| member.postgres.to_string()).collect(),
+            ports: names
+                .iter()
+                .map(|name| Ok(cluster.member(name)?.postgres.to_string()))
+                .collect::<Result<_>>()?,
+            first,
+            since,
         };
         let (stop, record) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Record::default())));
         let (its_stop, its_record) = (stop.clone(), record.clone());
@@ -163,9 +183,8 @@ impl Work {
     }
 
     fn write(&self, stop: &AtomicBool, record: &Mutex<Record>) {
-        let started = Instant::now();
         let mut session: Option<Session> = None;
-        let mut next = 1u64;
+        let mut next = self.first;
         while !stop.load(Ordering::Relaxed) {
             let Some(open) = session.as_mut() else {
                 session = self.connect();
@@ -179,7 +198,7 @@ impl Work {
             if answer.as_deref() == Some(next.to_string().as_str()) {
                 if let Ok(mut record) = record.lock() {
                     record.acknowledged.push(next);
-                    record.times.push(started.elapsed());
+                    record.times.push(self.since.elapsed());
                 }
                 std::thread::sleep(Duration::from_millis(5));
             } else {

@@ -48,6 +48,8 @@ pub struct Config {
     pub check_timeline: bool,
     /// Every node has a watchdog, and it is required.
     pub watchdog: bool,
+    /// Every node has a guardian, as is the default.
+    pub guardian: bool,
     /// `nofailover`, `nosync` and priorities on some members.
     pub tags: bool,
     /// Operators pause, restart, reinitialize and change the configuration.
@@ -73,6 +75,7 @@ impl Default for Config {
             failsafe: false,
             check_timeline: false,
             watchdog: false,
+            guardian: true,
             tags: false,
             operators: true,
             maximum_lag: 100_000,
@@ -97,6 +100,7 @@ impl Config {
             ("quorum-two", Config { sync: SyncMode::Quorum, node_count: 2, members: 5, ..base.clone() }),
             ("failsafe", Config { failsafe: true, ..base.clone() }),
             ("watchdog", Config { watchdog: true, ..base.clone() }),
+            ("unguarded", Config { guardian: false, ..base.clone() }),
             ("tags", Config { tags: true, members: 4, ..base.clone() }),
             ("timeline", Config { check_timeline: true, ..base.clone() }),
             ("pair", Config { members: 2, ..base.clone() }),

@@ -59,7 +59,7 @@ impl World {
 
     fn ask_dcs(&mut self, node: usize, request: &Request) -> Effect {
         if matches!(request, Request::DeleteLeader { .. }) {
-            self.members[node].keeper.lease_dropped();
+            self.members[node].keeper.lease_released();
         }
         let retry = self.members[node].me.retry_timeout.as_millis() as u64;
         let patience = if is_strict(request) { retry } else { retry / 3 };

@@ -33,6 +33,8 @@ pub enum Fault {
     KillPostmaster(usize),
     /// The whole node stands still for so long.
     Freeze(usize, u64),
+    /// The daemon alone stands still for so long.
+    StopDaemon(usize, u64),
     /// The HA loop hangs for so long, PostgreSQL does not.
     Hang(usize, u64),
     /// Replay and receiver of a standby stand still.
@@ -124,6 +126,7 @@ impl Plan {
             10 => vec![(at, Fault::KillDaemon(node, long))],
             11 => vec![(at, Fault::Shutdown(node, long))],
             12 => vec![(at, Fault::KillPostmaster(node))],
+            14 if at.is_multiple_of(2) => vec![(at, Fault::StopDaemon(node, long))],
             13 | 14 => vec![(at, Fault::Freeze(node, long))],
             15 => vec![(at, Fault::Hang(node, 3 * long))],
             16 => spell(at, 3 * long, |on| Fault::Stall(node, on)),
@@ -235,6 +238,10 @@ impl World {
                 self.members[node].frozen_until = until;
                 self.at(until, Event::Thaw { node });
             }
+            Fault::StopDaemon(node, long) => {
+                let member = &mut self.members[node];
+                member.stopped_until = member.stopped_until.max(now + long);
+            }
             Fault::Hang(node, long) => {
                 let member = &mut self.members[node];
                 if member.hung_until <= now {
@@ -257,6 +264,7 @@ impl World {
             let member = &mut self.members[node];
             (member.cut_from_dcs, member.deaf_to_dcs, member.cut_from_peers) = (false, false, false);
             (member.hung_until, member.pg.stalled, member.pg.slow) = (0, false, false);
+            member.stopped_until = 0;
             member.no_way_to.clear();
             self.at(now, Event::Boot { node });
         }
@@ -277,6 +285,7 @@ fn aimed(fault: Fault, leader: usize) -> Fault {
         Fault::Shutdown(node, down) => Fault::Shutdown(at(node), down),
         Fault::KillPostmaster(node) => Fault::KillPostmaster(at(node)),
         Fault::Freeze(node, long) => Fault::Freeze(at(node), long),
+        Fault::StopDaemon(node, long) => Fault::StopDaemon(at(node), long),
         Fault::Hang(node, long) => Fault::Hang(at(node), long),
         Fault::Stall(node, on) => Fault::Stall(at(node), on),
         Fault::SlowServer(node, on) => Fault::SlowServer(at(node), on),

@@ -9,13 +9,17 @@ use super::world::World;
 impl World {
     /// Why a writable primary is not this engine's fault. The only excuses there are:
     ///
-    /// - the *orphan*: its daemon was killed and nothing else, there is no watchdog.
-    ///   It ends with the first cycle of the daemon that is started again;
+    /// - the *orphan*: its daemon was killed or stopped and nothing else, and there is
+    ///   neither a guardian nor a watchdog. It ends with the first cycle of the daemon
+    ///   that is started again;
     /// - a *late pause*: the cluster was resumed, and the node still believes in
     ///   the pause because it has not reached the DCS since. It ends when it does.
     pub(super) fn excuse(&self, node: usize) -> Option<&'static str> {
         let member = &self.members[node];
-        if (!member.alive || !member.settled) && !self.config.watchdog {
+        // The keeper of a daemon that was stopped acts at the first instant after.
+        let stands_still = self.now <= member.stopped_until + 1 && member.stopped_until > 0;
+        let daemon_works = member.alive && member.settled && !stands_still;
+        if !daemon_works && !self.config.watchdog && !self.config.guardian {
             return Some("orphan");
         }
         // A pause takes effect with the cycle that sees it, and ends so.
@@ -44,13 +48,28 @@ impl World {
         self.check_permit();
     }
 
+    /// A guardian stops PostgreSQL: not one that a working daemon has promised to keep,
+    /// nor one that is paused.
+    pub(super) fn check_guardian(&mut self, node: usize) {
+        let clock = self.clock(node);
+        let member = &self.members[node];
+        let works = member.alive && member.settled && !member.stopped(self.now);
+        let promised = member.keeper.promise().is_some_and(|at| clock < at);
+        let paused = member.memory.config.is_paused();
+        if works && promised {
+            self.fail(9, format!("the guardian stops n{node}, whose lock is promised"));
+        }
+        if works && paused {
+            self.fail(7, format!("the guardian stops n{node} in pause"));
+        }
+    }
+
     /// A loop that has hung for long must not keep the lock.
     fn check_permit(&mut self) {
         let (now, patience) = (self.now, 20_000 + 3 * self.longest_ttl);
-        let hung = self
-            .members
-            .iter()
-            .position(|m| m.alive && m.hung_until > now && now > m.hung_since + patience && !m.frozen());
+        let hung = self.members.iter().position(|m| {
+            m.alive && m.hung_until > now && now > m.hung_since + patience && !m.frozen() && !m.stopped(now)
+        });
         if let Some(node) = hung {
             let clock = self.clock(node);
             if self.members[node].keeper.lease_until().is_some_and(|until| until > clock) {
@@ -147,6 +166,8 @@ impl World {
                     || !member.pg.recovery
                     || member.memory.config.is_paused()
                     || member.hung_until > now
+                    || member.stopped(now)
+                    || self.members[leader].stopped(now)
                     || !self.reaches_dcs(node)
                     || !self.reaches_peer(node, leader)
                     || self.members[leader].hung_until > now
@@ -177,7 +198,8 @@ impl World {
                 continue;
             }
             let leads = !member.pg.recovery || self.is_job(node, |job| *job == Job::Promote);
-            let idle = member.alive && member.hung_until <= now && !leads && member.pg.running;
+            let works = member.alive && member.hung_until <= now && !member.stopped(now);
+            let idle = works && !leads && member.pg.running;
             if idle && member.settled {
                 return self.fail(1, format!("the watchdog resets n{node}, which is a standby"));
             }

@@ -85,6 +85,7 @@ impl World {
         self.members[node].frozen_until = 0;
         self.members[node].renewing = false;
         self.keep(node);
+        self.guard(node);
         self.rearm(node);
         // The watchdog's device stood still as well.
         if let Some(fed) = &mut self.members[node].watchdog {
@@ -97,15 +98,20 @@ impl World {
         let (now, clock) = (self.now, self.clock(node));
         let forever = self.config.planted == Planted::RenewsForever;
         let member = &mut self.members[node];
-        if !member.alive || member.renewing {
+        if !member.alive || member.stopped(now) {
             return;
         }
-        let armed = member.armed();
-        member.keeper.arm(armed);
+        let (arm, server) = member.arm();
+        member.keeper.arm(arm, server);
         if forever {
             member.keeper.cycle_ended(clock);
         }
         let next = member.keeper.clone().next(clock);
+        let renewing = member.renewing;
+        self.tell_guardian(node, arm);
+        if renewing {
+            return;
+        }
         let at = match next {
             Next::Idle => return,
             Next::WaitUntil(at) => self.when(node, at).max(now + 1),

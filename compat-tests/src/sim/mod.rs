@@ -13,6 +13,7 @@ mod daemon;
 mod dcs;
 mod effects;
 mod faults;
+mod guardian;
 mod invariants;
 mod jobs;
 mod keeper;

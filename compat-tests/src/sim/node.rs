@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use patroni_core::global_config::GlobalConfig;
-use patroni_core::ha::keeper::Keeper;
+use patroni_core::ha::keeper::{Arm, Keeper};
 use patroni_core::ha::{
-    DataDir, FailsafePing, Job, JobResult, JobView, Me, Memory, Mono, PgStatus, PgView, Query, Request, Role,
+    DataDir, FailsafePing, Job, JobResult, JobView, Me, Memory, Mono, PgStatus, PgView, Query, Request,
     Transcript, View, WatchdogView,
 };
 use patroni_core::sync::Tracker;
@@ -14,6 +14,7 @@ use patroni_core::tags::Tags;
 use pyfmt::Value;
 
 use super::config::Config;
+use super::guardian::Guardian;
 use super::pg::Server;
 
 /// Node clocks begin here, so that one that is set back stays positive.
@@ -49,6 +50,10 @@ pub struct Member {
     pub dynamic: GlobalConfig,
     /// The lock keeper.
     pub keeper: Keeper,
+    /// Of this life of the daemon and of earlier ones.
+    pub guardians: Vec<Guardian>,
+    /// The daemon stands still until then (SIGSTOP); PostgreSQL and the guardian run.
+    pub stopped_until: u64,
     /// It waits for the answer to a renewal.
     pub renewing: bool,
     /// The choice of synchronous standbys.
@@ -136,6 +141,8 @@ impl Member {
             memory: Memory::new(GlobalConfig::new(config.dynamic())),
             dynamic: GlobalConfig::new(config.dynamic()),
             keeper: Keeper::new(me.ttl, me.loop_wait, me.retry_timeout),
+            guardians: Vec::new(),
+            stopped_until: 0,
             renewing: false,
             tracker: Tracker::default(),
             me,
@@ -171,6 +178,7 @@ impl Member {
 
     /// The daemon ends and forgets everything; PostgreSQL's fate is the caller's.
     pub fn forget(&mut self) {
+        self.stopped_until = 0;
         self.memory = Memory::new(GlobalConfig::new(self.me.dynamic_config.clone()));
         self.keeper = Keeper::new(self.me.ttl, self.me.loop_wait, self.me.retry_timeout);
         self.renewing = false;
@@ -247,16 +255,24 @@ impl Member {
         }
     }
 
+    /// The daemon stands still (and PostgreSQL does not).
+    pub fn stopped(&self, now: u64) -> bool {
+        self.stopped_until > now
+    }
+
     /// The whole node stands still.
     pub fn frozen(&self) -> bool {
         self.frozen_until > 0
     }
 
-    /// May PostgreSQL write under the lease? (what the daemon arms the fence by)
-    pub fn armed(&self) -> bool {
-        self.pg.running
-            && matches!(self.pg.role, Role::Primary | Role::Promoted)
-            && !self.memory.config.is_paused()
-            && !self.memory.bootstrapping
+    /// May PostgreSQL write under the lease, and which postmaster is it? (what the
+    /// daemon arms the fence by)
+    pub fn arm(&self) -> (Arm, u64) {
+        if !self.pg.running {
+            return (Arm::Unknown, 0);
+        }
+        let promoting = self.job.as_ref().is_some_and(|(view, _)| view.job == Job::Promote);
+        let (paused, bootstrapping) = (self.memory.config.is_paused(), self.memory.bootstrapping);
+        (Arm::of(self.pg.role, promoting, paused, bootstrapping), self.pg.incarnation)
     }
 }

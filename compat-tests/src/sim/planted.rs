@@ -45,13 +45,17 @@ pub enum Planted {
     NeverRewinds,
     /// New recovery settings are written and not applied.
     ForgetsSource,
+    /// The guardian does not stop PostgreSQL.
+    GuardianSleeps,
+    /// A guardian is not relieved when the daemon is back.
+    GuardianStays,
     /// Reinitialize also removes the leader's data.
     ReinitsLeader,
 }
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Planted; 18] = [
+    pub const ALL: [Planted; 20] = [
         Planted::NoDemotion,
         Planted::RenewsForever,
         Planted::TakesLockBlindly,
@@ -70,11 +74,15 @@ impl Planted {
         Planted::NeverRewinds,
         Planted::ForgetsSource,
         Planted::ReinitsLeader,
+        Planted::GuardianSleeps,
+        Planted::GuardianStays,
     ];
 
     /// The cluster in which the defect matters.
     pub fn config(self) -> Config {
-        let base = Config { planted: self, ..Config::default() };
+        // A guardian would make good for a keeper that does not fence.
+        let guardian = matches!(self, Planted::GuardianSleeps | Planted::GuardianStays);
+        let base = Config { planted: self, guardian, ..Config::default() };
         match self {
             Planted::ForgetsWatchdog => Config { watchdog: true, ..base },
             Planted::FailsafeAlone => Config { failsafe: true, ..base },

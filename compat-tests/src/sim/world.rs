@@ -39,6 +39,7 @@ pub(super) enum Event {
     Keeper { node: usize },
     Renewed { node: usize, generation: u64, sent: Mono, outcome: Option<bool> },
     Fence { node: usize, incarnation: u64 },
+    Guardian { node: usize },
     Thaw { node: usize },
     Job { node: usize, ticket: u64, step: u32 },
     Postmaster { node: usize, incarnation: u64, what: Postmaster },
@@ -287,6 +288,7 @@ impl World {
             | Event::Keeper { node }
             | Event::Renewed { node, .. }
             | Event::Fence { node, .. }
+            | Event::Guardian { node }
             | Event::Postmaster { node, .. }
             | Event::Boot { node }
             | Event::Job { node, .. } => Some(*node),
@@ -297,6 +299,11 @@ impl World {
             if self.members[node].frozen() {
                 let thawed = self.members[node].frozen_until;
                 return self.at(thawed + 1, event);
+            }
+            // A stopped daemon does nothing; PostgreSQL and the guardian are not part of it.
+            let stopped = self.members[node].stopped_until;
+            if stopped > self.now && !matches!(event, Event::Guardian { .. } | Event::Postmaster { .. }) {
+                return self.at(stopped + 1, event);
             }
             // A hung loop neither starts nor continues; the keeper is not part of it.
             if hung > self.now && matches!(event, Event::Wake { .. } | Event::Answer { .. }) {
@@ -312,6 +319,7 @@ impl World {
                 self.renewed(node, generation, sent, outcome)
             }
             Event::Fence { node, incarnation } => self.fence(node, incarnation),
+            Event::Guardian { node } => self.guard(node),
             Event::Thaw { node } => self.thaw(node),
             Event::Job { node, ticket, step } => self.job_step(node, ticket, step),
             Event::Postmaster { node, incarnation, what } => self.postmaster(node, incarnation, what),
@@ -431,7 +439,11 @@ impl World {
     /// A request arrives.
     pub(super) fn packet_passes(&self, from: usize, to: usize) -> bool {
         let (a, b) = (&self.members[from], &self.members[to]);
-        !a.cut_from_peers && !b.cut_from_peers && !a.no_way_to.contains(&to) && !b.frozen()
+        !a.cut_from_peers
+            && !b.cut_from_peers
+            && !a.no_way_to.contains(&to)
+            && !b.frozen()
+            && !b.stopped(self.now)
     }
 
     /// A request arrives, and so does its answer.

@@ -40,7 +40,9 @@ pub const STEPS: &[(&str, Step)] = &[
     (r"(\w+)'s exit code was (\d+)", exit_code),
     (r#"(?:that node|it) ends with exit code (\d+) and says "(.+)""#, remembered_ends),
     (r"PostgreSQL of (\w+) takes no writes within (\d+) s", no_writes),
-    (r"PostgreSQL of (\w+) is down", down),
+    (r"PostgreSQL of (\w+) is down(?: within (\d+) s)?", down),
+    (r"no guardian of (\w+) is left within (\d+) s", no_guardian),
+    (r"(\w+) has one guardian within (\d+) s", one_guardian),
     (r"PostgreSQL of (\w+) takes writes for (\d+) s", keeps_writing),
     (r"the postmasters are the remembered ones", same_postmasters),
     (r"its exit code is (\d+)", ctl_code),
@@ -290,8 +292,27 @@ fn keeps_writing(state: &mut State, call: &Call) -> Result<()> {
 }
 
 fn down(state: &mut State, call: &Call) -> Result<()> {
-    let found = state.cluster()?.member(call.arg(0))?.postmaster();
-    ensure(found.is_none(), || format!("{found:?} runs"))
+    let member = state.cluster()?.member(call.arg(0))?;
+    wait_until(&call.text, call.seconds(1), || {
+        let found = member.postmaster();
+        ensure(found.is_none(), || format!("{found:?} runs"))
+    })
+}
+
+fn guardians(state: &State, call: &Call, wanted: usize) -> Result<()> {
+    let member = state.cluster()?.member(call.arg(0))?;
+    wait_until(&call.text, call.seconds(1), || {
+        let found = member.guardians();
+        ensure(found.len() == wanted, || format!("{found:?}"))
+    })
+}
+
+fn no_guardian(state: &mut State, call: &Call) -> Result<()> {
+    guardians(state, call, 0)
+}
+
+fn one_guardian(state: &mut State, call: &Call) -> Result<()> {
+    guardians(state, call, 1)
 }
 
 fn same_postmasters(state: &mut State, _: &Call) -> Result<()> {

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use compat_tests::lab::wait::ensure;
 use compat_tests::lab::{wait_until, Result};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{kill, Signal};
 
 use super::state::{kind_of, named, Call, State};
 use super::steps::Step;
@@ -17,6 +17,7 @@ pub const STEPS: &[(&str, Step)] = &[
     (r"(\w+) is shut down and started as (ours|reference)", exchange),
     (r"(\w+) is sent SIG(HUP|TERM|INT)", signal),
     (r"the daemon of (\w+) is killed", kill_daemon),
+    (r"the guardian of (\w+) is killed", kill_guardian),
     (r"the daemon of (\w+) is (frozen|thawed)", freeze_daemon),
     (r"the postmaster of (\w+) is killed", kill_postmaster),
     (r"the whole node of (\w+) is killed", kill_node),
@@ -61,6 +62,12 @@ fn signal(state: &mut State, call: &Call) -> Result<()> {
 
 fn kill_daemon(state: &mut State, call: &Call) -> Result<()> {
     state.lab()?.member_mut(call.arg(0))?.kill_daemon()
+}
+
+fn kill_guardian(state: &mut State, call: &Call) -> Result<()> {
+    let guardians = state.cluster()?.member(call.arg(0))?.guardians();
+    ensure(!guardians.is_empty(), || "it has none".into())?;
+    guardians.into_iter().try_for_each(|pid| Ok(kill(pid, Signal::SIGKILL)?))
 }
 
 /// SIGSTOP or SIGCONT, for the two words that the sentences use.

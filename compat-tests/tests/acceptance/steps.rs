@@ -18,6 +18,7 @@ pub type Step = fn(&mut State, &Call) -> Result<()>;
 const STEPS: &[(&str, Step)] = &[
     (r"PostgreSQL (15|17|18)", postgres_version),
     (r"the members are configured with", overrides),
+    (r"the guardian is switched off", no_guardian),
     (r"a running cluster of (\d+) members?", running),
     (r"a running cluster of (\d+) members? where (\w+) has", running_where),
     (r"a running cluster of the members", running_named),
@@ -60,6 +61,12 @@ fn overrides(state: &mut State, call: &Call) -> Result<()> {
     if let Some(lab) = &mut state.cluster {
         config::merge(&mut lab.options.overrides, &over);
     }
+    Ok(())
+}
+
+/// For daemons of ours that are started from here on; the reference has none.
+fn no_guardian(state: &mut State, _: &Call) -> Result<()> {
+    state.options.environment.push(("PATRONI_RS_GUARDIAN".into(), "off".into()));
     Ok(())
 }
 

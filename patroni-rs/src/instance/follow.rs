@@ -7,7 +7,7 @@ use patroni_core::ha::{JobResult, RecoveryChange, Role, Source};
 use patroni_postgres::files::{SettingsRead, Upstream, WalReceiver};
 use patroni_postgres::process::callbacks::CallbackAction;
 use patroni_postgres::process::hooks::{self, PrePromote};
-use patroni_postgres::process::{promote, signals};
+use patroni_postgres::process::{fence, promote};
 use pyfmt::Value;
 
 use super::start_stop::Started;
@@ -132,7 +132,8 @@ impl Instance {
     }
 
     /// Promotion. After `committed` is set it cannot be cancelled any more.
-    pub async fn promote(&self, loop_wait: Duration) -> JobResult {
+    /// `before` is called when nothing can keep the order from going out any more.
+    pub async fn promote(&self, loop_wait: Duration, before: impl FnOnce()) -> JobResult {
         if matches!(self.role(), Role::Promoted | Role::Primary) {
             return JobResult::Done;
         }
@@ -148,6 +149,7 @@ impl Instance {
             return JobResult::Cancelled;
         }
         self.slots_before_promote().await;
+        before();
         if !promote::request(&self.bin, &self.cancel, &self.data_dir).await {
             return JobResult::Failed;
         }
@@ -160,19 +162,11 @@ impl Instance {
         JobResult::Done
     }
 
-    /// SIGQUIT to the postmaster last seen, SIGKILL if it does not obey: the
-    /// lock keeper's way out. No file is read, no memory of the job is asked.
+    /// Stops the postmaster last seen: the lock keeper's way out. No memory of the
+    /// job is asked.
     pub fn fence(&self) {
-        let Some(server) = self.known_postmaster() else { return };
-        if server.process.signal(nix::sys::signal::Signal::SIGQUIT).is_err() {
-            return;
-        }
-        let deadline = std::time::Instant::now() + Duration::from_secs(1);
-        while server.is_running() && std::time::Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        if server.is_running() {
-            signals::kill_tree(&server.process);
+        if let Some(server) = self.known_postmaster() {
+            fence::fence(&server.process);
         }
     }
 }

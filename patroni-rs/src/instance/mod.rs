@@ -19,7 +19,7 @@ mod sync;
 
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use patroni_core::global_config::GlobalConfig;
@@ -31,6 +31,8 @@ use patroni_postgres::process::progress::CopyProgress;
 use patroni_postgres::process::{Binaries, Cancellable, Postmaster};
 use pyfmt::Value;
 use tokio::sync::watch;
+
+use crate::guardian::Guard;
 
 pub use follow::Apply;
 pub use query::SqlError;
@@ -90,6 +92,10 @@ pub struct Instance {
     pub progress: watch::Sender<Option<CopyProgress>>,
     /// Wakes the HA loop.
     pub wake: Arc<tokio::sync::Notify>,
+    /// Stops the postmaster when this process cannot any more.
+    pub guard: Arc<Guard>,
+    /// Called when another postmaster than before is known to run.
+    pub on_postmaster: OnceLock<Box<dyn Fn() + Send + Sync>>,
     config: Arc<Mutex<ConfigHandler>>,
     believed: Mutex<Believed>,
     callbacks: CallbackExecutor,
@@ -154,6 +160,8 @@ impl Instance {
             name: text("name"),
             scope: text("scope"),
             control: ControlReader::new(bin.clone(), data_dir.clone()),
+            guard: Guard::new(&data_dir),
+            on_postmaster: OnceLock::new(),
             data_dir,
             bin,
             cancel: Cancellable::default(),
@@ -250,6 +258,11 @@ impl Instance {
     /// Callbacks are not fired while the cluster is being made.
     pub fn set_bootstrapping(&self, on: bool) {
         locked(&self.believed).bootstrapping = on;
+    }
+
+    /// Is the cluster being made?
+    pub fn is_bootstrapping(&self) -> bool {
+        locked(&self.believed).bootstrapping
     }
 
     /// The dynamic configuration that the next files are written by.

@@ -55,8 +55,17 @@ impl Instance {
         if found.is_none() {
             self.forget_available_gucs().await;
         }
-        locked(&self.believed).postmaster = found;
+        self.note_postmaster(found);
         found
+    }
+
+    fn note_postmaster(&self, postmaster: Option<Postmaster>) {
+        locked(&self.believed).postmaster = postmaster;
+        let process = postmaster.filter(|p| !p.single_user).map(|p| p.process);
+        let other = self.guard.set_postmaster(process);
+        if let Some(tell) = self.on_postmaster.get().filter(|_| other && process.is_some()) {
+            tell();
+        }
     }
 
     /// Pid of the postmaster last seen, for the fence: no file is read for it.
@@ -146,7 +155,7 @@ impl Instance {
             self.set_state(PgState::StartFailed);
             return Started::Failed;
         };
-        locked(&self.believed).postmaster = Some(postmaster);
+        self.note_postmaster(Some(postmaster));
         let wait = timeout.unwrap_or_else(|| self.pg_ctl_timeout());
         match wait_for_startup(&self.ping_target(), &postmaster, wait, &self.cancel).await {
             Startup::Running => {

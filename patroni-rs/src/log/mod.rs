@@ -69,6 +69,11 @@ impl Log {
         Ok(())
     }
 
+    /// The file that it is written to; None: standard error.
+    pub fn file(&self) -> Option<std::path::PathBuf> {
+        self.settings.load().dir.as_ref().map(|dir| dir.join("patroni.log"))
+    }
+
     /// Records in the queue and lost, for the REST API.
     pub fn counters(&self) -> Counters {
         self.writer.counters()

@@ -119,6 +119,8 @@ impl Daemon {
         let dynamic = GlobalConfig::new(config.dynamic().clone());
         let section = config.get("postgresql").clone();
         let instance = Instance::new(section, dynamic.clone(), wake.clone()).await.map_err(&fatal)?;
+        instance.guard.set_log_file(log.file());
+        tokio::spawn(instance.guard.clone().tend());
         instance.take_over().await;
         let shared = Shared::new(instance, dcs, config, watchdog, log, wake).map_err(&fatal)?;
         let section = shared.with_config(|c| c.get("restapi").clone());

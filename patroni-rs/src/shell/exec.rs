@@ -154,7 +154,7 @@ impl Executor {
                 Answer::Bool(taken)
             }
             Request::DeleteLeader { last_lsn } => {
-                shared.lease.dropped();
+                shared.lease.released();
                 best_effort(shared.dcs.delete_leader(self.cluster.leader.as_ref(), *last_lsn).await)
             }
             Request::ExtendLease => {

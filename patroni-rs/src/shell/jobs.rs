@@ -138,7 +138,10 @@ async fn run(shared: &Arc<Shared>, jobs: &Jobs, job: &Job) -> JobResult {
         Job::Follow { source, role, timeout, .. } => {
             started(pg.follow(source.clone(), *role, Apply::Restart(*timeout)).await)
         }
-        Job::Promote => pg.promote(shared.me().loop_wait).await,
+        Job::Promote => {
+            let arm = || super::tick::arm(shared, pg.dynamic().is_paused(), false);
+            pg.promote(shared.me().loop_wait, arm).await
+        }
         Job::Demote { mode, timeout, .. } => demote(shared, jobs, *mode, *timeout).await,
         Job::Restart { timeout, release_sync } => {
             if *release_sync {

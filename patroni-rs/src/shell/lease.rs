@@ -8,10 +8,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use patroni_core::ha::keeper::{Keeper, Next};
+use patroni_core::ha::keeper::{Arm, Keeper, Next};
 use patroni_core::ha::Mono;
 
+use crate::guardian::Guard;
 use crate::instance::{locked, mono_now, Instance};
+use crate::urgency;
 
 /// What renews the lease; a DCS without leases of its own has none.
 pub trait Renewer: Send {
@@ -25,6 +27,10 @@ pub trait Renewer: Send {
 /// The promise of the leader lock, and who keeps it.
 pub struct Lease {
     keeper: Mutex<Keeper>,
+    /// How which server was last armed.
+    armed: Mutex<(Arm, u64)>,
+    /// Hears of each change of the promise.
+    guard: Arc<Guard>,
     changed: Condvar,
     wake: Arc<tokio::sync::Notify>,
     /// The HA loop has asked for the lock in the cycle that runs, and holds it.
@@ -40,9 +46,12 @@ impl Lease {
         loop_wait: Duration,
         retry_timeout: Duration,
         wake: Arc<tokio::sync::Notify>,
+        guard: Arc<Guard>,
     ) -> Arc<Lease> {
         Arc::new(Lease {
             keeper: Mutex::new(Keeper::new(ttl, loop_wait, retry_timeout)),
+            armed: Mutex::new((Arm::Unknown, 0)),
+            guard,
             changed: Condvar::new(),
             wake,
             asked: AtomicBool::new(false),
@@ -51,7 +60,12 @@ impl Lease {
     }
 
     fn with(&self, change: impl FnOnce(&mut Keeper)) {
-        change(&mut locked(&self.keeper));
+        let mut keeper = locked(&self.keeper);
+        change(&mut keeper);
+        // Under the lock, so that the guardian hears of changes in their order.
+        let (arm, server) = *locked(&self.armed);
+        self.guard.promise(keeper.promise(), arm, server);
+        drop(keeper);
         self.changed.notify_all();
     }
 
@@ -66,9 +80,14 @@ impl Lease {
         self.with(|k| k.lease_confirmed(sent));
     }
 
-    /// The lock is gone.
+    /// The lock is lost.
     pub fn dropped(&self) {
         self.with(Keeper::lease_dropped);
+    }
+
+    /// The lock is given up, by one that does not write any more.
+    pub fn released(&self) {
+        self.with(Keeper::lease_released);
     }
 
     /// A cycle has ended. Only one that wanted the lock permits its renewal: where
@@ -79,9 +98,12 @@ impl Lease {
         }
     }
 
-    /// PostgreSQL may be writing under the lease.
-    pub fn arm(&self, armed: bool) {
-        self.with(|k| k.arm(armed));
+    /// Whether PostgreSQL, the postmaster of that number, may be writing under the lease.
+    pub fn arm(&self, arm: Arm, server: u64) {
+        self.with(|k| {
+            k.arm(arm, server);
+            *locked(&self.armed) = (arm, server);
+        });
     }
 
     /// Until when the lock is promised; None when it is not, or no longer.
@@ -96,7 +118,7 @@ impl Lease {
 
     /// The consequences of the keeper's stop have been drawn.
     pub fn fence_handled(&self) {
-        self.dropped();
+        self.released();
         self.fenced.store(false, Ordering::SeqCst);
     }
 
@@ -118,6 +140,8 @@ impl Lease {
     }
 
     fn keep(&self, instance: &Instance, mut renewer: Option<Box<dyn Renewer>>) {
+        let priority = urgency::raise();
+        tracing::debug!(target: "patroni.ha", "priority of the lock keeper: {}", priority.as_str());
         loop {
             let mut keeper = locked(&self.keeper);
             match keeper.next(mono_now()) {
@@ -183,7 +207,8 @@ mod tests {
     fn only_a_cycle_that_asked_for_the_lock_permits_its_renewal() {
         let lease = || {
             let (ttl, retry) = (Duration::from_secs(60), Duration::from_secs(600));
-            Lease::new(ttl, Duration::from_secs(1), retry, Arc::default())
+            let guard = Guard::new(std::path::Path::new("/nonexistent"));
+            Lease::new(ttl, Duration::from_secs(1), retry, Arc::default(), guard)
         };
         let sent = mono_now().saturating_sub(Duration::from_secs(5));
         let next = |lease: &Lease| locked(&lease.keeper).next(mono_now());

@@ -31,6 +31,7 @@ fn reload_log(shared: &Shared) {
             if let Err(e) = shared.log.apply(settings) {
                 tracing::error!(target: "patroni.log", "{e}");
             }
+            shared.instance.guard.set_log_file(shared.log.file());
             for warning in warnings {
                 tracing::warn!(target: "patroni.log", "{warning}");
             }

@@ -82,12 +82,13 @@ impl Shared {
         wake: Arc<Notify>,
     ) -> Result<Arc<Shared>, String> {
         let timing = timing_of(config.effective());
-        let lease = Lease::new(timing.ttl, timing.loop_wait, timing.retry_timeout, wake.clone());
+        let guard = instance.guard.clone();
+        let lease = Lease::new(timing.ttl, timing.loop_wait, timing.retry_timeout, wake.clone(), guard);
         let peers = HttpClient::new(&ClientOptions::for_peers(config.effective(), Some(true)))
             .map_err(|e| e.to_string())?;
         let me = me_of(&config, &instance, String::new());
         let view = WatchdogView { running: watchdog.is_running(), healthy: watchdog.is_healthy() };
-        Ok(Arc::new(Shared {
+        let shared = Arc::new(Shared {
             instance,
             dcs,
             lease,
@@ -110,7 +111,18 @@ impl Shared {
             peers: ArcSwap::from_pointee(peers),
             watchdog: Mutex::new(watchdog),
             watchdog_view: Mutex::new(view),
-        }))
+        });
+        // A server that is started under the lock is under the fence from its first moment.
+        let weak = Arc::downgrade(&shared);
+        let arm = move || {
+            if let Some(shared) = weak.upgrade() {
+                let instance = &shared.instance;
+                super::tick::arm(&shared, instance.dynamic().is_paused(), instance.is_bootstrapping());
+            }
+        };
+        // Only a second call could fail, and there is none.
+        let _ = shared.instance.on_postmaster.set(Box::new(arm));
+        Ok(shared)
     }
 
     /// Who we are.

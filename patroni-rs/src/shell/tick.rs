@@ -4,11 +4,13 @@ use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use patroni_core::ha::keeper::Arm;
 use patroni_core::ha::{self, Finished, Level, LogLine, Memory, Progress, Role, Transcript, View};
 use patroni_dcs::Dcs;
 
 use super::exec::Executor;
 use super::shared::Shared;
+use crate::guardian;
 use crate::instance::{locked, mono_now};
 
 /// Time between two looks at a server that does not answer.
@@ -130,11 +132,18 @@ async fn drive(shared: &Arc<Shared>, memory: &mut Memory, view: View, engine: En
     }
 }
 
+fn arm_fence(shared: &Shared, memory: &Memory) {
+    arm(shared, memory.config.is_paused(), memory.bootstrapping);
+}
+
 /// PostgreSQL is stopped before the lease ends only where it may be writing: not
 /// on a standby, and not in pause.
-fn arm_fence(shared: &Shared, memory: &Memory) {
-    let writes = matches!(shared.instance.role(), Role::Primary | Role::Promoted);
-    shared.lease.arm(writes && !memory.config.is_paused() && !memory.bootstrapping);
+pub fn arm(shared: &Shared, paused: bool, bootstrapping: bool) {
+    let instance = &shared.instance;
+    let promoting = instance.committed.load(Ordering::SeqCst)
+        && shared.jobs.view().is_some_and(|running| running.job == ha::Job::Promote);
+    let server = instance.known_postmaster().map_or(0, |p| guardian::number(&p.process));
+    shared.lease.arm(Arm::of(instance.role(), promoting, paused, bootstrapping), server);
 }
 
 fn emit(line: &LogLine) {

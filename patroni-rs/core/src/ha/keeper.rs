@@ -10,7 +10,42 @@
 
 use std::time::Duration;
 
-use super::types::Mono;
+use super::types::{Mono, Role};
+
+/// How long an immediate stop (SIGQUIT) may take before SIGKILL follows. Of the
+/// keeper's fence and of the guardian's alike.
+pub const QUIT_PATIENCE: Duration = Duration::from_secs(1);
+/// The guardian acts so much after the keeper would have: the keeper comes first,
+/// and a renewal that is on its way at that instant (at most 200 ms, `shell::lease`)
+/// still counts.
+pub const GUARDIAN_GRACE: Duration = Duration::from_millis(250);
+
+/// May the server write on the strength of the lock?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arm {
+    /// The cluster is paused, or is being made: nobody stops anything.
+    Off,
+    /// A standby, or a standby leader.
+    Reads,
+    /// A primary, or a standby that has been told to become one.
+    Writes,
+    /// It is to be a standby, or nothing is known of it: as before, as long as it
+    /// is the same postmaster. A primary does not become a standby while it runs.
+    Unknown,
+}
+
+impl Arm {
+    /// By what is believed of the server. `promoting`: the order has gone out.
+    pub fn of(role: Role, promoting: bool, paused: bool, bootstrapping: bool) -> Arm {
+        match role {
+            _ if paused || bootstrapping => Arm::Off,
+            Role::Primary | Role::Promoted => Arm::Writes,
+            _ if promoting => Arm::Writes,
+            Role::Replica | Role::StandbyLeader => Arm::Reads,
+            _ => Arm::Unknown,
+        }
+    }
+}
 
 /// What the keeper has to do next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +67,11 @@ pub struct Keeper {
     loop_wait: Duration,
     retry_timeout: Duration,
     lease_until: Option<Mono>,
+    /// The end of the lease, also of one that was lost since: what was a primary
+    /// under it must be gone by then.
+    end: Option<Mono>,
+    /// Tells one postmaster from the next.
+    server: u64,
     permit_until: Mono,
     renew_at: Mono,
     armed: bool,
@@ -46,6 +86,8 @@ impl Keeper {
             loop_wait,
             retry_timeout,
             lease_until: None,
+            end: None,
+            server: 0,
             permit_until: Mono::ZERO,
             renew_at: Mono::ZERO,
             armed: false,
@@ -62,13 +104,21 @@ impl Keeper {
     pub fn lease_confirmed(&mut self, sent: Mono) {
         // Renewals of the loop and of the keeper may arrive in either order.
         self.lease_until = self.lease_until.max(Some(sent + self.ttl));
+        self.end = self.lease_until;
         self.renew_at = sent + self.renew_interval();
         self.fenced = false;
     }
 
-    /// The lock was given up or lost: nothing to renew, nothing to fence.
+    /// The lock was lost: nothing to renew. A primary that still runs is stopped
+    /// when the lease would have ended, if nobody has done so before.
     pub fn lease_dropped(&mut self) {
         self.lease_until = None;
+    }
+
+    /// The lock was given up by one who does not write any more: nothing to fence.
+    pub fn lease_released(&mut self) {
+        self.lease_until = None;
+        self.end = None;
     }
 
     /// A cycle has ended: the loop is alive. Renewal is permitted for one more
@@ -77,9 +127,30 @@ impl Keeper {
         self.permit_until = now + self.loop_wait + self.retry_timeout;
     }
 
-    /// May PostgreSQL be writing under the lease? Not in pause, not on a standby.
-    pub fn arm(&mut self, armed: bool) {
-        self.armed = armed;
+    /// May this server (any number that no other postmaster has) be writing under
+    /// the lease?
+    pub fn arm(&mut self, arm: Arm, server: u64) {
+        let other = self.server != server;
+        self.server = server;
+        if other || arm == Arm::Off {
+            // What a lock that is gone had promised concerns no later server.
+            self.end = self.lease_until;
+        }
+        self.armed = match arm {
+            Arm::Off | Arm::Reads => false,
+            Arm::Writes => true,
+            Arm::Unknown => self.armed && !other,
+        };
+    }
+
+    /// When a guardian outside of the daemon has to stop the server, unless it is
+    /// told something else before; None: it must not.
+    pub fn promise(&self) -> Option<Mono> {
+        self.fence_at().map(|at| at + GUARDIAN_GRACE)
+    }
+
+    fn fence_at(&self) -> Option<Mono> {
+        self.end.filter(|_| self.armed).map(|end| end.saturating_sub(self.fence_margin()))
     }
 
     /// A renewal sent at `sent` was refused or failed: try again soon.
@@ -104,25 +175,18 @@ impl Keeper {
 
     /// What to do at `now`.
     pub fn next(&mut self, now: Mono) -> Next {
-        let Some(until) = self.lease_until else { return Next::Idle };
-        let fence_at = until.saturating_sub(self.fence_margin());
-        if self.armed && !self.fenced && now >= fence_at {
+        let fence_at = self.fence_at().filter(|_| !self.fenced);
+        if fence_at.is_some_and(|at| now >= at) {
             self.fenced = true;
             return Next::Fence;
         }
-        let may_renew = now < self.permit_until && now < until;
-        if may_renew && now >= self.renew_at {
+        let until = self.lease_until.filter(|until| now < *until);
+        let renew_at = until.filter(|_| now < self.permit_until).map(|_| self.renew_at);
+        if renew_at.is_some_and(|at| now >= at) {
             return Next::Renew;
         }
-        let mut wake = if self.armed && !self.fenced { fence_at } else { until };
-        if may_renew {
-            wake = wake.min(self.renew_at);
-        }
-        if wake > now {
-            Next::WaitUntil(wake)
-        } else {
-            Next::Idle
-        }
+        let wake = [fence_at.or(until), renew_at].into_iter().flatten().min();
+        wake.filter(|at| *at > now).map_or(Next::Idle, Next::WaitUntil)
     }
 }
 
@@ -137,7 +201,7 @@ mod tests {
     fn keeper() -> Keeper {
         let mut k = Keeper::new(s(30), s(10), s(10));
         k.lease_confirmed(s(0));
-        k.arm(true);
+        k.arm(Arm::Writes, 1);
         k
     }
 
@@ -173,12 +237,58 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_fenced_without_lease_or_in_pause() {
+    fn nothing_is_fenced_in_pause_on_a_standby_or_after_a_release() {
+        for arm in [Arm::Off, Arm::Reads] {
+            let mut k = keeper();
+            k.arm(arm, 1);
+            assert_ne!(k.next(s(29)), Next::Fence, "{arm:?}");
+            assert_eq!(k.promise(), None, "{arm:?}");
+        }
         let mut k = keeper();
-        k.arm(false);
-        assert_ne!(k.next(s(29)), Next::Fence);
-        k.arm(true);
+        k.lease_released();
+        assert_eq!((k.next(s(100)), k.promise()), (Next::Idle, None));
+    }
+
+    #[test]
+    fn a_primary_whose_lock_was_lost_is_gone_by_the_end_of_its_lease() {
+        let mut k = keeper();
         k.lease_dropped();
-        assert_eq!(k.next(s(100)), Next::Idle);
+        k.arm(Arm::Unknown, 1);
+        assert_eq!(k.next(s(5)), Next::WaitUntil(s(27)));
+        assert_eq!(k.promise(), Some(s(27) + GUARDIAN_GRACE));
+        assert_eq!(k.next(s(27)), Next::Fence);
+    }
+
+    #[test]
+    fn an_old_promise_concerns_no_later_server() {
+        let mut k = keeper();
+        k.lease_dropped();
+        let mut other = k.clone();
+        other.arm(Arm::Writes, 2);
+        assert_eq!((other.next(s(100)), other.promise()), (Next::Idle, None));
+        // Nor one that runs since a pause.
+        k.arm(Arm::Off, 1);
+        k.arm(Arm::Writes, 1);
+        assert_eq!((k.next(s(100)), k.promise()), (Next::Idle, None));
+        k.lease_confirmed(s(100));
+        assert_eq!(k.promise(), Some(s(127) + GUARDIAN_GRACE));
+    }
+
+    #[test]
+    fn what_arms() {
+        use Role::{Demoted, Primary, Promoted, Replica, StandbyLeader};
+        for (role, promoting, paused, expected) in [
+            (Primary, false, false, Arm::Writes),
+            (Promoted, false, false, Arm::Writes),
+            (Replica, true, false, Arm::Writes),
+            (Replica, false, false, Arm::Reads),
+            (StandbyLeader, false, false, Arm::Reads),
+            (Demoted, false, false, Arm::Unknown),
+            (Primary, false, true, Arm::Off),
+            (Replica, true, true, Arm::Off),
+        ] {
+            assert_eq!(Arm::of(role, promoting, paused, false), expected, "{role:?} {promoting} {paused}");
+            assert_eq!(Arm::of(role, promoting, paused, true), Arm::Off);
+        }
     }
 }

@@ -17,6 +17,7 @@ mod demote;
 mod failover;
 mod failsafe;
 mod follow;
+pub mod guardian;
 mod history;
 pub mod keeper;
 mod leader;

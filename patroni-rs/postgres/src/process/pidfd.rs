@@ -3,7 +3,7 @@
 //! Source: pidfd_open(2), pidfd_send_signal(2).
 
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::sys::signal::Signal;
 use tokio::io::unix::AsyncFd;
@@ -12,6 +12,12 @@ use tokio::io::Interest;
 /// An open reference to one process.
 #[derive(Debug)]
 pub struct PidFd(OwnedFd);
+
+impl AsFd for PidFd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
 
 impl PidFd {
     /// Opens the process with this pid.

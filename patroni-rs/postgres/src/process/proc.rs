@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
 use nix::sys::signal::{kill, Signal};
@@ -73,6 +74,20 @@ fn all() -> Vec<Stat> {
         .collect()
 }
 
+/// The processes of this user whose command line is `argv` (other arguments may follow).
+pub fn named(argv: &[&[u8]]) -> Vec<Process> {
+    let own = nix::unistd::geteuid().as_raw();
+    let is_ours = |pid: i32| fs::metadata(format!("/proc/{pid}")).is_ok_and(|m| m.uid() == own);
+    let has_name = |pid: i32| {
+        fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| {
+            argv.iter().zip(line.split(|b| *b == 0)).filter(|(a, b)| *a == b).count() == argv.len()
+        })
+    };
+    let mut found = all();
+    found.retain(|s| s.state != 'Z' && is_ours(s.pid) && has_name(s.pid));
+    found.iter().map(|s| Process { pid: s.pid, start_ticks: s.start_ticks }).collect()
+}
+
 /// The children of a process, and theirs too when `recursive`.
 pub fn children(pid: i32, recursive: bool) -> Vec<Process> {
     let processes = all();
@@ -124,7 +139,10 @@ impl Process {
     }
 
     /// A pidfd that is known to be of this very process.
-    fn open(&self) -> io::Result<PidFd> {
+    ///
+    /// # Errors
+    /// `ESRCH` when it is gone, `ENOSYS` on a kernel without pidfds.
+    pub fn open(&self) -> io::Result<PidFd> {
         let fd = PidFd::open(self.pid)?;
         if self.is_alive() {
             Ok(fd)

@@ -54,11 +54,19 @@ unsafe fn fork_plain() -> libc::pid_t {
 /// # Errors
 /// The error of fork or exec (for example a missing program), or `NotFound`
 /// when the new process ended before it could be looked at.
-#[allow(unsafe_code)] // pre_exec
 pub fn detached(mut command: Command) -> io::Result<Process> {
+    command.stdin(Stdio::null());
+    detached_as_is(command)
+}
+
+/// As [`detached`], with the input that the command has been given.
+///
+/// # Errors
+/// As [`detached`].
+#[allow(unsafe_code)] // pre_exec
+pub fn detached_as_is(mut command: Command) -> io::Result<Process> {
     let (mut reader, writer) = io::pipe()?;
     let report = writer.as_raw_fd();
-    command.stdin(Stdio::null());
     // SAFETY: `detach` keeps to async-signal-safe calls; `writer` is open until
     // after spawn, and close-on-exec keeps it out of the new program.
     unsafe { command.pre_exec(move || detach(report)) };

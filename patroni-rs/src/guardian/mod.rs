@@ -1,0 +1,221 @@
+//! The guardian of PostgreSQL, as the daemon sees it: started beside it, told what
+//! the leader lock promises, replaced when it dies, and retired when a daemon that
+//! has come back has made a promise of its own.
+//!
+//! A guardian belongs to one daemon: it hears of it through a pipe whose other end
+//! only that daemon holds. A daemon that takes over a running PostgreSQL starts its
+//! own, and ends the old one only after its own word is out; until then the old
+//! promise stands. So there is always one that guards, and never one that acts on
+//! a promise which somebody has renewed.
+
+mod process;
+mod wire;
+
+pub use process::{run_if_named, NAME};
+
+use std::io::{self, PipeWriter, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use nix::fcntl::{fcntl, FcntlArg, OFlag};
+use nix::sys::signal::Signal;
+use patroni_core::ha::keeper::Arm;
+use patroni_core::ha::Mono;
+use patroni_postgres::process::proc::{named, Process};
+use patroni_postgres::process::spawn;
+use tokio::sync::Notify;
+
+use crate::instance::locked;
+use wire::Word;
+
+/// `off` here, in the environment, means that there is none.
+pub const SWITCH: &str = "PATRONI_RS_GUARDIAN";
+/// Between two tries to start one.
+const AGAIN: Duration = Duration::from_secs(10);
+
+static ON: AtomicBool = AtomicBool::new(true);
+
+/// Takes the switch out of the environment. To be called before any thread exists.
+#[allow(unsafe_code)]
+pub fn read_switch() {
+    let off = std::env::var(SWITCH).is_ok_and(|v| matches!(&*v.to_lowercase(), "off" | "no" | "false" | "0"));
+    ON.store(!off, Ordering::SeqCst);
+    // SAFETY: no other thread exists yet.
+    unsafe { std::env::remove_var(SWITCH) };
+}
+
+/// The daemon's end.
+pub struct Guard {
+    data_dir: PathBuf,
+    state: Mutex<State>,
+    wake: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    postmaster: Option<Process>,
+    promise: Option<Mono>,
+    /// The number of the postmaster that the promise is about.
+    server: u64,
+    arm: Option<Arm>,
+    child: Option<Child>,
+    /// There is none, and will be none for now.
+    without: bool,
+    /// Guardians of daemons that were before us.
+    older: Vec<Process>,
+    log_file: Option<PathBuf>,
+}
+
+impl State {
+    fn word(&self) -> Word {
+        // A promise about one postmaster is none about the next.
+        let promise = self.promise.filter(|_| self.postmaster.is_some_and(|p| number(&p) == self.server));
+        Word { postmaster: self.postmaster, promise }
+    }
+
+    /// May guardians of earlier daemons go? When our own word is one: the lock is
+    /// ours again, or there is nothing to guard. A primary without a lock, which is
+    /// still to be demoted, stays under the promise that was made for it.
+    fn speaks_for_itself(&self) -> bool {
+        self.word().promise.is_some() || matches!(self.arm, Some(Arm::Off | Arm::Reads))
+    }
+}
+
+/// A number that no other postmaster has.
+pub fn number(postmaster: &Process) -> u64 {
+    postmaster.start_ticks << 22 | u64::from(postmaster.pid.unsigned_abs())
+}
+
+struct Child {
+    process: Process,
+    pipe: PipeWriter,
+}
+
+impl Guard {
+    /// Of the PostgreSQL that runs on `data_dir`; nothing is started yet.
+    pub fn new(data_dir: &Path) -> Arc<Guard> {
+        let data_dir = data_dir.to_owned();
+        Arc::new(Guard { data_dir, state: Mutex::default(), wake: Notify::new() })
+    }
+
+    /// Where its last line goes besides standard error. For guardians to come.
+    pub fn set_log_file(&self, file: Option<PathBuf>) {
+        locked(&self.state).log_file = file;
+    }
+
+    /// The postmaster that runs, as soon as it is known. True: it is another one.
+    pub fn set_postmaster(&self, postmaster: Option<Process>) -> bool {
+        let mut state = locked(&self.state);
+        let other = state.postmaster != postmaster;
+        if other {
+            state.postmaster = postmaster;
+            self.speak(&mut state);
+        }
+        other
+    }
+
+    /// What the lock promises now of the postmaster with that [`number`].
+    pub fn promise(&self, promise: Option<Mono>, arm: Arm, server: u64) {
+        let mut state = locked(&self.state);
+        if (state.promise, state.arm, state.server) != (promise, Some(arm), server) {
+            (state.promise, state.arm, state.server) = (promise, Some(arm), server);
+            self.speak(&mut state);
+        }
+    }
+
+    /// Tells the guardian; never waits. One that does not listen is no guardian.
+    fn speak(&self, state: &mut State) {
+        let record = state.word().encode();
+        let heard = state.child.as_mut().map(|c| matches!(c.pipe.write(&record), Ok(n) if n == record.len()));
+        if heard != Some(true) {
+            // It must not act on what it has heard last.
+            if let Some(child) = state.child.take() {
+                let _ = child.process.signal(Signal::SIGKILL);
+            }
+            self.wake.notify_one();
+        }
+        if (state.child.is_some() || state.without) && state.speaks_for_itself() {
+            for old in state.older.drain(..) {
+                let _ = old.signal(Signal::SIGKILL);
+                tracing::info!(target: "patroni.guardian", "The guardian of an earlier daemon (pid={}) is relieved", old.pid);
+            }
+        }
+    }
+
+    /// Sees to it that there is one while PostgreSQL runs. Ends with the runtime.
+    pub async fn tend(self: Arc<Guard>) {
+        let on = ON.load(Ordering::SeqCst);
+        if !on {
+            tracing::info!(target: "patroni.guardian", "There is no guardian: {SWITCH} is off");
+        }
+        loop {
+            let (wanted, child) = {
+                let state = locked(&self.state);
+                (state.postmaster.is_some(), state.child.as_ref().map(|c| c.process))
+            };
+            match child {
+                Some(process) => tokio::select! {
+                    () = process.wait_exit() => self.lost(process),
+                    () = self.wake.notified() => {}
+                },
+                None if wanted => {
+                    let guard = self.clone();
+                    let started = tokio::task::spawn_blocking(move || guard.start(on)).await;
+                    match started.unwrap_or_else(|e| Err(io::Error::other(e))) {
+                        Ok(()) if on => {}
+                        Ok(()) => return,
+                        Err(e) => {
+                            tracing::warn!(target: "patroni.guardian", "Could not start the guardian: {e}");
+                            tokio::time::sleep(AGAIN).await;
+                        }
+                    }
+                }
+                None => self.wake.notified().await,
+            }
+        }
+    }
+
+    fn lost(&self, process: Process) {
+        let mut state = locked(&self.state);
+        if state.child.as_ref().is_some_and(|c| c.process == process) {
+            state.child = None;
+            tracing::warn!(target: "patroni.guardian", "The guardian (pid={}) has ended", process.pid);
+        }
+    }
+
+    /// Finds those that are there, and starts one if that is wanted.
+    fn start(&self, on: bool) -> io::Result<()> {
+        let data_dir = std::fs::canonicalize(&self.data_dir).unwrap_or_else(|_| self.data_dir.clone());
+        let older = named(&[NAME.as_bytes(), data_dir.as_os_str().as_bytes()]);
+        let child = if on { self.spawn(&data_dir).map(Some) } else { Ok(None) };
+        let mut state = locked(&self.state);
+        state.older = older;
+        state.without = !matches!(child, Ok(Some(_)));
+        if let Ok(Some(child)) = &child {
+            tracing::info!(target: "patroni.guardian", "guardian pid={}", child.process.pid);
+        }
+        let result = child.map(|child| state.child = child);
+        if result.is_ok() {
+            self.speak(&mut state);
+        }
+        result
+    }
+
+    fn spawn(&self, data_dir: &Path) -> io::Result<Child> {
+        let (input, pipe) = io::pipe()?;
+        fcntl(&pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        let mut command = Command::new("/proc/self/exe");
+        command.arg0(NAME).arg(data_dir).env_clear().stdin(Stdio::from(input)).stdout(Stdio::null());
+        command.arg(locked(&self.state).log_file.clone().unwrap_or_default());
+        let process = spawn::detached_as_is(command)?;
+        Ok(Child { process, pipe })
+    }
+}
+
+#[cfg(test)]
+mod tests;

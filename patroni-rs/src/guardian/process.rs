@@ -1,0 +1,243 @@
+//! The guardian itself: what runs when the program is started under its name.
+//!
+//! Nothing of the daemon is here: no runtime, no configuration, no log, no thread.
+//! It sleeps until the daemon says something, the postmaster ends, or time is up.
+
+use std::ffi::OsStr;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+
+use nix::errno::Errno;
+use nix::fcntl::{fcntl, FcntlArg, OFlag};
+use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
+use nix::sys::signal::{signal, SigHandler, Signal};
+use patroni_core::ha::guardian::{duty, Duty, Watch};
+use patroni_core::ha::Mono;
+use patroni_postgres::process::fence::{fence, Fenced};
+use patroni_postgres::process::pidfd::PidFd;
+use patroni_postgres::process::proc::Process;
+
+use super::wire::{Word, LENGTH};
+use crate::instance::mono_now;
+use crate::urgency;
+
+/// The name it runs under (`argv[0]`); then come PGDATA and the log file, if there is one.
+pub const NAME: &str = "patroni: guardian";
+
+/// Where the kernel has no pidfd it looks so often whether the postmaster lives.
+const LOOK_MS: u16 = 1000;
+
+/// If the program was started as a guardian: is one to its end.
+pub fn run_if_named() {
+    let mut args = std::env::args_os();
+    if args.next().as_deref() != Some(OsStr::from_bytes(NAME.as_bytes())) {
+        return;
+    }
+    let log = args.nth(1).filter(|file| !file.is_empty());
+    let code = match Guardian::new().and_then(|guardian| guardian.watch(log.as_deref())) {
+        Ok(()) => 0,
+        Err(e) => {
+            say(None, &format!("guardian ends: {e}"));
+            1
+        }
+    };
+    // No destructors of libraries that were never used.
+    #[allow(unsafe_code)]
+    // SAFETY: _exit ends the process and touches no memory.
+    unsafe {
+        libc::_exit(code)
+    }
+}
+
+struct Guardian {
+    word: Word,
+    /// Of the postmaster in `word`; None: it has ended.
+    postmaster: Option<Watched>,
+    daemon: bool,
+    /// Bytes of a record whose rest has not come yet.
+    part: Vec<u8>,
+    alarm: OwnedFd,
+}
+
+enum Watched {
+    ByDescriptor(PidFd),
+    ByLooking(Process),
+}
+
+impl Guardian {
+    fn new() -> io::Result<Guardian> {
+        // Whoever stops the service stops the daemon; the guardian ends with it, in its time.
+        for ignored in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGPIPE] {
+            #[allow(unsafe_code)]
+            // SAFETY: ignoring a signal runs no code of ours.
+            unsafe {
+                signal(ignored, SigHandler::SigIgn)?;
+            }
+        }
+        close_all_but_standard();
+        fcntl(io::stdin(), FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        urgency::raise();
+        #[allow(unsafe_code)]
+        // SAFETY: this process speaks no TLS, has no thread, and ends with _exit.
+        unsafe {
+            urgency::settle();
+        }
+        Ok(Guardian {
+            word: Word::default(),
+            postmaster: None,
+            daemon: true,
+            part: Vec::with_capacity(LENGTH),
+            alarm: boot_timer()?,
+        })
+    }
+
+    fn watch(mut self, log: Option<&OsStr>) -> io::Result<()> {
+        loop {
+            self.listen();
+            let postmaster = self.postmaster_lives();
+            let watch =
+                Watch { now: mono_now(), promise: self.word.promise, daemon: self.daemon, postmaster };
+            match duty(&watch) {
+                Duty::End => return Ok(()),
+                Duty::Wait(until) => self.wait(until)?,
+                Duty::Stop => {
+                    if let Some(server) = self.word.postmaster {
+                        let how = fence(&server);
+                        tell(log, &server, how, self.daemon);
+                    }
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Reads all that the daemon has said.
+    fn listen(&mut self) {
+        let mut buffer = [0; 16 * LENGTH];
+        while self.daemon {
+            match nix::unistd::read(io::stdin(), &mut buffer) {
+                Ok(0) => self.daemon = false,
+                Ok(n) => self.part.extend_from_slice(buffer.get(..n).unwrap_or_default()),
+                Err(Errno::EINTR) => continue,
+                Err(Errno::EAGAIN) => return,
+                Err(_) => self.daemon = false,
+            }
+            let whole = self.part.len() - self.part.len() % LENGTH;
+            let last = self.part.get(..whole).and_then(|p| p.chunks_exact(LENGTH).last());
+            if let Some(word) = last.and_then(|r| r.try_into().ok()).map(Word::decode) {
+                self.take(word);
+            }
+            self.part.drain(..whole);
+        }
+    }
+
+    fn take(&mut self, word: Word) {
+        if word.postmaster != self.word.postmaster {
+            self.postmaster = word.postmaster.and_then(|server| match server.open() {
+                Ok(fd) => Some(Watched::ByDescriptor(fd)),
+                Err(e) if e.raw_os_error() == Some(libc::ESRCH) => None,
+                Err(_) => Some(Watched::ByLooking(server)),
+            });
+        }
+        self.word = word;
+    }
+
+    /// Forgets a postmaster that has ended.
+    fn postmaster_lives(&mut self) -> bool {
+        let ended = match &self.postmaster {
+            None => return false,
+            Some(Watched::ByDescriptor(fd)) => {
+                let mut fds = [PollFd::new(fd.as_fd(), PollFlags::POLLIN)];
+                poll(&mut fds, PollTimeout::ZERO).is_ok_and(|n| n > 0)
+            }
+            Some(Watched::ByLooking(server)) => !server.is_alive(),
+        };
+        if ended {
+            self.postmaster = None;
+        }
+        !ended
+    }
+
+    /// Until the daemon says something or ends, the postmaster ends, or `until`.
+    fn wait(&self, until: Option<Mono>) -> io::Result<()> {
+        set_alarm(&self.alarm, until)?;
+        let input = io::stdin();
+        let mut fds = [
+            Some(PollFd::new(self.alarm.as_fd(), PollFlags::POLLIN)),
+            self.daemon.then(|| PollFd::new(input.as_fd(), PollFlags::POLLIN)),
+            match &self.postmaster {
+                Some(Watched::ByDescriptor(fd)) => Some(PollFd::new(fd.as_fd(), PollFlags::POLLIN)),
+                _ => None,
+            },
+        ];
+        // Those that are there first; the last entries are not looked at.
+        fds.sort_by_key(Option::is_none);
+        let mut present = fds.into_iter().flatten().collect::<Vec<_>>();
+        let look = matches!(self.postmaster, Some(Watched::ByLooking(_)));
+        let timeout = if look { PollTimeout::from(LOOK_MS) } else { PollTimeout::NONE };
+        match poll(&mut present, timeout) {
+            Ok(_) | Err(Errno::EINTR) => Ok(()),
+            Err(e) => Err(e.into()),
+        }
+    }
+}
+
+/// A timer that goes off at once when the machine wakes up after its time.
+#[allow(unsafe_code)] // nix' timerfd has no CLOCK_BOOTTIME
+fn boot_timer() -> io::Result<OwnedFd> {
+    // SAFETY: the call takes two integers and returns a new descriptor or -1.
+    let fd = unsafe { libc::timerfd_create(libc::CLOCK_BOOTTIME, libc::TFD_CLOEXEC | libc::TFD_NONBLOCK) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just given us this descriptor; nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+#[allow(unsafe_code)] // as above
+fn set_alarm(timer: &OwnedFd, at: Option<Mono>) -> io::Result<()> {
+    let none = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let at = at.map_or(none, |at| libc::timespec {
+        tv_sec: libc::time_t::try_from(at.as_secs()).unwrap_or(libc::time_t::MAX),
+        tv_nsec: libc::c_long::from(at.subsec_nanos() as i32).max(1),
+    });
+    let setting = libc::itimerspec { it_interval: none, it_value: at };
+    let absolute = libc::TFD_TIMER_ABSTIME;
+    // SAFETY: `setting` lives during the call; the old setting is not asked for.
+    let rc = unsafe { libc::timerfd_settime(timer.as_raw_fd(), absolute, &setting, std::ptr::null_mut()) };
+    if rc < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+/// Sockets and files of the daemon are closed on exec; what a library forgot is closed here.
+#[allow(unsafe_code)]
+fn close_all_but_standard() {
+    // SAFETY: nothing of this process has opened a descriptor beyond the standard ones yet.
+    unsafe {
+        libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, 0u32);
+    }
+}
+
+/// One line for people, after the deed.
+fn tell(log: Option<&OsStr>, server: &Process, how: Fenced, daemon: bool) {
+    let why = if daemon { "the daemon hangs" } else { "the daemon has died" };
+    let what = match how {
+        Fenced::Nothing => "could not be signalled",
+        Fenced::Quit => "stopped immediately",
+        Fenced::Killed => "killed",
+    };
+    say(log, &format!("Leader lock runs out and {why}: guardian: PostgreSQL (pid={}) {what}", server.pid));
+}
+
+/// To standard error, which is the daemon's, and to its log file.
+fn say(log: Option<&OsStr>, text: &str) {
+    let line = format!("{} ERROR: {text}\n", jiff::Zoned::now().strftime("%Y-%m-%d %H:%M:%S,%3f"));
+    let _ = io::stderr().write_all(line.as_bytes());
+    if let Some(file) = log {
+        let file = std::fs::OpenOptions::new().append(true).open(file);
+        let _ = file.and_then(|mut file| file.write_all(line.as_bytes()));
+    }
+}

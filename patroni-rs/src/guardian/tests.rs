@@ -1,0 +1,54 @@
+#![allow(clippy::unwrap_used)]
+use super::*;
+
+fn state(promise: Option<u64>, arm: Option<Arm>, running: bool) -> State {
+    let process = Process { pid: 77, start_ticks: 5 };
+    State {
+        postmaster: running.then_some(process),
+        promise: promise.map(Duration::from_secs),
+        server: number(&process),
+        arm,
+        ..State::default()
+    }
+}
+
+#[test]
+fn an_older_guardian_goes_when_our_own_word_is_out() {
+    for (promise, arm, relieved) in [
+        // Nothing is decided yet.
+        (None, None, false),
+        // A primary that has no lock (any more): it is to be demoted.
+        (None, Some(Arm::Writes), false),
+        (None, Some(Arm::Unknown), false),
+        (Some(9), Some(Arm::Writes), true),
+        (None, Some(Arm::Off), true),
+        (None, Some(Arm::Reads), true),
+    ] {
+        assert_eq!(state(promise, arm, true).speaks_for_itself(), relieved, "{promise:?} {arm:?}");
+    }
+}
+
+#[test]
+fn a_promise_is_about_one_postmaster() {
+    let mut state = state(Some(9), Some(Arm::Writes), true);
+    assert_eq!(state.word().promise, Some(Duration::from_secs(9)));
+    state.postmaster = Some(Process { pid: 78, start_ticks: 5 });
+    assert_eq!(state.word().promise, None);
+    assert_eq!(state.word().postmaster.map(|p| p.pid), Some(78));
+}
+
+/// A word that is not heard: the child is killed, so that it cannot act on an older one.
+#[test]
+fn a_guardian_that_does_not_listen_is_killed() {
+    let guard = Guard::new(Path::new("/nonexistent"));
+    let (reader, pipe) = io::pipe().unwrap();
+    let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+    let process = Process::find(child.id() as i32).unwrap();
+    locked(&guard.state).child = Some(Child { process, pipe });
+    guard.set_postmaster(Some(process));
+    assert!(locked(&guard.state).child.is_some());
+    drop(reader);
+    guard.set_postmaster(None);
+    assert!(locked(&guard.state).child.is_none());
+    assert!(!child.wait().unwrap().success());
+}

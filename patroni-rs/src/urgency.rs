@@ -1,0 +1,105 @@
+//! For the two that must not be late, the lock keeper's thread and the guardian:
+//! priority over everything else, and memory that is there. Each step as far as
+//! the system permits; none of them is needed for correctness.
+
+use std::fs;
+
+/// Just above everything that has no real-time priority.
+const REAL_TIME: i32 = 1;
+/// Where real time is not permitted.
+const NICE: i32 = -19;
+/// The kernel's out-of-memory killer takes almost anything else first.
+const OOM_SCORE: &str = "-900";
+
+/// What was permitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Priority {
+    /// Round robin in real time.
+    RealTime,
+    /// A lower nice value.
+    Nice,
+    /// As everybody.
+    Usual,
+}
+
+impl Priority {
+    /// For the log.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Priority::RealTime => "real time",
+            Priority::Nice => "nice -19",
+            Priority::Usual => "usual",
+        }
+    }
+}
+
+/// Raises the priority of the calling thread. Its children start as everybody does.
+#[allow(unsafe_code)] // no wrapper in nix
+pub fn raise() -> Priority {
+    let parameter = libc::sched_param { sched_priority: REAL_TIME };
+    let policy = libc::SCHED_RR | libc::SCHED_RESET_ON_FORK;
+    // SAFETY: `parameter` lives during the call; 0 is the calling thread.
+    if unsafe { libc::sched_setscheduler(0, policy, &parameter) } == 0 {
+        return Priority::RealTime;
+    }
+    // SAFETY: integers only. On Linux 0 is the calling thread.
+    if unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICE) } == 0 {
+        return Priority::Nice;
+    }
+    Priority::Usual
+}
+
+/// One mapping of this process.
+struct Mapping<'a> {
+    from: usize,
+    length: usize,
+    rights: &'a str,
+    file: &'a str,
+}
+
+fn parse_mapping(line: &str) -> Option<Mapping<'_>> {
+    let mut words = line.split_ascii_whitespace();
+    let (from, to) = words.next()?.split_once('-')?;
+    let (from, to) = (usize::from_str_radix(from, 16).ok()?, usize::from_str_radix(to, 16).ok()?);
+    let rights = words.next()?;
+    Some(Mapping { from, length: to.checked_sub(from)?, rights, file: words.nth(3).unwrap_or_default() })
+}
+
+/// For a process that does one thing: the kernel spares it, what it does not need is
+/// given back, and what it has written stays in memory, as far as RLIMIT_MEMLOCK goes.
+///
+/// # Safety
+/// The process has one thread, ends with `_exit`, and calls no function of the TLS
+/// libraries, now or later: they are unmapped. Relocated, they cost 0.5 MB.
+#[allow(unsafe_code)]
+pub unsafe fn settle() {
+    let _ = fs::write("/proc/self/oom_score_adj", OOM_SCORE);
+    let Ok(maps) = fs::read_to_string("/proc/self/maps") else { return };
+    for mapping in maps.lines().filter_map(parse_mapping) {
+        let name = mapping.file.rsplit('/').next().unwrap_or_default();
+        let address = mapping.from as *mut libc::c_void;
+        if name.starts_with("libssl.so") || name.starts_with("libcrypto.so") {
+            // SAFETY: the caller's promise.
+            unsafe { libc::munmap(address, mapping.length) };
+        } else if mapping.rights.starts_with("rw") {
+            // SAFETY: only locks pages that are touched; none is read or written.
+            unsafe { libc::mlock2(address, mapping.length, libc::MLOCK_ONFAULT) };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_maps() {
+        let line = "7f0000-7f3000 r-xp 00001000 fe:00 1234   /usr/lib/x86_64-linux-gnu/libssl.so.3";
+        let m = parse_mapping(line).map(|m| (m.from, m.length, m.rights, m.file));
+        let file = "/usr/lib/x86_64-linux-gnu/libssl.so.3";
+        assert_eq!(m, Some((0x7f_0000, 0x3000, "r-xp", file)));
+        let anonymous = parse_mapping("7f0000-7f3000 rw-p 00000000 00:00 0 ");
+        assert_eq!(anonymous.map(|m| (m.rights, m.file)), Some(("rw-p", "")));
+        assert!(parse_mapping("garbage").is_none());
+    }
+}
