@@ -1,11 +1,14 @@
 @pg
 Feature: pg_rewind
   A former primary that has written what nobody else has comes back without a new copy.
+  (A guardian would stop the former primary before it writes what is lost.)
+
+  Background:
+    Given the guardian is switched off
 
   @ci
   Scenario: a diverged former primary is rewound
-    Given the guardian is switched off
-    And a running cluster of 2 members
+    Given a running cluster of 2 members
     When the daemon of node0 is killed
     Then node1 leads within 40 s
     When a row "lost" is written on node0
@@ -19,8 +22,7 @@ Feature: pg_rewind
     And the row "lost" is on no member
 
   Scenario: without pg_rewind, a diverged former primary is copied again when this is allowed
-    Given the guardian is switched off
-    And the members are configured with
+    Given the members are configured with
       """
       bootstrap: {dcs: {postgresql: {use_pg_rewind: false}}}
       postgresql: {remove_data_directory_on_diverged_timelines: true}

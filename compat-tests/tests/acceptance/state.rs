@@ -100,7 +100,7 @@ impl State {
 }
 
 /// The fleet of `FLEET`.
-fn fleet() -> String {
+pub fn fleet() -> String {
     std::env::var("FLEET").unwrap_or_else(|_| "ours".into())
 }
 
