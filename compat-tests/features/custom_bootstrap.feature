@@ -21,6 +21,7 @@ Feature: custom bootstrap
     And a running cluster of 1 member
     Then SQL "SELECT to_regclass('from_post_bootstrap')" gives "from_post_bootstrap" on node0 within 5 s
 
+  @ci
   Scenario: point-in-time recovery into a new cluster
     Given the members are configured with
       """
@@ -103,6 +104,7 @@ Feature: custom bootstrap
     And SQL "SELECT count(*) FROM lab_rows WHERE name = 'after'" gives "0" on robin0 within 5 s
     And robin0's log says "initialized a new cluster" within 20 s
 
+  @ci
   Scenario: a command that fails leaves its data aside and the cluster free
     When node0 is made with
       """

@@ -2,6 +2,7 @@
 Feature: making a replica
   By pg_basebackup or by commands of the user's, and what becomes of what is there.
 
+  @ci
   Scenario: the methods are tried in order, with their arguments
     Given a script "copy.sh"
       """
@@ -109,3 +110,13 @@ Feature: making a replica
     Then node1's log says "Error when fetching backup: pg_basebackup exited with code=-9" within 20 s
     And node1's log says "Trying again in 5 seconds" within 5 s
     And node1 follows node0 within 60 s
+
+  @ours
+  Scenario: the progress of a copy is in the log
+    Given a running cluster of 1 member
+    When node1 is added with
+      """
+      postgresql: {basebackup: [max-rate: 8M, checkpoint: fast]}
+      """
+    Then node1 follows node0 within 60 s
+    And `grep -Eq 'base backup: [0-9.]+ MB of [0-9.]+ MB copied \([0-9]+%\), [0-9.]+ [kM]B/s' patroni.log` succeeds in node1's folder

@@ -100,6 +100,7 @@ Feature: what breaks under PostgreSQL
     When `ln -s LABBIN/pg_basebackup LABNODE/bin/pg_basebackup` is run in node1's folder
     Then node1 follows node0 within 60 s
 
+  @ci
   Scenario: a stale postmaster.pid whose pid somebody else has by now
     Given a running cluster of 2 members
     When the whole node of node1 is killed

@@ -124,6 +124,17 @@ fn queried(doc: &Value) -> Option<Queried> {
 }
 
 #[test]
+fn a_running_copy_is_shown_and_nothing_else_is_added() {
+    let mut s = common::snapshot();
+    let without = status::document(&s, Instant::now());
+    s.copy_progress = [("bytes_done", 1), ("bytes_total", 2), ("bytes_per_second", 3)].into_iter().collect();
+    let mut with = status::document(&s, Instant::now());
+    let shown = with.remove("copy_progress").unwrap();
+    assert_eq!(json::dumps(&shown), r#"{"bytes_done": 1, "bytes_total": 2, "bytes_per_second": 3}"#);
+    assert_eq!(with, without);
+}
+
+#[test]
 fn status_documents() {
     let mut count = 0;
     for (file, text) in samples() {

@@ -241,7 +241,7 @@ impl Instance {
         let created = create.run().await;
         match created {
             Created::Done => self.post_restore().await,
-            Created::Failed | Created::Untouched => self.set_state(PgState::Stopped),
+            Created::Failed | Created::Kept => self.set_state(PgState::Stopped),
         }
         created
     }
@@ -255,23 +255,6 @@ impl Instance {
             .into_iter()
             .map(|(key, bytes)| (key, number(bytes)))
             .collect()
-    }
-
-    /// After a copy that failed: what it made is of no use. A method that asked to
-    /// keep the data, and one without a source, leave it alone.
-    pub async fn remove_failed_copy(&self, source: Option<&Source>) {
-        if source.is_some() && !self.keeps_data() {
-            self.remove_data_directory().await;
-        }
-    }
-
-    /// Does any replica method work on data that is already there?
-    fn keeps_data(&self) -> bool {
-        let config = locked(&self.config);
-        let methods = config.get("create_replica_methods").and_then(Value::as_list).unwrap_or_default();
-        methods
-            .iter()
-            .any(|m| config.get(&m.py_str()).and_then(|o| o.get("keep_data")).is_some_and(Value::truthy))
     }
 
     /// Removes a data directory that is known to be of no use.

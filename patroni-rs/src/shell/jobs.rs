@@ -180,10 +180,9 @@ async fn clone(shared: &Arc<Shared>, source: Option<Source>, what: &str, from_le
     let created = pg.create_replica(source.as_ref(), from_leader).await;
     if created != Created::Done {
         tracing::error!(target: "patroni.ha", "failed to bootstrap {what}");
-        // Only what this copy made is removed: a method with keep_data left it on purpose, and
-        // where none has begun it is still what it was.
+        // Only what this copy made is removed.
         if created == Created::Failed {
-            pg.remove_failed_copy(source.as_ref()).await;
+            pg.remove_data_directory().await;
         }
         return JobResult::Failed;
     }

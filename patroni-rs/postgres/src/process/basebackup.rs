@@ -40,8 +40,9 @@ pub enum Created {
     Done,
     /// It is not, and what is in it is of no use.
     Failed,
-    /// No method has begun: what was in the data directory still is.
-    Untouched,
+    /// It is not, but what is in the data directory stays: no method has begun, or the last one
+    /// asked to keep it (`keep_data`).
+    Kept,
 }
 
 /// What to copy from where.
@@ -145,7 +146,7 @@ impl BaseBackup<'_> {
     /// Makes the copy, twice if need be. A data directory that is not empty is
     /// removed before each try and after the last failure.
     pub async fn run(&self) -> Created {
-        let mut ended = Created::Untouched;
+        let mut ended = Created::Kept;
         let log_error = |e: &dyn std::fmt::Display| {
             tracing::error!(
                 target: "patroni.postgresql.bootstrap", "Error when fetching backup with pg_basebackup: {e}"

@@ -141,7 +141,11 @@ impl CreateReplica<'_> {
         if let Err(e) = self.clear(keep_data).await {
             tracing::error!(target: "patroni.postgresql.bootstrap", "Could not clean up after {method}: {e}");
         }
-        Created::Failed
+        if keep_data {
+            Created::Kept
+        } else {
+            Created::Failed
+        }
     }
 
     /// A copy replaces what is there, which may be the last copy of something: it is let go only
@@ -160,7 +164,7 @@ impl CreateReplica<'_> {
             tracing::error!(
                 target: "patroni.postgresql.bootstrap", "Error when fetching backup with pg_basebackup: {e}"
             );
-            return Created::Untouched;
+            return Created::Kept;
         }
         let backup = BaseBackup {
             bin: self.bin,
@@ -178,7 +182,7 @@ impl CreateReplica<'_> {
     /// Tries the methods in order until one succeeds. When the data directory is complete the
     /// caller restores the configuration files and follows.
     pub async fn run(&self) -> Created {
-        let mut ended = Created::Untouched;
+        let mut ended = Created::Kept;
         for method in self.methods() {
             if self.cancel.is_cancelled() {
                 break;
@@ -195,8 +199,7 @@ impl CreateReplica<'_> {
                     );
                     return Created::Done;
                 }
-                Created::Failed => ended = Created::Failed,
-                Created::Untouched => {}
+                other => ended = other,
             }
         }
         ended
@@ -268,10 +271,10 @@ mod tests {
         let alone = ("no_leader", Value::Bool(true));
         let fails = ("command", Value::from("false"));
         // With no source and no `no_leader`, nothing is tried or touched.
-        assert_eq!(run(std::slice::from_ref(&fails)).await, (Created::Untouched, true));
-        assert_eq!(run(&[alone.clone(), fails.clone(), keep.clone()]).await, (Created::Failed, true));
+        assert_eq!(run(std::slice::from_ref(&fails)).await, (Created::Kept, true));
+        assert_eq!(run(&[alone.clone(), fails.clone(), keep.clone()]).await, (Created::Kept, true));
         let bare = ("no_params", Value::Bool(true));
-        assert_eq!(run(&[alone.clone(), fails.clone(), keep, bare]).await, (Created::Failed, true));
+        assert_eq!(run(&[alone.clone(), fails.clone(), keep, bare]).await, (Created::Kept, true));
         assert_eq!(run(&[alone.clone(), fails]).await, (Created::Failed, false));
         assert_eq!(run(&[alone, ("command", Value::from("true"))]).await, (Created::Done, false));
     }
