@@ -125,7 +125,7 @@ fn queried(doc: &Value) -> Option<Queried> {
 
 #[test]
 fn a_running_copy_is_shown_and_nothing_else_is_added() {
-    let mut s = common::snapshot();
+    let mut s = common::replica();
     let without = status::document(&s, Instant::now());
     s.copy_progress = [("bytes_done", 1), ("bytes_total", 2), ("bytes_per_second", 3)].into_iter().collect();
     let mut with = status::document(&s, Instant::now());
