@@ -15,3 +15,54 @@ Feature: failsafe mode
     Then PostgreSQL of node0 takes no writes within 30 s
     When etcd is started
     Then node0 leads within 40 s
+
+  Scenario: the DCS comes back, and nothing has changed
+    Given the members are configured with
+      """
+      bootstrap: {dcs: {failsafe_mode: true}}
+      """
+    And a running cluster of 3 members
+    Then the DCS key "failsafe" matches "node0.*node1.*node2" within 20 s
+    And a writer
+    When etcd is killed
+    Then GET "/patroni" of node1 has "failsafe_mode_is_active" = "true" within 30 s
+    And PostgreSQL of node0 takes writes for 25 s
+    When etcd is started
+    Then node0 leads within 20 s
+    And every other member follows the leader within 20 s
+    And no log says "demoted self"
+    And no log says "promoted self to leader by acquiring"
+    When the writer is stopped
+    Then no acknowledged row is missing
+
+  Scenario: a member that was shut down, but is still listed, demotes the primary
+    Given the members are configured with
+      """
+      bootstrap: {dcs: {failsafe_mode: true}}
+      """
+    And a running cluster of 3 members
+    Then the DCS key "failsafe" matches "node0.*node1.*node2" within 20 s
+    When etcd is killed
+    Then node0's log says "continue to run as a leader because failsafe mode is enabled" within 20 s
+    When node2 is shut down
+    Then PostgreSQL of node0 takes no writes within 30 s
+    When etcd is started
+    Then some member leads within 40 s
+
+  Scenario: a member that joins later has a vote, too
+    Given the members are configured with
+      """
+      bootstrap: {dcs: {failsafe_mode: true}}
+      """
+    And a running cluster of 1 member
+    Then the DCS key "failsafe" matches "^\{.node0.:.http://127.0.0.1:[0-9]+/patroni.\}$" within 20 s
+    When node1 is added with
+      """
+      tags: {}
+      """
+    Then node1 follows node0 within 60 s
+    And the DCS key "failsafe" matches "node0.*node1" within 20 s
+    When etcd is killed
+    Then PostgreSQL of node0 takes writes for 25 s
+    When etcd is started
+    Then node0 leads within 20 s

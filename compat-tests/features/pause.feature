@@ -30,3 +30,41 @@ Feature: pause
     When patronictl is called with "resume batman"
     Then some member leads within 40 s
     And every other member follows the leader within 60 s
+
+  Scenario: in pause, failover and switchover need a candidate
+    Given a running cluster of 2 members
+    When patronictl is called with "pause batman --wait"
+    And node0 is sent a request "POST /switchover" with
+      """
+      {"leader": "node0"}
+      """
+    Then its status is 400 and its text contains "Switchover is possible only to a specific candidate in a paused state"
+    When patronictl is called with "switchover batman --leader node0 --candidate node1 --force"
+    Then its exit code is 0
+    And node1 leads within 30 s
+    And node0 follows node1 within 40 s
+    And the DCS key "config" matches ".pause.:true"
+
+  Scenario: in pause, the leader's PostgreSQL is stopped and started by hand
+    Given a running cluster of 2 members
+    When patronictl is called with "pause batman --wait"
+    And PostgreSQL of node0 is stopped by hand
+    Then node0's log says "PAUSE: postgres is not running" within 30 s
+    And the DCS key "leader" is absent within 30 s
+    When PostgreSQL of node0 is started by hand
+    Then node0 leads within 30 s
+    And node0's log says "PAUSE: acquired session lock as a leader" within 10 s
+    When patronictl is called with "resume batman --wait"
+    Then node0 leads within 10 s
+    And node1 follows node0 within 30 s
+
+  Scenario: in pause, nothing scheduled runs, but restart and reinitialize do
+    Given a running cluster of 2 members
+    When a switchover from node0 to node1 is posted for 12 s from now
+    And patronictl is called with "pause batman --wait"
+    And patronictl is called with "restart batman node1 --force"
+    Then its output contains "Success: restart on member node1"
+    When patronictl is called with "reinit batman node1 --force --wait"
+    Then its exit code is 0
+    And PostgreSQL of node0 takes writes for 16 s
+    And node0 leads within 5 s

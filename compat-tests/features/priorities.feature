@@ -28,3 +28,37 @@ Feature: priorities
     Then node1 answers 503 to "/replica"
     And node1 answers 503 to "/read-only"
     And node1 answers 200 to "/health"
+
+  Scenario: failover_priority 0 is nofailover
+    Given a running cluster of 3 members where node1 has
+      """
+      tags: {failover_priority: 0}
+      """
+    When patronictl is called with "switchover batman --leader node0 --candidate node1 --force"
+    Then its exit code is 1
+    When the whole node of node0 is killed
+    Then node2 leads within 40 s
+    And node1 follows node2 within 30 s
+
+  Scenario: a nofailover member may follow, and steps back when it becomes nofailover
+    Given a running cluster of 2 members
+    When node1's configuration is changed by
+      """
+      tags: {nofailover: true}
+      """
+    And node1 is sent SIGHUP
+    Then the DCS key "members/node1" matches "nofailover.:true" within 10 s
+    When patronictl is called with "failover batman --candidate node1 --force"
+    Then its exit code is 1
+    And node0 leads within 5 s
+
+  Scenario: sync_priority decides who is synchronous
+    Given the members are configured with
+      """
+      bootstrap: {dcs: {synchronous_mode: true}}
+      """
+    And a running cluster of 3 members where node2 has
+      """
+      tags: {sync_priority: 10}
+      """
+    Then the DCS key "sync" matches ".sync_standby.:.node2.\}" within 40 s

@@ -44,3 +44,32 @@ Feature: switchover
     Then its exit code is 0
     And node2 leads within 20 s
     And every other member follows the leader within 30 s
+
+  Scenario: a scheduled restart
+    Given a running cluster of 2 members
+    When the postmasters are remembered
+    And a restart of node0 is posted for 5 s from now
+    Then the DCS key "members/node0" matches "scheduled_restart" within 5 s
+    And node0's log says "restart initiated" within 30 s
+    And PostgreSQL of node0 was restarted within 20 s
+    And the DCS key "members/node0" does not say "scheduled_restart" within 10 s
+    And node0 leads within 20 s
+    When a restart of node1 is posted for 5 s from now
+    Then PostgreSQL of node1 was restarted within 40 s
+    And node1 follows node0 within 20 s
+
+  Scenario: a switchover that has come too late, and one whose leader is another
+    Given a running cluster of 2 members
+    When the DCS key "failover" is set to
+      """
+      {"leader": "node0", "member": "node1", "scheduled_at": "2020-01-01T00:00:00+00:00"}
+      """
+    Then node0's log says "Found a stale switchover value, cleaning up: 2020-01-01" within 20 s
+    And the DCS key "failover" matches "^\{\}$" within 10 s
+    When the DCS key "failover" is set to
+      """
+      {"leader": "node7", "member": "node1"}
+      """
+    Then node0's log says "switchover: leader name does not match: node7 != node0" within 20 s
+    And the DCS key "failover" matches "^\{\}$" within 10 s
+    And node0 leads within 5 s

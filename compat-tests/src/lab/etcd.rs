@@ -144,6 +144,16 @@ impl Etcd {
         request.set("value", BASE64_STANDARD.encode(value));
         self.post("kv/put", &request).map(drop)
     }
+
+    /// Deletes one key.
+    ///
+    /// # Errors
+    /// etcd does not answer.
+    pub fn delete(&self, name: &str) -> Result<()> {
+        let mut request = Value::map();
+        request.set("key", BASE64_STANDARD.encode(name));
+        self.post("deleterange", &request).map(drop)
+    }
 }
 
 /// One key of an answer.

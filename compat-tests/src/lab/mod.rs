@@ -9,6 +9,7 @@
 pub mod cluster;
 pub mod config;
 pub mod etcd;
+pub mod fifo;
 pub mod host;
 pub mod http;
 pub mod janitor;

@@ -108,6 +108,17 @@ pub fn run(mut command: Command, within: Duration) -> Result<Output> {
     })
 }
 
+/// Runs a program that may leave daemons behind: its output is thrown away, so that nobody waits for theirs.
+///
+/// # Errors
+/// It cannot be started, fails, or takes longer than `within`.
+pub fn run_quietly(mut command: Command, within: Duration) -> Result<()> {
+    let what = format!("{command:?}");
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+    let status = wait_until(&what, within, || child.try_wait()?.ok_or_else(|| "it runs".into()))?;
+    super::wait::ensure(status.success(), || format!("{what}: {status}"))
+}
+
 /// The processes whose working folder is `folder` or lies in it, zombies aside.
 pub fn under(folder: &Path) -> Vec<Pid> {
     let Ok(entries) = std::fs::read_dir("/proc") else {

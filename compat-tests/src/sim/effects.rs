@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use patroni_core::ha::{Answer, DcsDown, FailsafeAnswer, FailsafePing, PeerStatus, PgState, Request, Role};
+use patroni_core::ha::{
+    Answer, DcsDown, Decisive, FailsafeAnswer, FailsafePing, PeerStatus, PgState, Request, Role,
+};
 use patroni_core::model::{failover_value, sync_state_value, Cluster, Member as Peer, Status, SyncState};
 use patroni_core::tags::Tags;
 use pyfmt::{json, Value};
@@ -51,7 +53,7 @@ impl World {
             | Request::WriteSync { .. }
             | Request::DeleteSync { .. }
             | Request::WriteHistory(_) => self.ask_dcs(node, request),
-            Request::Peers(members) => self.ask_peers(node, members),
+            Request::Peers { members, decisive } => self.ask_peers(node, members, decisive.as_ref()),
             Request::FailsafePing { data, members } => self.ping_peers(node, data, members),
             other => self.local(node, other),
         }
@@ -250,7 +252,7 @@ impl World {
         Arc::new(seen)
     }
 
-    fn ask_peers(&mut self, node: usize, members: &[Peer]) -> Effect {
+    fn ask_peers(&mut self, node: usize, members: &[Peer], decisive: Option<&Decisive>) -> Effect {
         let mut latency = self.rng.between(2, 20);
         let mut answers = Vec::new();
         for member in members {
@@ -275,6 +277,15 @@ impl World {
                 },
                 None => PeerStatus::unreachable(&member.name),
             });
+        }
+        // A decisive answer ends the round: whoever is slow is not heard.
+        if let Some(decider) = decisive.and_then(|d| answers.iter().position(|peer| d.is_met(peer))) {
+            latency = latency.min(20);
+            for (at, peer) in answers.iter_mut().enumerate() {
+                if at != decider && self.rng.percent(50) {
+                    *peer = PeerStatus::unreachable(&peer.name);
+                }
+            }
         }
         now_and(latency, Answer::Peers(answers))
     }

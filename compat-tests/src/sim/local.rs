@@ -28,6 +28,9 @@ impl World {
             }
             Request::Stop { mode, .. } => return self.stop(node, *mode),
             Request::StopToCheckpoint { .. } => return self.stop_to_checkpoint(node),
+            Request::AwaitExit(wait) => {
+                return now_and(wait.as_millis() as u64, Answer::Bool(!self.members[node].pg.running));
+            }
             Request::StartJob(job) => Answer::Started(self.start_job(node, job)),
             Request::CancelJob { kill } => Answer::Bool(self.cancel_job(node, *kill)),
             Request::ControlData => Answer::Control(self.control_data(node)),

@@ -71,7 +71,7 @@ fn kill_guardian(state: &mut State, call: &Call) -> Result<()> {
 }
 
 /// SIGSTOP or SIGCONT, for the two words that the sentences use.
-fn stop_or_go(word: &str) -> Signal {
+pub fn stop_or_go(word: &str) -> Signal {
     if word == "frozen" {
         Signal::SIGSTOP
     } else {

@@ -10,6 +10,7 @@
 mod ask;
 mod disk;
 mod fault;
+mod policy;
 mod state;
 mod steps;
 

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use compat_tests::lab::fifo::Fifo;
 use compat_tests::lab::process::Output;
 use compat_tests::lab::writer::{Record, Writer};
 use compat_tests::lab::{Cluster, Kind, Options, Result};
@@ -63,6 +64,8 @@ pub struct State {
     pub writer: Option<Writer>,
     /// What it recorded.
     pub record: Record,
+    /// The pipes that stand for watchdog devices, by member.
+    pub watchdogs: HashMap<String, Fifo>,
     /// A name remembered between steps.
     pub remembered: String,
 }

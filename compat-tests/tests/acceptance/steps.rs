@@ -9,7 +9,7 @@ use compat_tests::lab::{config, Kind, Result};
 use regex::Regex;
 
 use super::state::{kind_of, named, yaml, Call, State};
-use super::{ask, disk, fault};
+use super::{ask, disk, fault, policy};
 
 /// What a sentence does.
 pub type Step = fn(&mut State, &Call) -> Result<()>;
@@ -36,7 +36,7 @@ const STEPS: &[(&str, Step)] = &[
 pub fn run(state: &mut State, call: &Call) -> Result<()> {
     static TABLE: OnceLock<Vec<(Regex, Step)>> = OnceLock::new();
     let table = TABLE.get_or_init(|| {
-        let all = STEPS.iter().chain(fault::STEPS).chain(disk::STEPS).chain(ask::STEPS);
+        let all = STEPS.iter().chain(fault::STEPS).chain(disk::STEPS).chain(ask::STEPS).chain(policy::STEPS);
         all.map(|(pattern, step)| (Regex::new(&format!("^{pattern}$")).expect("a pattern"), *step)).collect()
     });
     let matches: Vec<_> = table.iter().filter(|(pattern, _)| pattern.is_match(&call.text)).collect();
@@ -125,8 +125,11 @@ fn words(line: &str) -> Vec<String> {
 fn patronictl(state: &mut State, call: &Call) -> Result<()> {
     let kind =
         named(if call.arg(0).is_empty() { call.arg(1).rsplit(' ').next().unwrap_or("") } else { "our" })?;
-    let line = call.arg(2).trim_start_matches('"').trim_end_matches('"');
-    let words = words(line);
+    let mut line = call.arg(2).trim_start_matches('"').trim_end_matches('"').to_string();
+    for member in &state.cluster()?.members {
+        line = line.replace(&format!("PORT({})", member.name), &member.postgres.to_string());
+    }
+    let words = words(&line);
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     state.output = state.cluster()?.ctl(kind, &words)?;
     Ok(())

@@ -64,6 +64,7 @@ pub fn text(s: &Snapshot, now: Instant) -> String {
     put_roles(&mut page, s, now);
     put_wal(&mut page, s);
     put_node(&mut page, s, now);
+    put_held_back(&mut page, s);
     page.text
 }
 
@@ -144,6 +145,26 @@ fn put_node(page: &mut Page, s: &Snapshot, now: Instant) {
     let value = number.filter(|_| known).map_or(-1, |n| n as i64);
     let note = format!("# Values: {}\n", names.join(", "));
     page.commented("gauge", "postgres_state", "Numeric representation of Postgres state.", &note, value);
+}
+
+/// Ours alone, and only while there is something to say: otherwise the page is the reference's.
+fn put_held_back(page: &mut Page, s: &Snapshot) {
+    let Some(held_back) = &s.held_back else { return };
+    let waits_for = label(held_back.waits_for.as_deref().unwrap_or_default());
+    page.labels = format!(
+        "{{scope=\"{}\",name=\"{}\",reason=\"{}\",waits_for=\"{waits_for}\"}}",
+        s.scope,
+        s.name,
+        held_back.reason.as_str()
+    );
+    let help = "Value is 1 while this node is not promoted although nobody leads, with the reason and the \
+                nodes it waits for.";
+    page.gauge("not_promoted", help, 1);
+}
+
+/// A label's value: member names can hold anything.
+fn label(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
 /// Seconds of the epoch as Python prints a float; `0` if there is no time.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use patroni_core::global_config::GlobalConfig;
-use patroni_core::ha::{PgState, Role};
+use patroni_core::ha::{HeldBack, PgState, Role};
 use patroni_core::model::Cluster;
 use patroni_core::tags::Tags;
 use pyfmt::datetime::DateTime;
@@ -55,6 +55,8 @@ pub struct Snapshot {
     pub copy_progress: Value,
     /// The watchdog is wanted and does not work.
     pub watchdog_failed: bool,
+    /// Why this node was not promoted, while nobody leads.
+    pub held_back: Option<HeldBack>,
     /// Records in the queue of the logger.
     pub log_queue_size: i64,
     /// Records it lost.

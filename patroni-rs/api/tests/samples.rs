@@ -297,3 +297,28 @@ fn cluster_documents() {
     }
     assert!(count > 5, "{count}");
 }
+
+/// The page grows by one metric at its end, and only while something holds the node back; whatever a member
+/// is called, its name stays within the quotes.
+#[test]
+fn what_holds_a_node_back_is_one_metric_more() {
+    use patroni_core::ha::{HeldBack, Reason};
+    let mut snapshot = common::replica();
+    let now = Instant::now();
+    let before = metrics::text(&snapshot, now);
+    snapshot.held_back = Some(HeldBack {
+        reason: Reason::PeerAhead,
+        waits_for: Some("o\\dd \"name\"\n".into()),
+        facts: Vec::new(),
+    });
+    let page = metrics::text(&snapshot, now);
+    let more = page.strip_prefix(&before).unwrap();
+    let lines: Vec<&str> = more.lines().collect();
+    assert!(lines[0].starts_with("# HELP patroni_not_promoted Value is 1 while"), "{more}");
+    assert_eq!(lines[1], "# TYPE patroni_not_promoted gauge");
+    assert_eq!(
+        lines[2],
+        r#"patroni_not_promoted{scope="demo",name="pg2",reason="peer_ahead",waits_for="o\\dd \"name\"\n"} 1"#
+    );
+    assert_eq!(lines.len(), 3);
+}

@@ -91,6 +91,7 @@ impl ApiBackend {
                 .as_ref()
                 .map_or(Value::Null, |r| r.data.clone()),
             watchdog_failed: !watchdog.healthy,
+            held_back: locked(&shared.held_back).clone(),
             log_queue_size: log.queue_size as i64,
             log_records_lost: log.records_lost as i64,
             copy_progress: shared.instance.copy_progress(),
@@ -235,7 +236,7 @@ impl Backend for ApiBackend {
 
     async fn any_can_promote(&self, members: Vec<Member>) -> bool {
         let client = self.shared.peers();
-        let asked = self.on_main(async move { peers::statuses(&client, &members).await }).await;
+        let asked = self.on_main(async move { peers::statuses(&client, &members, None).await }).await;
         asked.is_ok_and(|peers| peers.iter().any(|p| p.limitation().is_none()))
     }
 

@@ -76,7 +76,9 @@ impl Executor {
                 best_effort(self.shared.dcs.delete_sync(version.as_deref()).await)
             }
             Request::WriteHistory(text) => best_effort(self.shared.dcs.set_history(text).await),
-            Request::Peers(members) => Answer::Peers(peers::statuses(&self.shared.peers(), members).await),
+            Request::Peers { members, decisive } => {
+                Answer::Peers(peers::statuses(&self.shared.peers(), members, decisive.as_ref()).await)
+            }
             Request::FailsafePing { data, members } => {
                 Answer::Failsafe(peers::failsafe(&self.shared.peers(), data, members).await)
             }
@@ -237,6 +239,7 @@ impl Executor {
             }
             Request::Stop { mode, timeout } => Answer::Bool(self.stop(*mode, *timeout).await),
             Request::StopToCheckpoint { timeout } => self.stop_to_checkpoint(*timeout).await,
+            Request::AwaitExit(limit) => Answer::Bool(self.await_exit(*limit).await),
             Request::ControlData => Answer::Control(pg.control_data().await),
             Request::CheckRecovery(source) => Answer::Recovery(pg.check_recovery(source.clone()).await),
             Request::FollowReload { source, role } => {
@@ -290,6 +293,19 @@ impl Executor {
             self.shared.disable_watchdog().await;
         }
         stopped
+    }
+
+    /// Has the stop that goes on ended? It stays to be taken up by [`Executor::stop`].
+    async fn await_exit(&mut self, limit: Duration) -> bool {
+        let Some(stopping) = &self.stopping else { return true };
+        let deadline = tokio::time::Instant::now() + limit;
+        while !stopping.is_finished() {
+            if tokio::time::Instant::now() >= deadline {
+                return false;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        true
     }
 
     async fn stop_to_checkpoint(&mut self, timeout: Option<Duration>) -> Answer {

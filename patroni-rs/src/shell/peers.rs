@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use patroni_core::ha::{FailsafeAnswer, PeerStatus};
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use patroni_core::ha::{Decisive, FailsafeAnswer, PeerStatus};
 use patroni_core::model::{Lsn, Member};
 use patroni_core::parse::parse_int;
 use patroni_core::tags::Tags;
@@ -13,9 +14,26 @@ use pyfmt::{json, Value};
 /// How long one peer may take.
 const PEER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Asks every member at the same time; the answers are in the members' order.
-pub async fn statuses(client: &HttpClient, members: &[Member]) -> Vec<PeerStatus> {
-    join_all(members.iter().map(|m| status(client, m))).await
+/// Asks every member at the same time; the answers are in the members' order. One that decides ends the
+/// round, and whoever has not answered by then counts as unreachable.
+pub async fn statuses(
+    client: &HttpClient,
+    members: &[Member],
+    decisive: Option<&Decisive>,
+) -> Vec<PeerStatus> {
+    let mut answers: Vec<PeerStatus> = members.iter().map(|m| PeerStatus::unreachable(&m.name)).collect();
+    let asked = members.iter().zip(&mut answers);
+    let mut round: FuturesUnordered<_> =
+        asked.map(|(member, slot)| async move { (slot, status(client, member).await) }).collect();
+    while let Some((slot, answer)) = round.next().await {
+        let decided = decisive.is_some_and(|d| d.is_met(&answer));
+        *slot = answer;
+        if decided {
+            break;
+        }
+    }
+    drop(round);
+    answers
 }
 
 async fn status(client: &HttpClient, member: &Member) -> PeerStatus {
@@ -91,7 +109,7 @@ async fn failsafe_one(client: &HttpClient, member: &Member, body: &str) -> Fails
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
     use super::*;
 
     fn parsed(text: &str) -> Result<PeerStatus, String> {
@@ -111,5 +129,44 @@ mod tests {
             (Some(true), 6, Some("not allowed to promote"))
         );
         assert_eq!(parsed(r#"{"state":"stopping","role":"replica"}"#).unwrap_err(), "'xlog'");
+    }
+
+    /// A server that answers one request with `body`, or never.
+    fn server(body: Option<&'static str>) -> Member {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut data = Value::map();
+        let url = format!("http://{}/patroni", listener.local_addr().unwrap());
+        data.set("api_url", url.as_str());
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut head = [0; 1024];
+            let _ = std::io::Read::read(&mut stream, &mut head);
+            match body {
+                Some(body) => {
+                    let text = format!("HTTP/1.0 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+                    std::io::Write::write_all(&mut stream, text.as_bytes()).unwrap();
+                }
+                None => std::thread::sleep(Duration::from_secs(10)),
+            }
+        });
+        Member { name: body.map_or("silent", |_| "talks").into(), data, ..Member::default() }
+    }
+
+    /// A silent peer costs its two seconds, unless another has decided.
+    #[tokio::test]
+    async fn a_decisive_answer_ends_the_round() {
+        const AHEAD: &str = r#"{"role":"replica","xlog":{"received_location":5,"replayed_location":5}}"#;
+        let client = HttpClient::new(&patroni_net::ClientOptions::default()).unwrap();
+        let bar = |position| Decisive { position, tolerated: None };
+        let members = [server(None), server(Some(AHEAD))];
+        let began = std::time::Instant::now();
+        let answers = statuses(&client, &members, Some(&bar(4))).await;
+        assert!(began.elapsed() < PEER_TIMEOUT, "{:?}", began.elapsed());
+        assert_eq!((answers[0].reachable, answers[1].wal_position), (false, 5));
+        let members = [server(None), server(Some(AHEAD))];
+        let began = std::time::Instant::now();
+        let answers = statuses(&client, &members, Some(&bar(5))).await;
+        assert!(began.elapsed() >= PEER_TIMEOUT, "{:?}", began.elapsed());
+        assert_eq!((answers[0].reachable, answers[1].wal_position), (false, 5));
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use patroni_config::Config;
-use patroni_core::ha::{FailsafePing, Me, Role, ScheduledRestart, Source, WatchdogView};
+use patroni_core::ha::{FailsafePing, HeldBack, Me, Role, ScheduledRestart, Source, WatchdogView};
 use patroni_core::model::Cluster;
 use patroni_core::slots::Retention;
 use patroni_core::tags::Tags;
@@ -52,6 +52,8 @@ pub struct Shared {
     pub failsafe_ping: Mutex<Option<FailsafePing>>,
     /// Our own failsafe holds since then.
     pub failsafe_since: Mutex<Option<patroni_core::ha::Mono>>,
+    /// Why the last cycle did not promote this node.
+    pub held_back: Mutex<Option<HeldBack>>,
     /// The own position last published.
     pub last_lsn: Mutex<Option<u64>>,
     /// The restart that waits for its time.
@@ -102,6 +104,7 @@ impl Shared {
             stop_wanted: AtomicBool::new(false),
             failsafe_ping: Mutex::new(None),
             failsafe_since: Mutex::new(None),
+            held_back: Mutex::new(None),
             last_lsn: Mutex::new(None),
             scheduled_restart: Mutex::new(None),
             next_run: Mutex::new(None),

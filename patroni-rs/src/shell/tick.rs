@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use patroni_core::ha::keeper::Arm;
-use patroni_core::ha::{self, Finished, Level, LogLine, Memory, Progress, Role, Transcript, View};
+use patroni_core::ha::{self, Finished, HeldBack, Level, LogLine, Memory, Progress, Role, Transcript, View};
 use patroni_dcs::Dcs;
 
 use super::exec::Executor;
@@ -89,7 +89,7 @@ fn skipped(memory: &mut Memory) -> Finished {
     memory.wake_at = Some(mono_now() + LOOK_AGAIN);
     let pause = if memory.config.is_paused() { "PAUSE: " } else { "" };
     let line = format!("{pause}Error communicating with PostgreSQL. Will try again later");
-    Finished { line, memory: memory.clone(), exit: None }
+    Finished { line, memory: memory.clone(), exit: None, held_back: None }
 }
 
 /// Runs the shutdown.
@@ -119,12 +119,14 @@ async fn drive(shared: &Arc<Shared>, memory: &mut Memory, view: View, engine: En
                     line: "Unexpected exception raised, please report it as a BUG".into(),
                     memory: memory.clone(),
                     exit: None,
+                    held_back: None,
                 };
             }
             Progress::Finished(finished) => {
                 *memory = finished.memory.clone();
                 shared.instance.set_dynamic(memory.config.clone());
                 *locked(&shared.failsafe_since) = memory.failsafe_since;
+                note_held_back(shared, finished.held_back.as_ref());
                 arm_fence(shared, memory);
                 return *finished;
             }
@@ -144,6 +146,16 @@ pub fn arm(shared: &Shared, paused: bool, bootstrapping: bool) {
         && shared.jobs.view().is_some_and(|running| running.job == ha::Job::Promote);
     let server = instance.known_postmaster().map_or(0, |p| guardian::number(&p.process));
     shared.lease.arm(Arm::of(instance.role(), promoting, paused, bootstrapping), server);
+}
+
+/// The reason why this node was not promoted, when it is a new one: a logger of its own keeps it apart from
+/// the lines that the reference has as well.
+fn note_held_back(shared: &Shared, found: Option<&HeldBack>) {
+    let mut known = locked(&shared.held_back);
+    if let Some(new) = found.filter(|new| !known.as_ref().is_some_and(|old| old.is_same(new))) {
+        tracing::info!(target: "patroni.race", "{}", new.record());
+    }
+    *known = found.cloned();
 }
 
 fn emit(line: &LogLine) {

@@ -71,6 +71,7 @@ pub fn primary() -> Snapshot {
         pending_restart_reason: Value::map(),
         scheduled_restart: Value::Null,
         watchdog_failed: false,
+        held_back: None,
         log_queue_size: 0,
         log_records_lost: 0,
         copy_progress: Value::Null,

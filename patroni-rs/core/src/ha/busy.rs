@@ -1,6 +1,7 @@
 //! A cycle while long work runs beside it (surface-ha-pg 4A).
 
 use super::cycle::Cycle;
+use super::held_back::Reason;
 use super::request::Request;
 use super::script::Step;
 use super::types::*;
@@ -43,6 +44,7 @@ impl Cycle<'_> {
         }
         if self.cluster.is_unlocked() {
             self.log("not healthy enough for leader race");
+            self.held_back(Reason::Busy, None, &[("job", action.as_str().into())]);
         }
         Ok(format!("{action} in progress"))
     }

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use super::held_back::{HeldBack, Reason};
 use super::memory::{Memory, Rewind};
 use super::request::{Answer, DcsDown, RecoveryChange, Request};
 use super::script::{Halt, Level, LogLine, Script, Step, Transcript};
@@ -21,6 +22,8 @@ pub struct Finished {
     pub memory: Memory,
     /// The process must end with this code.
     pub exit: Option<i32>,
+    /// Nobody leads, or this node has the lock, and it was not promoted: why.
+    pub held_back: Option<HeldBack>,
 }
 
 /// How far a cycle got with the answers so far.
@@ -43,6 +46,7 @@ pub(super) struct Cycle<'a> {
     pub(super) watchdog_running: bool,
     pub(super) job: Option<Job>,
     pub(super) scheduled_restart: Option<&'a ScheduledRestart>,
+    pub(super) held_back: Option<HeldBack>,
 }
 
 /// Runs a cycle as far as the transcript allows, and the lines it says.
@@ -77,12 +81,14 @@ impl<'a> Cycle<'a> {
             watchdog_running: view.watchdog.running,
             job: view.job.as_ref().map(|j| j.job.clone()),
             scheduled_restart: view.scheduled_restart.as_ref(),
+            held_back: None,
         }
     }
 
     fn finish(&mut self, line: String, exit: Option<i32>) -> Progress {
         let line = if self.is_paused() { format!("PAUSE: {line}") } else { line };
-        Progress::Finished(Box::new(Finished { line, memory: self.m.clone(), exit }))
+        let held_back = self.held_back.take();
+        Progress::Finished(Box::new(Finished { line, memory: self.m.clone(), exit, held_back }))
     }
 
     /// The cycle with its error paths and its end (surface-ha-pg 3-16, 3-17).
@@ -136,6 +142,9 @@ impl<'a> Cycle<'a> {
             if let Some(line) = self.after_recovery()? {
                 return Ok(line);
             }
+        }
+        if !self.pg.running && self.cluster.is_unlocked() {
+            self.held_back(Reason::NotRunning, None, &[]);
         }
         if self.pg.data_dir != DataDir::Present {
             return self.without_data_dir();

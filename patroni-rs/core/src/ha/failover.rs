@@ -1,6 +1,7 @@
 //! Manual failover and switchover (surface-ha-pg 6).
 
 use super::cycle::Cycle;
+use super::held_back::Reason;
 use super::request::Request;
 use super::schedule::Due;
 use super::script::Step;
@@ -86,13 +87,14 @@ impl Cycle<'_> {
             let outsider =
                 self.is_synchronous_mode() && !self.is_quorum_mode() && !self.cluster.sync.matches(me, true);
             if outsider {
-                return Ok(Some(false));
+                return self.no(Reason::NotSynchronous).map(Some);
             }
             if let Some(member) = self.cluster.get_member(candidate, false).cloned() {
                 let peers = self.ask_peers(vec![member])?;
                 match peers.first().map(|p| (p.name.clone(), p.limitation())) {
                     Some((name, None)) => {
                         self.log(format!("{action}: to {name}, i am {me}"));
+                        self.held_back(Reason::Candidate, Some(&name), &[]);
                         return Ok(Some(false));
                     }
                     Some((name, Some(why))) => self.warn(format!("{action}: member {name} is {why}")),
@@ -100,11 +102,14 @@ impl Cycle<'_> {
                 }
             }
         } else if self.is_paused() {
-            return Ok(Some(false));
+            return self.no(Reason::Paused).map(Some);
         }
         if failover.leader.as_deref() == Some(me) {
             // The former leader takes back only what nobody else can take.
             let others = self.failover_possible(None, failover.candidate.is_some())?;
+            if others {
+                self.held_back(Reason::OthersCanLead, None, &[]);
+            }
             return Ok(Some(!others));
         }
         let sync_active = self.sync_is_active();
@@ -126,6 +131,7 @@ impl Cycle<'_> {
             self.clear_failover()?;
             return Ok(None);
         }
+        self.held_back(Reason::Candidate, Some(candidate), &[]);
         Ok(Some(false))
     }
 

@@ -1,6 +1,7 @@
 //! The cluster has a leader: us or another (surface-ha-pg 4I).
 
 use super::cycle::Cycle;
+use super::held_back::Reason;
 use super::memory::Rewind;
 use super::request::{Answer, Request};
 use super::script::{Level, Step};
@@ -63,6 +64,7 @@ impl Cycle<'_> {
     fn lost_update(&mut self) -> Step<String> {
         self.io.log(Level::Error, "failed to update leader lock");
         if !self.pg.is_primary() {
+            self.held_back(Reason::LockNotRenewed, None, &[]);
             return Ok("not promoting because failed to update leader lock in DCS".into());
         }
         if self.is_paused() {
@@ -145,12 +147,14 @@ impl Cycle<'_> {
             return Ok(line);
         }
         if !self.sync_before_promote()? {
+            self.held_back(Reason::SyncKeyChanged, None, &[]);
             return Ok("Postponing promotion because synchronous replication state was updated by somebody \
                        else"
                 .into());
         }
         // A DCS that answers slowly may have used up the lease since it was won.
         if !self.is_leader() {
+            self.held_back(Reason::LockNotRenewed, None, &[]);
             return Ok("not promoting because failed to update leader lock in DCS".into());
         }
         self.m.failsafe_since = None;
@@ -165,6 +169,7 @@ impl Cycle<'_> {
     fn promotion_gate(&mut self) -> Step<Option<String>> {
         if !self.watchdog_running {
             if !self.bool(Request::WatchdogActivate)? {
+                self.held_back(Reason::Watchdog, None, &[]);
                 if self.pg.is_primary() {
                     self.demote(DemoteMode::Immediate)?;
                     return Ok(Some("Demoting self because watchdog could not be activated".into()));
@@ -179,6 +184,7 @@ impl Cycle<'_> {
         }
         self.warn("Releasing the leader key voluntarily because the pre-promote script failed");
         self.m.released_at = Some(self.io.now());
+        self.held_back(Reason::PrePromote, None, &[]);
         // The reference leaves the watchdog armed and unfed here (surface-ha-pg
         // 23-09): a healthy standby would be reset.
         self.watchdog_disable()?;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::cycle::Cycle;
+use super::held_back::Reason;
 use super::request::Request;
 use super::script::Step;
 
@@ -16,11 +17,14 @@ impl Cycle<'_> {
             return self.lose_race();
         }
         if !self.acquire_lock()? {
-            return self.follow(
+            let line = self.follow(
                 "demoted self after trying and failing to obtain lock",
                 "following new leader after trying and failing to obtain lock",
                 true,
-            );
+            )?;
+            let winner = self.cluster.leader_name().map(str::to_owned);
+            self.held_back(Reason::LostRace, winner.as_deref(), &[]);
+            return Ok(line);
         }
         self.clear_failover_after_win()?;
         self.load_cluster()?;

@@ -44,7 +44,11 @@ impl Cycle<'_> {
         let received = row.received_timeline.filter(|t| *t > 0);
         let timeline = match (received, self.pg.role) {
             (Some(timeline), _) => Some(timeline),
-            (None, Role::StandbyLeader) => row.control_timeline,
+            (None, Role::StandbyLeader) => match row.control_timeline.filter(|t| *t > 0) {
+                Some(timeline) => Some(timeline),
+                // The statement did not ask for it yet: the role is new.
+                None => self.timeline_in_control_file()?,
+            },
             (None, _) => {
                 let leader = self.cluster.leader.as_ref().and_then(|l| l.timeline());
                 match self.io.ask(Request::ReplicaTimeline { leader })? {
@@ -57,6 +61,15 @@ impl Cycle<'_> {
             self.m.last_timeline = timeline;
         }
         Ok(timeline)
+    }
+
+    fn timeline_in_control_file(&mut self) -> Step<Option<u32>> {
+        let control = match self.io.ask(Request::ControlData)? {
+            Answer::Control(control) => control,
+            other => return unexpected(other),
+        };
+        let line = control.lines.iter().find(|(name, _)| name == "Latest checkpoint's TimeLineID");
+        Ok(line.and_then(|(_, value)| value.trim().parse().ok()))
     }
 
     fn member_data(&mut self, timeline: Option<u32>) -> Value {

@@ -18,6 +18,7 @@ mod failover;
 mod failsafe;
 mod follow;
 pub mod guardian;
+mod held_back;
 mod history;
 pub mod keeper;
 mod leader;
@@ -37,6 +38,7 @@ mod tests;
 mod types;
 
 pub use cycle::{run, sysid_valid, Finished, Progress};
+pub use held_back::{HeldBack, Reason};
 pub use member::{effective_tags, VERSION};
 pub use memory::{Demotion, Memory, Rewind};
 pub use request::{Answer, DcsDown, RecoveryChange, Request, SyncNames};

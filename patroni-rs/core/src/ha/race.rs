@@ -6,6 +6,7 @@ use indexmap::IndexMap;
 use pyfmt::Value;
 
 use super::cycle::{unexpected, Cycle};
+use super::held_back::Reason;
 use super::request::{Answer, Request};
 use super::script::Step;
 use super::types::*;
@@ -18,7 +19,7 @@ impl Cycle<'_> {
             self.log(
                 "backoff: skip leader race after pre_promote script failure and releasing the lock voluntarily",
             );
-            return Ok(false);
+            return self.no(Reason::Backoff);
         }
         let unscheduled = self.cluster.failover.as_ref().is_some_and(|f| f.scheduled_at.is_none());
         if self.is_paused() && !self.v.me.tags.nofailover() && unscheduled {
@@ -27,28 +28,34 @@ impl Cycle<'_> {
             }
         }
         if self.pg.state.is_starting() {
-            return Ok(false);
+            return self.no(Reason::Starting);
         }
         if self.pg.is_primary() {
             return self.primary_may_take_lock();
         }
-        if self.is_paused() || self.v.me.tags.nofailover() {
-            return Ok(false);
+        if self.is_paused() {
+            return self.no(Reason::Paused);
+        }
+        if self.v.me.tags.nofailover() {
+            return self.no(Reason::NoFailover);
         }
         if let Some(failover) = self.cluster.failover.clone() {
             let sync_denies = failover.leader.is_some()
                 && self.sync_is_active()
                 && !self.cluster.sync.matches(self.name(), true);
             if sync_denies {
-                return Ok(false);
+                return self.no(Reason::NotSynchronous);
             }
             return Ok(self.manual_failover_without_leader()?.unwrap_or(false));
         }
         if !self.v.watchdog.healthy {
             self.warn("Watchdog device is not usable");
-            return Ok(false);
+            return self.no(Reason::Watchdog);
         }
-        let Some(electorate) = self.electorate() else { return Ok(false) };
+        let electorate = match self.electorate() {
+            Ok(electorate) => electorate,
+            Err(reason) => return self.no(reason),
+        };
         let former = self.m.old_cluster.as_ref().and_then(|c| c.leader_name().map(str::to_owned));
         self.is_healthiest_of(electorate, true, former)
     }
@@ -62,19 +69,27 @@ impl Cycle<'_> {
     fn primary_may_take_lock(&mut self) -> Step<bool> {
         if self.is_paused() {
             let known = self.cluster.initialize.as_deref();
-            return Ok(known.is_none_or(|i| i.is_empty() || i == self.pg.sysid));
+            if known.is_some_and(|i| !i.is_empty() && i != self.pg.sysid) {
+                return self.no(Reason::ForeignSystem);
+            }
+            return Ok(true);
         }
         let mine = self.row()?.timeline;
         let known = self.cluster.timeline();
         if mine < known {
             self.warn(format!("My timeline {mine} is behind last known cluster timeline {known}"));
+            self.held_back(
+                Reason::BehindTimeline,
+                None,
+                &[("timeline", mine.into()), ("known_timeline", known.into())],
+            );
             return Ok(false);
         }
         Ok(true)
     }
 
-    /// Everybody who may know better; None when this node may not race at all (5.1-09, 5.1-10).
-    fn electorate(&self) -> Option<Vec<Member>> {
+    /// Everybody who may know better; or why this node may not race at all (5.1-09, 5.1-10).
+    fn electorate(&self) -> Result<Vec<Member>, Reason> {
         let mut known: IndexMap<String, Member> = IndexMap::new();
         let mut add = |m: &Member| {
             known.insert(m.name.clone(), m.clone());
@@ -85,7 +100,7 @@ impl Cycle<'_> {
         if self.is_failsafe_mode() {
             if let Some(Value::Map(map)) = &self.m.failsafe_members {
                 if !map.is_empty() && !map.contains_key(&Value::from(self.name())) {
-                    return None;
+                    return Err(Reason::NotInFailsafe);
                 }
                 for (name, url) in map {
                     let mut data = Value::map();
@@ -97,12 +112,12 @@ impl Cycle<'_> {
         self.cluster.members.iter().for_each(&mut add);
         let sync = &self.cluster.sync;
         if !self.sync_is_active() {
-            return Some(known.into_values().collect());
+            return Ok(known.into_values().collect());
         }
         if !self.is_quorum_mode() && !sync.matches(self.name(), true) {
-            return None;
+            return Err(Reason::NotSynchronous);
         }
-        Some(known.into_values().filter(|m| sync.matches(&m.name, true)).collect())
+        Ok(known.into_values().filter(|m| sync.matches(&m.name, true)).collect())
     }
 
     /// Is nobody in `members` fitter than this node? (5.2)
@@ -123,17 +138,28 @@ impl Cycle<'_> {
         let position = self.last_operation()?;
         if check_lag && self.is_lagging(position) {
             self.log("My wal position exceeds maximum replication lag");
+            let published = self.cluster.status.last_lsn;
+            self.held_back(
+                Reason::Lagging,
+                None,
+                &[("position", position.into()), ("published", published.into())],
+            );
             return Ok(false);
         }
         if !self.is_standby_cluster() && self.check_timeline() {
             let Some(mine) = my_timeline else {
                 self.log("Can not figure out my timeline");
-                return Ok(false);
+                return self.no(Reason::UnknownTimeline);
             };
             if mine < known_timeline {
                 self.log(format!(
                     "My timeline {mine} is behind last known cluster timeline {known_timeline}"
                 ));
+                self.held_back(
+                    Reason::BehindTimeline,
+                    None,
+                    &[("timeline", mine.into()), ("known_timeline", known_timeline.into())],
+                );
                 return Ok(false);
             }
         }
@@ -147,32 +173,43 @@ impl Cycle<'_> {
             .filter(|m| m.name != self.name() && m.api_url().is_some())
             .filter(|m| !m.nofailover() || voters.contains(&m.name.to_lowercase()))
             .collect();
-        let peers = self.ask_peers(asked)?;
-        Ok(self.judge(&peers, position, &voters, former_leader))
+        let tolerated = self.cluster.sync.leader.clone().filter(|_| self.sync_is_active());
+        let decisive = Decisive { position, tolerated };
+        let peers = self.poll(asked, Some(decisive.clone()))?;
+        Ok(self.judge(&peers, &decisive, &voters, former_leader))
     }
 
     /// The verdict over the peers' answers (5.2-09 to 5.2-14).
     fn judge(
         &mut self,
         peers: &[PeerStatus],
-        position: Lsn,
+        bar: &Decisive,
         voters: &HashSet<String>,
         former_leader: Option<String>,
     ) -> bool {
         let quorum_mode = self.votes_count();
+        let position = bar.position;
+        let mut silent: Vec<&str> = Vec::new();
         let mut votes: i64 = if voters.contains(&self.name().to_lowercase()) { 0 } else { -1 };
         let mut ahead = 0;
         let former = if self.sync_is_active() { self.cluster.sync.leader.clone() } else { former_leader };
         let my_priority = self.v.me.tags.failover_priority();
-        for peer in peers.iter().filter(|p| p.limitation().is_none()) {
+        for peer in peers {
+            if peer.limitation().is_some() {
+                silent.push(&peer.name);
+                continue;
+            }
+            let facts = [("position", position.into()), ("peer_position", peer.wal_position.into())];
             if peer.in_recovery == Some(false) {
                 self.warn(format!("Primary ({}) is still alive", peer.name));
+                self.held_back(Reason::PrimaryAlive, Some(&peer.name), &[]);
                 return false;
             }
-            if position < peer.wal_position {
+            if bar.is_ahead(peer) {
                 ahead += 1;
                 self.log(format!("Wal position of {} is ahead of my wal position", peer.name));
-                if !self.sync_is_active() || !self.cluster.sync.leader_matches(&peer.name) {
+                if !bar.tolerates(peer) {
+                    self.held_back(Reason::PeerAhead, Some(&peer.name), &facts);
                     return false;
                 }
                 self.log("Ignoring the former leader being ahead of us");
@@ -198,6 +235,8 @@ impl Cycle<'_> {
                      {my_priority}",
                     peer.name
                 ));
+                let facts = [("priority", my_priority.into()), ("peer_priority", theirs.into())];
+                self.held_back(Reason::PeerPreferred, Some(&peer.name), &facts);
                 return false;
             }
             if votes_for_me {
@@ -205,16 +244,30 @@ impl Cycle<'_> {
                 votes += 1;
             }
         }
-        !quorum_mode
-            || votes >= self.cluster.sync.quorum
-            || (ahead == 0 && self.cluster.sync.leader.as_deref() == Some(self.name()))
+        let quorum = self.cluster.sync.quorum;
+        let elected = !quorum_mode
+            || votes >= quorum
+            || (ahead == 0 && self.cluster.sync.leader.as_deref() == Some(self.name()));
+        if !elected {
+            let facts = [("votes", votes.into()), ("quorum", quorum.into())];
+            self.held_back(
+                Reason::NoQuorum,
+                Some(&silent.join(",")).filter(|s| !s.is_empty()).map(|s| s.as_str()),
+                &facts,
+            );
+        }
+        elected
     }
 
     pub(super) fn ask_peers(&mut self, members: Vec<Member>) -> Step<Vec<PeerStatus>> {
+        self.poll(members, None)
+    }
+
+    fn poll(&mut self, members: Vec<Member>, decisive: Option<Decisive>) -> Step<Vec<PeerStatus>> {
         if members.is_empty() {
             return Ok(Vec::new());
         }
-        match self.io.ask(Request::Peers(members))? {
+        match self.io.ask(Request::Peers { members, decisive })? {
             Answer::Peers(peers) => Ok(peers),
             other => unexpected(other),
         }

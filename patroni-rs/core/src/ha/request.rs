@@ -79,7 +79,12 @@ pub enum Request {
     WriteHistory(String),
 
     /// `GET /patroni` of each, at the same time. Answer: [`Answer::Peers`].
-    Peers(Vec<Member>),
+    Peers {
+        /// Who.
+        members: Vec<Member>,
+        /// An answer that decides ends the round; whoever has not answered counts as unreachable.
+        decisive: Option<Decisive>,
+    },
     /// `POST /failsafe` to each, at the same time. Answer: [`Answer::Failsafe`].
     FailsafePing {
         /// The body.
@@ -109,6 +114,8 @@ pub enum Request {
         /// Then harder; None: wait.
         timeout: Option<Duration>,
     },
+    /// Wait a moment for the end of that stop. Answer: [`Answer::Bool`]: it has ended.
+    AwaitExit(Duration),
     /// Ask the leader to be released as synchronous standby, and wait a while
     /// for it. Answer: [`Answer::Done`].
     ReleaseSync,

@@ -1,5 +1,7 @@
 //! The daemon is told to end (surface-ha-pg 9.3).
 
+use std::time::Duration;
+
 use super::cycle::{unexpected, Cycle, Finished, Progress};
 use super::memory::Memory;
 use super::request::{Answer, Request};
@@ -16,10 +18,16 @@ pub fn run_shutdown(view: &View, memory: &Memory, transcript: &Transcript) -> (P
             line: String::new(),
             memory: cycle.m.clone(),
             exit: Some(0),
+            held_back: None,
         })),
     };
     (progress, std::mem::take(&mut cycle.io.lines))
 }
+
+/// How long candidates may take to receive the shutdown checkpoint (surface-ha-pg 25-07).
+const CATCH_UP: Duration = Duration::from_secs(1);
+/// Time between two questions to them.
+const ASK_AGAIN: Duration = Duration::from_millis(250);
 
 impl Cycle<'_> {
     fn shutdown(&mut self) -> Step<()> {
@@ -66,9 +74,17 @@ impl Cycle<'_> {
         if exited {
             return Ok((locations, false));
         }
-        if self.failover_possible(Some(checkpoint), false)? {
-            self.bool(Request::DeleteLeader { last_lsn: Some(previous) })?;
-            return Ok((locations, true));
+        // Replicas get a second to catch up. The reference waits for it and asks once; here the first
+        // that has everything ends it, and so does the postmaster's exit.
+        let until = self.io.now() + CATCH_UP;
+        loop {
+            if self.failover_possible(Some(checkpoint), false)? {
+                self.bool(Request::DeleteLeader { last_lsn: Some(previous) })?;
+                return Ok((locations, true));
+            }
+            if self.io.now() >= until || self.bool(Request::AwaitExit(ASK_AGAIN))? {
+                break;
+            }
         }
         self.done(Request::WriteStatus(previous))?;
         Ok((locations, false))

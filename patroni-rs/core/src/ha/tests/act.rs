@@ -62,7 +62,7 @@ pub fn act(request: &Request) -> Option<String> {
         }
         Request::DeleteSync { .. } => "unsync".into(),
         Request::WriteHistory(text) => format!("history({text})"),
-        Request::Peers(members) => format!("peers({})", list(members)),
+        Request::Peers { members, .. } => format!("peers({})", list(members)),
         Request::FailsafePing { members, .. } => format!("failsafe({})", list(members)),
         Request::SetRole(role) => format!("role({})", role.as_str()),
         Request::SetState(state) => format!("state({})", state.as_str()),
@@ -70,6 +70,7 @@ pub fn act(request: &Request) -> Option<String> {
         Request::Stop { mode: StopMode::Fast, .. } => "stop(fast)".into(),
         Request::Stop { mode: StopMode::Immediate, .. } => "stop(immediate)".into(),
         Request::StopToCheckpoint { .. } => "stop(checkpoint)".into(),
+        Request::AwaitExit(_) => "await_exit".into(),
         Request::ReleaseSync => "release_sync".into(),
         Request::StartJob(started) => job(started),
         Request::CancelJob { kill: false } => "cancel".into(),

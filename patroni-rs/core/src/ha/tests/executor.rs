@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::super::*;
-use super::world::{Reply, World, ME};
+use super::world::{Reply, World};
 use crate::model::Member;
 
 /// The changing part of a world while a cycle runs.
@@ -22,7 +22,9 @@ impl Executor {
         }
         let a = &mut world.answers;
         match request {
-            Request::Peers(members) => Answer::Peers(members.iter().map(|m| peer(m, &a.peers)).collect()),
+            Request::Peers { members, .. } => {
+                Answer::Peers(members.iter().map(|m| peer(m, &a.peers)).collect())
+            }
             Request::FailsafePing { members, .. } => Answer::Failsafe(
                 members
                     .iter()
@@ -44,6 +46,7 @@ impl Executor {
             Request::StopToCheckpoint { .. } => {
                 Answer::Stopping { locations: a.stopping.0, exited: a.stopping.1 }
             }
+            Request::AwaitExit(_) => Answer::Bool(a.exits),
             Request::StartJob(job) => Answer::Started(self.start(job)),
             Request::CancelJob { .. } => Answer::Bool(a.cancel),
             Request::ControlData => Answer::Control(a.control.clone()),
@@ -108,18 +111,18 @@ impl Executor {
             }
             Request::AcquireLeader => {
                 match a.acquire {
-                    Reply::Yes => self.set("leader", ME),
+                    Reply::Yes => self.set("leader", &world.view.me.name),
                     _ => self.time_passes(world),
                 }
                 Answer::Dcs(reply(a.acquire))
             }
             Request::UpdateLeader { .. } => Answer::Dcs(reply(a.update)),
             Request::TakeLeader => {
-                self.set("leader", ME);
+                self.set("leader", &world.view.me.name);
                 Answer::Bool(a.take_leader)
             }
             Request::DeleteLeader { .. } => {
-                if self.keys.get("leader").map(String::as_str) == Some(ME) {
+                if self.keys.get("leader").map(String::as_str) == Some(world.view.me.name.as_str()) {
                     self.keys.remove("leader");
                 }
                 Answer::Bool(true)

@@ -108,6 +108,34 @@ fn fits(template: &str, line: &str) -> bool {
     })
 }
 
+/// The line's own template: the one with the most text of its own. So `no action. I am (a), a secondary,
+/// and following a leader (b)` is no `no action. I am ({})`.
+fn template_of(line: &str) -> Option<&'static str> {
+    let fitting = LINES.iter().copied().filter(|template| fits(template, line));
+    fitting.max_by_key(|template| template.len() - 2 * template.matches("{}").count())
+}
+
+#[test]
+fn a_line_has_one_template() {
+    let cases = [
+        ("no action. I am (a)", Some("no action. I am ({})")),
+        (
+            "no action. I am (a), a secondary, and following a leader (b)",
+            Some("no action. I am ({}), a secondary, and following a leader ({})"),
+        ),
+        ("restart in progress", Some("{} in progress")),
+        (
+            "Failed to run promote, restart is already in progress",
+            Some("Failed to run {}, {} is already in progress"),
+        ),
+        ("no action. I am (a), the leader", None),
+        ("something else", None),
+    ];
+    for (line, template) in cases {
+        assert_eq!(template_of(line), template, "{line}");
+    }
+}
+
 #[test]
 fn every_line_has_a_row_and_every_row_a_line() {
     let mut unused: Vec<&str> = LINES.to_vec();
@@ -117,9 +145,9 @@ fn every_line_has_a_row_and_every_row_a_line() {
             continue;
         }
         let line = row.line.strip_prefix("PAUSE: ").unwrap_or(row.line);
-        let known: Vec<&&str> = LINES.iter().filter(|template| fits(template, line)).collect();
-        assert!(!known.is_empty(), "{}: not a line of the contract: {line}", row.id);
-        unused.retain(|template| !known.contains(&template));
+        let known = template_of(line);
+        assert!(known.is_some(), "{}: not a line of the contract: {line}", row.id);
+        unused.retain(|template| Some(*template) != known);
     }
     assert!(unused.is_empty(), "no row yields: {unused:#?}");
 }

@@ -5,9 +5,11 @@
 mod act;
 mod executor;
 mod garbage;
+mod held_back;
 mod lines;
 mod replay;
 mod rows;
+mod rules;
 mod shutdown;
 mod situation;
 mod world;

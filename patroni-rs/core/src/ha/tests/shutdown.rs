@@ -17,7 +17,14 @@ fn shutdowns() {
         (
             "9.3-02",
             stops(peers(), 1001, false),
-            "stop(checkpoint) peers(b,c) optime(991) stop(fast) delete(991) touch",
+            "stop(checkpoint) peers(b,c) await_exit peers(b,c) await_exit peers(b,c) await_exit peers(b,c) \
+             await_exit peers(b,c) optime(991) stop(fast) delete(991) touch",
+        ),
+        // The postmaster's exit ends the questions.
+        (
+            "9.3-02",
+            stops(peers().answer(|a| a.exits = true), 1001, false),
+            "stop(checkpoint) peers(b,c) await_exit optime(991) stop(fast) delete(991) touch",
         ),
         ("9.3-02", stops(peers(), 1000, true), "stop(checkpoint) stop(fast) delete(990) touch"),
         ("9.3-02", leader().shut_down(), "stop(checkpoint) stop(fast) delete touch"),

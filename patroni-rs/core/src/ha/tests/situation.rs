@@ -28,7 +28,7 @@ fn int(v: &Value, key: &str) -> Option<i64> {
 }
 
 fn ago(v: &Value, key: &str) -> Option<Mono> {
-    int(v, key).map(|s| NOW - Duration::from_secs(s as u64))
+    int(v, key).map(|s| NOW.saturating_sub(Duration::from_secs(s as u64)))
 }
 
 fn texts(v: &Value) -> Vec<String> {
@@ -75,6 +75,17 @@ pub fn world(s: &Value) -> World {
         me.has_no_leader_method = flag(s, "no_leader_method");
         me.reinit_on_diverged = flag(s, "reinit_on_diverged");
     });
+    if let Some(me) = s.get("me") {
+        let seconds = |key| Duration::from_secs(int(me, key).unwrap() as u64);
+        w = w.me(|m| {
+            m.name = text(me, "name").unwrap().into();
+            m.conn_url = text(me, "conn_url").unwrap().into();
+            m.api_url = text(me, "api_url").unwrap().into();
+            (m.ttl, m.loop_wait) = (seconds("ttl"), seconds("loop_wait"));
+            m.retry_timeout = seconds("retry_timeout");
+        });
+    }
+    w.view.wall_us = int(s, "wall_us").unwrap_or(WALL_US);
     if flag(s, "lease") {
         w = w.lease();
     }
@@ -89,13 +100,24 @@ pub fn world(s: &Value) -> World {
         }
     }
     if let Some(at) = ago(s, "ping_age") {
-        let data = super::world::js(
+        let usual = super::world::js(
             r#"{"name":"b","conn_url":"postgres://b:5432/postgres","api_url":"http://b:8008/patroni","slots":{}}"#,
         );
+        let data = s.get("ping").cloned().unwrap_or(usual);
         w.view.failsafe_ping = Some(FailsafePing { data, at });
     }
     w.view.scheduled_restart = s.get("restart").map(restart);
     memory(&mut w, s);
+    if s.get("me").is_some() && s.at(&["ans", "loads"]).and_then(Value::as_i64) == Some(0) {
+        // No key was read in this cycle: those recorded are of an earlier one.
+        let known = w.cluster(&w.keys);
+        w.memory.failsafe_members = known.failsafe.clone();
+        w.memory.cluster = Some(known);
+    }
+    let started = s.get("me").and_then(|_| s.at(&["restart", "started"]));
+    if let Some(started) = started.and_then(Value::as_str) {
+        w.view.pg.postmaster_start_time = Some(started.into());
+    }
     answers(&mut w, s.get("ans").unwrap());
     w
 }
@@ -114,6 +136,8 @@ fn postgres(pg: &mut PgView, v: &Value) {
             received: lsn("received"),
             replay_paused: flag(v, "replay_paused"),
             received_timeline: int(v, "received_timeline").map(|t| t as u32),
+            control_timeline: int(v, "control_timeline").map(|t| t as u32),
+            replication_state: text(v, "replication_state").map(Into::into),
             ..PgStatus::default()
         })),
         _ => Query::Unreachable,
@@ -127,6 +151,9 @@ fn postgres(pg: &mut PgView, v: &Value) {
     pg.state_since = ago(v, "in_state").unwrap();
     pg.cb_called = flag(v, "cb_called");
     pg.major_version = int(v, "major").unwrap() as u32;
+    if let Some(pending) = v.get("pending") {
+        pg.pending_restart_reason = pending.clone();
+    }
 }
 
 /// A job by its name; sources and timeouts do not matter while it runs.
@@ -150,6 +177,12 @@ pub fn job(name: &str) -> Job {
 }
 
 fn restart(v: &Value) -> ScheduledRestart {
+    if let (Some(at_us), Some(schedule)) = (int(v, "at_us"), text(v, "schedule")) {
+        let mut data = v.get("data").unwrap().clone();
+        data.set("schedule", schedule);
+        data.set("postmaster_start_time", v.get("started").unwrap().clone());
+        return ScheduledRestart { data, at_us, schedule: schedule.into() };
+    }
     let seconds = int(v, "in").unwrap();
     let day = if seconds < 0 { "2025-12-31" } else { "2026-01-01" };
     let second = seconds.rem_euclid(86_400);
@@ -186,6 +219,7 @@ fn memory(w: &mut World, s: &Value) {
     m.last_timeline = int(v, "last_timeline").map(|t| t as u32);
     m.crash_recovery_started = ago(v, "crash_age");
     m.released_at = ago(v, "released_age");
+    m.promoted_at = ago(v, "promoted_age");
     m.bootstrapping = flag(v, "bootstrapping");
     m.bootstrap_result = v.get("bootstrap_result").and_then(Value::as_bool);
     m.pre_promote_failed = flag(v, "pre_promote_failed");
@@ -214,6 +248,9 @@ fn answers(w: &mut World, v: &Value) {
     a.recovery = RecoveryChange { change: flag(v, "change"), restart: flag(v, "restart") };
     a.control.state = text(v, "control").unwrap_or("shut down in recovery").into();
     a.control.lines = vec![("Database cluster state".into(), a.control.state.clone())];
+    if let Some(timeline) = int(v, "control_timeline") {
+        a.control.lines.push(("Latest checkpoint's TimeLineID".into(), timeline.to_string()));
+    }
     a.control.recovery_conf_exists = flag(v, "recovery_conf");
     a.control.restored_from_backup = flag(v, "backup");
     a.replica_timeline = v.get("replica_timeline").map_or(Some(1), |t| t.as_i64().map(|t| t as u32));

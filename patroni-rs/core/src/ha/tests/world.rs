@@ -57,6 +57,8 @@ pub struct Answers {
     /// Answers to `CurrentSync`; the last one stays.
     pub sync: Vec<CurrentState>,
     pub stopping: (Option<(u64, u64)>, bool),
+    /// The stop ends while candidates are asked again.
+    pub exits: bool,
     /// A job that began after the view was taken.
     pub running: Option<String>,
     /// An answer of the wrong kind comes.
@@ -83,6 +85,7 @@ pub struct Outcome {
     pub exit: Option<i32>,
     pub memory: Memory,
     pub log: Vec<LogLine>,
+    pub held_back: Option<HeldBack>,
     pub requests: Vec<Request>,
 }
 
@@ -202,6 +205,7 @@ fn answers() -> Answers {
         failsafe: BTreeMap::new(),
         sync: Vec::new(),
         stopping: (None, true),
+        exits: false,
         running: None,
         confused: false,
         latency: Duration::ZERO,
@@ -429,7 +433,8 @@ impl World {
                 }
                 (Progress::Finished(end), log) => {
                     let requests = transcript.requests().cloned().collect();
-                    return Outcome { line: end.line, exit: end.exit, memory: end.memory, log, requests };
+                    let Finished { line, memory, exit, held_back } = *end;
+                    return Outcome { line, exit, memory, log, held_back, requests };
                 }
             }
         }
@@ -441,7 +446,7 @@ impl World {
 fn waits(request: &Request) -> Duration {
     match request {
         Request::CurrentSync { wait: Some(wait) } => *wait,
-        Request::Courtesy(time) => *time,
+        Request::Courtesy(time) | Request::AwaitExit(time) => *time,
         _ => Duration::ZERO,
     }
 }

@@ -162,6 +162,13 @@ fn poll_rows() -> Vec<Row> {
             WINS,
             "load peers(b,c) acquire load watch ssn:none job:promote slots touch",
         ),
+        // The loser stops streaming, even from a primary that lives on.
+        row(
+            "5.2-18",
+            orphan().peer("c", |p| p.wal_position = 1001).answer(|a| a.recovery.change = true),
+            LOSES,
+            "load peers(b,c) load follow(nobody,replica) slots touch",
+        ),
         row(
             "5.2-10",
             orphan().peer("c", |p| p.in_recovery = Some(false)),

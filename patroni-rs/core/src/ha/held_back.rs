@@ -1,0 +1,115 @@
+//! Why this node did not take the leader lock, or did not promote with it: one record beside the
+//! status line, which the reference does not have (surface-ha-pg 28-21).
+
+use pyfmt::{json, Value};
+
+use super::cycle::Cycle;
+
+/// The first rule that said no.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub enum Reason {
+    Backoff,
+    BehindTimeline,
+    Busy,
+    Candidate,
+    ForeignSystem,
+    Lagging,
+    LockNotRenewed,
+    LostRace,
+    NoFailover,
+    NoQuorum,
+    NotInFailsafe,
+    NotRunning,
+    NotSynchronous,
+    OthersCanLead,
+    Paused,
+    PeerAhead,
+    PeerPreferred,
+    PrePromote,
+    PrimaryAlive,
+    Starting,
+    SyncKeyChanged,
+    UnknownTimeline,
+    Watchdog,
+}
+
+impl Reason {
+    /// The word in the log record and in `/metrics`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Reason::Backoff => "pre_promote_backoff",
+            Reason::BehindTimeline => "timeline_behind",
+            Reason::Busy => "busy",
+            Reason::Candidate => "other_candidate",
+            Reason::ForeignSystem => "foreign_system_identifier",
+            Reason::Lagging => "lagging",
+            Reason::LockNotRenewed => "lock_not_renewed",
+            Reason::LostRace => "lost_race",
+            Reason::NoFailover => "nofailover",
+            Reason::NoQuorum => "no_quorum",
+            Reason::NotInFailsafe => "not_in_failsafe_key",
+            Reason::NotRunning => "postgres_not_running",
+            Reason::NotSynchronous => "not_synchronous",
+            Reason::OthersCanLead => "others_can_lead",
+            Reason::Paused => "paused",
+            Reason::PeerAhead => "peer_ahead",
+            Reason::PeerPreferred => "peer_preferred",
+            Reason::PrePromote => "pre_promote_failed",
+            Reason::PrimaryAlive => "primary_alive",
+            Reason::Starting => "postgres_starting",
+            Reason::SyncKeyChanged => "sync_key_changed",
+            Reason::UnknownTimeline => "timeline_unknown",
+            Reason::Watchdog => "watchdog_unusable",
+        }
+    }
+}
+
+/// What held this node back in one cycle.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HeldBack {
+    /// The rule.
+    pub reason: Reason,
+    /// The node that is to lead, or whose answer is missing; several with commas between.
+    pub waits_for: Option<String>,
+    /// The numbers and words that the rule compared.
+    pub facts: Vec<(&'static str, Value)>,
+}
+
+impl HeldBack {
+    /// Nothing new for the log? Positions move in every cycle, the reason does not.
+    pub fn is_same(&self, other: &HeldBack) -> bool {
+        self.reason == other.reason && self.waits_for == other.waits_for
+    }
+
+    /// The log record: one line of JSON.
+    pub fn record(&self) -> String {
+        let mut record = Value::map();
+        record.set("event", "not_promoted");
+        record.set("reason", self.reason.as_str());
+        record.set("waits_for", self.waits_for.as_deref().map_or(Value::Null, Value::from));
+        for (name, value) in &self.facts {
+            record.set(*name, value.clone());
+        }
+        json::dumps(&record)
+    }
+}
+
+impl Cycle<'_> {
+    /// Notes why not. The last note of a cycle counts.
+    pub(super) fn held_back(
+        &mut self,
+        reason: Reason,
+        waits_for: Option<&str>,
+        facts: &[(&'static str, Value)],
+    ) {
+        self.held_back =
+            Some(HeldBack { reason, waits_for: waits_for.map(str::to_owned), facts: facts.to_vec() });
+    }
+
+    /// Notes why not, and says no.
+    pub(super) fn no(&mut self, reason: Reason) -> super::script::Step<bool> {
+        self.held_back(reason, None, &[]);
+        Ok(false)
+    }
+}
