@@ -89,7 +89,7 @@ impl HeldBack {
         record.set("reason", self.reason.as_str());
         record.set("waits_for", self.waits_for.as_deref().map_or(Value::Null, Value::from));
         for (name, value) in &self.facts {
-            record.set(*name, value.clone());
+            record.set(name, value.clone());
         }
         json::dumps(&record)
     }
