@@ -5,6 +5,7 @@
 //! |----------------------------------------------------|--------------------------------------------|
 //! | the laboratory's folder                            | `/tmp/patroni-rs-lab-XXXXXX`               |
 //! | the ports of PostgreSQL, the REST API and etcd     | `PG<n>PG`, `RS<n>RS`, `ETCD.` (5 characters, as the port) |
+//! | the folder of what scripts/setup installed         | `/DEPS`                                    |
 //! | the system identifier                              | `S` for each of its digits                 |
 //! | a date with a time                                 | `D` for each digit; a fraction always `.DDDDDD` |
 //! | a time zone of such a date                         | stays                                      |
@@ -31,6 +32,13 @@ impl Known {
     /// A number that stands alone, such as a port or the system identifier.
     pub fn number(&mut self, number: &str, placeholder: &str) {
         if let Ok(pattern) = Regex::new(&format!(r"\b{number}\b")) {
+            self.literals.push((pattern, placeholder.into()));
+        }
+    }
+
+    /// A folder's name, wherever it stands.
+    pub fn folder(&mut self, folder: &str, placeholder: &str) {
+        if let Ok(pattern) = Regex::new(&format!(r"{}\b", regex::escape(folder))) {
             self.literals.push((pattern, placeholder.into()));
         }
     }
@@ -113,6 +121,7 @@ mod tests {
         known.port(21441, "PG", 0);
         known.port(21442, "RS", 0);
         known.system_identifier("7710584744256742303");
+        known.folder("/opt/patroni-rs", "/DEPS");
         known
     }
 
@@ -127,6 +136,7 @@ mod tests {
             ("host: 127.0.0.1:21441/postgres", "host: 127.0.0.1:PG0PG/postgres"),
             ("http://127.0.0.1:21442/patroni", "http://127.0.0.1:RS0RS/patroni"),
             ("+ Cluster: batman (7710584744256742303) -+", "+ Cluster: batman (SSSSSSSSSSSSSSSSSSS) -+"),
+            ("File \"/opt/patroni-rs/reference/bin/x\"", "File \"/DEPS/reference/bin/x\""),
             ("/tmp/patroni-rs-lab-kIUWyr/batman", "/tmp/patroni-rs-lab-XXXXXX/batman"),
             ("2026-11-21 11:26:51.612045+00:00", "DDDD-DD-DD DD:DD:DD.DDDDDD+00:00"),
             ("2026-11-21T11:26:51+02:00", "DDDD-DD-DDTDD:DD:DD+02:00"),

@@ -1,8 +1,9 @@
 //! The list of differences that must stay, each with its reason.
 //!
-//! A line of `allow.tsv` has four fields, separated by tabs: the area; a pattern for the probe's whole name;
+//! A line of `allow.tsv` has five fields, separated by tabs: the area; a pattern for the probe's whole name;
 //! a pattern for the text that may differ (removed on both sides before they are compared again); the
-//! reason. Lines that begin with `#` are comments.
+//! reason; and the first cell of the row of docs/compatibility.md that tells users of it. Lines that begin
+//! with `#` are comments.
 
 use std::path::Path;
 
@@ -18,6 +19,8 @@ pub struct Entry {
     text: Regex,
     /// Why it must stay.
     pub reason: String,
+    /// The row of docs/compatibility.md, by its first cell.
+    pub row: String,
 }
 
 /// All entries.
@@ -74,14 +77,14 @@ impl AllowList {
 
 fn entry(line: &str) -> Result<Entry> {
     let fields: Vec<&str> = line.split('\t').collect();
-    let [area, probe, text, reason] = fields[..] else {
-        return Err(format!("{} fields instead of 4: {line}", fields.len()).into());
+    let [area, probe, text, reason, row] = fields[..] else {
+        return Err(format!("{} fields instead of 5: {line}", fields.len()).into());
     };
-    if reason.trim().is_empty() {
-        return Err(format!("no reason: {line}").into());
+    if reason.trim().is_empty() || row.trim().is_empty() {
+        return Err(format!("no reason, or no row: {line}").into());
     }
     let probe = Regex::new(&format!("^(?:{probe})$"))?;
-    Ok(Entry { area: area.into(), probe, text: Regex::new(text)?, reason: reason.into() })
+    Ok(Entry { area: area.into(), probe, text: Regex::new(text)?, reason: reason.into(), row: row.into() })
 }
 
 #[cfg(test)]
@@ -91,7 +94,7 @@ mod tests {
 
     #[test]
     fn only_the_named_text_of_the_named_probe_may_differ() {
-        let list = AllowList::parse("# comment\nREST\tGET .*\tServer: .*\tour name\n").unwrap();
+        let list = AllowList::parse("# comment\nREST\tGET .*\tServer: .*\tour name\trow\n").unwrap();
         let pair = |a: &str, b: &str| [a.to_string(), b.to_string()];
         assert!(list.same("REST", "GET /", &pair("Server: a\nx", "Server: b\nx")));
         assert!(!list.same("REST", "GET /", &pair("Server: a\nx", "Server: b\ny")));
@@ -101,12 +104,20 @@ mod tests {
 
     #[test]
     fn an_entry_needs_a_reason() {
-        assert!(AllowList::parse("REST\tx\ty\t \n").is_err());
-        assert!(AllowList::parse("REST\tx\ty\n").is_err());
+        assert!(AllowList::parse("REST\tx\ty\t \trow\n").is_err());
+        assert!(AllowList::parse("REST\tx\ty\treason\n").is_err());
     }
 
+    /// The list and what users are told are one: each entry has its row in docs/compatibility.md.
     #[test]
-    fn the_file_is_well_formed() {
-        AllowList::parse(include_str!("../../allow.tsv")).unwrap();
+    fn each_entry_of_the_file_has_its_row_in_the_documentation() {
+        let document = include_str!("../../../docs/compatibility.md");
+        let rows: Vec<&str> =
+            document.lines().filter_map(|line| line.strip_prefix("| ")?.split(" | ").next()).collect();
+        let list = AllowList::parse(include_str!("../../allow.tsv")).unwrap();
+        assert!(!list.is_empty());
+        for entry in &list.0 {
+            assert!(rows.contains(&entry.row.as_str()), "docs/compatibility.md has no row {:?}", entry.row);
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use pyfmt::Value;
@@ -58,23 +59,32 @@ fn validated(side: &Side, file: &Path) -> Result<String> {
     patroni(side, &["--validate-config", "--print", "--ignore-listen-port", &file])
 }
 
+/// The help pages and what else depends on no configuration; a short run takes a part.
+pub fn help(full: bool) -> Vec<Probe> {
+    let mut probes = Vec::new();
+    let mut add = |name: String, ask: Ask| probes.push(Probe { area: "help", name, ask });
+    for command in COMMANDS.iter().step_by(if full { 1 } else { 4 }) {
+        let words: Vec<&str> = [*command, "--help"].into_iter().filter(|word| !word.is_empty()).collect();
+        for columns in [40, 80, 200] {
+            let words = words.clone();
+            add(
+                format!("{} at {columns} columns", words.join(" ")),
+                Box::new(move |side| side.lab.ctl_at(side.kind, &words, Some(columns)).map(shown)),
+            );
+        }
+    }
+    for arguments in [&["--help"][..], &["--version"], &["--nonsense"], &["/does/not/exist.yml"]] {
+        add(format!("patroni {}", arguments.join(" ")), Box::new(move |side| patroni(side, arguments)));
+    }
+    probes
+}
+
 /// All probes of this module; a short run takes a part of each kind.
 pub fn probes(full: bool) -> Vec<Probe> {
-    let mut probes = Vec::new();
+    let mut probes = help(full);
     let mut add = |area, name: String, ask: Ask| {
         probes.push(Probe { area, name, ask });
     };
-    for command in COMMANDS.iter().step_by(if full { 1 } else { 4 }) {
-        let words: Vec<&str> = [*command, "--help"].into_iter().filter(|word| !word.is_empty()).collect();
-        add("help", words.join(" "), Box::new(move |side| side.lab.ctl(side.kind, &words).map(shown)));
-    }
-    for arguments in [&["--help"][..], &["--version"], &["--nonsense"], &["/does/not/exist.yml"]] {
-        add(
-            "help",
-            format!("patroni {}", arguments.join(" ")),
-            Box::new(move |side| patroni(side, arguments)),
-        );
-    }
     add(
         "configuration",
         "the member's own".into(),
@@ -96,7 +106,7 @@ pub fn probes(full: bool) -> Vec<Probe> {
             "configuration",
             format!("generated from seed {seed}"),
             Box::new(move |side| {
-                let file = side.lab.folder.join("generated.yml");
+                let file = side.lab.folder.join(format!("generated{seed}.yml"));
                 let mut value = side.lab.member("node0")?.config.clone();
                 config::merge(&mut value, &generated(seed));
                 std::fs::write(&file, config::text(&value))?;
@@ -111,16 +121,21 @@ pub fn probes(full: bool) -> Vec<Probe> {
 /// A copy of `file` in the side's folder, with the placeholders of fixtures/config/record.py replaced: `@TMP@`, a
 /// folder with what layout.sh makes, and `@PORT@`, a port that is in use. Not all files are text.
 fn filled_in(side: &Side, file: &Path) -> Result<PathBuf> {
+    // Probes are asked some at a time, and the first makes the folder.
+    static MAKING: Mutex<()> = Mutex::new(());
+    let making = MAKING.lock().map_err(|e| e.to_string())?;
     let folder = side.lab.folder.join("corpus");
     if !folder.exists() {
         let script = file.with_file_name("layout.sh");
         let status = Command::new("/bin/sh").arg(script).arg(&folder).status()?;
         ensure(status.success(), || format!("layout.sh: {status}"))?;
     }
+    drop(making);
     let port = side.lab.etcd.port.to_string();
     let bytes = replaced(&std::fs::read(file)?, b"@PORT@", port.as_bytes());
     let bytes = replaced(&bytes, b"@TMP@", folder.display().to_string().as_bytes());
-    let copy = side.lab.folder.join("corpus.yml");
+    let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let copy = side.lab.folder.join(format!("corpus-{name}"));
     std::fs::write(&copy, bytes)?;
     Ok(copy)
 }

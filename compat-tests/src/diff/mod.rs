@@ -4,14 +4,17 @@
 pub mod allow;
 pub mod cli;
 pub mod probes;
+pub mod recorded;
 pub mod states;
 pub mod table;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::lab::{Cluster, Kind, Options, Result};
+use crate::lab::{host, Cluster, Kind, Options, Result};
 use crate::normalise::Known;
 use allow::AllowList;
+use states::State;
 use table::{Finding, Table};
 
 /// How often a probe that differs is asked again: states of two clusters meet after some cycles.
@@ -30,14 +33,33 @@ pub struct Side {
     pub lab: Cluster,
     /// What must vary here.
     pub known: Known,
+    /// What the commands said that led into the present state.
+    pub said: Vec<String>,
 }
 
 impl Side {
     /// Brings up a cluster of two members.
-    fn new(kind: Kind, version: u32) -> Result<Side> {
+    ///
+    /// # Errors
+    /// It does not come up.
+    pub fn new(kind: Kind, version: u32) -> Result<Side> {
         let mut lab = Cluster::new(Options { version, ..Options::default() })?;
         lab.bring_up(&[kind, kind])?;
+        // Puts patronictl and its configuration into place, before several run at a time.
+        lab.ctl(kind, &["version"])?.ok()?;
+        let mut side = Side { kind, lab, known: Known::default(), said: Vec::new() };
+        side.learn()?;
+        Ok(side)
+    }
+
+    /// Notes what must vary, of all members that there are.
+    ///
+    /// # Errors
+    /// The DCS does not answer.
+    pub fn learn(&mut self) -> Result<()> {
+        let lab = &self.lab;
         let mut known = Known::default();
+        known.folder(&host::deps().display().to_string(), "/DEPS");
         known.number(&lab.etcd.port.to_string(), "ETCD.");
         for (index, member) in lab.members.iter().enumerate() {
             known.port(member.postgres, "PG", index);
@@ -45,7 +67,25 @@ impl Side {
         }
         let id = lab.etcd.get(&lab.key("initialize"))?.ok_or("no initialize key")?;
         known.system_identifier(&id);
-        Ok(Side { kind, lab, known })
+        self.known = known;
+        Ok(())
+    }
+
+    /// Goes into a state.
+    ///
+    /// # Errors
+    /// It is not reached.
+    pub fn enter(&mut self, state: &State) -> Result<()> {
+        self.said.clear();
+        (state.enter)(self)
+    }
+
+    /// Asks; gives the normalised answer. A failure to ask is an answer too.
+    pub fn ask(&self, probe: &Probe) -> String {
+        match (probe.ask)(self) {
+            Ok(text) => self.known.normalise(&text),
+            Err(error) => self.known.normalise(&format!("{UNASKED}{error}")),
+        }
     }
 }
 
@@ -96,34 +136,65 @@ impl Pair {
         })
     }
 
-    /// Asks both; gives their normalised answers. A failure to ask is an answer too.
+    /// Asks both; gives their normalised answers.
     fn ask(&self, probe: &Probe) -> [String; 2] {
-        let one = |side: &Side| match (probe.ask)(side) {
-            Ok(text) => side.known.normalise(&text),
-            Err(error) => side.known.normalise(&format!("{UNASKED}{error}")),
-        };
         std::thread::scope(|scope| {
-            let ours = scope.spawn(|| one(&self.sides[0]));
-            let theirs = one(&self.sides[1]);
+            let ours = scope.spawn(|| self.sides[0].ask(probe));
+            let theirs = self.sides[1].ask(probe);
             [ours.join().unwrap_or_default(), theirs]
         })
     }
 
-    /// Compares the answers to each probe, in the state `state`.
+    /// Compares the answers to each probe, in the state `state`; what differs is asked again, for a while.
     pub fn compare(&self, state: &str, probes: &[Probe], allow: &AllowList, table: &mut Table) {
-        for probe in probes {
-            let mut answers = self.ask(probe);
-            let retries = if table.is_hopeless() { 0 } else { RETRIES };
-            for _ in 0..retries {
-                if allow.same(probe.area, &probe.name, &answers) {
-                    break;
-                }
+        let mut answers: Vec<[String; 2]> = vec![Default::default(); probes.len()];
+        let mut open: Vec<usize> = (0..probes.len()).collect();
+        for round in 0..=RETRIES {
+            if round > 0 {
                 std::thread::sleep(AGAIN);
-                answers = self.ask(probe);
             }
+            let now = each(&open, |index| probes.get(index).map(|probe| self.ask(probe)).unwrap_or_default());
+            let mut left = Vec::new();
+            for (index, pair) in open.into_iter().zip(now) {
+                let (Some(probe), Some(kept)) = (probes.get(index), answers.get_mut(index)) else { continue };
+                if !allow.same(probe.area, &probe.name, &pair) {
+                    left.push(index);
+                }
+                *kept = pair;
+            }
+            open = left;
+            if open.is_empty() {
+                break;
+            }
+        }
+        for (probe, answers) in probes.iter().zip(answers) {
             table.add(probe.area, judge(state, probe, answers, allow));
         }
     }
+}
+
+/// How many probes are under way at a time: patronictl of the reference takes most of its time to start.
+const AT_ONCE: usize = 4;
+
+/// What `ask` gives for each of `indexes`, in their order, some at a time.
+fn each<T: Send>(indexes: &[usize], ask: impl Fn(usize) -> T + Sync) -> Vec<T> {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut done = Vec::new();
+        while let Some((at, index)) = {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            indexes.get(at).map(|index| (at, *index))
+        } {
+            done.push((at, ask(index)));
+        }
+        done
+    };
+    let mut all: Vec<(usize, T)> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(work)).collect();
+        threads.into_iter().filter_map(|thread| thread.join().ok()).flatten().collect()
+    });
+    all.sort_by_key(|(at, _)| *at);
+    all.into_iter().map(|(_, value)| value).collect()
 }
 
 /// Sorts a pair of answers.

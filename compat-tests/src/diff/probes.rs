@@ -3,13 +3,14 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use crate::lab::etcd::Key;
 use crate::lab::process::Output;
 use crate::lab::{http, Result};
 
-use super::cli;
+use super::states::Asks;
 use super::{Probe, Side};
 
-/// GET, HEAD and OPTIONS paths; every member is asked all of them.
+/// Paths; every member is asked all of them with each of [`METHODS`].
 const PATHS: &[&str] = &[
     "/",
     "/primary",
@@ -48,9 +49,16 @@ const PATHS: &[&str] = &[
     "/nowhere",
 ];
 
-/// Requests that change nothing because they are refused: method, path, body.
+/// The methods that change nothing.
+const METHODS: &[&str] = &["GET", "HEAD", "OPTIONS"];
+
+/// Requests that change nothing because they are refused, in every state: method, path, body.
 const REFUSED: &[(&str, &str, Option<&str>)] = &[
     ("POST", "/", None),
+    ("POST", "/citus", Some("{}")),
+    ("POST", "/mpp", Some("{}")),
+    ("POST", "/failsafe", Some("no json")),
+    ("DELETE", "/", None),
     ("POST", "/nowhere", Some("{}")),
     ("POST", "/switchover", Some("{}")),
     ("POST", "/switchover", Some("no json")),
@@ -67,7 +75,6 @@ const REFUSED: &[(&str, &str, Option<&str>)] = &[
     ("POST", "/restart", Some(r#"{"postgres_version":"x"}"#)),
     ("POST", "/restart", Some(r#"{"timeout":"-1"}"#)),
     ("POST", "/restart", Some(r#"{"unknown":1}"#)),
-    ("POST", "/restart", Some(r#"{"role":"standby_leader"}"#)),
     ("POST", "/restart", Some(r#"{"schedule":"soon"}"#)),
     ("POST", "/sigterm", None),
     ("PATCH", "/config", Some("no json")),
@@ -79,32 +86,93 @@ const REFUSED: &[(&str, &str, Option<&str>)] = &[
     ("BREW", "/", None),
 ];
 
-/// patronictl's commands that only look, each tried with every format that it has.
+/// patronictl's commands that only look, in every state. `@0` and `@1` are the members' names, `@` the cluster's.
 const LOOKS: &[&str] = &[
-    "list batman",
+    "list @",
     "list",
-    "list batman -e",
-    "list batman -e -f json",
-    "list batman -f json",
-    "list batman -f yaml",
-    "list batman -f yml",
-    "list batman -f tsv",
-    "list batman -e -f tsv",
+    "list @ -e",
+    "list @ -e -f json",
+    "list @ -f json",
+    "list @ -f yaml",
+    "list @ -e -f yml",
+    "list @ -f tsv",
+    "list @ -e -f tsv",
+    "topology @",
+    "topology @ -f json",
+    "history @",
+    "history @ -f json",
+    "history @ -f yaml",
+    "history @ -f tsv",
+    "show-config @",
+    "dsn @",
+    "dsn @ -r replica",
+    "dsn @ -r standby-leader",
+    "dsn @ -m @1",
+    "version @",
+    "version @ @0",
+    "query @ -U postgres -d postgres -c VALUES(1,NULL,'x')",
+    "query @ -U postgres -d postgres -r replica --format json -c SELECT(1)AS(a)",
+    "query @ -U postgres -d postgres -m @0 --format pretty -c SELECT(pg_is_in_recovery())",
+];
+
+/// patronictl's commands that are refused, or end at a question that nobody answers.
+const REFUSED_LOOKS: &[&str] = &[
     "list nobody",
-    "topology batman",
-    "topology",
-    "history batman",
-    "history batman -f json",
-    "history batman -f yaml",
-    "history batman -f tsv",
-    "show-config batman",
-    "dsn batman",
-    "dsn batman -r replica",
-    "dsn batman -m node1",
-    "dsn batman -m node9",
+    "list -f nonsense",
+    "list nobody -f json",
+    "topology nobody",
+    "history nobody",
+    "show-config nobody",
+    "dsn nobody",
+    "dsn @ -m node9",
+    "dsn @ -m @0 -r replica",
     "version",
-    "version batman",
-    "version batman node0",
+    "version nobody",
+    "nonsense",
+    "lst",
+    "list --nonsense",
+    "query @",
+    "query @ -c x -r replica -m @0",
+    "query @ -U postgres -d postgres -m node9 -c VALUES(1)",
+    "query @ -U postgres -d postgres -c nonsense",
+    "query @ -U postgres -d postgres --format yaml -c VALUES(1,2.5,true)",
+    "query @ -U postgres -d postgres --format tsv --delimiter ; -c VALUES(1,2.5,true)",
+    "switchover @",
+    "switchover @ --leader node9 --force",
+    "switchover @ --candidate node9 --force",
+    "switchover @ --leader @0 --candidate @0 --force",
+    "switchover @ --candidate node9 --scheduled yesterday --force",
+    "failover @",
+    "failover @ --force",
+    "failover @ --candidate node9 --force",
+    "restart @",
+    "restart @ node9 --force",
+    "restart @ -r nonsense --force",
+    "restart @ --force --scheduled nonsense",
+    "restart @ --force --scheduled 2020-01-01T00:00",
+    "restart @ --force --pg-version x",
+    "restart @ --force --timeout nonsense",
+    "reinit @",
+    "reinit @ node9 --force",
+    "reload @",
+    "reload @ node9 --force",
+    "flush @",
+    "flush @ nonsense",
+    "flush @ node9 restart --force",
+    "remove @",
+    "remove nobody",
+    "edit-config @",
+    "edit-config @ --force -s x",
+    "edit-config @ --force --apply /nonexistent",
+    "edit-config @ --force -s ttl=20",
+    "edit-config @ -s postgresql.parameters.work_mem=4GB -s a.b.c=[1,2]",
+    "demote-cluster @ --force",
+    "demote-cluster @ --port 1",
+    "pause nobody",
+    "resume nobody",
+    "-c /nonexistent list @",
+    "-d nonsense://x list @",
+    "-k list @ -f tsv",
 ];
 
 /// Files of a member, relative to its folder.
@@ -146,24 +214,26 @@ pub fn shown(output: Output) -> String {
     format!("exit code {code}\n--- stdout\n{stdout}\n--- stderr\n{stderr}")
 }
 
-/// A patronictl of the side's own kind.
-fn ctl(line: &'static str) -> Probe {
-    probe("patronictl", line.into(), move |side| {
+/// A patronictl of the side's own kind; for the placeholders see [`LOOKS`].
+fn ctl(line: &str, asks: Asks) -> Probe {
+    let [first, second] = asks.members;
+    let line = line.replace("@0", first).replace("@1", second).replace('@', asks.scope);
+    probe("patronictl", line.clone(), move |side| {
         let words: Vec<&str> = line.split(' ').collect();
         side.lab.ctl(side.kind, &words).map(shown)
     })
 }
 
-/// All keys with their values, one line each.
-fn keys(side: &Side) -> Result<String> {
-    let lines = side.lab.keys()?;
-    Ok(lines.iter().map(|key| format!("{} {} {}\n", key.name, key.leased, key.value)).collect())
+/// All keys of a cluster.
+fn keys(side: &Side, scope: &str) -> Result<Vec<Key>> {
+    side.lab.etcd.prefix(&format!("/service/{scope}/"))
 }
 
 /// The value of one key.
-fn key(name: &'static str) -> Probe {
-    probe("DCS", name.into(), move |side| {
-        let found = side.lab.keys()?.into_iter().find(|key| key.name == side.lab.key(name));
+fn key(name: String, scope: &'static str) -> Probe {
+    probe("DCS", name.clone(), move |side| {
+        let full = format!("/service/{scope}/{name}");
+        let found = keys(side, scope)?.into_iter().find(|key| key.name == full);
         Ok(found.map_or("absent".into(), |key| format!("lease {}: {}", key.leased, key.value)))
     })
 }
@@ -195,16 +265,39 @@ fn listing(folder: &Path) -> Result<String> {
     Ok(names.join("\n"))
 }
 
+/// The last line of a daemon's log that says what it did in a cycle.
+fn status_line(member: &'static str) -> Probe {
+    probe("log", format!("the last status line of {member}"), move |side| {
+        let text = side.lab.member(member)?.log_text();
+        let lines = text.lines().filter_map(|line| line.get(DATED..)?.strip_prefix("INFO: "));
+        let mut lines = lines.filter(|line| !ASIDE.iter().any(|aside| line.starts_with(aside)));
+        Ok(lines.next_back().unwrap_or_default().to_string())
+    })
+}
+
+/// How long `2026-11-21 11:26:51,612 ` is.
+const DATED: usize = 24;
+/// Lines of a cycle that come before its status line, or beside it.
+const ASIDE: &[&str] = &[
+    "Lock owner",
+    "Got response",
+    "Local timeline",
+    "primary_timeline",
+    "primary: history",
+    "Reaped",
+    "establishing a new",
+];
+
 /// What is worth asking in every state.
-pub fn of_a_state() -> Vec<Probe> {
+pub fn of_a_state(asks: Asks, full: bool) -> Vec<Probe> {
     let mut probes = Vec::new();
-    for member in ["node0", "node1"] {
+    for member in asks.members {
         for path in PATHS {
-            probes.push(rest(member, "GET", path, None));
+            let methods = if full { METHODS } else { &METHODS[..1] };
+            probes.extend(methods.iter().map(|method| rest(member, method, path, None)));
         }
-        for path in ["/primary", "/replica", "/health"] {
-            probes.push(rest(member, "OPTIONS", path, None));
-            probes.push(rest(member, "HEAD", path, None));
+        if asks.dcs {
+            probes.extend(REFUSED.iter().map(|(method, path, body)| rest(member, method, path, *body)));
         }
         probes.extend(FILES.iter().map(|path| file(member, path)));
         probes.push(probe("files", format!("names in PGDATA of {member}"), move |side| {
@@ -219,25 +312,23 @@ pub fn of_a_state() -> Vec<Probe> {
             let member = side.lab.member(member)?;
             member.sql("SELECT name, setting, source FROM pg_settings WHERE source NOT IN ('default', 'client', 'session') ORDER BY 1")
         }));
+        probes.push(status_line(member));
     }
-    probes.extend(LOOKS.iter().copied().map(ctl));
-    let names = ["initialize", "config", "leader", "members/node0", "members/node1", "status"];
-    probes.extend(names.map(key));
-    probes.extend(["failover", "sync", "history", "failsafe"].map(key));
-    probes.push(probe("DCS", "the names of all keys".into(), |side| {
-        let names = keys(side)?;
-        Ok(names.lines().filter_map(|line| line.split(' ').next()).collect::<Vec<_>>().join("\n"))
+    probes.push(probe("patronictl", "the commands that led here".into(), |side| Ok(side.said.join("\n"))));
+    if !asks.dcs {
+        return probes;
+    }
+    probes.extend(LOOKS.iter().map(|line| ctl(line, asks)));
+    if asks.refused {
+        let every = if full { 1 } else { 6 };
+        probes.extend(REFUSED_LOOKS.iter().step_by(every).map(|line| ctl(line, asks)));
+    }
+    let names = ["initialize", "config", "leader", "status", "failover", "sync", "history", "failsafe"];
+    probes.extend(names.map(|name| key(name.into(), asks.scope)));
+    probes.extend(asks.members.map(|name| key(format!("members/{name}"), asks.scope)));
+    probes.push(probe("DCS", "the names of all keys".into(), move |side| {
+        let names: Vec<String> = keys(side, asks.scope)?.into_iter().map(|key| key.name).collect();
+        Ok(names.join("\n"))
     }));
-    probes
-}
-
-/// What does not depend on a state: refused requests, help, generated and broken configurations.
-pub fn once(full: bool) -> Vec<Probe> {
-    let mut probes: Vec<Probe> =
-        REFUSED.iter().map(|(method, path, body)| rest("node0", method, path, *body)).collect();
-    if full {
-        probes.extend(REFUSED.iter().map(|(method, path, body)| rest("node1", method, path, *body)));
-    }
-    probes.extend(cli::probes(full));
     probes
 }

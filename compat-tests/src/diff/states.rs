@@ -1,11 +1,27 @@
-//! The states that both clusters are brought into, one after the other.
+//! The states that both clusters are brought into, one after the other, and that the recordings name.
 
 use std::time::Duration;
 
-use crate::lab::wait::ensure;
-use crate::lab::{wait_until, Result};
+use pyfmt::{yaml, Value};
 
+use crate::lab::wait::ensure;
+use crate::lab::{config, process, wait_until, Kind, Result};
+
+use super::probes::shown;
 use super::Side;
+
+/// Whom a state's probes ask, and which of them.
+#[derive(Debug, Clone, Copy)]
+pub struct Asks {
+    /// The cluster's name.
+    pub scope: &'static str,
+    /// Its members.
+    pub members: [&'static str; 2],
+    /// Whether the DCS lives: without it patronictl waits for ever, and a request that writes for long.
+    pub dcs: bool,
+    /// Whether patronictl's refused commands are worth their time here.
+    pub refused: bool,
+}
 
 /// What brings a side into a state; each starts from the one before.
 pub struct State {
@@ -13,26 +29,46 @@ pub struct State {
     pub name: &'static str,
     /// Whether a short run visits it as well. A skipped state's act is not done.
     pub short: bool,
+    /// Who is asked there.
+    pub asks: Asks,
     /// Does it, and waits until it is so.
     pub enter: fn(&mut Side) -> Result<()>,
 }
 
 /// Long enough for some cycles of a busy machine.
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(60);
+
+const USUAL: Asks = Asks { scope: "batman", members: ["node0", "node1"], dcs: true, refused: false };
+const REFUSED: Asks = Asks { refused: true, ..USUAL };
+const ALONE: Asks = Asks { dcs: false, ..USUAL };
+const STANDBY: Asks = Asks { scope: "batman1", members: ["robin0", "robin1"], ..USUAL };
+
+const fn state(name: &'static str, short: bool, asks: Asks, enter: fn(&mut Side) -> Result<()>) -> State {
+    State { name, short, asks, enter }
+}
 
 /// All states in their order.
 pub const STATES: &[State] = &[
-    State { name: "a leader and a replica", short: true, enter: settled },
-    State { name: "pending restart", short: true, enter: pending_restart },
-    State { name: "restarted", short: false, enter: restarted },
-    State { name: "paused", short: false, enter: paused },
-    State { name: "resumed, a switchover is scheduled", short: false, enter: scheduled },
-    State { name: "a restart is scheduled", short: false, enter: restart_scheduled },
-    State { name: "synchronous mode", short: false, enter: synchronous },
-    State { name: "quorum mode", short: false, enter: quorum },
-    State { name: "permanent slots and failsafe mode", short: false, enter: slots },
-    State { name: "after a switchover", short: true, enter: switched },
-    State { name: "the replica's node is down", short: false, enter: replica_down },
+    state("a leader and a replica", true, REFUSED, settled),
+    state("pending restart", true, USUAL, pending_restart),
+    state("restarted", false, USUAL, restarted),
+    state("paused", false, REFUSED, paused),
+    state("resumed, a switchover is scheduled", false, REFUSED, scheduled),
+    state("a restart is scheduled", false, USUAL, restart_scheduled),
+    state("synchronous mode", false, REFUSED, synchronous),
+    state("quorum mode", false, USUAL, quorum),
+    state("permanent slots and failsafe mode", false, USUAL, slots),
+    state("after a switchover", true, USUAL, switched),
+    state("reinitialized", false, USUAL, reinitialized),
+    state("the replica's node is down", false, REFUSED, replica_down),
+    state("the replica is starting", false, USUAL, replica_starting),
+    state("paused, the replica's PostgreSQL is stopped", false, USUAL, replica_stopped),
+    state("paused, PostgreSQL is stopped everywhere", false, USUAL, all_stopped),
+    state("failsafe mode, the DCS is down", false, ALONE, failsafe),
+    state("the DCS is down", false, ALONE, dcs_down),
+    state("no leader, and a replica that must not lead", false, REFUSED, no_leader),
+    state("a standby cluster", false, STANDBY, standby_cluster),
+    state("a promoted standby cluster", false, STANDBY, standby_promoted),
 ];
 
 /// A PATCH of the dynamic configuration by the leader.
@@ -50,10 +86,44 @@ fn key_says(side: &Side, name: &str, text: &str, says: bool) -> Result<()> {
     })
 }
 
-/// Runs the side's patronictl.
-fn ctl(side: &Side, line: &str) -> Result<()> {
+/// Waits until `GET /patroni` of `member` has `field` = `value` (`none`: has it not).
+fn says(side: &Side, member: &str, field: &str, value: &str) -> Result<()> {
+    wait_until(&format!("{member} says {field} {value}"), SOON, || {
+        let status = side.lab.member(member)?.status()?;
+        let found = status.get(field).map_or("none".into(), Value::py_str);
+        ensure(found == value, || pyfmt::json::dumps(&status))
+    })
+}
+
+/// Runs the side's patronictl, and keeps what it says, to be compared.
+fn try_ctl(side: &mut Side, line: &str) -> Result<process::Output> {
     let words: Vec<&str> = line.split(' ').collect();
-    side.lab.ctl(side.kind, &words)?.ok().map(drop)
+    let output = side.lab.ctl(side.kind, &words)?;
+    side.said.push(format!("$ patronictl {line}\n{}\n", shown(output.clone())));
+    Ok(output)
+}
+
+/// As [`try_ctl`], of a command that must succeed.
+fn ctl(side: &mut Side, line: &str) -> Result<()> {
+    try_ctl(side, line)?.ok().map(drop)
+}
+
+/// The same request to the leader, kept as what patronictl says is.
+fn request(side: &mut Side, member: &str, method: &str, path: &str, body: Option<&str>) -> Result<()> {
+    let answer = side.lab.member(member)?.call(method, path, body)?;
+    let body = body.map(|body| format!(" {body}")).unwrap_or_default();
+    side.said.push(format!("{method} {path}{body} on {member}\n{}\r\n\r\n{}\n", answer.head, answer.body));
+    Ok(())
+}
+
+/// Stops PostgreSQL behind its daemon's back.
+fn stop_postgres(side: &Side, name: &str) -> Result<()> {
+    let member = side.lab.member(name)?;
+    let program = side.lab.bin().join("pg_ctl");
+    let mut command = process::command(&program, &side.lab.folder, &side.lab.bin())?;
+    command.args(["stop", "-m", "fast", "-w", "-D"]).arg(member.data());
+    process::run(command, SOON)?.ok()?;
+    says(side, name, "state", "stopped")
 }
 
 /// The status of a fresh cluster is complete when slots have got a position.
@@ -69,18 +139,29 @@ fn pending_restart(side: &mut Side) -> Result<()> {
 }
 
 fn restarted(side: &mut Side) -> Result<()> {
-    ctl(side, "restart batman --force")?;
+    ctl(side, "restart batman node0 --force --pending")?;
+    ctl(side, "restart batman node1 --force")?;
+    ctl(side, "restart batman --force --pending")?;
+    ctl(side, "reload batman --force")?;
+    ctl(side, "edit-config batman --force -s postgresql.parameters.work_mem=9MB -p statement_timeout=0 -s tags.x=null")?;
+    ctl(
+        side,
+        "edit-config batman --force -q -s postgresql.parameters.work_mem=8MB -p statement_timeout=null",
+    )?;
     key_says(side, "members/node0", "pending_restart", false)?;
     key_says(side, "members/node1", "pending_restart", false)?;
     side.lab.wait_follows("node1", "node0", SOON)
 }
 
 fn paused(side: &mut Side) -> Result<()> {
-    ctl(side, "pause batman --wait")
+    ctl(side, "pause batman --wait")?;
+    try_ctl(side, "pause batman").map(drop)
 }
 
 fn scheduled(side: &mut Side) -> Result<()> {
     ctl(side, "resume batman --wait")?;
+    try_ctl(side, "resume batman")?;
+    try_ctl(side, "flush batman switchover")?;
     ctl(
         side,
         "switchover batman --leader node0 --candidate node1 --scheduled 2035-05-05T05:05:05+00:00 --force",
@@ -88,8 +169,15 @@ fn scheduled(side: &mut Side) -> Result<()> {
 }
 
 fn restart_scheduled(side: &mut Side) -> Result<()> {
+    request(side, "node0", "DELETE", "/switchover", None)?;
+    request(side, "node0", "DELETE", "/switchover", None)?;
+    ctl(side, "switchover batman --candidate node1 --scheduled 2035-05-05T05:05:05+00:00 --force")?;
     ctl(side, "flush batman switchover --force")?;
+    request(side, "node1", "DELETE", "/restart", None)?;
+    request(side, "node1", "POST", "/restart", Some(r#"{"schedule":"2035-05-05T05:05:05+00:00"}"#))?;
+    request(side, "node1", "DELETE", "/restart", None)?;
     ctl(side, "restart batman node0 --scheduled 2035-05-05T05:05:05+00:00 --force")?;
+    try_ctl(side, "restart batman node0 --scheduled 2036-05-05T05:05:05+00:00 --force")?;
     key_says(side, "members/node0", "scheduled_restart", true)
 }
 
@@ -110,14 +198,147 @@ fn slots(side: &mut Side) -> Result<()> {
     key_says(side, "status", "\"keep\"", true)
 }
 
+/// Makes `to` the leader that `from` follows, and waits until all is at rest.
+fn moved(side: &Side, from: &str, to: &str) -> Result<()> {
+    side.lab.wait_leader(to, SOON)?;
+    side.lab.wait_follows(from, to, SOON)?;
+    key_says(side, "history", to, true)?;
+    key_says(side, "failover", "leader", false)
+}
+
 fn switched(side: &mut Side) -> Result<()> {
     ctl(side, "switchover batman --leader node0 --candidate node1 --force")?;
-    side.lab.wait_leader("node1", SOON)?;
+    moved(side, "node0", "node1")
+}
+
+fn reinitialized(side: &mut Side) -> Result<()> {
+    ctl(side, "reinit batman node0 --force --wait")?;
     side.lab.wait_follows("node0", "node1", SOON)?;
-    key_says(side, "history", "node1", true)?;
-    key_says(side, "failover", "leader", false)
+    try_ctl(side, "reinit batman node1 --force")?;
+    request(side, "node1", "POST", "/reinitialize", None)?;
+    ctl(side, "failover batman --candidate node0 --force")?;
+    moved(side, "node1", "node0")?;
+    request(side, "node0", "POST", "/switchover", Some(r#"{"leader":"node0","candidate":"node1"}"#))?;
+    moved(side, "node0", "node1")
 }
 
 fn replica_down(side: &mut Side) -> Result<()> {
     side.lab.member_mut("node0")?.stop().map(drop)
+}
+
+/// A standby is starting as long as its archive does not say whether there is more.
+fn replica_starting(side: &mut Side) -> Result<()> {
+    let over = yaml::load("postgresql: {recovery_conf: {restore_command: 'sleep 1000'}}")?;
+    let member = side.lab.member_mut("node0")?;
+    config::merge(&mut member.config, &over);
+    member.start()?;
+    says(side, "node0", "state", "starting")
+}
+
+fn replica_stopped(side: &mut Side) -> Result<()> {
+    let over = yaml::load("postgresql: {recovery_conf: ~}")?;
+    let member = side.lab.member_mut("node0")?;
+    config::merge(&mut member.config, &over);
+    member.kill_node()?;
+    member.start()?;
+    side.lab.wait_follows("node0", "node1", SOON)?;
+    ctl(side, "pause batman --wait")?;
+    stop_postgres(side, "node0")
+}
+
+fn all_stopped(side: &mut Side) -> Result<()> {
+    stop_postgres(side, "node1")?;
+    wait_until("the leader key is released", SOON, || {
+        let leader = side.lab.leader()?;
+        ensure(leader.is_none(), || format!("{leader:?}"))
+    })
+}
+
+/// node1 leads again and node0 follows it.
+fn healed(side: &mut Side) -> Result<()> {
+    let leader = side.lab.wait_other_leader("", SOON)?;
+    if leader != "node1" {
+        side.lab.wait_follows("node1", "node0", SOON)?;
+        side.lab.ctl(side.kind, &["switchover", "batman", "--candidate", "node1", "--force"])?.ok()?;
+    }
+    side.lab.wait_leader("node1", SOON)?;
+    side.lab.wait_follows("node0", "node1", SOON)
+}
+
+/// Waits until the end of `member`'s log has a line with `text`.
+fn logs(side: &Side, member: &str, text: &str) -> Result<()> {
+    wait_until(&format!("{member} logs {text}"), SOON, || {
+        let log = side.lab.member(member)?.log_text();
+        ensure(log.lines().rev().take(20).any(|line| line.contains(text)), || "it does not".into())
+    })
+}
+
+fn failsafe(side: &mut Side) -> Result<()> {
+    ctl(side, "resume batman --wait")?;
+    healed(side)?;
+    key_says(side, "failsafe", "node0", true)?;
+    side.lab.etcd.kill()?;
+    logs(side, "node1", "continue to run as a leader because failsafe mode is enabled")?;
+    logs(side, "node0", "DCS is not accessible")
+}
+
+fn dcs_down(side: &mut Side) -> Result<()> {
+    side.lab.etcd.restart()?;
+    healed(side)?;
+    patch(side, r#"{"failsafe_mode":null,"slots":null}"#)?;
+    logs(side, "node0", "no action.")?;
+    side.lab.etcd.kill()?;
+    says(side, "node1", "role", "replica")?;
+    says(side, "node1", "state", "running")?;
+    logs(side, "node1", "DCS is not accessible")?;
+    logs(side, "node0", "DCS is not accessible")
+}
+
+fn no_leader(side: &mut Side) -> Result<()> {
+    side.lab.etcd.restart()?;
+    healed(side)?;
+    let over = yaml::load("tags: {nofailover: true, note: 'a b'}")?;
+    let member = side.lab.member_mut("node0")?;
+    config::merge(&mut member.config, &over);
+    member.stop()?;
+    member.start()?;
+    side.lab.wait_follows("node0", "node1", SOON)?;
+    side.lab.member_mut("node1")?.kill_node()?;
+    wait_until("the leader key and node1's end", SOON, || {
+        let left =
+            side.lab.keys()?.iter().any(|key| key.name.ends_with("leader") || key.name.ends_with("node1"));
+        ensure(!left, || "they are there".into())
+    })?;
+    logs(side, "node0", "because I am not allowed to promote")
+}
+
+fn standby_cluster(side: &mut Side) -> Result<()> {
+    side.lab.member_mut("node1")?.start()?;
+    side.lab.wait_leader("node1", SOON)?;
+    side.lab.wait_follows("node0", "node1", SOON)?;
+    let port = side.lab.member("node1")?.postgres;
+    let over = yaml::load(&format!(
+        "bootstrap: {{dcs: {{standby_cluster: {{host: 127.0.0.1, port: {port}, create_replica_methods: [basebackup]}}}}}}"
+    ))?;
+    for (name, path) in [("robin0", "/standby-leader"), ("robin1", "/replica")] {
+        let kind: Kind = side.kind;
+        let member = side.lab.add_to("batman1", name, kind)?;
+        config::merge(&mut member.config, &over);
+        member.start()?;
+        side.lab.wait_status(name, path, 200, SOON)?;
+    }
+    side.learn()?;
+    side.lab.wait_follows("robin1", "robin0", SOON)?;
+    request(side, "robin0", "POST", "/failover", Some(r#"{"candidate":"nobody"}"#))
+}
+
+fn standby_promoted(side: &mut Side) -> Result<()> {
+    ctl(side, "promote-cluster batman1 --force")?;
+    side.lab.wait_status("robin0", "/primary", 200, SOON)?;
+    wait_until("robin0 is promoted", SOON, || {
+        let recovery = side.lab.member("robin0")?.sql("SELECT pg_is_in_recovery()")?;
+        ensure(recovery == "f", || "it is in recovery".into())
+    })?;
+    try_ctl(side, "promote-cluster batman1 --force")?;
+    side.lab.wait_follows("robin1", "robin0", SOON)
 }

@@ -57,11 +57,6 @@ impl Table {
         }
     }
 
-    /// Whether so much differs that patience with the next probe is a waste.
-    pub fn is_hopeless(&self) -> bool {
-        self.differences.len() >= 20
-    }
-
     /// Whether every probe was identical or allowed.
     pub fn is_clean(&self) -> bool {
         self.differences.is_empty()

@@ -71,6 +71,11 @@ impl Cluster {
         let script = folder.join("callback.sh");
         std::fs::write(&script, CALLBACK)?;
         std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755))?;
+        // Where libpq looks for passwords: patronictl query and dsn's users need no prompt.
+        let passwords = folder.join(".pgpass");
+        std::fs::write(&passwords, "*:*:*:*:lab-super\n")?;
+        std::fs::set_permissions(&passwords, std::fs::Permissions::from_mode(0o600))?;
+        host::give_away(&passwords)?;
         let etcd = Etcd::start(&folder)?;
         let keep = std::env::var_os("LAB_KEEP").is_some();
         Ok(Cluster { folder, etcd, members: Vec::new(), options, keep, _janitor: janitor })
@@ -234,6 +239,10 @@ impl Cluster {
     fn ctl_config(&self) -> Result<PathBuf> {
         let path = self.folder.join("ctl.yml");
         let text = format!("scope: {}\netcd3:\n  hosts: 127.0.0.1:{}\n", self.options.scope, self.etcd.port);
+        // Several may run at a time: a file that is read must not be written again.
+        if std::fs::read_to_string(&path).is_ok_and(|old| old == text) {
+            return Ok(path);
+        }
         std::fs::write(&path, text)?;
         host::give_away(&path)?;
         Ok(path)
@@ -244,12 +253,23 @@ impl Cluster {
     /// # Errors
     /// It cannot be started, or hangs.
     pub fn ctl(&self, kind: Kind, arguments: &[&str]) -> Result<Output> {
+        self.ctl_at(kind, arguments, None)
+    }
+
+    /// As [`Cluster::ctl`], on a terminal of `columns` columns (`COLUMNS`, as click asks it).
+    ///
+    /// # Errors
+    /// It cannot be started, or hangs.
+    pub fn ctl_at(&self, kind: Kind, arguments: &[&str], columns: Option<u32>) -> Result<Output> {
         let program = match kind {
             Kind::Ours => host::install("patronictl", &self.folder)?,
             Kind::Reference => host::reference("patronictl"),
         };
         let mut command = process::command(&program, &self.folder, &self.bin())?;
         command.arg("-c").arg(self.ctl_config()?).args(arguments);
+        if let Some(columns) = columns {
+            command.env("COLUMNS", columns.to_string());
+        }
         process::run(command, Duration::from_secs(90))
     }
 

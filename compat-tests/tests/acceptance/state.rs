@@ -68,6 +68,8 @@ pub struct State {
     pub watchdogs: HashMap<String, Fifo>,
     /// A name remembered between steps.
     pub remembered: String,
+    /// Ports of the clients that were started, by name.
+    pub ports: HashMap<String, u16>,
 }
 
 impl State {

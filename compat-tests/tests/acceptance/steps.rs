@@ -9,7 +9,7 @@ use compat_tests::lab::{config, Kind, Result};
 use regex::Regex;
 
 use super::state::{kind_of, named, yaml, Call, State};
-use super::{ask, disk, fault, policy};
+use super::{ask, clients, disk, fault, policy};
 
 /// What a sentence does.
 pub type Step = fn(&mut State, &Call) -> Result<()>;
@@ -36,7 +36,8 @@ const STEPS: &[(&str, Step)] = &[
 pub fn run(state: &mut State, call: &Call) -> Result<()> {
     static TABLE: OnceLock<Vec<(Regex, Step)>> = OnceLock::new();
     let table = TABLE.get_or_init(|| {
-        let all = STEPS.iter().chain(fault::STEPS).chain(disk::STEPS).chain(ask::STEPS).chain(policy::STEPS);
+        let all = STEPS.iter().chain(fault::STEPS).chain(disk::STEPS).chain(ask::STEPS);
+        let all = all.chain(policy::STEPS).chain(clients::STEPS);
         all.map(|(pattern, step)| (Regex::new(&format!("^{pattern}$")).expect("a pattern"), *step)).collect()
     });
     let matches: Vec<_> = table.iter().filter(|(pattern, _)| pattern.is_match(&call.text)).collect();

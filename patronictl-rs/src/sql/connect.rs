@@ -1,8 +1,10 @@
 //! Connections to members, and statements on them (surface-api-ctl K5, K8).
 
+use std::path::Path;
 use std::time::Duration;
 
 use patroni_core::model::Member;
+use patroni_postgres::sql::password_in_file;
 use pyfmt::Value;
 use tokio_postgres::config::SslMode;
 use tokio_postgres::types::Type;
@@ -50,10 +52,19 @@ pub async fn connect(member: &Member, login: &Login) -> Result<Client, String> {
     let mut config = Config::new();
     config.host(&host).port(port).connect_timeout(CONNECT_TIMEOUT).application_name("Patroni ctl");
     config.user(user.clone().unwrap_or_default());
-    if let Some(dbname) = login.dbname.clone().or_else(|| env("PGDATABASE")).or(user) {
+    let dbname = login.dbname.clone().or_else(|| env("PGDATABASE")).or_else(|| user.clone());
+    let mut password = login.password.clone().or_else(|| env("PGPASSWORD"));
+    if password.is_none() {
+        let home = || env("HOME").map(|home| format!("{home}/.pgpass"));
+        if let Some(file) = env("PGPASSFILE").or_else(home) {
+            let target = [&*port.to_string(), dbname.as_deref().unwrap_or(""), user.as_deref().unwrap_or("")];
+            password = password_in_file(Path::new(&file), &[&host], target).await;
+        }
+    }
+    if let Some(dbname) = dbname {
         config.dbname(dbname);
     }
-    if let Some(password) = login.password.clone().or_else(|| env("PGPASSWORD")) {
+    if let Some(password) = password {
         config.password(password);
     }
     if let Some(options) = env("PGOPTIONS") {

@@ -1,7 +1,7 @@
 //! Passwords from a password file (PostgreSQL documentation 34.16).
 
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::params::{ConnParams, Target};
 
@@ -15,16 +15,6 @@ pub(super) async fn password_for(params: &ConnParams, target: &Target) -> Option
         Some(path) => PathBuf::from(path),
         None => PathBuf::from(std::env::var_os("HOME")?).join(".pgpass"),
     };
-    let meta = tokio::fs::metadata(&path).await.ok()?;
-    if meta.permissions().mode() & 0o077 != 0 {
-        let path = path.display();
-        tracing::warn!(
-            target: "patroni.postgresql.connection",
-            "password file \"{path}\" has group or world access; permissions should be u=rw (0600) or less"
-        );
-        return None;
-    }
-    let content = tokio::fs::read_to_string(&path).await.ok()?;
     let (host, port) = match target {
         // Whatever the directory, a socket is looked up as this host, too.
         Target::Unix(path) => {
@@ -38,7 +28,23 @@ pub(super) async fn password_for(params: &ConnParams, target: &Target) -> Option
     };
     let hosts: &[&str] = if matches!(target, Target::Unix(_)) { &[host, "localhost"] } else { &[host] };
     let (dbname, user) = (params.dbname().unwrap_or_default(), params.given("user").unwrap_or_default());
-    content.lines().find_map(|line| lookup(line, hosts, [&port, dbname, user]))
+    password_in_file(&path, hosts, [&port, dbname, user]).await
+}
+
+/// The password of the first line of a password file that matches one of `hosts`, and the port, database and user.
+/// A file that others may read is not used, and a warning says so (as libpq does).
+pub async fn password_in_file(path: &Path, hosts: &[&str], port_dbname_user: [&str; 3]) -> Option<String> {
+    let meta = tokio::fs::metadata(path).await.ok()?;
+    if meta.permissions().mode() & 0o077 != 0 {
+        let path = path.display();
+        tracing::warn!(
+            target: "patroni.postgresql.connection",
+            "password file \"{path}\" has group or world access; permissions should be u=rw (0600) or less"
+        );
+        return None;
+    }
+    let content = tokio::fs::read_to_string(path).await.ok()?;
+    content.lines().find_map(|line| lookup(line, hosts, port_dbname_user))
 }
 
 fn lookup(line: &str, hosts: &[&str], rest: [&str; 3]) -> Option<String> {

@@ -1,0 +1,201 @@
+//! The sentences about programs that users point at Patroni.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use compat_tests::lab::wait::ensure;
+use compat_tests::lab::{host, http, process, wait_until, Result};
+use pyfmt::{json, Value};
+
+use super::state::{kind_of, Call, State};
+use super::steps::Step;
+
+/// See the module.
+pub const STEPS: &[(&str, Step)] = &[
+    (r"check_patroni says", check_patroni),
+    (r"these shell lines succeed", shell),
+    (r"HAProxy with the stock configuration", haproxy),
+    (r#"SQL "(.+)" gives "(.*)" through HAProxy's (primary|replicas) within (\d+) s"#, through_haproxy),
+    (r"Prometheus scrapes every member", prometheus),
+    (r#"Prometheus finds "(.+)" = "(.*)" within (\d+) s"#, prometheus_finds),
+    (r"the reference's client code reads from the DCS", read_dcs),
+];
+
+/// How long one call of a client may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How long HAProxy and Prometheus may take to see what they look at.
+const SEEN: Duration = Duration::from_secs(30);
+
+/// Runs one line of bash with the laboratory's addresses in its environment: `CTL` (patronictl with its
+/// configuration), `CHECK`, `PROMTOOL`, and `REST_<member>` and `PG_<member>`, the ports.
+fn bash(state: &State, line: &str) -> Result<process::Output> {
+    let lab = state.cluster()?;
+    let ctl = match kind_of(0) {
+        compat_tests::lab::Kind::Ours => host::install("patronictl", &lab.folder)?,
+        compat_tests::lab::Kind::Reference => host::reference("patronictl"),
+    };
+    let config = lab.folder.join("ctl.yml");
+    if !config.exists() {
+        // Written by the first call.
+        lab.ctl(kind_of(0), &["list"])?;
+    }
+    let mut command = process::command(&PathBuf::from("/bin/bash"), &lab.folder, &lab.bin())?;
+    command
+        .args(["-o", "pipefail", "-c", line])
+        .env("CTL", format!("{} -c {}", ctl.display(), config.display()))
+        .env("CHECK", host::deps().join("clients/bin/check_patroni"))
+        .env("PROMTOOL", "/usr/bin/promtool");
+    for member in &lab.members {
+        command.env(format!("REST_{}", member.name), member.rest.to_string());
+        command.env(format!("PG_{}", member.name), member.postgres.to_string());
+    }
+    process::run(command, PATIENCE)
+}
+
+/// Lines, each of which must end with exit code 0 before long.
+fn shell(state: &mut State, call: &Call) -> Result<()> {
+    let lines = call.doc.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    for line in lines {
+        wait_until(line, Duration::from_secs(15), || {
+            let output = bash(state, line)?;
+            ensure(output.code == 0, || format!("{output:?}"))
+        })?;
+    }
+    Ok(())
+}
+
+/// A table `endpoint`, `check with its options`, `exit code`, `text`; `all` endpoints are those of all members.
+fn check_patroni(state: &mut State, call: &Call) -> Result<()> {
+    for row in &call.table {
+        let cell = |index: usize| row.get(index).map_or("", String::as_str);
+        let names = &state.cluster()?.members;
+        let named = names.iter().filter(|member| cell(0) == "all" || member.name == cell(0));
+        let endpoints: Vec<String> = named.map(|m| format!("-e http://127.0.0.1:{}", m.rest)).collect();
+        ensure(!endpoints.is_empty(), || format!("no member {}", cell(0)))?;
+        let line = format!("$CHECK {} {}", endpoints.join(" "), cell(1));
+        wait_until(&format!("check_patroni {}", cell(1)), Duration::from_secs(20), || {
+            let output = bash(state, &line)?;
+            let same = output.code.to_string() == cell(2) && output.stdout.contains(cell(3));
+            ensure(same, || format!("{output:?}"))
+        })?;
+    }
+    Ok(())
+}
+
+/// The file that Patroni's documentation has: one port for the primary, one for the replicas, asked by OPTIONS.
+fn haproxy(state: &mut State, _: &Call) -> Result<()> {
+    let ports = [host::free_port()?, host::free_port()?];
+    let lab = state.cluster()?;
+    let mut text = String::from(
+        "global\n    maxconn 100\ndefaults\n    log global\n    mode tcp\n    retries 2\n    timeout client 30m\n    timeout connect 4s\n    timeout server 30m\n    timeout check 5s\n",
+    );
+    for (name, path, port) in [("primary", "/", ports[0]), ("replicas", "/replica", ports[1])] {
+        let _ = write!(
+            text,
+            "listen {name}\n    bind 127.0.0.1:{port}\n    option httpchk OPTIONS {path}\n    http-check expect status 200\n    default-server inter 1s fall 3 rise 2 on-marked-down shutdown-sessions\n"
+        );
+        for member in &lab.members {
+            let _ = writeln!(
+                text,
+                "    server {} 127.0.0.1:{} maxconn 100 check port {}",
+                member.name, member.postgres, member.rest
+            );
+        }
+    }
+    let file = lab.folder.join("haproxy.cfg");
+    std::fs::write(&file, text)?;
+    let mut command = process::command(&PathBuf::from("/usr/sbin/haproxy"), &lab.folder, &lab.bin())?;
+    command.arg("-f").arg(&file).arg("-db");
+    process::daemon(command, &lab.folder.join("haproxy.log"))?;
+    state.ports.insert("primary".into(), ports[0]);
+    state.ports.insert("replicas".into(), ports[1]);
+    Ok(())
+}
+
+fn through_haproxy(state: &mut State, call: &Call) -> Result<()> {
+    let port = *state.ports.get(call.arg(2)).ok_or("no HAProxy")?;
+    let lab = state.cluster()?;
+    wait_until(&call.text, call.seconds(3), || {
+        let mut command = process::command(&lab.bin().join("psql"), &lab.folder, &lab.bin())?;
+        command
+            .args(["-XAtq", "-h", "127.0.0.1", "-U", "postgres", "-d", "postgres", "-c", call.arg(0)])
+            .args(["-p", &port.to_string()])
+            .env("PGPASSWORD", "lab-super")
+            .env("PGCONNECT_TIMEOUT", "3");
+        let found = process::run(command, Duration::from_secs(10))?.ok()?;
+        ensure(found.trim_end() == call.arg(1), || found)
+    })
+}
+
+/// Starts Prometheus on all members' `/metrics`, and waits until it has read each without an error.
+fn prometheus(state: &mut State, _: &Call) -> Result<()> {
+    let port = host::free_port()?;
+    let lab = state.cluster()?;
+    let targets: Vec<String> = lab.members.iter().map(|m| format!("'127.0.0.1:{}'", m.rest)).collect();
+    let text = format!(
+        "global: {{scrape_interval: 1s}}\nscrape_configs:\n- job_name: patroni\n  static_configs:\n  - targets: [{}]\n",
+        targets.join(", ")
+    );
+    let file = lab.folder.join("prometheus.yml");
+    std::fs::write(&file, text)?;
+    let mut command = process::command(&PathBuf::from("/usr/bin/prometheus"), &lab.folder, &lab.bin())?;
+    command
+        .arg(format!("--config.file={}", file.display()))
+        .arg(format!("--storage.tsdb.path={}", lab.folder.join("tsdb").display()))
+        .arg(format!("--web.listen-address=127.0.0.1:{port}"));
+    process::daemon(command, &lab.folder.join("prometheus.log"))?;
+    let count = lab.members.len();
+    wait_until("Prometheus reads all members", SEEN, || {
+        let body = http::call(port, "GET", "/api/v1/targets", None)?.json()?;
+        let found = body.at(&["data", "activeTargets"]).and_then(Value::as_list).unwrap_or_default();
+        let text = |target: &Value, field: &str| target.get(field).map_or(String::new(), Value::py_str);
+        let well = found.iter().filter(|t| text(t, "health") == "up" && text(t, "lastError").is_empty());
+        ensure(well.count() == count, || json::dumps(&body))
+    })?;
+    state.ports.insert("prometheus".into(), port);
+    Ok(())
+}
+
+/// The value of an instant query that gives one row.
+fn prometheus_finds(state: &mut State, call: &Call) -> Result<()> {
+    let port = *state.ports.get("prometheus").ok_or("no Prometheus")?;
+    let encoded: String = call.arg(0).bytes().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "%{byte:02X}");
+        text
+    });
+    wait_until(&call.text, call.seconds(2), || {
+        let body = http::call(port, "GET", &format!("/api/v1/query?query={encoded}"), None)?.json()?;
+        let rows = body.at(&["data", "result"]).and_then(Value::as_list).unwrap_or_default();
+        let value = rows.first().and_then(|row| row.get("value")).and_then(Value::as_list);
+        let value = value.and_then(|pair| pair.get(1)).and_then(Value::as_str).unwrap_or_default();
+        ensure(rows.len() == 1 && value == call.arg(1), || json::dumps(&body))
+    })
+}
+
+/// A table of a path into what `clients/read_dcs.py` prints, and the JSON that is there. `<PG_node0>` and
+/// `<REST_node0>` in it are that member's ports.
+fn read_dcs(state: &mut State, call: &Call) -> Result<()> {
+    let lab = state.cluster()?;
+    let script = lab.folder.join("read_dcs.py");
+    std::fs::copy(host::repository().join("compat-tests/clients/read_dcs.py"), &script)?;
+    wait_until("the reference's client code reads", SEEN, || {
+        let mut command = process::command(&host::reference("python"), &lab.folder, &lab.bin())?;
+        command.arg(&script).args([&lab.options.scope, &lab.etcd.port.to_string()]);
+        let found = json::loads(&process::run(command, PATIENCE)?.ok()?).map_err(|e| e.to_string())?;
+        for row in &call.table {
+            let cell = |index: usize| row.get(index).map_or("", String::as_str);
+            let path: Vec<&str> = cell(0).split('.').collect();
+            let value = found.at(&path).map_or("absent".into(), json::dumps);
+            let mut wanted = cell(1).to_string();
+            for member in &lab.members {
+                wanted = wanted.replace(&format!("<PG_{}>", member.name), &member.postgres.to_string());
+                wanted = wanted.replace(&format!("<REST_{}>", member.name), &member.rest.to_string());
+            }
+            ensure(value == wanted, || {
+                format!("{}: {value} instead of {wanted}\n{}", cell(0), json::dumps(&found))
+            })?;
+        }
+        Ok(())
+    })
+}
