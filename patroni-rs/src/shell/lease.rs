@@ -141,7 +141,9 @@ impl Lease {
 
     fn keep(&self, instance: &Instance, mut renewer: Option<Box<dyn Renewer>>) {
         let priority = urgency::raise();
-        tracing::debug!(target: "patroni.ha", "priority of the lock keeper: {}", priority.as_str());
+        let kept = urgency::keep_in_memory();
+        let priority = priority.as_str();
+        tracing::debug!(target: "patroni.ha", "lock keeper: priority {priority}, {kept} kB kept in memory");
         loop {
             let mut keeper = locked(&self.keeper);
             match keeper.next(mono_now()) {
