@@ -6,14 +6,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-use compat_tests::lab::{host, Cluster, Kind, Options, Result};
+use compat_tests::lab::{host, process, wait_until, Cluster, Kind, Options, Result};
+use nix::sys::signal::{kill, Signal};
+use nix::unistd::Pid;
 
 /// Between two looks at the lease.
 const LOOK: Duration = Duration::from_millis(50);
 /// How long the file system is frozen, once a look: less than any permit of renewal.
 const FROZEN: Duration = Duration::from_secs(5);
 /// Memory of the daemon's control group together with a hog that reads and writes 512 MB.
-const LIMIT: &str = "33554432";
+const LIMIT: &str = "67108864";
 
 /// What the machine suffers, and what undoes it when dropped.
 type Load = fn(&mut Cluster) -> Result<Burden>;
@@ -21,7 +23,7 @@ type Load = fn(&mut Cluster) -> Result<Burden>;
 const LOADS: &[(&str, Load)] = &[
     ("nothing", |_| Ok(Burden::default())),
     ("8 busy processes", busy),
-    ("memory: 32 MB for the daemon and a hog of page cache", memory),
+    ("memory: 64 MB for the daemon and a hog of page cache", memory),
     ("disk: 4 writers that fsync", storm),
     ("disk: file system of the node frozen for 5 s", frozen),
 ];
@@ -41,7 +43,7 @@ fn run(long: Duration) -> Result<()> {
     let mut columns = Vec::new();
     for kind in [Kind::Ours, Kind::Reference] {
         let mut lab = Cluster::new(Options::default())?;
-        let _disk = Disk::mount(&lab.folder).map_err(|error| eprintln!("no file system: {error}")).ok();
+        let disk = Disk::mount(&lab.folder).map_err(|error| eprintln!("no file system: {error}")).ok();
         lab.bring_up(&[kind, kind])?;
         let column: Vec<String> = LOADS
             .iter()
@@ -54,14 +56,19 @@ fn run(long: Duration) -> Result<()> {
                 let seen = longest(&lab, long);
                 drop(burden);
                 let settled = lab.wait_leader("node0", Duration::from_secs(60));
+                if let Err(error) = &settled {
+                    eprintln!("{error}\n{}", lab.report(60));
+                }
                 match (seen, settled) {
                     (Ok(gap), Ok(())) => format!("{:.1}", gap.as_secs_f32()),
-                    (Ok(gap), Err(_)) => format!("{:.1}, then the lock was lost", gap.as_secs_f32()),
+                    (Ok(gap), Err(_)) => format!("{:.1}, then node0 led no more", gap.as_secs_f32()),
                     (Err(error), _) => format!("the lock was lost ({error})"),
                 }
             })
             .collect();
         columns.push(column);
+        process::kill_under(&lab.folder)?;
+        drop(disk);
     }
     println!("| load | ours | the reference |\n|---|---:|---:|");
     for (index, (name, _)) in LOADS.iter().enumerate() {
@@ -118,7 +125,13 @@ impl Drop for Burden {
         }
         if let (Some(group), Some(pid)) = (&self.group, self.moved) {
             let _ = std::fs::write("/sys/fs/cgroup/memory/cgroup.procs", pid.to_string());
-            let _ = std::fs::remove_dir(group);
+            let _ = wait_until("the group is empty", Duration::from_secs(20), || {
+                let left = std::fs::read_to_string(group.join("cgroup.procs"))?;
+                for hog in left.lines().filter_map(|line| line.parse().ok()) {
+                    let _ = kill(Pid::from_raw(hog), Signal::SIGKILL);
+                }
+                Ok(std::fs::remove_dir(group)?)
+            });
         }
     }
 }
