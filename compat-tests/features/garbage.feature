@@ -1,6 +1,7 @@
 Feature: nonsense in the DCS
   Somebody writes what makes no sense. A healthy primary goes on, and all is well when it is repaired.
 
+  @ci
   Scenario: nonsense that both bear
     Given a running cluster of 2 members
     Then node0 keeps leading while these are in the DCS, one after the other

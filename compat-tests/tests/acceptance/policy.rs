@@ -13,6 +13,7 @@ use super::steps::Step;
 /// See the module.
 pub const STEPS: &[(&str, Step)] = &[
     (r"a running cluster of (\d+) members? with watchdogs", with_watchdogs),
+    (r"(\w+) gets a watchdog", gets_watchdog),
     (r#"(\w+)'s watchdog got "(.+)" within (\d+) s"#, watchdog_got),
     (r"(\w+)'s watchdog is fed within (\d+) s", watchdog_fed),
     (r"(\w+)'s watchdog is (closed|armed) within (\d+) s", watchdog_is),
@@ -45,6 +46,12 @@ fn with_watchdogs(state: &mut State, call: &Call) -> Result<()> {
         state.watchdogs.insert(name, fifo);
     }
     state.lab()?.start_all()
+}
+
+fn gets_watchdog(state: &mut State, call: &Call) -> Result<()> {
+    let fifo = Fifo::at(&state.cluster()?.member(call.arg(0))?.folder.join("data.watchdog"))?;
+    state.watchdogs.insert(call.arg(0).into(), fifo);
+    Ok(())
 }
 
 fn fifo<'a>(state: &'a State, name: &str) -> Result<&'a Fifo> {

@@ -24,6 +24,9 @@ use crate::watchdog::Watchdog;
 /// How often a node that waits to be released as synchronous standby looks.
 const RELEASE_LOOK: Duration = Duration::from_millis(500);
 
+/// How long a look at the watchdog may take.
+const WATCHDOG_LOOK: Duration = Duration::from_secs(1);
+
 /// Everything that more than one part of the daemon touches.
 pub struct Shared {
     /// PostgreSQL.
@@ -192,6 +195,13 @@ impl Shared {
     /// The watchdog as last seen.
     pub fn watchdog_view(&self) -> WatchdogView {
         *locked(&self.watchdog_view)
+    }
+
+    /// The watchdog as it is now: a device may come and go while nobody uses it. What does not answer at once
+    /// is taken as last seen.
+    pub async fn fresh_watchdog_view(self: &Arc<Self>) -> WatchdogView {
+        let _ = tokio::time::timeout(WATCHDOG_LOOK, self.with_watchdog(|_| ())).await;
+        self.watchdog_view()
     }
 
     /// Is it armed?

@@ -30,7 +30,7 @@ pub async fn view(shared: &Arc<Shared>, memory: &Memory) -> View {
         pg,
         job: shared.jobs.view(),
         lease_until: shared.lease.until(),
-        watchdog: shared.watchdog_view(),
+        watchdog: shared.fresh_watchdog_view().await,
         failsafe_ping: locked(&shared.failsafe_ping).clone(),
         disable_sync: shared.disable_sync.load(Ordering::SeqCst),
         scheduled_restart: locked(&shared.scheduled_restart).clone(),

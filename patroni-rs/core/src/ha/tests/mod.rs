@@ -7,6 +7,7 @@ mod executor;
 mod garbage;
 mod held_back;
 mod lines;
+mod member;
 mod replay;
 mod rows;
 mod rules;
