@@ -97,7 +97,8 @@ fn run_daemon(config_file: &str, environment: &Environment) -> Outcome {
             1
         }
     };
-    log.flush();
+    // What a full queue ends with, whatever else happened (surface-config 7.3).
+    let code = if log.flush() { code } else { 5 };
     Outcome { code, ..Outcome::default() }
 }
 

@@ -34,6 +34,7 @@ pub const STEPS: &[(&str, Step)] = &[
     (r#"(\w+)'s log says "(.+)"(?: within (\d+) s)?"#, log_says),
     (r#"(\w+)'s log does not say "(.+)""#, log_silent),
     (r#"no log says "(.+)""#, logs_silent),
+    (r#"the file "(\S+)" of (\w+) matches "(.+)" within (\d+) s"#, file_matches),
     (r#"the callbacks of (\w+) are "(.+)" within (\d+) s"#, callbacks_are),
     (r#"the callbacks of (\w+) contain "(.+)" within (\d+) s"#, callbacks_contain),
     (r"(\w+)'s timeline is (\d+)", timeline),
@@ -222,6 +223,16 @@ fn log_says(state: &mut State, call: &Call) -> Result<()> {
 fn log_silent(state: &mut State, call: &Call) -> Result<()> {
     let text = state.cluster()?.member(call.arg(0))?.log_text();
     ensure(!text.contains(call.arg(1)), || "it does".into())
+}
+
+fn file_matches(state: &mut State, call: &Call) -> Result<()> {
+    let (file, pattern) =
+        (state.cluster()?.member(call.arg(1))?.folder.join(call.arg(0)), Regex::new(call.arg(2))?);
+    wait_until(&call.text, call.seconds(3), || {
+        let text = std::fs::read_to_string(&file)?;
+        let end: String = text.chars().rev().take(2000).collect::<Vec<_>>().into_iter().rev().collect();
+        ensure(pattern.is_match(&text), || end)
+    })
 }
 
 fn logs_silent(state: &mut State, call: &Call) -> Result<()> {

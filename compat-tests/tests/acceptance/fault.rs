@@ -31,6 +31,8 @@ pub const STEPS: &[(&str, Step)] = &[
     (r#"SQL "(.+)" fails on (\w+)"#, sql_fails),
     (r"(\w+) is configured by PATCH with", patch),
     (r"(\w+) is added with", add_with),
+    (r"(\w+)'s configuration file is changed with", change_file),
+    (r#"(\w+)'s configuration file is "(.*)""#, break_file),
     (r"a switchover from (\w+) to (\w+) is posted for (\d+) s from now", schedule),
     (r"a second (\w+) is started", second),
     (r"a member of another cluster", stranger),
@@ -168,6 +170,18 @@ fn add_with(state: &mut State, call: &Call) -> Result<()> {
     let member = lab.add(call.arg(0), kind_of(index))?;
     member.configure(&over)?;
     member.start()
+}
+
+fn change_file(state: &mut State, call: &Call) -> Result<()> {
+    let over = super::state::yaml(&call.doc)?;
+    let member = state.lab()?.member_mut(call.arg(0))?;
+    member.configure(&over)?;
+    member.write_config().map(drop)
+}
+
+fn break_file(state: &mut State, call: &Call) -> Result<()> {
+    let file = state.lab()?.member(call.arg(0))?.write_config()?;
+    Ok(std::fs::write(file, call.arg(1))?)
 }
 
 /// RFC 3339 in UTC, by PostgreSQL, who knows calendars.

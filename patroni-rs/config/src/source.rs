@@ -1,5 +1,6 @@
 //! Configuration files (surface-config 1.4 to 1.6 and 1.11).
 
+use std::io::Read;
 use std::path::Path;
 
 use patroni_core::parse::patch_document;
@@ -41,8 +42,18 @@ fn files_of(path: &str) -> Result<Vec<String>> {
     Ok(paths.filter(|file| Path::new(file).is_file()).collect())
 }
 
+/// The longest file that is read, in bytes. Configurations have some kilobytes; the reference
+/// reads any file, in minutes and gigabytes.
+const MAX_FILE: u64 = 32 * 1024 * 1024;
+
 fn load_file(path: &str) -> Result<Document> {
-    let bytes = std::fs::read(path).map_err(|e| os_error(&e, path))?;
+    let file = std::fs::File::open(path).map_err(|e| os_error(&e, path))?;
+    let mut bytes = Vec::new();
+    file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(|e| os_error(&e, path))?;
+    if bytes.len() as u64 > MAX_FILE {
+        let text = format!("configuration file {path} is longer than {MAX_FILE} bytes");
+        return Err(ConfigError::exception("MemoryError", text));
+    }
     let text = String::from_utf8(bytes).map_err(|e| not_utf8(&e))?;
     // Files are opened in Python's text mode, which knows one line end.
     let text = text.replace("\r\n", "\n").replace('\r', "\n");

@@ -79,9 +79,9 @@ impl Log {
         self.writer.counters()
     }
 
-    /// Writes what waits; for the end of the process.
-    pub fn flush(&self) {
-        self.writer.flush();
+    /// Writes what waits; for the end of the process. False when the disk is too slow.
+    pub fn flush(&self) -> bool {
+        self.writer.flush()
     }
 
     fn enabled(&self, level: LevelNo, name: &str) -> bool {

@@ -88,11 +88,12 @@ impl Writer {
         )
     }
 
-    /// Waits until everything is written, 5 s at most.
-    pub fn flush(&self) {
-        let Ok(queue) = self.shared.queue.lock() else { return };
+    /// Waits until everything is written, 5 s at most. False when something is not.
+    pub fn flush(&self) -> bool {
+        let Ok(queue) = self.shared.queue.lock() else { return false };
         let busy = |q: &mut Queue| !q.records.is_empty() || q.writing;
-        let _ = self.shared.changed.wait_timeout_while(queue, Duration::from_secs(5), busy);
+        let waited = self.shared.changed.wait_timeout_while(queue, Duration::from_secs(5), busy);
+        waited.is_ok_and(|(_, timeout)| !timeout.timed_out())
     }
 }
 
@@ -154,5 +155,65 @@ impl Sink {
         }
         let mut stderr = std::io::stderr().lock();
         let _ = writeln!(stderr, "{line}");
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::io::Read;
+    use std::time::Instant;
+
+    use super::*;
+
+    fn record(message: String) -> Record {
+        Record {
+            level: LevelNo::INFO,
+            name: "patroni.ha",
+            message,
+            created_us: 0,
+            file: "x.rs",
+            line: 1,
+            thread_name: "MainThread".into(),
+            thread: 1,
+        }
+    }
+
+    /// A disk that takes nothing more: a pipe that nobody reads.
+    #[test]
+    fn a_blocked_disk_blocks_nobody_and_is_told_of() {
+        let dir = tempfile::tempdir().unwrap();
+        let fifo = dir.path().join("patroni.log");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let mut reader = std::fs::OpenOptions::new().read(true).write(true).open(&fifo).unwrap();
+        let settings = Settings {
+            dir: Some(dir.path().to_owned()),
+            file_size: 0,
+            max_queue_size: 10,
+            ..Settings::default()
+        };
+        let writer = Writer::start(Arc::new(ArcSwap::from_pointee(settings))).unwrap();
+        let start = Instant::now();
+        // A pipe holds 64 KiB.
+        for i in 0..300 {
+            writer.push(record(format!("{i} {}", "x".repeat(1000))));
+            if i < 100 {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+        let counters = writer.counters();
+        assert_eq!(counters.queue_size, 10);
+        assert!(counters.records_lost >= 150, "{counters:?}");
+        assert!(!writer.flush(), "the disk is still blocked");
+        let mut text = String::new();
+        while !text.contains("QueueHandler has lost") {
+            let mut buffer = [0; 65536];
+            let n = reader.read(&mut buffer).unwrap();
+            text.push_str(std::str::from_utf8(&buffer[..n]).unwrap());
+        }
+        assert!(writer.flush());
+        let lost = writer.counters().records_lost;
+        assert!(text.contains(&format!("QueueHandler has lost {lost} log records")), "{lost}");
     }
 }

@@ -10,7 +10,13 @@ use std::sync::LazyLock;
 use patroni_core::parse::{parse_bool, parse_int, parse_real};
 use pyfmt::Value;
 
-static TABLE: LazyLock<GucTable> = LazyLock::new(|| GucTable::parse(include_str!("../../data/gucs.tsv")));
+static TABLE: LazyLock<GucTable> = LazyLock::new(|| {
+    let table = GucTable::parse(include_str!("../../data/gucs.tsv"));
+    match super::guc_files::folder() {
+        Some(folder) => table.with_folder(&folder),
+        None => table,
+    }
+});
 
 /// Names that `postgres --describe-config` lists, in lower case.
 #[derive(Debug, Clone, Default)]
@@ -37,13 +43,13 @@ impl AvailableGucs {
 
 /// The part of PostgreSQL that a parameter belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Section {
+pub(super) enum Section {
     General,
     Recovery,
 }
 
 #[derive(Debug, Clone)]
-enum Kind {
+pub(super) enum Kind {
     Bool,
     Text,
     Enum { values: Vec<String>, or_bool: bool },
@@ -52,10 +58,10 @@ enum Kind {
 
 /// One rule: a kind of value, for a range of versions.
 #[derive(Debug, Clone)]
-struct Rule {
-    from: u32,
-    till: Option<u32>,
-    kind: Kind,
+pub(super) struct Rule {
+    pub(super) from: u32,
+    pub(super) till: Option<u32>,
+    pub(super) kind: Kind,
 }
 
 /// What becomes of a value: the value to write, if any, and a line for the log.
@@ -141,7 +147,8 @@ pub struct GucTable {
 }
 
 impl GucTable {
-    /// The table that comes with the program.
+    /// The table that comes with the program, extended by the files of vendors
+    /// (see [`with_folder`](Self::with_folder)).
     pub fn builtin() -> &'static GucTable {
         &TABLE
     }
@@ -157,7 +164,7 @@ impl GucTable {
         table
     }
 
-    fn rules_mut(&mut self, section: Section) -> &mut HashMap<String, Vec<Rule>> {
+    pub(super) fn rules_mut(&mut self, section: Section) -> &mut HashMap<String, Vec<Rule>> {
         match section {
             Section::General => &mut self.general,
             Section::Recovery => &mut self.recovery,

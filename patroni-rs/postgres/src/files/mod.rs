@@ -10,6 +10,7 @@ mod cimap;
 mod conninfo;
 mod error;
 mod guc;
+mod guc_files;
 mod handler;
 mod hba;
 mod hostport;

@@ -11,6 +11,9 @@ use crate::value::str_repr;
 /// stack here is smaller.
 const MAX_DEPTH: usize = 256;
 
+/// Nodes that one document may have.
+const MAX_NODES: usize = 2_000_000;
+
 /// The place of a node in [`Graph::nodes`]. An alias is the same place again.
 pub(super) type Id = usize;
 
@@ -89,6 +92,9 @@ impl Composer<'_> {
             Some(full) => Tag::explicit(full),
         };
         let id = self.nodes.len();
+        if id >= MAX_NODES {
+            return Err(Fault::python("MemoryError", "the document has too many nodes"));
+        }
         let is_scalar = matches!(content, Content::Scalar(_));
         self.nodes.push(Node { tag, content, start: mark });
         if let Some(anchor) = properties.anchor {
