@@ -2,6 +2,7 @@
 //! of whole clusters, and the laboratory that runs real ones.
 
 pub mod chaos;
+pub mod ctl;
 pub mod diff;
 pub mod lab;
 pub mod normalise;

@@ -2,13 +2,16 @@
 
 use std::io::IsTerminal;
 
-use crate::click::{error::CliError, help, parser, spec::Command};
+use crate::click::{complete, error::CliError, help, parser, spec::Command};
 use crate::commands::{self, table::GROUP};
 use crate::context::Context;
 
 /// Runs the program with these arguments (without its own name) and gives
 /// back the exit code.
 pub fn main(words: &[String]) -> i32 {
+    if let Some(code) = completion(words) {
+        return code;
+    }
     let width = help::page_width(columns());
     let (command, outcome) = run(words);
     let error = match outcome {
@@ -21,6 +24,29 @@ pub fn main(words: &[String]) -> i32 {
     }
     crate::out::stderr(&err);
     code
+}
+
+/// Answers a shell that completes, or prints the script for it: by click's variable,
+/// or by the option `--completion SHELL`, which help does not show.
+fn completion(words: &[String]) -> Option<i32> {
+    if let [option, shell] = words {
+        if let Some(script) = complete::script(shell).filter(|_| option == "--completion") {
+            crate::out::print(script);
+            return Some(0);
+        }
+    }
+    let variable = |name: &str| std::env::var(name).ok();
+    let instruction = variable("_PATRONICTL_COMPLETE").filter(|i| !i.is_empty())?;
+    match complete::answer(&GROUP, &instruction, variable) {
+        Ok((text, code)) => {
+            crate::out::print(&text);
+            Some(code)
+        }
+        Err(error) => {
+            crate::out::stderr(&format!("{error}\n"));
+            Some(1)
+        }
+    }
 }
 
 fn columns() -> usize {

@@ -93,7 +93,8 @@ impl Context {
             // All groups are meant: they are read beside the coordinator's.
             config.set("citus", citus_section(0));
         }
-        let store = Rc::new(Store::open(self.runtime.clone(), &config)?);
+        let coordinator = self.citus && config.at(&["citus", "group"]).and_then(Value::as_i64) == Some(0);
+        let store = Rc::new(Store::open(self.runtime.clone(), &config, coordinator)?);
         self.stores.insert(key, store.clone());
         Ok(store)
     }
@@ -127,17 +128,13 @@ impl Context {
         endpoint: Option<&str>,
         body: Option<&Value>,
     ) -> Result<Reply, RestError> {
-        let rest = match self.rest.take() {
-            Some(rest) => rest,
-            None => Rest::new(&self.config)?,
-        };
         let url = match endpoint {
             Some(endpoint) => member.endpoint_url(endpoint),
             None => member.api_url().unwrap_or_default().to_owned(),
         };
-        let reply = self.runtime.block_on(rest.call(method, &url, body));
-        self.rest = Some(rest);
-        reply
+        let config = &self.config;
+        let rest = self.rest.get_or_insert_with(|| Rest::new(config));
+        self.runtime.block_on(rest.call(method, &url, body))
     }
 
     /// A request whose failure ends the program, as in the reference.

@@ -57,6 +57,9 @@ fn find_scheme(scheme: &str, port: Option<u16>) -> Result<(&'static str, u16), C
 /// Host in lower case without its brackets, and the port unless it is 0.
 fn host_and_port(authority: &str) -> Result<(String, Option<u16>), CliError> {
     let address = authority.rsplit_once('@').map_or(authority, |(_, a)| a);
+    if address.contains('[') != address.contains(']') {
+        return Err(CliError::Crash("ValueError: Invalid IPv6 URL".into()));
+    }
     let (host, port) = match address.strip_prefix('[').and_then(|a| a.split_once(']')) {
         Some((host, rest)) => (host, rest.strip_prefix(':').unwrap_or_default()),
         None => address.split_once(':').unwrap_or((address, "")),

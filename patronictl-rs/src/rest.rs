@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use nix::errno::Errno;
 use patroni_net::{ClientOptions, HttpClient, NetError};
 use pyfmt::value::str_repr;
 use pyfmt::Value;
@@ -11,6 +12,9 @@ use pyfmt::Value;
 const TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 /// How often a refused connection is tried again, as in the reference.
 const RETRIES: u32 = 3;
+
+/// A connection that ended without an answer.
+const DROPPED: &str = "RemoteDisconnected('Remote end closed connection without response')";
 
 /// An answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,19 +58,31 @@ impl RestError {
     }
 }
 
-/// The client of a run.
+/// The clients of a run, each made when it is first needed.
 pub struct Rest {
-    client: HttpClient,
+    options: ClientOptions,
+    plain: Option<HttpClient>,
+    secure: Option<HttpClient>,
 }
 
 impl Rest {
     /// A client with the credentials and certificates of the configuration.
-    ///
-    /// # Errors
-    /// A certificate file that cannot be used.
-    pub fn new(config: &Value) -> Result<Rest, RestError> {
-        let client = HttpClient::new(&ClientOptions::for_peers(config, None));
-        Ok(Rest { client: client.map_err(|e| RestError::Other(e.to_string()))? })
+    pub fn new(config: &Value) -> Rest {
+        Rest { options: ClientOptions::for_peers(config, None), plain: None, secure: None }
+    }
+
+    /// The client for a URL: certificates count, and can be wrong, only with TLS.
+    fn client(&mut self, kind: &str) -> Result<&HttpClient, NetError> {
+        let secure = kind == "HTTPS";
+        let slot = if secure { &mut self.secure } else { &mut self.plain };
+        Ok(match slot {
+            Some(client) => client,
+            none => {
+                let basic_auth = self.options.basic_auth.clone();
+                let plain = ClientOptions { basic_auth, ..ClientOptions::default() };
+                none.insert(HttpClient::new(if secure { &self.options } else { &plain })?)
+            }
+        })
     }
 
     /// Sends a request. A connection that cannot be made is tried again three
@@ -74,17 +90,34 @@ impl Rest {
     ///
     /// # Errors
     /// There is no answer.
-    pub async fn call(&self, method: &str, url: &str, body: Option<&Value>) -> Result<Reply, RestError> {
-        let body = body.map(pyfmt::json::dumps).unwrap_or_default();
+    pub async fn call(&mut self, method: &str, url: &str, body: Option<&Value>) -> Result<Reply, RestError> {
+        let text = body.map(pyfmt::json::dumps).unwrap_or_default();
         let target = Target::of(url);
+        let mut headers = vec![("accept-encoding", "identity")];
+        // A method that may carry a body says how long it is, even if there is none.
+        if text.is_empty() && matches!(method, "POST" | "PATCH" | "PUT") {
+            headers.push(("content-length", "0"));
+        }
         let mut left = RETRIES;
         loop {
-            let error = match self.client.request(method, url, &[], body.clone(), TIMEOUT).await {
+            let exchange = match self.client(target.kind) {
+                Ok(client) => client.request(method, url, &headers, text.clone(), TIMEOUT).await,
+                Err(error) => Err(error),
+            };
+            let error = match exchange {
                 Ok(reply) => return Ok(Reply { status: reply.status, body: reply.body.to_vec() }),
                 Err(error) => error,
             };
-            let Some(cause) = target.connect_error(&error) else {
-                return Err(RestError::Other(error.to_string()));
+            let dropped = target.is_dropped(&error);
+            // A request that was sent is sent again only if that does no harm.
+            let again = dropped && matches!(method, "GET" | "DELETE");
+            let cause = match target.connect_error(&error) {
+                Some(cause) => cause,
+                None if again => DROPPED.to_owned(),
+                None if dropped => {
+                    return Err(RestError::Other(format!("('Connection aborted.', {DROPPED})")))
+                }
+                None => return Err(RestError::Other(error.to_string())),
             };
             if left == 0 {
                 return Err(RestError::MaxRetries(target.max_retries(&cause)));
@@ -134,22 +167,82 @@ impl Target {
     /// The library's words for a connection that could not be made; `None` for
     /// errors of other kinds, which are not tried again.
     fn connect_error(&self, error: &NetError) -> Option<String> {
-        let NetError::Connection(text) = error else { return None };
+        match error {
+            NetError::File { source, .. } => {
+                let errno = Errno::from_raw(source.raw_os_error()?);
+                let class = match errno {
+                    Errno::ENOENT => "FileNotFoundError",
+                    Errno::EACCES => "PermissionError",
+                    _ => "OSError",
+                };
+                Some(format!("SSLError({class}({}, {}))", errno as i32, str_repr(errno.desc())))
+            }
+            NetError::Tls { .. } => Some("SSLError(SSLError(9, '[SSL] PEM lib (_ssl.c:3900)'))".to_owned()),
+            NetError::Connection(text) => self.tcp_error(text).or_else(|| self.tls_error(text)),
+            _ => None,
+        }
+    }
+
+    fn tcp_error(&self, text: &str) -> Option<String> {
+        if let Some(reason) = text.strip_prefix("failed to lookup address information: ") {
+            let number = match reason {
+                "Temporary failure in name resolution" => -3,
+                "No address associated with hostname" => -5,
+                _ => -2,
+            };
+            tracing::warn!(
+                target: "patroni.ctl",
+                "failed to resolve host {}: [Errno {number}] {reason}", self.host
+            );
+            return Some(self.new_connection_error("getaddrinfo returns an empty list"));
+        }
         let number = text.rsplit_once("(os error ")?.1.trim_end_matches(')').parse::<i32>().ok()?;
-        let errno = nix::errno::Errno::from_raw(number);
-        use nix::errno::Errno::{ECONNREFUSED, EHOSTUNREACH, ENETUNREACH, ETIMEDOUT};
+        let errno = Errno::from_raw(number);
+        use Errno::{ECONNREFUSED, EHOSTUNREACH, ENETUNREACH, ETIMEDOUT};
         if ![ECONNREFUSED, EHOSTUNREACH, ENETUNREACH, ETIMEDOUT].contains(&errno) {
             return None;
         }
-        Some(format!(
-            "NewConnectionError(\"{}Connection({}): Failed to establish a new connection: [Errno {number}] {}\")",
-            self.kind,
-            self.address(),
-            errno.desc()
-        ))
+        Some(self.new_connection_error(&format!("[Errno {number}] {}", errno.desc())))
+    }
+
+    fn new_connection_error(&self, reason: &str) -> String {
+        let (kind, address) = (self.kind, self.address());
+        format!(
+            "NewConnectionError(\"{kind}Connection({address}): Failed to establish a new connection: {reason}\")"
+        )
+    }
+
+    /// What Python's TLS library says of the usual failures.
+    fn tls_error(&self, text: &str) -> Option<String> {
+        if self.kind != "HTTPS" {
+            return None;
+        }
+        let error = if text.contains("certificate verify failed") {
+            "SSLCertVerificationError(1, '[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: \
+             unable to get local issuer certificate (_ssl.c:992)')"
+        } else if text.contains("wrong version number") {
+            "SSLError(1, '[SSL: WRONG_VERSION_NUMBER] wrong version number (_ssl.c:992)')"
+        } else if text.contains("unexpected EOF") {
+            "SSLZeroReturnError(6, 'TLS/SSL connection has been closed (EOF) (_ssl.c:992)')"
+        } else {
+            return None;
+        };
+        Some(error.to_owned())
+    }
+
+    /// Did the member close the connection without an answer?
+    fn is_dropped(&self, error: &NetError) -> bool {
+        matches!(error, NetError::Connection(text) if text.contains("before message completed"))
     }
 
     fn max_retries(&self, cause: &str) -> String {
+        // A failed handshake is told as it is while there are retries left.
+        let handshake = ["SSLError(1", "SSLCert", "SSLZero"].iter().any(|start| cause.starts_with(start));
+        let cause = match cause {
+            DROPPED => &format!("ProtocolError('Connection aborted.', {DROPPED})"),
+            _ if handshake => &format!("SSLError({cause})"),
+            cause => cause,
+        };
         format!(
             "{}ConnectionPool({}): Max retries exceeded with url: {} (Caused by {cause})",
             self.kind,

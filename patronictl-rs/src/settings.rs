@@ -28,6 +28,10 @@ pub fn load(values: &Values) -> Result<Value, CliError> {
     if let Some(url) = url {
         override_dcs(&mut config, &url)?;
     }
+    if let Some(ctl) = config.get("ctl").filter(|ctl| ctl.truthy() && ctl.as_map().is_none()) {
+        let text = format!("AttributeError: '{}' object has no attribute 'get'", ctl.type_name());
+        return Err(CliError::Crash(text));
+    }
     let configured = config.at(&["ctl", "insecure"]).is_some_and(Value::truthy);
     let mut ctl = config.get("ctl").cloned().unwrap_or_else(Value::map);
     ctl.set("insecure", configured || values.flag("insecure"));

@@ -30,21 +30,24 @@ pub struct Store {
     runtime: Rc<Runtime>,
     dcs: AnyDcs,
     loop_wait: u64,
+    /// Whether the workers' groups are read as well.
+    coordinator: bool,
 }
 
 impl Store {
     /// Connects to the DCS of the configuration, which names the cluster in
-    /// `scope`. Tries for as long as it takes, as the reference does.
+    /// `scope`; the coordinator of a Citus cluster sees all groups. Tries for as
+    /// long as it takes, as the reference does.
     ///
     /// # Errors
     /// No DCS is configured.
-    pub fn open(runtime: Rc<Runtime>, config: &Value) -> Result<Store, CliError> {
+    pub fn open(runtime: Rc<Runtime>, config: &Value, coordinator: bool) -> Result<Store, CliError> {
         check_configured(config)?;
         let mut config = config.clone();
         config.set("patronictl", true);
         let dcs = runtime.block_on(AnyDcs::from_config(&config)).map_err(open_error)?;
         let loop_wait = config.get("loop_wait").and_then(Value::as_i64).unwrap_or(10);
-        Ok(Store { runtime, dcs, loop_wait: u64::try_from(loop_wait).unwrap_or(0) })
+        Ok(Store { runtime, dcs, loop_wait: u64::try_from(loop_wait).unwrap_or(0), coordinator })
     }
 
     /// Reads the cluster.
@@ -52,6 +55,11 @@ impl Store {
     /// # Errors
     /// The DCS does not answer.
     pub fn view(&self) -> Result<View, CliError> {
+        if self.coordinator {
+            let mut workers = self.runtime.block_on(self.dcs.get_groups()).map_err(read_error)?;
+            let cluster = workers.remove(&0).unwrap_or_default();
+            return Ok(View { cluster, workers });
+        }
         let cluster = self.runtime.block_on(self.dcs.get_cluster()).map_err(read_error)?;
         Ok(View { cluster: (*cluster).clone(), workers: BTreeMap::new() })
     }
@@ -104,8 +112,14 @@ pub fn check_configured(config: &Value) -> Result<(), CliError> {
     )))
 }
 
+/// Of a section that makes no client the reference dies with a traceback.
 fn open_error(error: DcsError) -> CliError {
-    CliError::msg(error.to_string())
+    match error {
+        DcsError::Config(text) if text.starts_with("Neither ") => {
+            CliError::Crash(format!("Exception: {text}"))
+        }
+        error => CliError::msg(error.to_string()),
+    }
 }
 
 /// What the reference dies of with a traceback.

@@ -152,7 +152,7 @@ impl Etcd {
     pub fn delete(&self, name: &str) -> Result<()> {
         let mut request = Value::map();
         request.set("key", BASE64_STANDARD.encode(name));
-        self.post("deleterange", &request).map(drop)
+        self.post("kv/deleterange", &request).map(drop)
     }
 }
 

@@ -4,6 +4,7 @@
 //! The layout and parsing rules follow click 8.5.1 (BSD-3-Clause).
 
 pub mod close;
+pub mod complete;
 pub mod error;
 pub mod help;
 pub mod parser;

@@ -57,6 +57,23 @@ pub fn parse_group(root: &Command, words: &[String]) -> Result<(Values, Vec<Stri
     Ok((values, scan.positional))
 }
 
+/// What [`lenient`] could make of words.
+pub struct Lenient<'a> {
+    /// The names of the options that were given.
+    pub seen: Vec<&'a str>,
+    /// The words that are no options.
+    pub left: Vec<String>,
+    /// Whether something was wrong; what comes after it was not looked at.
+    pub failed: bool,
+}
+
+/// Takes what can be taken before the first mistake, for completion.
+pub fn lenient<'a>(command: &'a Command, words: &[String], interspersed: bool) -> Lenient<'a> {
+    let mut scan = Scan::new(command, words);
+    let failed = scan.run(interspersed).is_err();
+    Lenient { seen: scan.seen.iter().map(|s| s.opt.name).collect(), left: scan.positional, failed }
+}
+
 fn help_first(seen: &[Seen<'_>]) -> Result<(), CliError> {
     if seen.iter().any(|s| s.opt.name == "help") {
         return Err(CliError::Help);

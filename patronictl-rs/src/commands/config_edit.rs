@@ -63,7 +63,19 @@ fn set_key(config: &mut Map, key: Value, value: &Value) {
 /// # Errors
 /// The text is no YAML.
 pub fn load_yaml(text: &str) -> Result<Value, CliError> {
-    pyfmt::yaml::load(text).map_err(|e| CliError::Crash(e.to_string()))
+    pyfmt::yaml::load(text).map_err(crash)
+}
+
+/// YAML of a file, whose name errors show.
+///
+/// # Errors
+/// The text is no YAML.
+pub fn load_yaml_file(text: &str, name: &str) -> Result<Value, CliError> {
+    pyfmt::yaml::load_named(text, name).map(|document| document.value).map_err(crash)
+}
+
+fn crash(error: pyfmt::yaml::YamlError) -> CliError {
+    CliError::Crash(format!("{}: {error}", error.class()))
 }
 
 #[cfg(test)]

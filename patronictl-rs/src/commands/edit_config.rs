@@ -1,14 +1,13 @@
 //! `edit-config` (surface-api-ctl K37 to K43).
 
-use std::io::{ErrorKind, Read};
+use std::io::Read;
 
 use patroni_core::parse::patch_config;
-use pyfmt::value::str_repr;
 use pyfmt::Value;
 
-use super::config_edit::{apply_pairs, load_yaml};
+use super::config_edit::{apply_pairs, load_yaml, load_yaml_file};
+use super::editor::file_error;
 use super::{diff, editor};
-use crate::click::parser::os_error_text;
 use crate::click::prompt::{confirm, Stdio};
 use crate::click::{CliError, Values};
 use crate::context::Context;
@@ -76,7 +75,8 @@ fn from_options(config: &Value, values: &Values) -> Result<Option<Value>, CliErr
 }
 
 fn patched(config: &Value, file: &str) -> Result<Value, CliError> {
-    let options = load_yaml(&read(file)?)?;
+    let shown = if file == "-" { "<stdin>" } else { file };
+    let options = load_yaml_file(&read(file)?, shown)?;
     if options.as_map().is_none() {
         let kind = options.type_name();
         return Err(CliError::Crash(format!("AttributeError: '{kind}' object has no attribute 'items'")));
@@ -92,16 +92,7 @@ fn read(file: &str) -> Result<String, CliError> {
         "-" => std::io::stdin().lock().read_to_string(&mut text).map(|_| text),
         path => std::fs::read_to_string(path),
     };
-    result.map_err(|e| {
-        let code = e.raw_os_error().unwrap_or_default();
-        let class = match e.kind() {
-            ErrorKind::NotFound => "FileNotFoundError",
-            ErrorKind::PermissionDenied => "PermissionError",
-            ErrorKind::IsADirectory => "IsADirectoryError",
-            _ => "OSError",
-        };
-        CliError::Crash(format!("{class}: [Errno {code}] {}: {}", os_error_text(&e), str_repr(file)))
-    })
+    result.map_err(|e| file_error(&e, file))
 }
 
 #[cfg(test)]

@@ -1,10 +1,12 @@
 //! The user's editor for `edit-config` (surface-api-ctl K43).
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use pyfmt::value::str_repr;
 
 use crate::click::parser::os_error_text;
 use crate::click::CliError;
@@ -17,18 +19,24 @@ pub fn edit(text: &str, cluster_name: &str) -> Result<String, CliError> {
     let editor = find()?;
     let crash = |e: std::io::Error| CliError::Crash(format!("OSError: {}", os_error_text(&e)));
     let file = TemporaryFile::create(text, cluster_name).map_err(crash)?;
-    let status = Command::new(&editor).arg(&file.0).status().map_err(|e| {
-        CliError::Crash(format!(
-            "FileNotFoundError: [Errno {}] {}: '{editor}'",
-            e.raw_os_error().unwrap_or_default(),
-            os_error_text(&e)
-        ))
-    })?;
+    let status = Command::new(&editor).arg(&file.0).status().map_err(|e| file_error(&e, &editor))?;
     let code = status.code().unwrap_or_else(|| -status.signal().unwrap_or_default());
     if code != 0 {
         return Err(CliError::msg(format!("Editor exited with return code {code}")));
     }
-    std::fs::read_to_string(&file.0).map_err(crash)
+    std::fs::read_to_string(&file.0).map_err(|e| file_error(&e, &file.0.to_string_lossy()))
+}
+
+/// The last line of Python's traceback for a file that cannot be used.
+pub fn file_error(error: &std::io::Error, path: &str) -> CliError {
+    let code = error.raw_os_error().unwrap_or_default();
+    let class = match error.kind() {
+        ErrorKind::NotFound => "FileNotFoundError",
+        ErrorKind::PermissionDenied => "PermissionError",
+        ErrorKind::IsADirectory => "IsADirectoryError",
+        _ => "OSError",
+    };
+    CliError::Crash(format!("{class}: [Errno {code}] {}: {}", os_error_text(error), str_repr(path)))
 }
 
 /// `EDITOR` is one program, not a command line.

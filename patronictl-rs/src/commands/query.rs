@@ -1,7 +1,7 @@
 //! `query` (surface-api-ctl K3 to K8).
 
+use patroni_postgres::sql::Session;
 use pyfmt::Value;
-use tokio_postgres::Client;
 
 use super::select::{any_member, Role};
 use super::watch;
@@ -98,7 +98,7 @@ impl Target<'_> {
 }
 
 /// Is the server what the role says? The leader is, by the DCS.
-async fn fits(client: &Client, role: Option<Role>) -> Result<bool, String> {
+async fn fits(client: &Session, role: Option<Role>) -> Result<bool, String> {
     let Some(role) = role.filter(|r| !matches!(r, Role::Any | Role::Leader)) else {
         return Ok(true);
     };

@@ -61,7 +61,8 @@ fn wait(context: &mut Context, mut waiting: Vec<&Member>) -> Result<(), CliError
         let mut done = None;
         for (index, member) in waiting.iter().enumerate() {
             let reply = context.call_or_crash(member, "GET", "patroni", None)?;
-            let data = pyfmt::json::loads(&reply.text()).map_err(|e| CliError::Crash(e.to_string()))?;
+            let data = pyfmt::json::loads(&reply.text())
+                .map_err(|e| CliError::Crash(format!("json.decoder.JSONDecodeError: {e}")))?;
             if data.get("state").and_then(Value::as_str) != Some("creating replica") {
                 done = Some(index);
                 break;

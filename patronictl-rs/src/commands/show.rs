@@ -90,9 +90,22 @@ pub fn version(context: &mut Context, values: &Values) -> Result<(), CliError> {
 
 fn version_text(reply: &Reply) -> Result<String, String> {
     let data = pyfmt::json::loads(&reply.text()).map_err(|e| e.to_string())?;
+    // What is no mapping, or no number, is told as Python tells it.
+    let no_get = |value: &Value| format!("'{}' object has no attribute 'get'", value.type_name());
+    let mapping = |value: &Value| value.as_map().map(drop).ok_or_else(|| no_get(value));
+    mapping(&data)?;
+    data.get("patroni").map_or(Ok(()), mapping)?;
     let version = data.at(&["patroni", "version"]).map_or_else(|| "None".into(), Value::py_str);
-    let server = data.get("server_version").filter(|v| v.truthy()).and_then(Value::as_i64);
-    let server = server.map(|v| format!(" PostgreSQL {}", pg_version(v))).unwrap_or_default();
+    let server = match data.get("server_version").filter(|v| v.truthy()) {
+        None => String::new(),
+        Some(server) => {
+            let number = server.as_i64().ok_or_else(|| {
+                let kind = server.type_name();
+                format!("'<' not supported between instances of '{kind}' and 'int'")
+            })?;
+            format!(" PostgreSQL {}", pg_version(number))
+        }
+    };
     Ok(format!("Patroni {version}{server}"))
 }
 

@@ -1,20 +1,13 @@
 //! Connections to members, and statements on them (surface-api-ctl K5, K8).
 
-use std::path::Path;
-use std::time::Duration;
-
 use patroni_core::model::Member;
-use patroni_postgres::sql::password_in_file;
+use patroni_postgres::sql::{ConnParams, PgError, Session};
 use pyfmt::Value;
-use tokio_postgres::config::SslMode;
 use tokio_postgres::types::Type;
-use tokio_postgres::{Client, Config, Error, SimpleQueryMessage};
+use tokio_postgres::{Error, SimpleQueryMessage};
 
 use super::command_tag;
 use super::values::from_text;
-
-/// How long a connection may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The rows of a statement.
 pub struct Answer {
@@ -38,116 +31,41 @@ pub struct Login {
 }
 
 /// Connects to a member; what neither the member nor the command line says
-/// comes from the environment, as in libpq.
+/// comes from where libpq takes it: service file, environment, password file.
 ///
 /// # Errors
 /// The text that the reference shows in place of a SQLSTATE.
-pub async fn connect(member: &Member, login: &Login) -> Result<Client, String> {
+pub async fn connect(member: &Member, login: &Login) -> Result<Session, String> {
     let kwargs = member.conn_kwargs(None);
-    let text = |key: &str| kwargs.iter().find(|(k, _)| k == key).map(|(_, v)| v.py_str());
-    let env = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
-    let host = text("host").or_else(|| env("PGHOST")).unwrap_or_else(|| "localhost".into());
-    let port = text("port").or_else(|| env("PGPORT")).and_then(|p| p.parse().ok()).unwrap_or(5432);
-    let user = login.username.clone().or_else(|| env("PGUSER")).or_else(system_user);
-    let mut config = Config::new();
-    config.host(&host).port(port).connect_timeout(CONNECT_TIMEOUT).application_name("Patroni ctl");
-    config.user(user.clone().unwrap_or_default());
-    let dbname = login.dbname.clone().or_else(|| env("PGDATABASE")).or_else(|| user.clone());
-    let mut password = login.password.clone().or_else(|| env("PGPASSWORD"));
-    if password.is_none() {
-        let home = || env("HOME").map(|home| format!("{home}/.pgpass"));
-        if let Some(file) = env("PGPASSFILE").or_else(home) {
-            let target = [&*port.to_string(), dbname.as_deref().unwrap_or(""), user.as_deref().unwrap_or("")];
-            password = password_in_file(Path::new(&file), &[&host], target).await;
+    let member = kwargs.iter().filter(|(key, value)| key != "dbname" && !value.is_null());
+    let mut params: ConnParams = member.map(|(key, value)| (key.clone(), value.py_str())).collect();
+    let given = [("user", &login.username), ("password", &login.password), ("dbname", &login.dbname)];
+    for (keyword, value) in given {
+        if let Some(value) = value {
+            params.set(keyword, value);
         }
     }
-    if let Some(dbname) = dbname {
-        config.dbname(dbname);
-    }
-    if let Some(password) = password {
-        config.password(password);
-    }
-    if let Some(options) = env("PGOPTIONS") {
-        config.options(options);
-    }
-    let tls = tls(&mut config, env("PGSSLMODE").as_deref(), env("PGSSLROOTCERT").as_deref())?;
-    let failed = |text: String| {
-        format!("connection failed: connection to server at \"{host}\", port {port} failed: {text}")
-    };
-    let connecting = tokio::time::timeout(CONNECT_TIMEOUT, config.connect(tls));
-    let (client, connection) = match connecting.await {
-        Ok(Ok(both)) => both,
-        Ok(Err(error)) => return Err(failed(connect_error(&error))),
-        Err(_) => return Err(failed("timeout expired".into())),
-    };
-    tokio::spawn(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(target: "patroni.ctl", "{error}");
-        }
-    });
-    Ok(client)
-}
-
-fn system_user() -> Option<String> {
-    nix::unistd::User::from_uid(nix::unistd::geteuid()).ok().flatten().map(|user| user.name)
-}
-
-/// TLS by libpq's rule: unless told otherwise it is tried but nothing is verified.
-fn tls(
-    config: &mut Config,
-    mode: Option<&str>,
-    root: Option<&str>,
-) -> Result<postgres_openssl::MakeTlsConnector, String> {
-    use openssl::ssl::{SslConnector, SslMethod, SslVerifyMode};
-    let mut builder = SslConnector::builder(SslMethod::tls_client()).map_err(|e| e.to_string())?;
-    let verify = matches!(mode, Some("verify-ca" | "verify-full"));
-    if verify {
-        if let Some(root) = root {
-            builder.set_ca_file(root).map_err(|e| e.to_string())?;
-        }
-    } else {
-        builder.set_verify(SslVerifyMode::NONE);
-    }
-    config.ssl_mode(match mode {
-        Some("disable") => SslMode::Disable,
-        Some("require" | "verify-ca" | "verify-full") => SslMode::Require,
-        _ => SslMode::Prefer,
-    });
-    let mut connector = postgres_openssl::MakeTlsConnector::new(builder.build());
-    if mode != Some("verify-full") {
-        connector.set_callback(|ssl, _| {
-            ssl.set_verify_hostname(false);
-            Ok(())
-        });
-    }
-    Ok(connector)
+    params.set("fallback_application_name", "Patroni ctl");
+    params.set("connect_timeout", "5");
+    Session::connect(&params).await.map_err(|error| match error {
+        PgError::Config(text) => text,
+        error => format!("connection failed: {}", connect_error(&params, &error)),
+    })
 }
 
 /// libpq's words for a connection that failed.
-fn connect_error(error: &Error) -> String {
-    if let Some(refusal) = error.as_db_error() {
-        return format!("{}:  {}", refusal.severity(), refusal.message());
-    }
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(inner) = cause {
-        text = inner.to_string();
-        cause = inner.source();
-    }
-    match text.split_once(" (os error ") {
-        Some((reason, _)) => {
-            format!("{reason}\n\tIs the server running on that host and accepting TCP/IP connections?")
-        }
-        None if text.contains("password missing") => "fe_sendauth: no password supplied".into(),
-        None => text,
-    }
+fn connect_error(params: &ConnParams, error: &PgError) -> String {
+    let PgError::Server { .. } = error else { return error.to_string() };
+    let at = |keyword| params.get(keyword).unwrap_or_default();
+    format!("connection to server at \"{}\", port {} failed: FATAL:  {error}", at("host"), at("port"))
 }
 
 /// Runs SQL and gives back the result of its first statement.
 ///
 /// # Errors
 /// The SQLSTATE, or the text of an error without one, such as that there is no result.
-pub async fn run(client: &Client, sql: &str) -> Result<Answer, String> {
+pub async fn run(session: &Session, sql: &str) -> Result<Answer, String> {
+    let client = session.client();
     let code = |error: Error| match error.code() {
         Some(state) => state.code().to_owned(),
         None if command_tag::is_copy(sql) => {

@@ -10,7 +10,7 @@ use pyfmt::Value;
 use super::error::PgError;
 
 /// Keywords that libpq takes from the environment when they are not given.
-const ENVIRONMENT: [(&str, &str); 14] = [
+const ENVIRONMENT: [(&str, &str); 18] = [
     ("host", "PGHOST"),
     ("hostaddr", "PGHOSTADDR"),
     ("port", "PGPORT"),
@@ -25,7 +25,14 @@ const ENVIRONMENT: [(&str, &str); 14] = [
     ("sslcrl", "PGSSLCRL"),
     ("channel_binding", "PGCHANNELBINDING"),
     ("options", "PGOPTIONS"),
+    ("application_name", "PGAPPNAME"),
+    ("gssencmode", "PGGSSENCMODE"),
+    ("ssl_min_protocol_version", "PGSSLMINPROTOCOLVERSION"),
+    ("target_session_attrs", "PGTARGETSESSIONATTRS"),
 ];
+
+/// Settings that libpq takes from the environment for every session.
+const SETTINGS: [(&str, &str); 3] = [("DateStyle", "PGDATESTYLE"), ("TimeZone", "PGTZ"), ("geqo", "PGGEQO")];
 
 /// Where sockets are when nobody says: Debian's directory, then PostgreSQL's own.
 const SOCKET_DIRS: [&str; 2] = ["/var/run/postgresql", "/tmp"];
@@ -128,6 +135,18 @@ impl ConnParams {
             }
         }
         params
+    }
+
+    /// `options` with the settings that the environment asks for in front.
+    pub(super) fn session_options(&self) -> String {
+        let escaped = |value: &str| value.replace('\\', "\\\\").replace(' ', "\\ ");
+        let setting = |(name, variable): (&str, &str)| {
+            let value = std::env::var(variable).ok().filter(|v| !v.is_empty())?;
+            Some(format!("-c {name}={} ", escaped(&value)))
+        };
+        let mut text: String = SETTINGS.into_iter().filter_map(setting).collect();
+        text.push_str(self.given("options").unwrap_or_default());
+        text
     }
 
     /// The value of a keyword unless it is empty, which for libpq is not given.

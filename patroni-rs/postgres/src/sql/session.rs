@@ -75,6 +75,11 @@ impl Session {
         self.server_version
     }
 
+    /// The connection underneath, for statements whose columns count as well.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
     /// Has the server or the network ended it?
     pub fn is_closed(&self) -> bool {
         self.client.is_closed()
@@ -147,7 +152,8 @@ async fn config(params: &ConnParams, target: &Target, encryption: Encryption) ->
     if let Some(password) = password_for(params, target).await {
         config.password(password);
     }
-    if let Some(options) = params.given("options") {
+    let options = params.session_options();
+    if !options.is_empty() {
         config.options(options);
     }
     if let Some(name) = params.application_name() {

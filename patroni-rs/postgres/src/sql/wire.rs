@@ -57,18 +57,21 @@ impl Wire {
         let (host, addr, port) = match target {
             Target::Unix(path) => {
                 let shown = path.display().to_string();
-                let stream = UnixStream::connect(path).await.map_err(|e| unreachable(&shown, &e))?;
+                let server = format!("on socket \"{shown}\"");
+                let hint = "locally and accepting connections on that socket";
+                let stream = UnixStream::connect(path).await.map_err(|e| unreachable(&server, hint, &e))?;
                 check_peer(params, &stream)?;
                 return Ok(Wire::Unix(stream));
             }
             Target::Tcp { host, addr, port } => (host.as_str(), *addr, *port),
         };
-        let shown = format!("{host}:{port}");
         let stream = match addr {
             Some(ip) => TcpStream::connect((ip, port)).await,
             None => TcpStream::connect((host, port)).await,
         };
-        let stream = stream.map_err(|e| unreachable(&shown, &e))?;
+        let server = format!("at \"{host}\", port {port}");
+        let hint = "on that host and accepting TCP/IP connections";
+        let stream = stream.map_err(|e| unreachable(&server, hint, &e))?;
         stream.set_nodelay(true)?;
         keep_alive(&stream);
         if encryption == Encryption::Plain {
@@ -95,8 +98,15 @@ impl Wire {
     }
 }
 
-fn unreachable(server: &str, error: &io::Error) -> PgError {
-    PgError::Connection(format!("connection to server at \"{server}\" failed: {error}"))
+/// libpq's words.
+fn unreachable(server: &str, hint: &str, error: &io::Error) -> PgError {
+    let reason = match error.raw_os_error() {
+        Some(number) => nix::errno::Errno::from_raw(number).desc().to_owned(),
+        None => error.to_string(),
+    };
+    PgError::Connection(format!(
+        "connection to server {server} failed: {reason}\n\tIs the server running {hint}?"
+    ))
 }
 
 /// `requirepeer`: only a server of that user's is let have our password.

@@ -245,7 +245,7 @@ impl Parts {
 }
 
 fn too_large() -> DateError {
-    DateError::Overflow("Python int too large to convert to C int".to_owned())
+    DateError::Overflow("Python int too large to convert to C long".to_owned())
 }
 
 pub(super) fn parse(text: &str, locale: &Locale<'_>) -> Result<DateTime, DateError> {
@@ -290,8 +290,12 @@ fn build(
     };
     let time = [parts.hour, parts.minute, parts.second, parts.microsecond].map(Option::unwrap_or_default);
     let [hour, minute, second, microsecond] = time;
-    if [year, month, day, hour, minute, second, microsecond].iter().any(|n| i32::try_from(*n).is_err()) {
+    let numbers = [year, month, day, hour, minute, second, microsecond];
+    if numbers.contains(&i64::MAX) {
         return Err(too_large());
+    }
+    if numbers.iter().any(|n| i32::try_from(*n).is_err()) {
+        return Err(DateError::Overflow("signed integer is greater than maximum".to_owned()));
     }
     if !(1..=9999).contains(&year) {
         return Err(value(format!("year {year} is out of range")));
