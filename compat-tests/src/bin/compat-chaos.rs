@@ -1,5 +1,5 @@
 //! `compat-chaos [--minutes N] [--seed S] [--fleet ours|mixed|reference] [--mode async|sync|quorum]
-//! [--pg 15|17|18] [--only KIND,KIND] [--keep] [--may-skip]`: a real cluster of three members, PostgreSQL and three
+//! [--pg 15|17|18] [--guardian on|off] [--only KIND,KIND] [--keep] [--may-skip]`: a real cluster of three members, PostgreSQL and three
 //! etcd, each with a network and a disk of its own, under faults that the seed decides.
 //!
 //! Exit code 0: no invariant broken by ours; 1: one was, and the logs were kept; 2: could not run;
@@ -50,6 +50,7 @@ fn options(arguments: &[String]) -> Result<Options> {
         only: Vec::new(),
         keep: false,
         version: 15,
+        guardian: true,
     };
     let mut rest = arguments.iter();
     while let Some(argument) = rest.next() {
@@ -70,6 +71,8 @@ fn set(options: &mut Options, name: &str, value: &str) -> Result<()> {
         ("--minutes", _) => options.minutes = value.parse()?,
         ("--seed", _) => options.seed = value.parse()?,
         ("--pg", _) => options.version = value.parse()?,
+        ("--guardian", "on") => options.guardian = true,
+        ("--guardian", "off") => options.guardian = false,
         ("--fleet", "ours") => options.fleet = FleetKind::Ours,
         ("--fleet", "mixed") => options.fleet = FleetKind::Mixed,
         ("--fleet", "reference") => options.fleet = FleetKind::Reference,

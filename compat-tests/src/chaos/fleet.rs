@@ -31,6 +31,8 @@ pub struct Settings {
     pub sync: &'static str,
     /// How many members.
     pub members: usize,
+    /// What daemons get in their environment besides.
+    pub environment: Vec<(&'static str, &'static str)>,
 }
 
 /// One member.
@@ -264,7 +266,7 @@ postgresql:
             Kind::Reference => host::reference("patroni"),
         };
         let mut command = process::command(&program, &node.folder, &self.settings.bin)?;
-        command.arg(file);
+        command.arg(file).envs(self.settings.environment.iter().copied());
         let log = node.folder.join("patroni.log");
         let namespace = self.net.nodes.get(index).ok_or("no network")?;
         node.child = Some(namespace.spawn(|| process::daemon(command, &log))?);

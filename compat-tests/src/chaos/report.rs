@@ -48,6 +48,8 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// What could not be done.
     pub not_injected: Vec<String>,
+    /// What has to be known to read the rest.
+    pub notes: Vec<String>,
     /// Acknowledged rows.
     pub rows: usize,
     /// Tenures of primaries.
@@ -107,6 +109,9 @@ impl fmt::Display for Report {
             "{} rows acknowledged by {} tenures of primaries; {} packets lost",
             self.rows, self.tenures, self.lost_packets
         )?;
+        for text in &self.notes {
+            writeln!(f, "{text}")?;
+        }
         for text in &self.not_injected {
             writeln!(f, "not injected: {text}")?;
         }

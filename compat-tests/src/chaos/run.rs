@@ -45,6 +45,17 @@ pub struct Options {
     pub keep: bool,
     /// PostgreSQL's major version.
     pub version: u32,
+    /// Our daemons have a guardian (which `PATRONI_RS_GUARDIAN=off` forbids).
+    pub guardian: bool,
+}
+
+/// The switch of the guardian, in the environment.
+const GUARDIAN: &str = "PATRONI_RS_GUARDIAN";
+
+/// Does our binary have a guardian at all?
+fn has_guardian() -> Result<bool> {
+    let program = std::fs::read(host::our_binary("patroni")?)?;
+    Ok(program.windows(GUARDIAN.len()).any(|bytes| bytes == GUARDIAN.as_bytes()))
 }
 
 /// `ttl`, `loop_wait`, `retry_timeout`.
@@ -112,13 +123,21 @@ pub fn run(options: Options) -> Result<Report> {
     if let Err(error) = &outcome {
         chaos.say(&format!("! {error}"));
     }
-    let report = chaos.finish();
+    let mut report = chaos.finish();
+    let on = chaos.options.guardian;
+    report
+        .notes
+        .push(format!("guardian of our daemons: {}", if on { "on" } else { "off, or not in this binary" }));
     outcome?;
     Ok(report)
 }
 
 impl Chaos {
-    fn new(options: Options) -> Result<Chaos> {
+    fn new(mut options: Options) -> Result<Chaos> {
+        let environment = if options.guardian { vec![] } else { vec![(GUARDIAN, "off")] };
+        if options.fleet != FleetKind::Reference {
+            options.guardian = options.guardian && has_guardian()?;
+        }
         let folder = nix::unistd::mkdtemp("/tmp/patroni-rs-chaos-XXXXXX")?;
         std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o755))?;
         let janitor = crate::lab::janitor::Janitor::start(&folder)?;
@@ -143,6 +162,7 @@ impl Chaos {
             timing: TIMING,
             sync: options.sync,
             members: MEMBERS,
+            environment,
         };
         let fleet = Fleet::new(settings, &kinds)?;
         let kinds = kinds.iter().enumerate().map(|(i, kind)| (i, Duration::ZERO, *kind)).collect();
@@ -366,7 +386,7 @@ impl Chaos {
             return (Weight::Excused, "in the moment after its node stood still");
         }
         let orphan = self.away.iter().any(|(m, start, end)| *m == member && from >= *start && to <= *end);
-        let weight = match (self.kind_at(member, from), orphan && !GUARDIAN) {
+        let weight = match (self.kind_at(member, from), orphan && !self.options.guardian) {
             (Kind::Reference, _) => Weight::Reference,
             (Kind::Ours, true) => Weight::Excused,
             (Kind::Ours, false) => Weight::Violation,
@@ -509,9 +529,6 @@ impl Chaos {
         self.say(&format!("logs are in {}", self.folder.display()));
     }
 }
-
-/// Whether the guardian stops the PostgreSQL of a daemon that is dead or stopped.
-const GUARDIAN: bool = false;
 
 /// What tells two findings of lost rows apart.
 fn first_row(what: &str) -> &str {
