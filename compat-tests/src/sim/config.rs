@@ -58,6 +58,14 @@ pub struct Config {
     pub maximum_lag: u64,
     /// How long the faults go on.
     pub faults_for: u64,
+    /// The DCS is slow all the time.
+    pub slow_store: bool,
+    /// So many in a hundred of the writes of `/sync` may be carried out after their sender gave up (half are).
+    pub late_writes: u64,
+    /// Full disks, WAL gaps, lost watches, broken watchdogs, `pre_promote` that fails.
+    pub rough: bool,
+    /// Some members follow the reference's timing.
+    pub mixed: bool,
     /// A defect to find.
     pub planted: Planted,
 }
@@ -80,6 +88,10 @@ impl Default for Config {
             operators: true,
             maximum_lag: 100_000,
             faults_for: 600_000,
+            slow_store: false,
+            late_writes: 1,
+            rough: false,
+            mixed: false,
             planted: Planted::Nothing,
         }
     }
@@ -105,6 +117,10 @@ impl Config {
             ("timeline", Config { check_timeline: true, ..base.clone() }),
             ("pair", Config { members: 2, ..base.clone() }),
             ("short", Config { members: 5, ..short }),
+            ("rough", Config { rough: true, ..base.clone() }),
+            ("rough-quorum", Config { rough: true, sync: SyncMode::Quorum, watchdog: true, ..base.clone() }),
+            ("mixed", Config { mixed: true, ..base.clone() }),
+            ("mixed-sync", Config { mixed: true, sync: SyncMode::On, ..base.clone() }),
             ("any", Config { members: 0, ..base }),
         ]
     }
@@ -126,6 +142,8 @@ impl Config {
             check_timeline: rng.percent(30),
             watchdog: rng.percent(20),
             tags: rng.percent(30),
+            rough: rng.percent(30),
+            mixed: rng.percent(30),
             ..self.clone()
         }
     }

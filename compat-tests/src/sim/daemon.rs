@@ -152,7 +152,10 @@ impl World {
             self.members[node].loaded_at = asked;
         }
         match after {
-            After::Held { sent } => self.members[node].keeper.lease_confirmed(sent),
+            After::Held { sent } => {
+                let sent = self.lease_from(node, sent);
+                self.members[node].keeper.lease_confirmed(sent);
+            }
             After::Lost => self.members[node].keeper.lease_dropped(),
             After::Checkpoint => self.shutdown_position(node),
             After::Nothing | After::Stopped { .. } => {}

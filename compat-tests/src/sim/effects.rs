@@ -68,11 +68,12 @@ impl World {
         if !self.reaches_dcs(node) {
             return now_and(patience, failure(request));
         }
-        // The key of a bootstrap has no owner and no lease: whoever never learns that it
-        // has taken it leaves it for good, as with the reference. No fault is put there.
-        let ownerless = matches!(request, Request::Initialize { create_new: true, .. });
         // A request may be carried out after its sender has given up.
-        if self.faults_on && !ownerless && self.rng.percent(1) && self.rng.percent(50) {
+        let late = match request {
+            Request::WriteSync { .. } => self.config.late_writes,
+            _ => 1,
+        };
+        if self.faults_on && self.rng.percent(late) && self.rng.percent(50) {
             let generation = self.members[node].generation;
             let at = self.now + patience + self.rng.between(1, 5000);
             self.at(at, Event::Late { node, generation, request: Box::new(request.clone()) });
@@ -82,10 +83,20 @@ impl World {
         let latency = self.dcs_latency();
         let answer = self.store_does(node, request);
         // Or before, and the reply is lost.
-        let lost = self.faults_on && !ownerless && self.rng.percent(1);
+        let lost = self.faults_on && self.rng.percent(1);
         if lost || latency > patience || self.members[node].deaf_to_dcs {
             return now_and(patience, failure(request));
         }
+        if matches!((&answer, request), (Answer::Bool(true), Request::Initialize { sysid, .. }) if sysid.is_empty())
+            && self.rng.percent(90)
+        {
+            // The second step, which may fail alone.
+            self.store.put("initialize", "", None);
+        }
+        let sent = match self.config.planted {
+            Planted::LeaseFromReply => sent + super::node::ms(latency),
+            _ => sent,
+        };
         let after = match (&answer, request) {
             (Answer::Dcs(Ok(true)), _) | (Answer::Bool(true), Request::TakeLeader) => After::Held { sent },
             (Answer::Dcs(Ok(false)), Request::UpdateLeader { .. }) => After::Lost,
@@ -180,6 +191,12 @@ impl World {
                 self.store.put(&format!("members/{name}"), &json::dumps_compact(data), Some(lease));
                 true
             }
+            Request::Initialize { create_new: true, sysid } if sysid.is_empty() => {
+                let lease = self.own_lease(node);
+                self.store.create("initialize", "", Some(lease))
+                    || (self.store.get("initialize") == Some("")
+                        && self.store.lease_of("initialize") == Some(lease))
+            }
             Request::Initialize { create_new: true, sysid } => self.store.create("initialize", sysid, None),
             Request::Initialize { sysid, .. } => {
                 self.store.put("initialize", sysid, None);
@@ -224,6 +241,7 @@ impl World {
         }
         // Without a token it is written without a condition, as on etcd.
         let text = sync_state_value(leader, standbys, quorum);
+        let version = version.filter(|_| self.config.planted != Planted::StaleSyncToken);
         let written = self.store.put_if("sync", &text, version);
         if written.is_some() {
             self.tell_all(format!("/sync: {text}"));
@@ -265,11 +283,12 @@ impl World {
             let peer = reached
                 .map(|i| &self.members[i])
                 .filter(|m| m.pg.running && m.pg.data.is_some() && m.pg.state != PgState::Stopping);
+            let forgets = matches!(self.config.planted, Planted::ForgetsConsent | Planted::ReleasesEarly);
             answers.push(match peer {
                 Some(peer) => PeerStatus {
                     name: member.name.clone(),
                     reachable: true,
-                    in_recovery: Some(peer.pg.recovery),
+                    in_recovery: Some(peer.pg.recovery || forgets),
                     wal_position: peer.pg.lsn(),
                     timeline: peer.pg.data.as_ref().map_or(0, |d| d.timeline),
                     watchdog_failed: false,
@@ -301,7 +320,7 @@ impl World {
                 let at = self.clock(peer);
                 let pg = &self.members[peer].pg;
                 let leads = pg.state == PgState::Running && pg.role == Role::Primary;
-                if !leads {
+                if !leads && self.config.planted != Planted::ForgetsConsent {
                     self.members[peer].failsafe_ping = Some(FailsafePing { data: data.clone(), at });
                 }
                 let answered = self.packet_passes(peer, node);

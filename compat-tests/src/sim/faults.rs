@@ -57,6 +57,14 @@ pub enum Fault {
     Timing(u64, u64, u64),
     /// An operator changes `synchronous_mode` and `synchronous_node_count`.
     Sync(SyncMode, i64),
+    /// A node's disk is full: nothing is written, PostgreSQL may die of it and cannot be started.
+    FullDisk(usize, bool),
+    /// The WAL that a standby needs next is gone.
+    WalGap(usize),
+    /// A node's watches of the DCS are silent.
+    NoWatch(usize, bool),
+    /// A node's watchdog cannot be activated.
+    BrokenWatchdog(usize, bool),
     /// A node that is down is started.
     Start(usize),
     /// All is well from here.
@@ -89,7 +97,9 @@ impl Plan {
         let calm = 60_000;
         let mut at = calm;
         while at < calm + config.faults_for {
-            if config.operators && rng.percent(30) {
+            if config.rough && rng.percent(25) {
+                faults.extend(Plan::rough(&mut rng, at, config));
+            } else if config.operators && rng.percent(30) {
                 faults.extend(Plan::order(&mut rng, at, config));
             } else {
                 faults.extend(Plan::fault(&mut rng, at, config));
@@ -148,6 +158,20 @@ impl Plan {
         }
     }
 
+    fn rough(rng: &mut Rng, at: u64, config: &Config) -> Vec<(u64, Fault)> {
+        let mut node = rng.between(0, config.members as u64 - 1) as usize;
+        if rng.percent(40) {
+            node = LEADER;
+        }
+        let long = rng.between(500, 2 * config.ttl);
+        match rng.between(0, 6) {
+            0 | 1 => spell(at, long, |on| Fault::FullDisk(node, on)),
+            2 | 3 => vec![(at, Fault::WalGap(node))],
+            4 => spell(at, 2 * long, |on| Fault::NoWatch(node, on)),
+            _ => spell(at, 3 * long, |on| Fault::BrokenWatchdog(node, on)),
+        }
+    }
+
     /// The leader's loop hangs and its DCS is away: only the keeper is left.
     fn numb(at: u64, long: u64) -> Vec<(u64, Fault)> {
         let mut faults = spell(at, long, |on| Fault::CutDcs(LEADER, on));
@@ -191,6 +215,11 @@ impl World {
             Fault::CutPeers(LEADER, false) => all.for_each(|n| self.members[n].cut_from_peers = false),
             Fault::Deaf(LEADER, false) => all.for_each(|n| self.members[n].deaf_to_dcs = false),
             Fault::Stall(LEADER, false) => all.for_each(|n| self.members[n].pg.stalled = false),
+            Fault::FullDisk(LEADER, false) => all.for_each(|n| self.members[n].pg.full = false),
+            Fault::NoWatch(LEADER, false) => all.for_each(|n| self.members[n].no_watch = false),
+            Fault::BrokenWatchdog(LEADER, false) => {
+                all.for_each(|n| self.members[n].broken_watchdog = false);
+            }
             Fault::SlowServer(LEADER, false) => all.for_each(|n| self.members[n].pg.slow = false),
             fault => self.strike(aimed(fault, leader.unwrap_or(0))),
         }
@@ -252,6 +281,18 @@ impl World {
             Fault::Stall(node, on) => self.members[node].pg.stalled = on,
             Fault::SlowServer(node, on) => self.members[node].pg.slow = on,
             Fault::ClockStep(node, step) => self.members[node].wall_step += step,
+            Fault::FullDisk(node, on) => {
+                self.members[node].pg.full = on;
+                if on && self.rng.percent(50) {
+                    self.members[node].pg.crash();
+                }
+            }
+            Fault::WalGap(node) => {
+                let pg = &mut self.members[node].pg;
+                pg.gap = pg.running && pg.recovery;
+            }
+            Fault::NoWatch(node, on) => self.members[node].no_watch = on,
+            Fault::BrokenWatchdog(node, on) => self.members[node].broken_watchdog = on,
             Fault::Heal => self.heal(),
             order => self.apply_order(order),
         }
@@ -265,8 +306,16 @@ impl World {
             (member.cut_from_dcs, member.deaf_to_dcs, member.cut_from_peers) = (false, false, false);
             (member.hung_until, member.pg.stalled, member.pg.slow) = (0, false, false);
             member.stopped_until = 0;
+            (member.pg.full, member.no_watch, member.broken_watchdog) = (false, false, false);
             member.no_way_to.clear();
             self.at(now, Event::Boot { node });
+        }
+        // Somebody looks after those that lack WAL.
+        for (node, after) in (0..self.members.len()).flat_map(|n| [30_000, 70_000].map(|after| (n, after))) {
+            if self.config.rough {
+                self.at(now + after, Event::Fault(Fault::Start(node)));
+                self.at(now + after, Event::FillGap { node });
+            }
         }
         self.apply_order(Fault::Pause(false));
         self.healed_at = Some(now);
@@ -289,6 +338,10 @@ fn aimed(fault: Fault, leader: usize) -> Fault {
         Fault::Hang(node, long) => Fault::Hang(at(node), long),
         Fault::Stall(node, on) => Fault::Stall(at(node), on),
         Fault::SlowServer(node, on) => Fault::SlowServer(at(node), on),
+        Fault::FullDisk(node, on) => Fault::FullDisk(at(node), on),
+        Fault::WalGap(node) => Fault::WalGap(at(node)),
+        Fault::NoWatch(node, on) => Fault::NoWatch(at(node), on),
+        Fault::BrokenWatchdog(node, on) => Fault::BrokenWatchdog(at(node), on),
         Fault::ClockStep(node, step) => Fault::ClockStep(at(node), step),
         other => other,
     }

@@ -13,7 +13,8 @@ impl World {
     ///   neither a guardian nor a watchdog. It ends with the first cycle of the daemon
     ///   that is started again;
     /// - a *late pause*: the cluster was resumed, and the node still believes in
-    ///   the pause because it has not reached the DCS since. It ends when it does.
+    ///   the pause because it has not reached the DCS since. It ends when it does;
+    /// - a member with the *reference's timing* that has lost the lock and does not know it.
     pub(super) fn excuse(&self, node: usize) -> Option<&'static str> {
         let member = &self.members[node];
         // The keeper of a daemon that was stopped acts at the first instant after.
@@ -21,6 +22,9 @@ impl World {
         let daemon_works = member.alive && member.settled && !stands_still;
         if !daemon_works && !self.config.watchdog && !self.config.guardian {
             return Some("orphan");
+        }
+        if self.lost_unawares(node) {
+            return Some("the reference's timing");
         }
         // A pause takes effect with the cycle that sees it, and ends so.
         member.memory.config.is_paused().then_some("late pause")
@@ -84,10 +88,10 @@ impl World {
         let member = &self.members[node];
         let name = member.me.name.clone();
         let promised = member.keeper.lease_until().is_some_and(|until| until > clock);
-        if !promised {
+        if !promised && !member.reference {
             self.fail(2, format!("n{node} begins a promotion without a lock that is promised to it"));
         }
-        if self.store.get("leader").is_some_and(|owner| owner != name) {
+        if self.store.get("leader").is_some_and(|owner| owner != name) && !self.members[node].reference {
             self.fail(2, format!("n{node} begins a promotion while another owns the lock"));
         }
         let mine = self.members[node].pg.data.as_ref().map_or(0, |d| d.timeline);
@@ -168,6 +172,8 @@ impl World {
                     || member.hung_until > now
                     || member.stopped(now)
                     || self.members[leader].stopped(now)
+                    || member.pg.gap
+                    || member.pg.full
                     || !self.reaches_dcs(node)
                     || !self.reaches_peer(node, leader)
                     || self.members[leader].hung_until > now

@@ -70,7 +70,12 @@ impl World {
             }
             Job::Demote { .. } => {
                 let time = spell(1500, 40_000);
-                self.members[node].pg.stopping = true;
+                let early = self.config.planted == Planted::ReleasesEarly;
+                self.members[node].pg.stopping = !early;
+                if early {
+                    let name = self.members[node].me.name.clone();
+                    self.store.delete_if_value("leader", &name);
+                }
                 self.set_state(node, PgState::Stopping);
                 time
             }
@@ -110,6 +115,14 @@ impl World {
                 result
             }
             Job::Promote => {
+                let hook_fails = self.config.rough && self.faults_on && self.rng.percent(10);
+                if hook_fails && self.members[node].pg.running {
+                    return self.finish_job(node, JobResult::PrePromoteFailed);
+                }
+                if self.members[node].pg.full {
+                    // The timeline's history file cannot be written.
+                    self.members[node].pg.crash();
+                }
                 if self.members[node].pg.running {
                     self.promote(node);
                     self.members[node].pg.role = Role::Primary;
@@ -168,6 +181,9 @@ impl World {
             return None;
         }
         self.members[node].disable_sync = false;
+        if self.members[node].pg.full {
+            return Some(self.no_start(node));
+        }
         let pg = &mut self.members[node].pg;
         let (recovery, role) = (pg.recovery, pg.role);
         pg.started(recovery, role);
@@ -213,7 +229,13 @@ impl World {
             self.set_state(node, PgState::Stopped);
             return JobResult::Failed;
         };
+        if self.members[node].pg.full {
+            self.members[node].pg.data = None;
+            self.set_state(node, PgState::Stopped);
+            return JobResult::Failed;
+        }
         self.members[node].pg.data = self.members[from].pg.data.clone();
+        self.members[node].pg.gap = false;
         self.run_as_standby(node, source, Role::Replica)
     }
 
@@ -223,6 +245,9 @@ impl World {
             self.set_state(node, PgState::StartFailed);
             return JobResult::Failed;
         }
+        if self.members[node].pg.full {
+            return self.no_start(node);
+        }
         let pg = &mut self.members[node].pg;
         pg.started(true, role);
         pg.source = index;
@@ -231,7 +256,17 @@ impl World {
         JobResult::Done
     }
 
+    /// The postmaster ends as it starts.
+    fn no_start(&mut self, node: usize) -> JobResult {
+        self.members[node].pg.crash();
+        self.set_state(node, PgState::StartFailed);
+        JobResult::Failed
+    }
+
     fn run_as_primary(&mut self, node: usize) -> JobResult {
+        if self.members[node].pg.full {
+            return self.no_start(node);
+        }
         self.members[node].pg.started(false, Role::Primary);
         self.set_state(node, PgState::Running);
         JobResult::Done
@@ -242,6 +277,10 @@ impl World {
         let theirs = &self.members[from].pg;
         if theirs.recovery {
             return JobResult::Unknown;
+        }
+        if self.members[node].pg.gap || self.members[node].pg.full {
+            // The checkpoint before the divergence is not to be had.
+            return JobResult::Failed;
         }
         let data = theirs.data.clone();
         self.check_removal(node);

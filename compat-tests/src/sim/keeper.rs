@@ -9,7 +9,7 @@ use super::world::{Event, World};
 impl World {
     pub(super) fn keep(&mut self, node: usize) {
         self.members[node].keeper_at = 0;
-        if !self.members[node].alive || self.members[node].renewing {
+        if !self.members[node].alive || self.members[node].renewing || self.members[node].reference {
             return;
         }
         let clock = self.clock(node);
@@ -54,6 +54,10 @@ impl World {
         let latency = self.dcs_latency();
         let lost = latency > limit || self.members[node].deaf_to_dcs;
         let outcome = Some(renewed).filter(|_| !lost);
+        let sent = match self.config.planted {
+            Planted::LeaseFromReply => sent + super::node::ms(latency),
+            _ => sent,
+        };
         self.at(now + latency.min(limit), Event::Renewed { node, generation, sent, outcome });
     }
 
@@ -98,7 +102,7 @@ impl World {
         let (now, clock) = (self.now, self.clock(node));
         let forever = self.config.planted == Planted::RenewsForever;
         let member = &mut self.members[node];
-        if !member.alive || member.stopped(now) {
+        if !member.alive || member.stopped(now) || member.reference {
             return;
         }
         let (arm, server) = member.arm();

@@ -56,10 +56,11 @@ impl World {
             Request::EnsureCheckpoint => Answer::Bool(true),
             Request::SyncSlots { .. } => Answer::Names(Vec::new()),
             Request::WatchdogActivate => {
-                if self.config.watchdog {
+                let works = !self.members[node].broken_watchdog || !self.config.watchdog;
+                if self.config.watchdog && works {
                     self.members[node].watchdog = Some(self.now);
                 }
-                Answer::Bool(true)
+                Answer::Bool(works)
             }
             Request::WatchdogKeepalive => {
                 if let Some(fed) = &mut self.members[node].watchdog {
@@ -83,7 +84,8 @@ impl World {
                 Answer::Done
             }
             Request::Courtesy(limit) => {
-                let waited = if self.store.get("leader").is_some() { 50 } else { limit.as_millis() as u64 };
+                let seen = self.store.get("leader").is_some() && !self.members[node].reference;
+                let waited = if seen { 50 } else { limit.as_millis() as u64 };
                 return now_and(waited, Answer::Done);
             }
             Request::MoveDataDirectory => {

@@ -23,6 +23,7 @@ mod node;
 mod operators;
 mod pg;
 mod planted;
+mod reference;
 mod rng;
 mod world;
 

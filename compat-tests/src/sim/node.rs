@@ -90,6 +90,12 @@ pub struct Member {
     pub deaf_to_dcs: bool,
     /// It cannot reach its peers.
     pub cut_from_peers: bool,
+    /// Its watches of the DCS are silent.
+    pub no_watch: bool,
+    /// Its watchdog cannot be activated.
+    pub broken_watchdog: bool,
+    /// It follows the reference's timing: see `reference.rs`.
+    pub reference: bool,
     /// Packets to these nodes are lost.
     pub no_way_to: Vec<usize>,
     /// Last failsafe ping.
@@ -130,7 +136,7 @@ impl Member {
             tags: Tags::from_value(tags),
             can_bootstrap: true,
             has_no_leader_method: false,
-            reinit_on_diverged: false,
+            reinit_on_diverged: config.rough && index % 2 == 0,
             user_sync_names: None,
             dynamic_config: config.dynamic(),
             ttl: ms(config.ttl),
@@ -162,6 +168,9 @@ impl Member {
             cut_from_dcs: false,
             deaf_to_dcs: false,
             cut_from_peers: false,
+            no_watch: false,
+            broken_watchdog: false,
+            reference: false,
             no_way_to: Vec::new(),
             failsafe_ping: None,
             watchdog: None,

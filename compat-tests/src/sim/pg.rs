@@ -41,6 +41,10 @@ pub struct Server {
     pub stalled: bool,
     /// Starts, stops and promotions take long.
     pub slow: bool,
+    /// Its disk is full.
+    pub full: bool,
+    /// The WAL that it needs next is gone everywhere.
+    pub gap: bool,
 }
 
 /// A data directory.
@@ -98,6 +102,8 @@ impl Server {
             sync_live: Default::default(),
             stalled: false,
             slow: false,
+            full: false,
+            gap: false,
         }
     }
 

@@ -51,11 +51,20 @@ pub enum Planted {
     GuardianStays,
     /// Reinitialize also removes the leader's data.
     ReinitsLeader,
+    /// The lease counts from the reply.
+    LeaseFromReply,
+    /// A failsafe peer forgets that it has consented, and the race does not ask the old primary (either alone
+    /// is made good by the other).
+    ForgetsConsent,
+    /// The leader key is released before PostgreSQL is told to stop.
+    ReleasesEarly,
+    /// `/sync` is written whatever the token.
+    StaleSyncToken,
 }
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Planted; 20] = [
+    pub const ALL: [Planted; 24] = [
         Planted::NoDemotion,
         Planted::RenewsForever,
         Planted::TakesLockBlindly,
@@ -76,6 +85,10 @@ impl Planted {
         Planted::ReinitsLeader,
         Planted::GuardianSleeps,
         Planted::GuardianStays,
+        Planted::LeaseFromReply,
+        Planted::ForgetsConsent,
+        Planted::ReleasesEarly,
+        Planted::StaleSyncToken,
     ];
 
     /// The cluster in which the defect matters.
@@ -85,13 +98,15 @@ impl Planted {
         let base = Config { planted: self, guardian, ..Config::default() };
         match self {
             Planted::ForgetsWatchdog => Config { watchdog: true, ..base },
-            Planted::FailsafeAlone => Config { failsafe: true, ..base },
+            Planted::FailsafeAlone | Planted::ForgetsConsent => Config { failsafe: true, ..base },
             Planted::PublishesSyncEarly | Planted::DropsSyncLate | Planted::RacesOutsideSync => {
                 Config { sync: SyncMode::On, ..base }
             }
             Planted::QuorumTooSmall | Planted::PromotesUnsynced => {
                 Config { sync: SyncMode::Quorum, members: 5, node_count: 2, ..base }
             }
+            Planted::LeaseFromReply => Config { operators: false, slow_store: true, ..base },
+            Planted::StaleSyncToken => Config { sync: SyncMode::On, late_writes: 60, ..base },
             Planted::IgnoresTimeline => Config { check_timeline: true, maximum_lag: 100_000_000, ..base },
             Planted::ReinitsLeader => Config { sync: SyncMode::On, members: 1, ..base },
             Planted::IgnoresLag => {

@@ -44,6 +44,7 @@ pub(super) enum Event {
     Job { node: usize, ticket: u64, step: u32 },
     Postmaster { node: usize, incarnation: u64, what: Postmaster },
     Boot { node: usize },
+    FillGap { node: usize },
     Beat,
     Fault(Fault),
 }
@@ -205,6 +206,8 @@ impl World {
             cycles: 0,
             promotions: 0,
         };
+        world.appoint_references(seed);
+        world.store_slow = world.config.slow_store;
         for node in 0..config.members {
             let at = world.rng.between(0, 3000);
             world.at(at, Event::Wake { node, forced: true });
@@ -291,6 +294,7 @@ impl World {
             | Event::Guardian { node }
             | Event::Postmaster { node, .. }
             | Event::Boot { node }
+            | Event::FillGap { node }
             | Event::Job { node, .. } => Some(*node),
             Event::Beat | Event::Fault(_) | Event::Thaw { .. } | Event::Late { .. } => None,
         };
@@ -324,6 +328,11 @@ impl World {
             Event::Job { node, ticket, step } => self.job_step(node, ticket, step),
             Event::Postmaster { node, incarnation, what } => self.postmaster(node, incarnation, what),
             Event::Boot { node } => self.boot(node),
+            Event::FillGap { node } => {
+                if self.members[node].pg.gap {
+                    self.apply_order(Fault::Reinit(node));
+                }
+            }
             Event::Beat => self.beat(),
             Event::Fault(fault) => self.apply_fault(fault),
         }
@@ -337,7 +346,8 @@ impl World {
     fn beat(&mut self) {
         let now = self.now;
         for node in 0..self.members.len() {
-            if self.members[node].pg.writable() && !self.members[node].frozen() {
+            let pg = &self.members[node].pg;
+            if pg.writable() && !pg.full && !self.members[node].frozen() {
                 let bytes = self.rng.between(0, 500);
                 if let Some(data) = &mut self.members[node].pg.data {
                     data.lsn += bytes;
@@ -354,6 +364,9 @@ impl World {
     /// Can WAL flow from `source` to `node`?
     pub(super) fn streams(&self, node: usize, source: usize) -> bool {
         let (to, from) = (&self.members[node], &self.members[source]);
+        if to.pg.gap || to.pg.full {
+            return false;
+        }
         let up = |m: &Member| m.pg.running && !m.frozen() && !m.cut_from_peers;
         let (Some(mine), Some(theirs)) = (&to.pg.data, &from.pg.data) else { return false };
         to.pg.source == Some(source)
@@ -407,7 +420,8 @@ impl World {
     /// Watches wake everybody who can be reached.
     pub(super) fn wake_all(&mut self) {
         for node in 0..self.members.len() {
-            if self.reaches_dcs(node) && !self.members[node].deaf_to_dcs {
+            let member = &self.members[node];
+            if self.reaches_dcs(node) && !member.deaf_to_dcs && !member.no_watch {
                 let at = self.now + self.rng.between(2, 40);
                 self.at(at, Event::Wake { node, forced: true });
             }

@@ -50,6 +50,8 @@ pub struct Memory {
     pub released_at: Option<Mono>,
     /// Rewind.
     pub rewind: Rewind,
+    /// We have asked for `/initialize` and were not told that it is ours.
+    pub initialize_asked: bool,
     /// This node is bootstrapping the cluster.
     pub bootstrapping: bool,
     /// How bootstrap or post_bootstrap ended; None: still running.
@@ -86,6 +88,7 @@ impl Memory {
             last_timeline: None,
             released_at: None,
             rewind: Rewind::Initial,
+            initialize_asked: false,
             bootstrapping: false,
             bootstrap_result: None,
             pre_promote_failed: false,

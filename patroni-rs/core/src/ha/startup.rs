@@ -63,6 +63,11 @@ impl Cycle<'_> {
                 .start_job(Job::PostBootstrap)?
                 .unwrap_or_else(|| "running post_bootstrap".into()));
         }
+        if let Some(known) = self.cluster.initialize.clone().filter(|known| sysid_valid(Some(known))) {
+            if known != self.pg.sysid {
+                return self.give_way(&known);
+            }
+        }
         self.m.bootstrapping = false;
         if !self.bool(Request::WatchdogActivate)? {
             self.io.log(Level::Error, "Cancelling bootstrap because watchdog activation failed");
@@ -87,10 +92,25 @@ impl Cycle<'_> {
         Ok("initialized a new cluster".into())
     }
 
+    /// Our claim was lost while the DCS was away, and another node has made the cluster: ours has never
+    /// been anybody's. (The reference overwrites the key and takes the lock.)
+    fn give_way(&mut self, known: &str) -> Step<String> {
+        let (me, mine) = (self.name(), self.pg.sysid.clone());
+        self.io.log(
+            Level::Critical,
+            format!("system ID mismatch, node {me} belongs to a different cluster: {known} != {mine}"),
+        );
+        self.put_aside()
+    }
+
     /// 12-12: what a failed bootstrap made is put aside, and the process ends.
     fn cancel_initialization(&mut self) -> Step<String> {
         self.log("removing initialize key after failed attempt to bootstrap the cluster");
         self.bool(Request::CancelInitialization)?;
+        self.put_aside()
+    }
+
+    fn put_aside(&mut self) -> Step<String> {
         self.bool(Request::Stop { mode: StopMode::Immediate, timeout: Some(self.v.me.retry_timeout) })?;
         self.done(Request::MoveDataDirectory)?;
         self.io.log(Level::Critical, "Failed to bootstrap cluster");
@@ -122,8 +142,15 @@ impl Cycle<'_> {
     fn bootstrap(&mut self) -> Step<String> {
         let me = &self.v.me;
         let unlocked = self.cluster.is_unlocked();
-        if unlocked && self.cluster.initialize.is_none() && !me.tags.nofailover() && me.can_bootstrap {
-            return self.bootstrap_cluster();
+        if unlocked && !me.tags.nofailover() && me.can_bootstrap {
+            if self.cluster.initialize.is_none() {
+                return self.bootstrap_cluster();
+            }
+            // Taken, perhaps by us: the answer may have been lost. The DCS can tell.
+            let unclear = self.m.initialize_asked && self.cluster.initialize.as_deref() == Some("");
+            if unclear && self.claim_bootstrap()? {
+                return self.start_bootstrap();
+            }
         }
         if !unlocked {
             let (source, what) = self.clone_source(false);
@@ -152,9 +179,19 @@ impl Cycle<'_> {
     }
 
     fn bootstrap_cluster(&mut self) -> Step<String> {
-        if !self.bool(Request::Initialize { create_new: true, sysid: String::new() })? {
+        if !self.claim_bootstrap()? {
             return Ok("failed to acquire initialize lock".into());
         }
+        self.start_bootstrap()
+    }
+
+    fn claim_bootstrap(&mut self) -> Step<bool> {
+        let claimed = self.bool(Request::Initialize { create_new: true, sysid: String::new() })?;
+        self.m.initialize_asked = !claimed;
+        Ok(claimed)
+    }
+
+    fn start_bootstrap(&mut self) -> Step<String> {
         self.m.bootstrapping = true;
         self.m.bootstrap_result = None;
         if self.is_standby_cluster() {

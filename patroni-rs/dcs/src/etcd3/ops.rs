@@ -132,6 +132,29 @@ impl Etcd3 {
         Ok(self.write_if(&Conditional { key: &key, value, lease, condition }, effort).await?.is_some())
     }
 
+    /// The race for the bootstrap. All who race write the same empty value, so a lost answer would leave a key
+    /// that nobody knows to be his own, for good (as the reference does). Therefore it is created under
+    /// our lease, by which we know it again, and then set free of the lease: a bootstrap may take longer
+    /// than the DCS is away.
+    async fn claim_bootstrap(&self, key: &str, effort: Effort) -> Result<bool, Failure> {
+        let lease = self.lease.refresh(&self.pool, false, effort).await?;
+        let write = Conditional { key, value: b"", lease, condition: absent(key) };
+        let reply = self.pool.call(&Rpc::Txn(write.txn()), effort).await?;
+        if !succeeded(&reply) {
+            let found = self.pool.call(&Rpc::Get(key.to_owned()), effort).await?.keys();
+            if !found.iter().any(|kv| kv.value().is_empty() && kv.lease() == lease) {
+                return Ok(false);
+            }
+        }
+        let ours = Compare::lease(key, CompareOp::Equal, lease);
+        let free = Txn::new().when([ours]).and_then([TxnOp::put(key, "", put_options(0))]);
+        if let Err(failure) = self.pool.call(&Rpc::Txn(free), effort).await {
+            // Ours all the same; if the lease ends before the bootstrap does, another may begin one.
+            tracing::warn!(target: LOG, "{}", failure.text());
+        }
+        Ok(true)
+    }
+
     async fn try_acquire(&self) -> Result<bool, Failure> {
         let (effort, deadline) = self.lock_deadline();
         let lease = self.lease.refresh(&self.pool, false, effort).await?;
@@ -389,10 +412,12 @@ impl Dcs for Etcd3 {
             if !create_new {
                 return self.put("initialize", sysid, effort).await;
             }
+            if sysid.is_empty() {
+                return self.claim_bootstrap(&key, effort).await;
+            }
             let condition = absent(&key);
             let write = Conditional { key: &key, value: sysid.as_bytes(), lease: 0, condition };
-            // Another node that races for it writes the same value: whose it is can not be told afterwards.
-            self.pool.call(&Rpc::Txn(write.txn()), effort).await.map(|reply| succeeded(&reply))
+            self.write_if(&write, effort).await.map(|revision| revision.is_some())
         };
         best_effort(written.await)
     }
