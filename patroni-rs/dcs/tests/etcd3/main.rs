@@ -106,6 +106,21 @@ async fn the_keys_of_a_cluster() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_claim_whose_answer_was_lost() {
+    let etcd = Etcd::single();
+    let (dcs, other) = (start("n1", &[&etcd.url]).await, start("n2", &[&etcd.url]).await);
+    // What is left of a claim when the answer to its first step is lost: the key, under our lease.
+    let lease = format!("--lease={:x}", dcs.lease_id().unwrap());
+    etcd.run(&["put", &lease, &key("initialize"), ""]);
+    assert_eq!(other.initialize(true, "").await, Ok(false));
+    assert_eq!(dcs.initialize(true, "").await, Ok(true));
+    assert_eq!((etcd.value(&key("initialize")).as_str(), etcd.field(&key("initialize"), "lease")), ("", 0));
+    // From here on nobody's, as the reference's.
+    assert_eq!(other.initialize(true, "").await, Ok(false));
+    assert_eq!(dcs.initialize(true, "").await, Ok(false));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn versions_decide() {
     let etcd = Etcd::single();
     let (a, b) = (start("a", &[&etcd.url]).await, start("b", &[&etcd.url]).await);

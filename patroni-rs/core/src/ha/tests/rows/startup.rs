@@ -147,6 +147,17 @@ fn bootstrap_rows() -> Vec<Row> {
         )
         .exits(1)
         .says("Cancelling bootstrap because watchdog activation failed"),
+        // Ours: the cluster was made by somebody else meanwhile.
+        row(
+            "4C-04",
+            bootstrapping(Some(true)).key("initialize", "7999999999999999999"),
+            "",
+            "load stop(immediate) move touch",
+        )
+        .exits(1)
+        .says(
+            "system ID mismatch, node a belongs to a different cluster: 7999999999999999999 != 7000000000000000001",
+        ),
     ]
 }
 
@@ -213,6 +224,19 @@ fn data_dir_rows() -> Vec<Row> {
             first().me(|me| me.can_bootstrap = false),
             "waiting for leader to bootstrap",
             "load touch stop(immediate) touch",
+        ),
+        // Ours: a claim whose answer was lost is asked for again, and nobody else's is.
+        row(
+            "4E-04",
+            first().key("initialize", "").memory(|m| m.initialize_asked = true),
+            "trying to bootstrap a new cluster",
+            "load touch stop(immediate) initialize(new:) job:bootstrap touch",
+        ),
+        row(
+            "4E-04",
+            first().key("initialize", "").memory(|m| m.initialize_asked = true).answer(|a| a.initialize = false),
+            "waiting for leader to bootstrap",
+            "load touch stop(immediate) initialize(new:) touch",
         ),
         row(
             "4E-05",
