@@ -283,7 +283,7 @@ impl World {
             let peer = reached
                 .map(|i| &self.members[i])
                 .filter(|m| m.pg.running && m.pg.data.is_some() && m.pg.state != PgState::Stopping);
-            let forgets = matches!(self.config.planted, Planted::ForgetsConsent | Planted::ReleasesEarly);
+            let forgets = self.config.planted == Planted::ForgetsConsent;
             answers.push(match peer {
                 Some(peer) => PeerStatus {
                     name: member.name.clone(),

@@ -70,12 +70,7 @@ impl World {
             }
             Job::Demote { .. } => {
                 let time = spell(1500, 40_000);
-                let early = self.config.planted == Planted::ReleasesEarly;
-                self.members[node].pg.stopping = !early;
-                if early {
-                    let name = self.members[node].me.name.clone();
-                    self.store.delete_if_value("leader", &name);
-                }
+                self.members[node].pg.stopping = true;
                 self.set_state(node, PgState::Stopping);
                 time
             }

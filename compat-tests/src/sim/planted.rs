@@ -56,15 +56,13 @@ pub enum Planted {
     /// A failsafe peer forgets that it has consented, and the race does not ask the old primary (either alone
     /// is made good by the other).
     ForgetsConsent,
-    /// The leader key is released before PostgreSQL is told to stop.
-    ReleasesEarly,
     /// `/sync` is written whatever the token.
     StaleSyncToken,
 }
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Planted; 24] = [
+    pub const ALL: [Planted; 23] = [
         Planted::NoDemotion,
         Planted::RenewsForever,
         Planted::TakesLockBlindly,
@@ -87,7 +85,6 @@ impl Planted {
         Planted::GuardianStays,
         Planted::LeaseFromReply,
         Planted::ForgetsConsent,
-        Planted::ReleasesEarly,
         Planted::StaleSyncToken,
     ];
 

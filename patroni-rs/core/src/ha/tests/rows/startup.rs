@@ -234,7 +234,10 @@ fn data_dir_rows() -> Vec<Row> {
         ),
         row(
             "4E-04",
-            first().key("initialize", "").memory(|m| m.initialize_asked = true).answer(|a| a.initialize = false),
+            first()
+                .key("initialize", "")
+                .memory(|m| m.initialize_asked = true)
+                .answer(|a| a.initialize = false),
             "waiting for leader to bootstrap",
             "load touch stop(immediate) initialize(new:) touch",
         ),
