@@ -112,6 +112,7 @@ impl World {
             Job::Promote => {
                 let hook_fails = self.config.rough && self.faults_on && self.rng.percent(10);
                 if hook_fails && self.members[node].pg.running {
+                    self.members[node].pg.role = Role::Replica;
                     return self.finish_job(node, JobResult::PrePromoteFailed);
                 }
                 if self.members[node].pg.full {
