@@ -58,8 +58,6 @@ pub struct Config {
     pub maximum_lag: u64,
     /// How long the faults go on.
     pub faults_for: u64,
-    /// The DCS is slow all the time.
-    pub slow_store: bool,
     /// So many in a hundred of the writes of `/sync` may be carried out after their sender gave up (half are).
     pub late_writes: u64,
     /// Full disks, WAL gaps, lost watches, broken watchdogs, `pre_promote` that fails.
@@ -88,7 +86,6 @@ impl Default for Config {
             operators: true,
             maximum_lag: 100_000,
             faults_for: 600_000,
-            slow_store: false,
             late_writes: 1,
             rough: false,
             mixed: false,

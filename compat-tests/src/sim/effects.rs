@@ -93,10 +93,6 @@ impl World {
             // The second step, which may fail alone.
             self.store.put("initialize", "", None);
         }
-        let sent = match self.config.planted {
-            Planted::LeaseFromReply => sent + super::node::ms(latency),
-            _ => sent,
-        };
         let after = match (&answer, request) {
             (Answer::Dcs(Ok(true)), _) | (Answer::Bool(true), Request::TakeLeader) => After::Held { sent },
             (Answer::Dcs(Ok(false)), Request::UpdateLeader { .. }) => After::Lost,

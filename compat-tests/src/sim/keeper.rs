@@ -54,10 +54,6 @@ impl World {
         let latency = self.dcs_latency();
         let lost = latency > limit || self.members[node].deaf_to_dcs;
         let outcome = Some(renewed).filter(|_| !lost);
-        let sent = match self.config.planted {
-            Planted::LeaseFromReply => sent + super::node::ms(latency),
-            _ => sent,
-        };
         self.at(now + latency.min(limit), Event::Renewed { node, generation, sent, outcome });
     }
 

@@ -136,7 +136,7 @@ impl Member {
             tags: Tags::from_value(tags),
             can_bootstrap: true,
             has_no_leader_method: false,
-            reinit_on_diverged: config.rough && index % 2 == 0,
+            reinit_on_diverged: config.rough && index.is_multiple_of(2),
             user_sync_names: None,
             dynamic_config: config.dynamic(),
             ttl: ms(config.ttl),

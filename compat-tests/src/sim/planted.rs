@@ -51,8 +51,6 @@ pub enum Planted {
     GuardianStays,
     /// Reinitialize also removes the leader's data.
     ReinitsLeader,
-    /// The lease counts from the reply.
-    LeaseFromReply,
     /// A failsafe peer forgets that it has consented, and the race does not ask the old primary (either alone
     /// is made good by the other).
     ForgetsConsent,
@@ -62,7 +60,7 @@ pub enum Planted {
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Planted; 23] = [
+    pub const ALL: [Planted; 22] = [
         Planted::NoDemotion,
         Planted::RenewsForever,
         Planted::TakesLockBlindly,
@@ -83,7 +81,6 @@ impl Planted {
         Planted::ReinitsLeader,
         Planted::GuardianSleeps,
         Planted::GuardianStays,
-        Planted::LeaseFromReply,
         Planted::ForgetsConsent,
         Planted::StaleSyncToken,
     ];
@@ -102,7 +99,6 @@ impl Planted {
             Planted::QuorumTooSmall | Planted::PromotesUnsynced => {
                 Config { sync: SyncMode::Quorum, members: 5, node_count: 2, ..base }
             }
-            Planted::LeaseFromReply => Config { operators: false, slow_store: true, ..base },
             Planted::StaleSyncToken => Config { sync: SyncMode::On, late_writes: 60, ..base },
             Planted::IgnoresTimeline => Config { check_timeline: true, maximum_lag: 100_000_000, ..base },
             Planted::ReinitsLeader => Config { sync: SyncMode::On, members: 1, ..base },

@@ -207,7 +207,6 @@ impl World {
             promotions: 0,
         };
         world.appoint_references(seed);
-        world.store_slow = world.config.slow_store;
         for node in 0..config.members {
             let at = world.rng.between(0, 3000);
             world.at(at, Event::Wake { node, forced: true });
