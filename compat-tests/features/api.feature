@@ -58,3 +58,21 @@ Feature: API
       | node0  | GET    | /patroni |      | 200    |
       | node0  | POST   | /reload  |      | 401    |
       | node0  | PATCH  | /config  | {}   | 401    |
+
+  Scenario: a PostgreSQL or a DCS that hangs does not silence the REST API
+    Given a running cluster of 2 members
+    When PostgreSQL of node1 is frozen
+    Then node1 answers 200 to "/liveness"
+    And node1 answers 503 to "/health" within 10 s
+    And node1 answers 503 to "/replica"
+    And node1 answers 200 to "/liveness"
+    When PostgreSQL of node1 is thawed
+    Then node1 answers 200 to "/replica" within 20 s
+    When etcd is frozen
+    Then node0 answers 200 to "/liveness"
+    And node0 answers 200 to "/primary"
+    And node1 answers 200 to "/replica"
+    And node1 answers 200 to "/liveness"
+    When etcd is thawed
+    Then node0 leads within 30 s
+    And node0 answers 200 to "/primary" within 20 s

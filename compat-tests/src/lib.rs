@@ -6,4 +6,5 @@ pub mod ctl;
 pub mod diff;
 pub mod lab;
 pub mod normalise;
+pub mod rest;
 pub mod sim;

@@ -9,6 +9,7 @@ use patroni_rs::shell::{run, Start};
 use patroni_rs::{guardian, process};
 
 fn main() {
+    process::keep_heap_small();
     guardian::run_if_named();
     let Args { mode, config_file } = cli::parse(std::env::args().skip(1));
     if let Mode::Exit { text, code } = &mode {

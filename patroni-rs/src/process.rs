@@ -9,6 +9,29 @@ use nix::unistd::{fork, getpid, ForkResult, Pid};
 
 static UMASK: OnceLock<u32> = OnceLock::new();
 
+/// One heap for all threads, whose free end goes back to the system: with glibc's defaults
+/// every thread gets an arena of its own, and keeps it. To be called before any thread exists.
+#[allow(unsafe_code)]
+pub fn keep_heap_small() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: mallopt changes numbers of the allocator; no other thread exists yet.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 1);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, 128 * 1024);
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 128 * 1024);
+    }
+}
+
+/// Gives free memory back to the system, also that from the middle of the heap.
+#[allow(unsafe_code)]
+pub fn release_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: malloc_trim touches nothing that is in use, and may be called by any thread.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// Files are ours alone unless something says otherwise (surface-config 7.7).
 pub fn set_umask() {
     let original = umask(Mode::from_bits_truncate(0o077));

@@ -24,7 +24,7 @@ mod operators;
 mod pg;
 mod planted;
 mod reference;
-mod rng;
+pub mod rng;
 mod world;
 
 pub use config::{Config, SyncMode};

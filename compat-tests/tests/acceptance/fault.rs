@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use compat_tests::lab::wait::ensure;
-use compat_tests::lab::{wait_until, Result};
+use compat_tests::lab::{process, wait_until, Result};
 use nix::sys::signal::{kill, Signal};
 
 use super::state::{kind_of, named, Call, State};
@@ -20,6 +20,7 @@ pub const STEPS: &[(&str, Step)] = &[
     (r"the guardian of (\w+) is killed", kill_guardian),
     (r"the daemon of (\w+) is (frozen|thawed)", freeze_daemon),
     (r"the postmaster of (\w+) is killed", kill_postmaster),
+    (r"PostgreSQL of (\w+) is (frozen|thawed)", freeze_postgres),
     (r"the whole node of (\w+) is killed", kill_node),
     (r"the whole node of (\w+) is (frozen|thawed)", freeze_node),
     (r"the synchronous standby's whole node is killed", kill_sync),
@@ -79,6 +80,12 @@ pub fn stop_or_go(word: &str) -> Signal {
     } else {
         Signal::SIGCONT
     }
+}
+
+/// The postmaster and all its children.
+fn freeze_postgres(state: &mut State, call: &Call) -> Result<()> {
+    process::signal_under(&state.lab()?.member(call.arg(0))?.data(), stop_or_go(call.arg(1)));
+    Ok(())
 }
 
 fn freeze_daemon(state: &mut State, call: &Call) -> Result<()> {

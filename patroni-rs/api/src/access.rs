@@ -3,8 +3,9 @@
 use std::net::IpAddr;
 
 use openssl::memcmp;
+use patroni_net::VerifyClient;
 
-use crate::config::{ApiConfig, VerifyClient};
+use crate::config::ApiConfig;
 use crate::http::response::{Full, Response};
 
 /// A network of `allowlist`; host bits may be set.

@@ -51,6 +51,10 @@ pub trait Backend: Send + Sync + 'static {
     /// Reads the cluster from the DCS and refreshes the cached view.
     async fn cluster(&self) -> Result<Arc<Cluster>>;
 
+    /// Counts the changes of the cluster's keys that have been heard of. It may miss some:
+    /// who waits for one looks once in a while by himself.
+    fn changes(&self) -> tokio::sync::watch::Receiver<u64>;
+
     /// Writes `/config`, compared with `version` if one is given. False: refused.
     async fn set_config(&self, text: String, version: Option<String>) -> Result<bool>;
 

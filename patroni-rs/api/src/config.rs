@@ -1,9 +1,11 @@
 //! The `restapi` section, typed (surface-api-ctl 2).
 
 use std::net::ToSocketAddrs;
+use std::path::PathBuf;
 
 use base64::Engine as _;
 use patroni_core::ha::VERSION;
+use patroni_net::{TlsOptions, VerifyClient};
 use pyfmt::value::str_repr;
 use pyfmt::Value;
 
@@ -22,47 +24,6 @@ pub enum ConfigError {
     /// `request_queue_size` is not a whole number (H22).
     #[error("invalid literal for int() with base 10: {0}")]
     BadQueueSize(String),
-}
-
-/// Are client certificates asked for (T7)?
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum VerifyClient {
-    /// No.
-    #[default]
-    None,
-    /// Asked for, checked if there is one.
-    Optional,
-    /// A handshake without a valid one fails.
-    Required,
-}
-
-/// Files and options of the TLS server.
-#[derive(Clone, PartialEq, Eq, Default)]
-pub struct TlsOptions {
-    /// Certificate chain, PEM; may hold the key too.
-    pub certfile: String,
-    /// Private key, PEM.
-    pub keyfile: Option<String>,
-    /// Password of the key.
-    pub keyfile_password: Option<String>,
-    /// Certificates that client certificates are checked with.
-    pub cafile: Option<String>,
-    /// Ciphers of TLS 1.2 in OpenSSL's notation.
-    pub ciphers: Option<String>,
-    /// Client certificates.
-    pub verify_client: VerifyClient,
-}
-
-impl std::fmt::Debug for TlsOptions {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("TlsOptions")
-            .field("certfile", &self.certfile)
-            .field("keyfile", &self.keyfile)
-            .field("cafile", &self.cafile)
-            .field("ciphers", &self.ciphers)
-            .field("verify_client", &self.verify_client)
-            .finish_non_exhaustive()
-    }
 }
 
 /// The REST API's settings. `Debug` prints no secret.
@@ -161,27 +122,27 @@ fn text(section: &Value, key: &str) -> Option<String> {
 }
 
 fn tls_options(section: &Value) -> Option<TlsOptions> {
+    let file = |key| text(section, key).map(PathBuf::from);
     Some(TlsOptions {
-        certfile: text(section, "certfile")?,
-        keyfile: text(section, "keyfile"),
+        certfile: Some(file("certfile")?),
+        keyfile: file("keyfile"),
         keyfile_password: text(section, "keyfile_password"),
-        cafile: text(section, "cafile"),
+        cafile: file("cafile"),
         ciphers: text(section, "ciphers"),
         verify_client: verify_client(section.get("verify_client")),
+        ..TlsOptions::default()
     })
 }
 
+/// T7: a bad value is logged and means `none`.
 fn verify_client(value: Option<&Value>) -> VerifyClient {
-    let Some(mode) = value.and_then(Value::as_str).map(str::to_lowercase) else { return VerifyClient::None };
-    match mode.as_str() {
-        "none" | "" => VerifyClient::None,
-        "optional" => VerifyClient::Optional,
-        "required" => VerifyClient::Required,
-        _ => {
+    let mode = value.and_then(Value::as_str).map(str::to_lowercase).unwrap_or_default();
+    VerifyClient::parse(&mode).unwrap_or_else(|| {
+        if !mode.is_empty() {
             tracing::error!(target: "patroni.api", "Bad value in the \"restapi.verify_client\": {mode}");
-            VerifyClient::None
         }
-    }
+        VerifyClient::None
+    })
 }
 
 /// `auth` is `user:password`, made of `authentication` when the configuration was

@@ -1,6 +1,8 @@
-//! One query at a time, shared by all that ask while it runs.
+//! One query at a time, shared by all that ask: while it runs ([`SingleFlight`]), or
+//! before it begins ([`Batched`]).
 
 use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -63,6 +65,38 @@ impl<T: Clone + 'static> SingleFlight<T> {
     }
 }
 
+/// Lets any number of requests share reads of the DCS, none of which began before the
+/// request that gets it had come: as fresh as a read of one's own.
+pub struct Batched<T> {
+    begun: AtomicU64,
+    last: tokio::sync::Mutex<Option<(u64, T)>>,
+}
+
+impl<T> Default for Batched<T> {
+    fn default() -> Batched<T> {
+        Batched { begun: AtomicU64::new(0), last: tokio::sync::Mutex::new(None) }
+    }
+}
+
+impl<T: Clone> Batched<T> {
+    /// The result of a read that began after the call. Waits for the one on its way, if
+    /// there is one, then begins the next or shares it. A caller that goes away ends its
+    /// read; those who wait begin another.
+    pub async fn get<Q: Future<Output = T>>(&self, read: impl FnOnce() -> Q) -> T {
+        let seen = self.begun.load(Ordering::SeqCst);
+        let mut last = self.last.lock().await;
+        if let Some((number, value)) = last.as_ref() {
+            if *number > seen {
+                return value.clone();
+            }
+        }
+        let number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
+        let value = read().await;
+        *last = Some((number, value.clone()));
+        value
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -115,6 +149,36 @@ mod tests {
             assert_eq!(started.elapsed(), LONG);
             assert_eq!(flight.get(LONG, || async { 1 }).await, None);
             assert_eq!(started.elapsed(), LONG);
+        });
+    }
+
+    #[test]
+    fn batched_reads_begin_after_their_callers_came() {
+        run(async {
+            let reads = Rc::new(Batched::<u32>::default());
+            let count = Rc::new(Cell::new(0));
+            let ask = || {
+                let (reads, count) = (Rc::clone(&reads), Rc::clone(&count));
+                tokio::task::spawn_local(async move {
+                    let read = || async move {
+                        count.set(count.get() + 1);
+                        let number = count.get();
+                        sleep(Duration::from_millis(10)).await;
+                        number
+                    };
+                    reads.get(read).await
+                })
+            };
+            let first = ask();
+            sleep(Duration::from_millis(1)).await;
+            let (second, third, dropped) = (ask(), ask(), ask());
+            assert_eq!(first.await.unwrap(), 1);
+            dropped.abort();
+            assert_eq!((second.await.unwrap(), third.await.unwrap()), (2, 2));
+            let cut = ask();
+            sleep(Duration::from_millis(1)).await;
+            cut.abort();
+            assert_eq!(ask().await.unwrap(), 4);
         });
     }
 }

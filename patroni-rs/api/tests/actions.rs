@@ -72,6 +72,30 @@ fn ends() {
     }
 }
 
+/// The answer comes with the change; the reference looks once a second.
+#[test]
+fn a_change_is_answered_at_once() {
+    let (plain, now, done) = (view("{}", "pg1", false), view("{}", "pg1", true), view("{}", "pg2", false));
+    let fake = Fake::scripted(common::primary(), vec![plain, now, done]);
+    fake.good(&["pg2"]);
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    runtime.block_on(async {
+        let began = tokio::time::Instant::now();
+        let body = value(r#"{"leader": "pg1", "candidate": "pg2"}"#);
+        let work = act(&*fake, Action::Switchover, body);
+        let changes = async {
+            for _ in 0..2 {
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+                fake.tell();
+            }
+        };
+        let (answer, ()) = tokio::join!(work, changes);
+        assert_eq!(answer.code(), Some(200));
+        assert_eq!(began.elapsed().as_millis(), 40);
+    });
+}
+
 #[test]
 fn refusals() {
     let sync = r#"{"synchronous_mode": true}"#;

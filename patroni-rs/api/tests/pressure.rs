@@ -18,9 +18,15 @@ fn server(snapshot: patroni_api::Snapshot) -> RestServer {
 fn silent_connections_delay_nobody() {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     setrlimit(Resource::RLIMIT_NOFILE, hard.min(16384), hard).unwrap();
-    let server = server(common::primary());
+    let (server, quiet) = (server(common::primary()), server(common::primary()));
     let mut silent = Vec::new();
-    let mut times = Vec::new();
+    let (mut times, mut usual) = (Vec::new(), Vec::new());
+    let check = |server: &RestServer| {
+        let started = Instant::now();
+        let reply = common::talk(server.local_addr(), b"GET /health HTTP/1.0\r\n\r\n", false);
+        assert!(reply.starts_with(b"HTTP/1.0 200 OK\r\n"));
+        started.elapsed()
+    };
     for i in 0..2000 {
         let mut stream = TcpStream::connect(server.local_addr()).unwrap();
         match i % 3 {
@@ -30,16 +36,16 @@ fn silent_connections_delay_nobody() {
         }
         silent.push(stream);
         if i % 50 == 49 {
-            let started = Instant::now();
-            let reply = common::talk(server.local_addr(), b"GET /health HTTP/1.0\r\n\r\n", false);
-            times.push(started.elapsed());
-            assert!(reply.starts_with(b"HTTP/1.0 200 OK\r\n"));
+            times.push(check(&server));
+            usual.push(check(&quiet));
         }
     }
-    // Other tests may hold the processor for a moment; silence holds it every time.
+    // Others may hold the processor, and then for both servers; silence holds one of them.
     times.sort();
-    assert!(times[times.len() * 9 / 10] < Duration::from_millis(50), "{times:?}");
-    assert!(times[times.len() - 1] < Duration::from_millis(500), "{times:?}");
+    usual.sort();
+    let [time, usual] = [&times, &usual].map(|times| times[times.len() * 9 / 10]);
+    assert!(time < Duration::from_millis(50).max(usual * 3), "{time:?}, usually {usual:?}");
+    assert!(times[times.len() - 1] < Duration::from_secs(2), "{times:?}");
 }
 
 #[test]
@@ -61,6 +67,25 @@ fn a_backend_that_hangs_does_not_silence_it() {
     assert!(reply.starts_with(b"HTTP/1.0 200 OK\r\n") && time < Duration::from_secs(4), "{time:?}");
     let (reply, _) = get("/cluster");
     assert_eq!(reply, b"");
+}
+
+/// A lease that ends while PostgreSQL hangs ends in the answers, too.
+#[test]
+fn leadership_ends_with_its_promise() {
+    let mut snapshot = common::primary();
+    snapshot.lease_until = Some(Instant::now() + Duration::from_millis(1500));
+    let fake = common::Fake::new(snapshot);
+    fake.hang();
+    let server = RestServer::start(&common::value(r#"{"listen": "127.0.0.1:0"}"#), fake).unwrap();
+    let code = |path: &str| {
+        let request = format!("GET {path} HTTP/1.0\r\n\r\n");
+        String::from_utf8_lossy(&common::talk(server.local_addr(), request.as_bytes(), false))[9..12]
+            .to_owned()
+    };
+    // The query hangs for longer than the promise holds: it is judged when it is answered.
+    for path in ["/primary", "/leader", "/read-write", "/read-only"] {
+        assert_eq!(code(path), "503", "{path}");
+    }
 }
 
 /// Readers that never read, and questions that hang, make room for the others.

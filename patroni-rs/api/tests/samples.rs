@@ -164,7 +164,7 @@ fn health_checks() {
             let code = block
                 .first()
                 .and_then(|l| l.strip_prefix("HTTP/1.0 "))
-                .and_then(|l| l.get(..3)?.parse().ok());
+                .and_then(|l| l.get(..3)?.parse::<u16>().ok());
             let doc = block.iter().find_map(|l| document_of(l, "{\"state\": "));
             let (Some(code), Some(doc)) = (code, doc) else { continue };
             if route("GET", &target.path) != Some(Route::Health) {

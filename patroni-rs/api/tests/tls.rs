@@ -157,6 +157,31 @@ fn plain_requests_get_no_answer_and_half_handshakes_delay_nobody() {
     drop(half);
 }
 
+/// A replaced certificate is used without a reload; one that does not fit changes nothing.
+#[test]
+fn replaced_files() {
+    let dir = Dir::new("replaced");
+    dir.certificate("server", 1);
+    let server = RestServer::start(&section(&dir, &[]), common::Fake::new(common::primary())).unwrap();
+    let serial = || https(server.local_addr(), GET, None, SslVersion::TLS1_3).unwrap().1;
+    let wait_for = |wanted: &str| {
+        let began = std::time::Instant::now();
+        while serial() != wanted {
+            assert!(began.elapsed() < std::time::Duration::from_secs(30), "still {}", serial());
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+    };
+    dir.certificate("server", 7);
+    wait_for("7");
+    let key = std::fs::read(dir.path("server.key")).unwrap();
+    std::fs::write(dir.path("server.key"), "no key").unwrap();
+    std::thread::sleep(std::time::Duration::from_secs(7));
+    assert_eq!(serial(), "7");
+    std::fs::write(dir.path("server.key"), key).unwrap();
+    dir.certificate("server", 8);
+    wait_for("8");
+}
+
 #[test]
 fn reload() {
     let dir = Dir::new("reload");

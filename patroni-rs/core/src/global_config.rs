@@ -3,6 +3,8 @@
 //!
 //! This reads the document of the DCS as it is, not the effective configuration.
 
+use std::sync::Arc;
+
 use pyfmt::{Map, Value};
 
 use crate::model::Cluster;
@@ -11,13 +13,13 @@ use crate::parse::{parse_bool, parse_int};
 static NULL: Value = Value::Null;
 
 /// A read-only view of a dynamic configuration document. Values that cannot be
-/// read count as absent.
+/// read count as absent. A clone shares the document.
 #[derive(Debug, Clone, PartialEq)]
-pub struct GlobalConfig(Value);
+pub struct GlobalConfig(Arc<Value>);
 
 impl Default for GlobalConfig {
     fn default() -> GlobalConfig {
-        GlobalConfig(Value::map())
+        GlobalConfig(Arc::new(Value::map()))
     }
 }
 
@@ -25,7 +27,7 @@ impl GlobalConfig {
     /// A view of `config`; what is not a mapping is empty.
     pub fn new(config: Value) -> GlobalConfig {
         match config {
-            Value::Map(_) => GlobalConfig(config),
+            Value::Map(_) => GlobalConfig(Arc::new(config)),
             _ => GlobalConfig::default(),
         }
     }

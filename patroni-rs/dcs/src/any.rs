@@ -98,6 +98,9 @@ impl Dcs for AnyDcs {
     fn wake(&self) {
         each!(self, dcs => dcs.wake());
     }
+    fn changes(&self) -> tokio::sync::watch::Receiver<u64> {
+        each!(self, dcs => dcs.changes())
+    }
     async fn acquire_leader(&self) -> Outcome {
         each!(self, dcs => dcs.acquire_leader().await)
     }

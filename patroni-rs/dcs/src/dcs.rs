@@ -44,6 +44,10 @@ pub trait Dcs: Send + Sync {
     /// Ends a [`Dcs::watch`] early.
     fn wake(&self);
 
+    /// Counts the changes of the cluster's keys that the watch has seen. Never grows for
+    /// patronictl, which does not watch, nor while the watch is broken.
+    fn changes(&self) -> tokio::sync::watch::Receiver<u64>;
+
     /// Creates the leader key if there is none.
     fn acquire_leader(&self) -> impl Future<Output = Outcome> + Send;
 

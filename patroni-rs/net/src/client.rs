@@ -1,7 +1,11 @@
 //! A small HTTP/1.1 client.
 
 use std::error::Error as _;
+use std::future::{poll_fn, Future};
 use std::net::Ipv6Addr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use base64::prelude::{Engine, BASE64_STANDARD};
@@ -9,14 +13,17 @@ use bytes::Bytes;
 use http::header::{HeaderName, HeaderValue, AUTHORIZATION, USER_AGENT as USER_AGENT_HEADER};
 use http::{HeaderMap, Method, Request, Uri};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper_openssl::client::legacy::HttpsConnector;
+use hyper_openssl::client::legacy::{HttpsConnector, MaybeHttpsStream};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::Client;
-use hyper_util::rt::TokioExecutor;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use openssl::error::ErrorStack;
 use openssl::ssl::ConnectConfiguration;
+use tokio::net::TcpStream;
+use tokio::sync::OnceCell;
+use tower_service::Service;
 
-use crate::{client_builder, ClientOptions, NetError, Verify};
+use crate::{client_builder, ClientOptions, NetError, TlsOptions, Verify};
 
 /// What we call ourselves.
 pub const USER_AGENT: &str = concat!("Patroni/4.1.5 patroni-rs/", env!("CARGO_PKG_VERSION"), " Linux");
@@ -52,7 +59,7 @@ impl Response {
 /// redirects and knows no proxies.
 #[derive(Clone, Debug)]
 pub struct HttpClient {
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    client: Client<Connector, Full<Bytes>>,
     authorization: Option<HeaderValue>,
 }
 
@@ -63,16 +70,7 @@ impl HttpClient {
     /// # Errors
     /// A file cannot be read or is not what it should be.
     pub fn new(options: &ClientOptions) -> Result<HttpClient, NetError> {
-        let mut builder = client_builder(&options.tls)?;
-        let no_http2 = builder.set_alpn_protos(b"\x08http/1.1");
-        no_http2.map_err(|source| NetError::Tls { what: "library", source })?;
-        let mut tcp = HttpConnector::new();
-        tcp.enforce_http(false);
-        tcp.set_nodelay(true);
-        let connector = HttpsConnector::with_connector(tcp, builder);
-        let mut connector = connector.map_err(|source| NetError::Tls { what: "library", source })?;
-        let check_name = options.tls.verify == Verify::Full;
-        connector.set_callback(move |config, uri| configure_connection(config, uri, check_name));
+        let connector = Connector::new(&options.tls)?;
         let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector);
         let authorization = options.basic_auth.as_deref().map(basic_auth).transpose()?;
         Ok(HttpClient { client, authorization })
@@ -140,6 +138,68 @@ impl HttpClient {
             map.insert(name, value);
         }
         Ok(request)
+    }
+}
+
+/// Connects by TCP, and with TLS where the URL says so. The TLS context is made for the
+/// first such URL, if there are no files to be checked before: the system's authorities
+/// alone take a megabyte.
+#[derive(Clone)]
+struct Connector {
+    tcp: HttpConnector,
+    tls: Arc<OnceCell<HttpsConnector<HttpConnector>>>,
+    options: TlsOptions,
+}
+
+impl Connector {
+    fn new(options: &TlsOptions) -> Result<Connector, NetError> {
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        let has_files = options.certfile.is_some() || options.cafile.is_some() || options.ciphers.is_some();
+        let made = has_files.then(|| https(tcp.clone(), options)).transpose()?;
+        Ok(Connector { tcp, tls: Arc::new(OnceCell::new_with(made)), options: options.clone() })
+    }
+}
+
+/// **Blocks** on reading files.
+fn https(tcp: HttpConnector, options: &TlsOptions) -> Result<HttpsConnector<HttpConnector>, NetError> {
+    let library = |source| NetError::Tls { what: "library", source };
+    let mut builder = client_builder(options)?;
+    // Not HTTP/2.
+    builder.set_alpn_protos(b"\x08http/1.1").map_err(library)?;
+    let mut connector = HttpsConnector::with_connector(tcp, builder).map_err(library)?;
+    let check_name = options.verify == Verify::Full;
+    connector.set_callback(move |config, uri| configure_connection(config, uri, check_name));
+    Ok(connector)
+}
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+impl Service<Uri> for Connector {
+    type Response = MaybeHttpsStream<TokioIo<TcpStream>>;
+    type Error = Failure;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Failure>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        self.tcp.poll_ready(context).map_err(Failure::from)
+    }
+
+    fn call(&mut self, url: Uri) -> Self::Future {
+        let mut tcp = self.tcp.clone();
+        if url.scheme_str() != Some("https") {
+            return Box::pin(async move { Ok(MaybeHttpsStream::Http(tcp.call(url).await?)) });
+        }
+        let (tls, options) = (Arc::clone(&self.tls), self.options.clone());
+        Box::pin(async move {
+            let make = || async {
+                let made = tokio::task::spawn_blocking(move || https(tcp, &options)).await;
+                Ok::<_, Failure>(made??)
+            };
+            let mut connector = tls.get_or_try_init(make).await?.clone();
+            poll_fn(|context| connector.poll_ready(context)).await?;
+            connector.call(url).await
+        })
     }
 }
 

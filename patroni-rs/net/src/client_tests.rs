@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::{server_acceptor, TlsOptions, VerifyClient};
+use crate::{server_context, TlsOptions, VerifyClient};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -17,7 +17,7 @@ const SECOND: Duration = Duration::from_secs(1);
 async fn echo(host: &str, tls: Option<TlsOptions>) -> u16 {
     let listener = TcpListener::bind((host, 0)).await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let acceptor = tls.map(|options| server_acceptor(&options).unwrap());
+    let acceptor = tls.map(|options| server_context(&options).unwrap());
     tokio::spawn(async move {
         while let Ok((tcp, _)) = listener.accept().await {
             let acceptor = acceptor.clone();
@@ -25,7 +25,7 @@ async fn echo(host: &str, tls: Option<TlsOptions>) -> u16 {
                 match acceptor {
                     None => answer(tcp).await,
                     Some(acceptor) => {
-                        let ssl = openssl::ssl::Ssl::new(acceptor.context()).unwrap();
+                        let ssl = openssl::ssl::Ssl::new(&acceptor).unwrap();
                         let mut stream = tokio_openssl::SslStream::new(ssl, tcp).unwrap();
                         if std::pin::Pin::new(&mut stream).accept().await.is_ok() {
                             answer(stream).await;

@@ -11,4 +11,4 @@ mod tls;
 pub use client::{HttpClient, Response, MAX_BODY, USER_AGENT};
 pub use config::ClientOptions;
 pub use error::NetError;
-pub use tls::{client_builder, configure_client, server_acceptor, TlsOptions, Verify, VerifyClient};
+pub use tls::{client_builder, configure_client, server_context, TlsOptions, Verify, VerifyClient};

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use openssl::error::ErrorStack;
 use openssl::pkey::{PKey, Private};
 use openssl::ssl::{
-    SslAcceptor, SslConnector, SslConnectorBuilder, SslContextBuilder, SslFiletype, SslMethod, SslVerifyMode,
+    SslConnector, SslConnectorBuilder, SslContext, SslContextBuilder, SslFiletype, SslMethod, SslMode,
+    SslOptions, SslVerifyMode, SslVersion,
 };
 use openssl::x509::store::X509StoreBuilder;
 
@@ -116,15 +117,27 @@ pub fn configure_client(builder: &mut SslConnectorBuilder, options: &TlsOptions)
     Ok(())
 }
 
-/// A server context with these options, TLS 1.2 and later. Reads files, so it
-/// blocks for a moment.
+/// A server context with these options, TLS 1.2 and later, as Python's
+/// `ssl.create_default_context(CLIENT_AUTH)` makes it: OpenSSL's own ciphers unless some
+/// are given, and no authorities but those of `cafile` (surface-api-ctl T6, T8). Reads
+/// files, so it blocks for a moment.
 ///
 /// # Errors
 /// A file cannot be read or is not what it should be; there is no certificate.
-pub fn server_acceptor(options: &TlsOptions) -> Result<SslAcceptor, NetError> {
-    let mut builder =
-        SslAcceptor::mozilla_intermediate_v5(SslMethod::tls_server()).map_err(bad("library"))?;
-    builder.set_cipher_list(options.ciphers.as_deref().unwrap_or("DEFAULT")).map_err(bad("ciphers"))?;
+pub fn server_context(options: &TlsOptions) -> Result<SslContext, NetError> {
+    let mut builder = SslContextBuilder::new(SslMethod::tls_server()).map_err(bad("library"))?;
+    builder.set_options(
+        SslOptions::ALL
+            | SslOptions::NO_COMPRESSION
+            | SslOptions::CIPHER_SERVER_PREFERENCE
+            | SslOptions::NO_RENEGOTIATION,
+    );
+    // An idle connection holds no buffers.
+    builder.set_mode(SslMode::RELEASE_BUFFERS);
+    builder.set_min_proto_version(Some(SslVersion::TLS1_2)).map_err(bad("library"))?;
+    if let Some(ciphers) = &options.ciphers {
+        builder.set_cipher_list(ciphers).map_err(bad("ciphers"))?;
+    }
     load_own_certificate(&mut builder, options)?;
     if let Some(cafile) = &options.cafile {
         builder.set_ca_file(readable(cafile)?).map_err(bad("CA file"))?;

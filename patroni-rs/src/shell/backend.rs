@@ -4,13 +4,13 @@
 //! or a job is carried over to the daemon's runtime.
 
 use std::future::Future;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use patroni_api::backend::Result;
 use patroni_api::snapshot::{PgStatus, Queried, Snapshot, WalStatus};
-use patroni_api::{Backend, BackendError, FailsafeReply, Restarted, SingleFlight};
+use patroni_api::{Backend, BackendError, Batched, FailsafeReply, Restarted, SingleFlight};
 use patroni_core::ha::{self, commands, FailsafePing, Job, JobResult, PgState, Role, ScheduledRestart};
 use patroni_core::model::{Cluster, Member};
 use patroni_dcs::Dcs;
@@ -24,20 +24,47 @@ use crate::instance::{locked, mono_now};
 
 /// Longer than any status query takes.
 const QUERY_LIMIT: Duration = Duration::from_secs(5);
+/// Answers of this age count as just asked for: however many clients there are, PostgreSQL
+/// is asked twenty times a second at most.
+const RECENT: Duration = Duration::from_millis(50);
 /// A query result that is not older may stand for one that does not come.
 const FRESH: Duration = Duration::from_secs(3);
+/// How long a request waits for PostgreSQL where there is a result that may stand in,
+const PATIENCE_KNOWN: Duration = Duration::from_millis(500);
+/// where there is none (the query itself is limited to 2 s, J14),
+const PATIENCE: Duration = Duration::from_millis(2500);
+/// and once PostgreSQL has kept somebody waiting that long and has not answered since.
+const PATIENCE_STALLED: Duration = Duration::from_millis(30);
 
 /// See the module.
 pub struct ApiBackend {
     shared: Arc<Shared>,
     flight: SingleFlight<Option<Queried>>,
-    last: Mutex<Option<(Instant, Queried)>>,
+    reads: Batched<Result<Arc<Cluster>>>,
+    known: Arc<Known>,
+}
+
+/// What PostgreSQL said last, and whether it still says something.
+#[derive(Default)]
+struct Known {
+    last: Mutex<Option<Answer>>,
+    stalled: AtomicBool,
+    postmaster: Mutex<Option<(Instant, bool)>>,
+}
+
+#[derive(Clone)]
+struct Answer {
+    asked: Instant,
+    /// State and role that were believed when it was asked: with others, it is out of date.
+    believed: (PgState, Role),
+    queried: Queried,
 }
 
 impl ApiBackend {
     /// For a daemon.
     pub fn new(shared: Arc<Shared>) -> ApiBackend {
-        ApiBackend { shared, flight: SingleFlight::default(), last: Mutex::new(None) }
+        let known = Arc::default();
+        ApiBackend { shared, flight: SingleFlight::default(), reads: Batched::default(), known }
     }
 
     /// Runs on the daemon's runtime.
@@ -80,7 +107,7 @@ impl ApiBackend {
             postgres: PgStatus {
                 state: shared.instance.state(),
                 role: shared.instance.role(),
-                postmaster_alive: shared.instance.known_postmaster().is_some_and(|p| p.is_running()),
+                postmaster_alive: self.postmaster_alive(),
                 queried,
             },
             tags: me.tags.clone(),
@@ -102,18 +129,69 @@ impl ApiBackend {
         matches!(self.shared.instance.state(), PgState::Running | PgState::Restarting | PgState::Starting)
     }
 
+    fn believed(&self) -> (PgState, Role) {
+        (self.shared.instance.state(), self.shared.instance.role())
+    }
+
+    /// A look into /proc that may be as old as an answer.
+    fn postmaster_alive(&self) -> bool {
+        let mut last = locked(&self.known.postmaster);
+        match *last {
+            Some((at, alive)) if at.elapsed() < RECENT => alive,
+            _ => {
+                let alive = self.shared.instance.known_postmaster().is_some_and(|p| p.is_running());
+                *last = Some((Instant::now(), alive));
+                alive
+            }
+        }
+    }
+
+    /// The last answer, if it is not older than that. None also where PostgreSQL has ended
+    /// the connection since, or we believe something else of it than then.
+    fn known(&self, age: Duration) -> Option<Queried> {
+        let last = locked(&self.known.last);
+        let answer = last.as_ref().filter(|a| a.asked.elapsed() < age && a.believed == self.believed())?;
+        (self.may_query() && self.shared.instance.pool().is_restapi_open()).then(|| answer.queried.clone())
+    }
+
+    /// Joins the query on its way or begins one, and waits for its end as long as
+    /// PostgreSQL deserves.
     async fn query(&self) -> Option<Queried> {
-        let shared = self.shared.clone();
+        let (shared, known, believed) = (self.shared.clone(), self.known.clone(), self.believed());
         let query = move || async move {
-            let runtime = shared.runtime.clone();
-            runtime.spawn(async move { queried(&shared).await }).await.ok().flatten()
+            let (asked, runtime) = (Instant::now(), shared.runtime.clone());
+            let found = runtime.spawn(async move { queried(&shared).await }).await.ok().flatten();
+            if let Some(queried) = &found {
+                known.stalled.store(false, Ordering::Relaxed);
+                *locked(&known.last) = Some(Answer { asked, believed, queried: queried.clone() });
+            }
+            found
         };
-        self.flight.get(QUERY_LIMIT, query).await.flatten()
+        let patience = match (self.known.stalled.load(Ordering::Relaxed), self.known(FRESH)) {
+            (true, _) => PATIENCE_STALLED,
+            (false, Some(_)) => PATIENCE_KNOWN,
+            (false, None) => PATIENCE,
+        };
+        match tokio::time::timeout(patience, self.flight.get(QUERY_LIMIT, query)).await {
+            Ok(found) => found.flatten(),
+            Err(_) => {
+                self.known.stalled.store(true, Ordering::Relaxed);
+                self.known(FRESH)
+            }
+        }
     }
 }
 
 async fn queried(shared: &Shared) -> Option<Queried> {
-    let row = shared.instance.rest_status().await.ok()?;
+    let row = match shared.instance.rest_status().await {
+        Ok(row) => row,
+        Err(error) => {
+            if shared.instance.state() == PgState::Running {
+                tracing::error!(target: "patroni.api", "get_postgresql_status\n{error}");
+            }
+            return None;
+        }
+    };
     let leader_timeline = shared.cluster().leader.as_ref().and_then(|l| l.timeline());
     let timeline = match row.timeline {
         0 => shared.instance.cached_replica_timeline(leader_timeline).await,
@@ -155,29 +233,32 @@ fn typed(row: &RestStatus, timeline: Option<u32>, server_version: u32) -> Option
 
 impl Backend for ApiBackend {
     fn last_snapshot(&self) -> Arc<Snapshot> {
-        let known = locked(&self.last).clone();
-        let fresh = known.filter(|(at, _)| at.elapsed() < FRESH && self.may_query()).map(|(_, q)| q);
-        self.snapshot_of(fresh)
+        self.snapshot_of(self.known(FRESH))
     }
 
     async fn snapshot(&self, retry: bool) -> Arc<Snapshot> {
         if !self.may_query() {
             return self.snapshot_of(None);
         }
+        if let Some(recent) = self.known(RECENT) {
+            return self.snapshot_of(Some(recent));
+        }
         let mut found = self.query().await;
-        if found.is_none() && retry && self.may_query() {
+        let stalled = self.known.stalled.load(Ordering::Relaxed);
+        if found.is_none() && retry && !stalled && self.may_query() {
             tokio::time::sleep(Duration::from_secs(1)).await;
             found = self.query().await;
-        }
-        if let Some(queried) = &found {
-            *locked(&self.last) = Some((Instant::now(), queried.clone()));
         }
         self.snapshot_of(found)
     }
 
     async fn cluster(&self) -> Result<Arc<Cluster>> {
         let dcs = self.shared.dcs.clone();
-        self.dcs(async move { dcs.get_cluster().await }).await
+        self.reads.get(|| self.dcs(async move { dcs.get_cluster().await })).await
+    }
+
+    fn changes(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.shared.dcs.changes()
     }
 
     async fn set_config(&self, text: String, version: Option<String>) -> Result<bool> {

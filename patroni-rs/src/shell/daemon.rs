@@ -21,11 +21,14 @@ use super::shared::Shared;
 use super::tick;
 use crate::instance::{locked, mono_now, Instance};
 use crate::log::Log;
-use crate::systemd;
 use crate::watchdog::{Watchdog, WatchdogConfig};
+use crate::{process, systemd};
 
 /// Time between two looks for a DCS that does not answer at the start.
 const DCS_RETRY: Duration = Duration::from_secs(5);
+
+/// How often free memory goes back to the system.
+const RELEASE_MEMORY: Duration = Duration::from_secs(20);
 
 /// What the daemon starts from.
 pub struct Start {
@@ -152,7 +155,10 @@ impl Daemon {
     /// The main loop. Some(code): a cycle said that the process must end.
     async fn cycles(&mut self) -> Option<i32> {
         let mut next_run = Instant::now();
+        let mut released = Instant::now();
         loop {
+            // What /liveness measures the loop by, during this cycle.
+            *locked(&self.shared.next_run) = Some(next_run);
             if self.shared.stop_wanted.load(Ordering::SeqCst) {
                 return None;
             }
@@ -168,6 +174,10 @@ impl Daemon {
             tracing::info!(target: "patroni.__main__", "{}", finished.line);
             self.after_cycle().await;
             self.shared.lease.cycle_ended();
+            if released.elapsed() >= RELEASE_MEMORY {
+                process::release_memory();
+                released = Instant::now();
+            }
             next_run = self.wait(next_run).await;
         }
     }

@@ -5,11 +5,16 @@ use std::time::Duration;
 use patroni_core::global_config::GlobalConfig;
 use patroni_core::model::{Cluster, Member};
 use pyfmt::{json, Value};
+use tokio::sync::watch;
+use tokio::time::{sleep_until, timeout_at, Instant};
 
 use super::schedule::{self, Time};
 use super::Outcome;
 use crate::backend::Backend;
 use crate::http::response::Response;
+
+/// How often the result is looked for when nothing is heard of a change.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// What was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +64,7 @@ pub async fn post<B: Backend>(backend: &B, kind: Kind, request: &Value) -> Outco
             return Ok(Response::text(412, reason));
         }
     }
+    let changes = backend.changes();
     if !backend.set_failover(key_text(&plan), None).await? {
         return Ok(Response::text(503, "failed to write failover key into DCS"));
     }
@@ -66,8 +72,8 @@ pub async fn post<B: Backend>(backend: &B, kind: Kind, request: &Value) -> Outco
     if plan.at.is_some() {
         return Ok(Response::text(202, format!("{} scheduled", plan.kind.title())));
     }
-    let rounds = 2 * snapshot.loop_wait.as_secs().max(10);
-    Ok(poll(backend, cluster.leader_name(), &plan, rounds).await)
+    let limit = 2 * snapshot.loop_wait.max(Duration::from_secs(10));
+    Ok(outcome(backend, cluster.leader_name(), &plan, changes, limit).await)
 }
 
 /// P20, up to the question whether it can be done. A refusal is the answer.
@@ -194,10 +200,22 @@ fn key_text(plan: &Plan) -> String {
     json::dumps_compact(&key)
 }
 
-/// P22.
-async fn poll<B: Backend>(backend: &B, old: Option<&str>, plan: &Plan, rounds: u64) -> Response {
-    for _ in 0..rounds {
-        tokio::time::sleep(Duration::from_secs(1)).await;
+/// P22, but as soon as the cluster's keys show it: the reference looks once a second.
+async fn outcome<B: Backend>(
+    backend: &B,
+    old: Option<&str>,
+    plan: &Plan,
+    mut changes: watch::Receiver<u64>,
+    limit: Duration,
+) -> Response {
+    let deadline = Instant::now() + limit;
+    while Instant::now() < deadline {
+        match timeout_at(deadline.min(Instant::now() + LOOK), changes.changed()).await {
+            // Nobody tells of changes any more.
+            Ok(Err(_)) => sleep_until(deadline.min(Instant::now() + LOOK)).await,
+            // A change, or it is time to look.
+            Ok(Ok(())) | Err(_) => {}
+        }
         match backend.cluster().await {
             Ok(cluster) => {
                 if let Some(end) = finished(&cluster, old, plan) {

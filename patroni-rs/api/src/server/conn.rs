@@ -69,7 +69,12 @@ async fn run<B: Backend>(job: &Job<B>, tcp: TcpStream) {
     );
 }
 
-async fn session<B: Backend, S: AsyncRead + AsyncWrite + Unpin>(job: &Job<B>, mut stream: S, verified: bool) {
+/// One request and its answer.
+pub(super) async fn session<B: Backend, S: AsyncRead + AsyncWrite + Unpin>(
+    job: &Job<B>,
+    mut stream: S,
+    verified: bool,
+) {
     let started = Instant::now();
     let mut lease = job.budget.lease();
     let mut reader = HeadReader::default();

@@ -4,6 +4,7 @@
 mod conn;
 mod dispatch;
 mod listener;
+mod offline;
 mod registry;
 mod tls;
 
@@ -16,6 +17,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use openssl::ssl::SslContext;
+use patroni_net::NetError;
 use pyfmt::value::str_repr;
 use pyfmt::Value;
 use tokio::net::{TcpListener, TcpStream};
@@ -24,9 +26,11 @@ use tokio::task::LocalSet;
 
 use crate::backend::Backend;
 use crate::config::{ApiConfig, ConfigError};
+use patroni_net::server_context;
 use registry::{Budget, Registry};
+use tls::Stamp;
 
-pub use tls::TlsError;
+pub use offline::Offline;
 
 /// Most connections at a time; fewer if few file descriptors are allowed.
 const MAX_CONNECTIONS: usize = 1024;
@@ -34,6 +38,8 @@ const MAX_CONNECTIONS: usize = 1024;
 const MAX_RESOLVERS: usize = 4;
 /// Bytes for requests that are being received, of all connections together.
 const REQUEST_MEMORY: usize = 32 * 1024 * 1024;
+/// How often the files of the TLS context are looked at.
+const LOOK_AT_FILES: Duration = Duration::from_secs(2);
 /// How long [`RestServer::stop`] waits for requests that are being served.
 const STOP_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -48,7 +54,7 @@ pub enum StartError {
     Io(#[from] std::io::Error),
     /// Certificates or keys are wrong.
     #[error(transparent)]
-    Tls(#[from] TlsError),
+    Tls(#[from] NetError),
     /// The server has ended.
     #[error("REST API thread is not running")]
     Gone,
@@ -58,6 +64,8 @@ pub enum StartError {
 pub(crate) struct Live {
     config: ApiConfig,
     tls: Option<SslContext>,
+    /// State of the files that `tls` was made of.
+    stamp: Option<Stamp>,
     address: SocketAddr,
 }
 
@@ -65,9 +73,11 @@ impl Live {
     /// **Blocks** on files and the resolver.
     fn load(section: &Value) -> Result<Live, StartError> {
         let config = ApiConfig::from_value(section)?;
-        let tls = config.tls.as_ref().map(tls::context).transpose()?;
+        // Looked at first: a file that changes meanwhile is then read again.
+        let stamp = config.tls.as_ref().map(Stamp::of);
+        let tls = config.tls.as_ref().map(server_context).transpose()?;
         let address = listener::resolve(&config)?;
-        Ok(Live { config, tls, address })
+        Ok(Live { config, tls, stamp, address })
     }
 }
 
@@ -207,7 +217,7 @@ fn log_pool_size(section: &Value) {
 struct Server<B> {
     backend: Arc<B>,
     listener: Option<TcpListener>,
-    live: RefCell<Rc<Live>>,
+    live: Rc<RefCell<Rc<Live>>>,
     registry: Rc<Registry>,
     budget: Rc<Budget>,
     accepting: bool,
@@ -218,7 +228,7 @@ impl<B: Backend> Server<B> {
         Server {
             backend,
             listener: Some(listener),
-            live: RefCell::new(Rc::new(live)),
+            live: Rc::new(RefCell::new(Rc::new(live))),
             registry: Registry::new(max_connections()),
             budget: Budget::new(REQUEST_MEMORY),
             accepting: false,
@@ -226,6 +236,7 @@ impl<B: Backend> Server<B> {
     }
 
     async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Command>) {
+        let files = tokio::task::spawn_local(watch_files(Rc::clone(&self.live)));
         loop {
             tokio::select! {
                 command = inbox.recv() => match command {
@@ -239,6 +250,7 @@ impl<B: Backend> Server<B> {
                 },
             }
         }
+        files.abort();
         self.listener = None;
         self.registry.evict_waiting();
         let _ = tokio::time::timeout(STOP_DEADLINE, self.registry.empty()).await;
@@ -290,6 +302,42 @@ impl<B: Backend> Server<B> {
                     self.listener = listener::bind(&old.config, old.address).ok();
                 }
                 Err(error)
+            }
+        }
+    }
+}
+
+/// A certificate that was replaced is used for the next connections, without a reload
+/// (the reference wants one, T10). Files that make no context, because they are just
+/// being written or do not belong together, change nothing.
+async fn watch_files(live: Rc<RefCell<Rc<Live>>>) {
+    let mut refused: Option<Stamp> = None;
+    let mut before: Option<Stamp> = None;
+    loop {
+        tokio::time::sleep(LOOK_AT_FILES).await;
+        let old = Rc::clone(&live.borrow());
+        let Some(options) = old.config.tls.clone() else { continue };
+        let files = options.clone();
+        let Ok(stamp) = tokio::task::spawn_blocking(move || Stamp::of(&files)).await else { return };
+        let stamp = Some(stamp);
+        // Only what has stayed the same between two looks is complete.
+        let still = std::mem::replace(&mut before, stamp.clone()) == stamp;
+        if !still || stamp == old.stamp || stamp == refused {
+            continue;
+        }
+        let Ok(made) = tokio::task::spawn_blocking(move || server_context(&options)).await else { return };
+        if !Rc::ptr_eq(&old, &live.borrow()) {
+            continue;
+        }
+        match made {
+            Ok(context) => {
+                let (config, address) = (old.config.clone(), old.address);
+                *live.borrow_mut() = Rc::new(Live { config, tls: Some(context), stamp, address });
+                tracing::info!(target: "patroni.api", "REST API certificate has changed and is in use");
+            }
+            Err(error) => {
+                tracing::warn!(target: "patroni.api", "REST API keeps its certificate, the new one: {error}");
+                refused = stamp;
             }
         }
     }

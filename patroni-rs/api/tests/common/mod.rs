@@ -100,6 +100,7 @@ pub fn replica() -> Snapshot {
 
 pub struct Fake {
     state: Mutex<State>,
+    changes: tokio::sync::watch::Sender<u64>,
 }
 
 struct State {
@@ -128,7 +129,7 @@ impl Fake {
             candidates: Vec::new(),
             written: Vec::new(),
         };
-        Arc::new(Fake { state: Mutex::new(state) })
+        Arc::new(Fake { state: Mutex::new(state), changes: tokio::sync::watch::Sender::new(0) })
     }
 
     /// These members can be promoted.
@@ -139,6 +140,11 @@ impl Fake {
     /// What was written to `/config` and `/failover`.
     pub fn written(&self) -> Vec<String> {
         self.state.lock().unwrap().written.clone()
+    }
+
+    /// The keys of the cluster have changed.
+    pub fn tell(&self) {
+        self.changes.send_modify(|count| *count += 1);
     }
 
     pub fn hang(&self) {
@@ -181,6 +187,10 @@ impl Backend for Fake {
         view.failover = state.failover.as_ref().map(|f| Failover::from_node("1", &json::dumps_compact(f)));
         view.failover = view.failover.filter(|f| !f.is_empty());
         Ok(Arc::new(view))
+    }
+
+    fn changes(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.changes.subscribe()
     }
 
     async fn set_config(&self, text: String, version: Option<String>) -> Result<bool> {

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use patroni_core::model::{Node, Nodes};
 use pyfmt::Value;
-use tokio::sync::Notify;
+use tokio::sync::{watch, Notify};
 use tokio::task::JoinHandle;
 
 pub use lease::LeaseKeeper;
@@ -34,6 +34,7 @@ use lease::Lease;
 use pool::{Effort, Pool};
 use rpc::{Reply, Rpc};
 use wake::WakeRules;
+use watcher::Tell;
 
 const LOG: &str = "patroni.dcs.etcd3";
 
@@ -47,6 +48,7 @@ pub struct Etcd3 {
     lease: Lease,
     published: Published,
     wake: Arc<Notify>,
+    changes: watch::Sender<u64>,
     ttl_changed: AtomicBool,
     watcher: Option<JoinHandle<()>>,
 }
@@ -83,14 +85,15 @@ impl Etcd3 {
             lease: Lease::default(),
             published: Published::default(),
             wake: Arc::new(Notify::new()),
+            changes: watch::Sender::new(0),
             ttl_changed: AtomicBool::new(false),
             watcher: None,
             settings,
         };
         if !etcd.settings.ctl {
             let rules = WakeRules::new(&etcd.settings.prefix(), &etcd.settings.name);
-            let watch =
-                watcher::run(Arc::clone(&etcd.pool), etcd.settings.prefix(), rules, Arc::clone(&etcd.wake));
+            let tell = Tell { wake: Arc::clone(&etcd.wake), changes: etcd.changes.clone() };
+            let watch = watcher::run(Arc::clone(&etcd.pool), etcd.settings.prefix(), rules, tell);
             etcd.watcher = Some(tokio::spawn(watch));
             while let Err(failure) = etcd.lease.refresh(&etcd.pool, false, etcd.pool.deadline()).await {
                 tracing::error!(target: LOG, "refresh_lease: {}", failure.text());

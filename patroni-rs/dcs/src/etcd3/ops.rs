@@ -281,6 +281,10 @@ impl Dcs for Etcd3 {
         self.published.failsafe()
     }
 
+    fn changes(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
     async fn watch(&self, following: bool, timeout: Duration) -> bool {
         // The next round is to renew the lease whatever has happened in this one.
         self.lease.expect_refresh();

@@ -5,17 +5,34 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use etcd_client::{EventType, WatchOptions, WatchResponse};
-use tokio::sync::Notify;
+use tokio::sync::{watch, Notify};
 
 use super::failure::{classify, Failure};
 use super::pool::Pool;
 use super::rpc::Rpc;
 use super::wake::WakeRules;
 
+/// Who is told.
+pub struct Tell {
+    /// The HA loop, of what matters to it.
+    pub wake: Arc<Notify>,
+    /// Anybody, of every change.
+    pub changes: watch::Sender<u64>,
+}
+
+impl Tell {
+    fn tell(&self, wake: bool) {
+        self.changes.send_modify(|count| *count += 1);
+        if wake {
+            self.wake.notify_one();
+        }
+    }
+}
+
 /// Watches for ever; to be spawned, and aborted at the end.
-pub async fn run(pool: Arc<Pool>, prefix: String, mut rules: WakeRules, wake: Arc<Notify>) {
+pub async fn run(pool: Arc<Pool>, prefix: String, mut rules: WakeRules, tell: Tell) {
     loop {
-        if let Err(failure) = watch(&pool, &prefix, &mut rules, &wake).await {
+        if let Err(failure) = follow(&pool, &prefix, &mut rules, &tell).await {
             tracing::error!(target: "patroni.dcs.etcd3", "watchprefix failed: {}", failure.text());
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
@@ -23,7 +40,7 @@ pub async fn run(pool: Arc<Pool>, prefix: String, mut rules: WakeRules, wake: Ar
 }
 
 /// Lists, then watches from there on. Returns when the list has to be read again.
-async fn watch(pool: &Pool, prefix: &str, rules: &mut WakeRules, wake: &Notify) -> Result<(), Failure> {
+async fn follow(pool: &Pool, prefix: &str, rules: &mut WakeRules, tell: &Tell) -> Result<(), Failure> {
     let mut selected = pool.selected();
     let list = pool.call(&Rpc::List(prefix.to_owned()), pool.deadline()).await?;
     let revision = list.revision;
@@ -32,9 +49,7 @@ async fn watch(pool: &Pool, prefix: &str, rules: &mut WakeRules, wake: &Notify) 
         .into_iter()
         .map(|kv| (String::from_utf8_lossy(kv.key()).into_owned(), kv.value().to_vec(), kv.mod_revision()))
         .collect();
-    if rules.listed(&keys, revision) {
-        wake.notify_one();
-    }
+    tell.tell(rules.listed(&keys, revision));
     let url = selected.borrow_and_update().clone();
     let mut client = pool.connect_for_watch(&url).await?;
     let options = WatchOptions::new().with_prefix().with_start_revision(revision + 1);
@@ -50,11 +65,7 @@ async fn watch(pool: &Pool, prefix: &str, rules: &mut WakeRules, wake: &Notify) 
                     tokio::time::sleep(Duration::from_millis(200)).await;
                     return Ok(());
                 }
-                Some(message) => {
-                    if apply(rules, &message) {
-                        wake.notify_one();
-                    }
-                }
+                Some(message) => tell.tell(apply(rules, &message)),
                 None => return Err(Failure::Node("the watch has ended".into())),
             },
             changed = selected.changed() => {

@@ -99,6 +99,15 @@ impl Pool {
         result
     }
 
+    /// Is the REST API's own connection open as far as we have heard? A server that was
+    /// killed has ended it before anybody asks again. True while it is being used to connect.
+    pub fn is_restapi_open(&self) -> bool {
+        match self.slot(Connection::RestApi).try_lock() {
+            Ok(slot) => slot.as_ref().is_some_and(|session| !session.is_closed()),
+            Err(_) => true,
+        }
+    }
+
     /// Runs a statement of the REST API: on its own connection, or on that of
     /// the HA loop when there is no other to be had.
     pub async fn query_restapi(&self, sql: &str) -> Result<Vec<Row>, PgError> {

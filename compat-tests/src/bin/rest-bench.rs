@@ -1,0 +1,90 @@
+//! `rest-bench [SECONDS]`: requests per second of the REST API and how long they take, ours and the
+//! reference's in one run on the same machine, with the memory of the daemons afterwards. Fails when a
+//! target is missed: twenty times the requests, a tenth of the p99, 6 MB of memory.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use compat_tests::diff::{Pair, Side};
+use compat_tests::lab::Result;
+use compat_tests::rest::load::{self, Measured};
+use compat_tests::rest::pss;
+
+const PATHS: [&str; 5] = ["/primary", "/patroni", "/liveness", "/metrics", "/cluster"];
+const CONNECTIONS: [usize; 3] = [1, 32, 256];
+/// Times the reference's requests per second.
+const THROUGHPUT: f64 = 20.0;
+/// Share of the reference's p99.
+const P99: f64 = 0.1;
+/// KiB.
+const MEMORY: u64 = 6 * 1024;
+
+fn main() -> ExitCode {
+    let seconds = std::env::args().nth(1).and_then(|s| s.parse().ok()).unwrap_or(3.0);
+    match run(Duration::from_secs_f64(seconds)) {
+        Ok(0) => ExitCode::SUCCESS,
+        Ok(missed) => {
+            eprintln!("rest-bench: {missed} targets missed");
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            eprintln!("rest-bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(period: Duration) -> Result<usize> {
+    let mut pair = Pair::new(15)?;
+    let mut missed = 0;
+    println!("idle: {}", memory(&mut pair)?.map(|kib| format!("{kib} KiB")).join(", the reference "));
+    println!("| path | connections | requests/s | the reference | ratio | p50 µs | the reference | p99 µs | the reference | ratio | failed |");
+    println!("|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|");
+    for path in PATHS {
+        for connections in CONNECTIONS {
+            let measure = |side: &Side| {
+                let port = side.lab.member("node0")?.rest;
+                load::run(port, path, connections, period / 10)?;
+                load::run(port, path, connections, period)
+            };
+            let (ours, theirs) = (measure(&pair.sides[0])?, measure(&pair.sides[1])?);
+            missed += row(path, connections, &ours, &theirs);
+        }
+    }
+    let [ours, theirs] = memory(&mut pair)?;
+    let verdict = if ours < MEMORY { "" } else { " (missed)" };
+    missed += usize::from(ours >= MEMORY);
+    println!("memory after the load (PSS): {ours} KiB{verdict}, the reference {theirs} KiB");
+    Ok(missed)
+}
+
+/// Prints a row; gives the number of targets missed.
+fn row(path: &str, connections: usize, ours: &Measured, theirs: &Measured) -> usize {
+    let rate = ours.rate / theirs.rate;
+    let p99 = ours.p99.as_secs_f64() / theirs.p99.as_secs_f64();
+    let mark = |met: bool| if met { "" } else { " (missed)" };
+    let (fast, quick, whole) = (rate >= THROUGHPUT, p99 <= P99, ours.failed == 0);
+    println!(
+        "| {path} | {connections} | {:.0} | {:.0} | {rate:.1}{} | {} | {} | {} | {} | {p99:.3}{} | {}, the reference {} |",
+        ours.rate,
+        theirs.rate,
+        mark(fast),
+        ours.median.as_micros(),
+        theirs.median.as_micros(),
+        ours.p99.as_micros(),
+        theirs.p99.as_micros(),
+        mark(quick),
+        ours.failed,
+        theirs.failed,
+    );
+    [fast, quick, whole].into_iter().filter(|met| !met).count()
+}
+
+/// PSS of the leaders' daemons in KiB.
+fn memory(pair: &mut Pair) -> Result<[u64; 2]> {
+    let mut found = [0; 2];
+    for (side, kib) in pair.sides.iter_mut().zip(&mut found) {
+        *kib = pss(side.lab.member_mut("node0")?.daemon().ok_or("no daemon")?)?;
+    }
+    Ok(found)
+}

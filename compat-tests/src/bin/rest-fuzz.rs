@@ -1,0 +1,95 @@
+//! `rest-fuzz [COUNT] [FIRST SEED]`: random requests to our REST API and to the reference's, whose answers
+//! must be the same bytes but for what differs between any two clusters. Prints what is not, and fails.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use compat_tests::diff::{Pair, Side};
+use compat_tests::lab::Result;
+use compat_tests::rest::requests::{request, Request};
+
+const PATIENCE: Duration = Duration::from_secs(40);
+/// Differences that must stay (docs/compatibility.md), by the beginning of the request: a body that is no
+/// document is refused by us, and done by the reference after its refusal (P18).
+const KNOWN: &[&str] = &["POST /reinitialize"];
+
+fn main() -> ExitCode {
+    let number = |index| std::env::args().nth(index).and_then(|text| text.parse().ok());
+    match run(number(1).unwrap_or(1000), number(2).unwrap_or(0)) {
+        Ok(0) => ExitCode::SUCCESS,
+        Ok(different) => {
+            eprintln!("rest-fuzz: {different} different answers");
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            eprintln!("rest-fuzz: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(count: u64, first: u64) -> Result<usize> {
+    let mut pair = Pair::new(15)?;
+    let mut different = 0;
+    for seed in first..first + count {
+        let request = request(seed);
+        let text = String::from_utf8_lossy(&request.bytes).into_owned();
+        if KNOWN.iter().any(|known| text.starts_with(known)) {
+            continue;
+        }
+        let member = if text.starts_with("GET") && seed % 2 == 1 { "node1" } else { "node0" };
+        let mut answers = both(&pair, member, &request);
+        for _ in 0..3 {
+            if answers[0] == answers[1] {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(500));
+            answers = both(&pair, member, &request);
+        }
+        if answers[0] != answers[1] {
+            different += 1;
+            println!("--- seed {seed}, {member}: {:?}", text.chars().take(600).collect::<String>());
+            let [ours, theirs] = answers.map(|a| a.chars().take(900).collect::<String>());
+            println!("ours:          {ours:?}\nthe reference: {theirs:?}");
+        }
+    }
+    for side in &mut pair.sides {
+        for member in &mut side.lab.members {
+            member.daemon().ok_or_else(|| format!("{}'s daemon has ended", member.name))?;
+        }
+    }
+    println!("{count} requests from seed {first} on, {different} different");
+    Ok(different)
+}
+
+fn both(pair: &Pair, member: &str, request: &Request) -> [String; 2] {
+    let one = |side: &Side| {
+        let port = side.lab.member(member).map(|m| m.rest).unwrap_or_default();
+        let answer = exchange(port, request).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        side.known.normalise(&answer.unwrap_or_else(|error| format!("no answer: {error}")))
+    };
+    std::thread::scope(|scope| {
+        let ours = scope.spawn(|| one(&pair.sides[0]));
+        let theirs = one(&pair.sides[1]);
+        [ours.join().unwrap_or_default(), theirs]
+    })
+}
+
+/// Sends, and reads to the end. A connection that was reset counts as ended: who closes while something
+/// is unread resets it, and whether the other sees the answer before is luck.
+fn exchange(port: u16, request: &Request) -> Result<Vec<u8>> {
+    let mut stream = TcpStream::connect_timeout(&SocketAddr::from(([127, 0, 0, 1], port)), PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    // The server may have answered and closed already.
+    let _ = stream.write_all(&request.bytes);
+    if request.half_close {
+        let _ = stream.shutdown(Shutdown::Write);
+    }
+    let mut answer = Vec::new();
+    match stream.read_to_end(&mut answer) {
+        Err(error) if error.kind() != std::io::ErrorKind::ConnectionReset => Err(error.into()),
+        _ => Ok(answer),
+    }
+}
