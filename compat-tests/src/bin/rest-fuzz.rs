@@ -1,6 +1,7 @@
 //! `rest-fuzz [COUNT] [FIRST SEED]`: random requests to our REST API and to the reference's, whose answers
 //! must be the same bytes but for what differs between any two clusters. Prints what is not, and fails.
 
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::process::ExitCode;
@@ -32,7 +33,7 @@ fn main() -> ExitCode {
 
 fn run(count: u64, first: u64) -> Result<usize> {
     let mut pair = Pair::new(15)?;
-    let mut different = 0;
+    let (mut different, mut kinds) = (0, BTreeMap::new());
     for seed in first..first + count {
         let request = request(seed);
         let text = String::from_utf8_lossy(&request.bytes).into_owned();
@@ -48,6 +49,9 @@ fn run(count: u64, first: u64) -> Result<usize> {
             std::thread::sleep(Duration::from_millis(500));
             answers = both(&pair, member, &request);
         }
+        // `200`, `<!D` of an answer without a status line, or nothing.
+        let kind = answers[1].get(9..12).filter(|_| answers[1].starts_with("HTTP")).or(answers[1].get(..3));
+        *kinds.entry(kind.unwrap_or("none").to_owned()).or_insert(0) += 1;
         if answers[0] != answers[1] {
             different += 1;
             println!("--- seed {seed}, {member}: {:?}", text.chars().take(600).collect::<String>());
@@ -60,6 +64,7 @@ fn run(count: u64, first: u64) -> Result<usize> {
             member.daemon().ok_or_else(|| format!("{}'s daemon has ended", member.name))?;
         }
     }
+    println!("the reference's answers: {kinds:?}");
     println!("{count} requests from seed {first} on, {different} different");
     Ok(different)
 }

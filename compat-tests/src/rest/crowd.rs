@@ -33,7 +33,7 @@ pub struct Crowd {
 
 impl Crowd {
     /// `count` clients of 127.0.0.1:`port`. Those that the kernel keeps waiting for a second, because
-    /// nobody accepts, count as not connected, and so does everybody after a hundred of them.
+    /// nobody accepts, count as not connected, and so does everybody after five of them.
     ///
     /// # Errors
     /// No thread can be made.
@@ -41,7 +41,7 @@ impl Crowd {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let mut clients = Vec::new();
         let mut refused = 0;
-        while clients.len() + refused < count && refused < 100 {
+        while clients.len() + refused < count && refused < 5 {
             match TcpStream::connect_timeout(&address, Duration::from_secs(1)).and_then(|s| begin(s, manner))
             {
                 Ok(stream) => clients.push(stream),

@@ -9,8 +9,9 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use crate::config::ApiConfig;
 
 /// Shortest queue of connections not yet accepted. The reference's default of 5
-/// would drop a health check that arrives with a burst of others.
-const MIN_BACKLOG: u32 = 512;
+/// would drop a health check that arrives with a burst of others. The kernel takes at
+/// most `net.core.somaxconn`.
+const MIN_BACKLOG: u32 = 4096;
 
 /// The address to bind: IPv6 first if a socket can serve both families, else IPv4.
 /// **Blocks** on the resolver for a name.

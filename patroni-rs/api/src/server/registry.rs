@@ -5,7 +5,7 @@
 //! clients that connect and keep silent push each other out, not the health checks.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::rc::Rc;
 
@@ -17,11 +17,63 @@ struct Slot {
     evict: Rc<Notify>,
 }
 
+/// Who is connected. Finding who has to go takes as long as there are addresses, not
+/// connections: in a flood it is done for every new one.
+#[derive(Default)]
+struct Slots {
+    all: HashMap<u64, Slot>,
+    /// By address: how many connections, and which of them only wait.
+    groups: HashMap<IpAddr, (usize, BTreeSet<u64>)>,
+    busy: usize,
+}
+
+impl Slots {
+    fn insert(&mut self, id: u64, ip: IpAddr, evict: Rc<Notify>) {
+        self.all.insert(id, Slot { ip, busy: false, evict });
+        let (count, waiting) = self.groups.entry(ip).or_default();
+        *count += 1;
+        waiting.insert(id);
+    }
+
+    fn remove(&mut self, id: u64) -> Option<Slot> {
+        let slot = self.all.remove(&id)?;
+        self.busy -= usize::from(slot.busy);
+        if let Some((count, waiting)) = self.groups.get_mut(&slot.ip) {
+            waiting.remove(&id);
+            *count -= 1;
+            if *count == 0 {
+                self.groups.remove(&slot.ip);
+            }
+        }
+        Some(slot)
+    }
+
+    /// False: there is no such connection.
+    fn set_busy(&mut self, id: u64, busy: bool) -> bool {
+        let Some(slot) = self.all.get_mut(&id) else { return false };
+        if slot.busy != busy {
+            slot.busy = busy;
+            self.busy = if busy { self.busy + 1 } else { self.busy - 1 };
+            if let Some((_, waiting)) = self.groups.get_mut(&slot.ip) {
+                let _ = if busy { waiting.remove(&id) } else { waiting.insert(id) };
+            }
+        }
+        true
+    }
+
+    /// The oldest that waits, of the address with the most connections among those that have any.
+    fn victim(&self) -> Option<u64> {
+        let oldest = |(count, waiting): &(usize, BTreeSet<u64>)| Some((*count, *waiting.first()?));
+        let candidates = self.groups.values().filter_map(oldest);
+        candidates.max_by_key(|(count, id)| (*count, std::cmp::Reverse(*id))).map(|(_, id)| id)
+    }
+}
+
 /// Connections of the server, at most `max` at a time.
 pub struct Registry {
     max: usize,
     next: Cell<u64>,
-    slots: RefCell<HashMap<u64, Slot>>,
+    slots: RefCell<Slots>,
     emptied: Notify,
 }
 
@@ -40,34 +92,21 @@ impl Registry {
 
     /// A place for a connection from `ip`. None: all others are being served.
     pub fn admit(self: &Rc<Self>, ip: IpAddr) -> Option<Ticket> {
-        if self.slots.borrow().len() >= self.max && !self.evict_one() {
+        if self.slots.borrow().all.len() >= self.max && !self.evict_one() {
             return None;
         }
         let id = self.next.get();
         self.next.set(id.wrapping_add(1));
         let evict = Rc::new(Notify::new());
-        self.slots.borrow_mut().insert(id, Slot { ip, busy: false, evict: Rc::clone(&evict) });
+        self.slots.borrow_mut().insert(id, ip, Rc::clone(&evict));
         Some(Ticket { id, evict, registry: Rc::clone(self) })
     }
 
     /// Ends one waiting connection; its place is free at once.
     pub fn evict_one(&self) -> bool {
-        let victim = self.victim();
-        victim
-            .and_then(|id| self.slots.borrow_mut().remove(&id))
-            .map(|slot| slot.evict.notify_one())
-            .is_some()
-    }
-
-    fn victim(&self) -> Option<u64> {
-        let slots = self.slots.borrow();
-        let mut counts: HashMap<IpAddr, usize> = HashMap::new();
-        for slot in slots.values() {
-            *counts.entry(slot.ip).or_default() += 1;
-        }
-        let waiting = slots.iter().filter(|(_, slot)| !slot.busy);
-        let weight = |(id, slot): &(&u64, &Slot)| (counts.get(&slot.ip).copied(), std::cmp::Reverse(**id));
-        waiting.max_by_key(weight).map(|(id, _)| *id)
+        let mut slots = self.slots.borrow_mut();
+        let slot = slots.victim().and_then(|id| slots.remove(id));
+        slot.map(|slot| slot.evict.notify_one()).is_some()
     }
 
     /// Ends all connections that are only waiting.
@@ -77,7 +116,7 @@ impl Registry {
 
     /// Waits until nobody is connected.
     pub async fn empty(&self) {
-        while !self.slots.borrow().is_empty() {
+        while !self.slots.borrow().all.is_empty() {
             self.emptied.notified().await;
         }
     }
@@ -93,18 +132,18 @@ impl Ticket {
     /// of all places are busy and the others stay for those who only ask.
     pub fn set_busy(&self, busy: bool) -> bool {
         let mut slots = self.registry.slots.borrow_mut();
-        if busy && slots.values().filter(|slot| slot.busy).count() >= self.registry.max.div_ceil(2) {
+        if busy && slots.busy >= self.registry.max.div_ceil(2) {
             return false;
         }
         // One that has just been sent away must not begin anything.
-        slots.get_mut(&self.id).map(|slot| slot.busy = busy).is_some()
+        slots.set_busy(self.id, busy)
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.registry.slots.borrow_mut().remove(&self.id);
-        if self.registry.slots.borrow().is_empty() {
+        self.registry.slots.borrow_mut().remove(self.id);
+        if self.registry.slots.borrow().all.is_empty() {
             self.registry.emptied.notify_one();
         }
     }
@@ -164,14 +203,14 @@ mod tests {
         let (a, b): (IpAddr, IpAddr) = ("10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap());
         let tickets: Vec<Ticket> = [b, a, a, a].into_iter().map(|ip| registry.admit(ip).unwrap()).collect();
         assert!(tickets[1].set_busy(true));
-        assert_eq!(registry.victim(), Some(2));
+        assert_eq!(registry.slots.borrow().victim(), Some(2));
         let fifth = registry.admit(b).unwrap();
-        assert_eq!(registry.slots.borrow().len(), 4);
+        assert_eq!(registry.slots.borrow().all.len(), 4);
         assert!(fifth.set_busy(true) && !tickets[3].set_busy(true));
         assert!(registry.evict_one() && registry.evict_one() && !registry.evict_one());
-        assert_eq!(registry.slots.borrow().len(), 2);
+        assert_eq!(registry.slots.borrow().all.len(), 2);
         drop((tickets, fifth));
-        assert!(registry.slots.borrow().is_empty());
+        assert!(registry.slots.borrow().all.is_empty() && registry.slots.borrow().groups.is_empty());
     }
 
     #[test]
