@@ -151,9 +151,19 @@ fn plain_requests_get_no_answer_and_half_handshakes_delay_nobody() {
             stream
         })
         .collect();
-    let started = std::time::Instant::now();
-    assert!(https(address, GET, None, SslVersion::TLS1_3).is_some());
-    assert!(started.elapsed() < std::time::Duration::from_millis(100), "{:?}", started.elapsed());
+    // Others may hold the processor, and then for both servers.
+    let quiet = RestServer::start(&section(&dir, &[]), common::Fake::new(common::primary())).unwrap();
+    let ask = |address: SocketAddr| {
+        let started = std::time::Instant::now();
+        assert!(https(address, GET, None, SslVersion::TLS1_3).is_some());
+        started.elapsed()
+    };
+    let (mut times, mut usual): (Vec<_>, Vec<_>) =
+        (0..9).map(|_| (ask(address), ask(quiet.local_addr()))).unzip();
+    times.sort();
+    usual.sort();
+    let limit = std::time::Duration::from_millis(100).max(usual[4] * 3);
+    assert!(times[4] < limit, "{times:?}, usually {usual:?}");
     drop(half);
 }
 
