@@ -1,7 +1,7 @@
 //! Random requests, decided by a seed: broken and unusual ones, that change nothing or the same on
 //! both sides. No restart, switchover or change of a setting that matters comes out of them.
 
-use crate::sim::rng::Rng;
+use crate::sim::Rng;
 
 /// One of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -261,13 +261,13 @@ const NO_DOCUMENTS: &[&str] = &[
 ];
 
 fn pick<'a>(dice: &mut Rng, from: &[&'a str]) -> &'a str {
-    from.get((dice.next() % from.len().max(1) as u64) as usize).copied().unwrap_or("")
+    from.get((dice.number() % from.len().max(1) as u64) as usize).copied().unwrap_or("")
 }
 
 /// The request of a seed.
 pub fn request(seed: u64) -> Request {
     let mut dice = Rng::new(seed);
-    match dice.next() % 10 {
+    match dice.number() % 10 {
         0..=2 => question(&mut dice),
         3 => strange_line(&mut dice),
         _ => act(&mut dice),
@@ -281,7 +281,7 @@ fn question(dice: &mut Rng) -> Request {
     if !text.ends_with('\n') {
         text.push_str(pick(dice, ENDS));
     }
-    for _ in 0..dice.next() % 3 {
+    for _ in 0..dice.number() % 3 {
         text.push_str(pick(dice, HEADERS));
     }
     text.push_str("\r\n");
@@ -296,15 +296,15 @@ fn strange_line(dice: &mut Rng) -> Request {
     let space = pick(dice, &[" ", " ", "  ", "\t", "\u{a0}", ""]);
     let mut text = format!("{}{space}{}{}", pick(dice, METHODS), pick(dice, PATHS), pick(dice, VERSIONS));
     text.push_str(pick(dice, ENDS));
-    match dice.next() % 12 {
+    match dice.number() % 12 {
         0 => text.insert_str(0, pick(dice, &["\r\n", " ", "\0", "\u{16}\u{3}\u{1}"])),
-        1 => text.push_str(&"A: b\r\n".repeat(98 + (dice.next() % 5) as usize)),
-        2 => text.push_str(&format!("A: {}\r\n", "x".repeat(65528 + (dice.next() % 8) as usize))),
-        3 => text = format!("GET /{}{text}", "y".repeat(65520 + (dice.next() % 20) as usize)),
+        1 => text.push_str(&"A: b\r\n".repeat(98 + (dice.number() % 5) as usize)),
+        2 => text.push_str(&format!("A: {}\r\n", "x".repeat(65528 + (dice.number() % 8) as usize))),
+        3 => text = format!("GET /{}{text}", "y".repeat(65520 + (dice.number() % 20) as usize)),
         4 => text.push_str(&text.clone()),
         _ => {}
     }
-    for _ in 0..dice.next() % 4 {
+    for _ in 0..dice.number() % 4 {
         text.push_str(pick(dice, HEADERS));
     }
     text.push_str("\r\n");
@@ -313,7 +313,7 @@ fn strange_line(dice: &mut Rng) -> Request {
 
 /// A request with a body.
 fn act(dice: &mut Rng) -> Request {
-    let acts = (dice.next() % ACTS.len() as u64) as usize;
+    let acts = (dice.number() % ACTS.len() as u64) as usize;
     let (method, path) = ACTS.get(acts).copied().unwrap_or(("POST", "/"));
     let mut body = document(dice, path).into_bytes();
     if dice.percent(20) {
@@ -322,7 +322,7 @@ fn act(dice: &mut Rng) -> Request {
     // What a length that lies cuts off must not become a request that works.
     let lies = path != "/restart" || method != "POST";
     let length = body.len();
-    let header = match dice.next() % 20 {
+    let header = match dice.number() % 20 {
         0 if lies => String::new(),
         1 if lies => "Content-Length: 0\r\n".into(),
         2 if lies => "Content-Length:\r\n".into(),
@@ -358,7 +358,7 @@ fn document(dice: &mut Rng, path: &str) -> String {
         _ => &["type", "group", "leader", "timeout", "cooldown"],
     };
     let mut entries = Vec::new();
-    for _ in 0..=dice.next() % 4 {
+    for _ in 0..=dice.number() % 4 {
         let (key, value) = (pick(dice, keys), pick(dice, VALUES));
         entries.push(format!("\"{key}\": {value}"));
     }
@@ -377,8 +377,8 @@ fn document(dice: &mut Rng, path: &str) -> String {
 
 /// Damages a body so that it is no document any more, or is one still.
 fn spoil(dice: &mut Rng, body: &mut Vec<u8>) {
-    let at = (dice.next() % (body.len() as u64 + 1)) as usize;
-    match dice.next() % 4 {
+    let at = (dice.number() % (body.len() as u64 + 1)) as usize;
+    match dice.number() % 4 {
         0 => body.insert(at, 0xff),
         1 => body.insert(
             at,

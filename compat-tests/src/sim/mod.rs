@@ -24,7 +24,7 @@ mod operators;
 mod pg;
 mod planted;
 mod reference;
-pub mod rng;
+mod rng;
 mod world;
 
 pub use config::{Config, SyncMode};
