@@ -210,11 +210,10 @@ async fn outcome<B: Backend>(
 ) -> Response {
     let deadline = Instant::now() + limit;
     while Instant::now() < deadline {
-        match timeout_at(deadline.min(Instant::now() + LOOK), changes.changed()).await {
-            // Nobody tells of changes any more.
-            Ok(Err(_)) => sleep_until(deadline.min(Instant::now() + LOOK)).await,
-            // A change, or it is time to look.
-            Ok(Ok(())) | Err(_) => {}
+        let look = deadline.min(Instant::now() + LOOK);
+        // A change, or it is time to look, or nobody tells of changes any more.
+        if let Ok(Err(_)) = timeout_at(look, changes.changed()).await {
+            sleep_until(look).await;
         }
         match backend.cluster().await {
             Ok(cluster) => {

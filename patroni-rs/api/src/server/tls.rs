@@ -15,7 +15,9 @@ use super::conn::linger;
 /// What tells one state of the files of a context from another: device, inode, size
 /// and time of change of each.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stamp(Vec<Option<(u64, u64, u64, i64, i64)>>);
+pub struct Stamp(Vec<Option<FileState>>);
+
+type FileState = (u64, u64, u64, i64, i64);
 
 impl Stamp {
     /// **Blocks** on the file system. A missing file has a state, too.
