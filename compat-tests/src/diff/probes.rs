@@ -161,7 +161,6 @@ const REFUSED_LOOKS: &[&str] = &[
     "flush @ node9 restart --force",
     "remove @",
     "remove nobody",
-    "edit-config @",
     "edit-config @ --force -s x",
     "edit-config @ --force --apply /nonexistent",
     "edit-config @ --force -s ttl=20",
@@ -286,6 +285,7 @@ const ASIDE: &[&str] = &[
     "primary: history",
     "Reaped",
     "establishing a new",
+    "received ",
 ];
 
 /// What is worth asking in every state.

@@ -139,11 +139,20 @@ fn pending_restart(side: &mut Side) -> Result<()> {
 }
 
 fn restarted(side: &mut Side) -> Result<()> {
+    // Each command's effect is waited for: the two patronictls differ in how long they take to start.
     ctl(side, "restart batman node0 --force --pending")?;
+    side.lab.wait_follows("node1", "node0", SOON)?;
     ctl(side, "restart batman node1 --force")?;
+    side.lab.wait_follows("node1", "node0", SOON)?;
     ctl(side, "restart batman --force --pending")?;
     ctl(side, "reload batman --force")?;
     ctl(side, "edit-config batman --force -s postgresql.parameters.work_mem=9MB -p statement_timeout=0 -s tags.x=null")?;
+    for name in ["node0", "node1"] {
+        wait_until("the new work_mem", SOON, || {
+            let found = side.lab.member(name)?.sql("SHOW work_mem")?;
+            ensure(found == "9MB", || found)
+        })?;
+    }
     ctl(
         side,
         "edit-config batman --force -q -s postgresql.parameters.work_mem=8MB -p statement_timeout=null",
