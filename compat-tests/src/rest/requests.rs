@@ -317,7 +317,12 @@ fn act(dice: &mut Rng) -> Request {
     let (method, path) = ACTS.get(acts).copied().unwrap_or(("POST", "/"));
     let mut body = document(dice, path).into_bytes();
     if dice.percent(20) {
+        let whole = body.clone();
         spoil(dice, &mut body);
+        // Damage to the filter's name would leave a restart that nothing refuses.
+        if path == "/restart" && !body.windows(FILTER.len()).any(|name| name == FILTER) {
+            body = whole;
+        }
     }
     // What a length that lies cuts off must not become a request that works.
     let lies = path != "/restart" || method != "POST";
@@ -344,6 +349,9 @@ fn act(dice: &mut Rng) -> Request {
     bytes.extend_from_slice(&body);
     Request { bytes, half_close: true }
 }
+
+/// The filter by which every restart is refused (see [`document`]).
+const FILTER: &[u8] = b"\"restart_pending\"";
 
 fn document(dice: &mut Rng, path: &str) -> String {
     // No filter is a restart.

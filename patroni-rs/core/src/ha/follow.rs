@@ -98,6 +98,9 @@ impl Cycle<'_> {
             }
             return Ok(demote_line.into());
         }
+        if !self.has_lock_quietly() {
+            self.watchdog_off_standby()?;
+        }
         if let Some(line) = self.rewind_before_follow()? {
             return Ok(line);
         }

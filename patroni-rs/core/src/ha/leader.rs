@@ -64,6 +64,7 @@ impl Cycle<'_> {
     fn lost_update(&mut self) -> Step<String> {
         self.io.log(Level::Error, "failed to update leader lock");
         if !self.pg.is_primary() {
+            self.watchdog_off_standby()?;
             self.held_back(Reason::LockNotRenewed, None, &[]);
             return Ok("not promoting because failed to update leader lock in DCS".into());
         }
@@ -147,6 +148,7 @@ impl Cycle<'_> {
             return Ok(line);
         }
         if !self.sync_before_promote()? {
+            self.watchdog_off_standby()?;
             self.held_back(Reason::SyncKeyChanged, None, &[]);
             return Ok("Postponing promotion because synchronous replication state was updated by somebody \
                        else"
@@ -154,6 +156,7 @@ impl Cycle<'_> {
         }
         // A DCS that answers slowly may have used up the lease since it was won.
         if !self.is_leader() {
+            self.watchdog_off_standby()?;
             self.held_back(Reason::LockNotRenewed, None, &[]);
             return Ok("not promoting because failed to update leader lock in DCS".into());
         }
@@ -163,6 +166,17 @@ impl Cycle<'_> {
         self.m.rewind = Rewind::Initial;
         self.start_job(Job::Promote)?;
         Ok(promote_line.into())
+    }
+
+    /// A node that stays a standby has nothing that a watchdog would have to end, and
+    /// nobody feeds it there: an armed one would reset a healthy node. The reference
+    /// leaves it armed (surface-ha-pg 23-09).
+    pub(super) fn watchdog_off_standby(&mut self) -> Step<()> {
+        let writes = self.pg.is_primary() || matches!(self.pg.role, Role::Primary | Role::Promoted);
+        if self.watchdog_running && !writes {
+            self.watchdog_disable()?;
+        }
+        Ok(())
     }
 
     /// What keeps a lock owner from being primary (surface-ha-pg 4I-10).

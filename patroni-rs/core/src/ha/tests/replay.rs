@@ -110,7 +110,9 @@ const ALLOWED: &[Allowed] = &[
         why: "the watchdog is closed on an aborted promotion (surface-ha-pg 23-09)",
         level: |ours, theirs, _| {
             let refused = theirs.log.iter().any(|l| l.contains("pre-promote script failed"));
-            if refused || theirs.line == "lost leader before promote" {
+            let put_off = theirs.line.starts_with("Postponing promotion")
+                || theirs.line.starts_with("not promoting because failed to update leader lock");
+            if refused || put_off || theirs.line == "lost leader before promote" {
                 ours.drop_act(|a| a == "unwatch");
             }
         },

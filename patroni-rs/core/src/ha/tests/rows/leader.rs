@@ -112,7 +112,7 @@ fn lock_rows() -> Vec<Row> {
             "PAUSE: continue to run as primary after failing to update leader lock in DCS",
             "load unwatch update+status slots touch",
         ),
-        row("4I-04", lost_replica(), "not promoting because failed to update leader lock in DCS", "load update+status slots touch"),
+        row("4I-04", lost_replica(), "not promoting because failed to update leader lock in DCS", "load update+status unwatch slots touch"),
         row("4I-11", leader().answer(|a| a.slots = vec!["lg".into()]), "Copying logical slots ['lg'] from the primary", "load update+status feed ssn:none slots job:copy_logical_slots touch"),
         row("8-06", leader().watchdog(false).memory(|m| m.was_paused = true), LEADS, "load after_pause update+status watch ssn:none slots touch"),
         row("3-16", leader().hung(), "Error communicating with PostgreSQL. Will try again later", "load update feed ssn:none touch")
@@ -149,7 +149,7 @@ fn gate_rows() -> Vec<Row> {
             "4I-10",
             promotable().config(r#""synchronous_mode":true"#).answer(|a| a.write_sync = false),
             "Postponing promotion because synchronous replication state was updated by somebody else",
-            "load update+status feed sync(a;;0) slots touch",
+            "load update+status feed sync(a;;0) unwatch slots touch",
         ),
     ]
 }
