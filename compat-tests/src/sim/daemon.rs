@@ -113,6 +113,7 @@ impl World {
 
     /// A new dynamic configuration takes effect between two cycles.
     fn new_configuration(&mut self, node: usize) {
+        let clock = self.clock(node);
         let member = &mut self.members[node];
         let config = &member.memory.config;
         let seconds = |n: i64| ms(n.max(1) as u64 * 1000);
@@ -126,7 +127,7 @@ impl World {
             // The lease of the old length is not renewed any more.
             member.lease = None;
         }
-        member.keeper.set_timing(me.ttl, me.loop_wait, me.retry_timeout);
+        member.keeper.set_timing(me.ttl, me.loop_wait, me.retry_timeout, clock);
         self.longest_ttl = self.longest_ttl.max(me.ttl.as_millis() as u64);
         self.members[node].me = Arc::new(me);
     }

@@ -129,7 +129,11 @@ impl World {
             self.store.put("leader", &name, Some(lease));
             return true;
         }
-        self.store.create("leader", &name, Some(lease))
+        let created = self.store.create("leader", &name, Some(lease));
+        if created {
+            self.members[node].leader_lease = Some(lease);
+        }
+        created
     }
 
     fn update(&mut self, node: usize) -> bool {
@@ -137,13 +141,19 @@ impl World {
         let name = self.members[node].me.name.clone();
         match self.store.get("leader") {
             Some(owner) if owner == name => {
-                if self.store.lease_of("leader") != Some(lease) {
+                let moves = self.store.lease_of("leader") != Some(lease);
+                if moves {
                     self.store.put("leader", &name, Some(lease));
                 }
+                // A move is sure when the key is read again, as the reply may be lost.
+                self.members[node].leader_lease = Some(lease).filter(|_| !moves);
                 true
             }
             Some(_) => false,
-            None => self.store.create("leader", &name, Some(lease)),
+            None => {
+                self.members[node].leader_lease = None;
+                self.store.create("leader", &name, Some(lease))
+            }
         }
     }
 
@@ -170,6 +180,7 @@ impl World {
             Request::TakeLeader => {
                 let lease = self.own_lease(node);
                 self.store.put("leader", &name, Some(lease));
+                self.members[node].leader_lease = Some(lease);
                 true
             }
             Request::DeleteLeader { last_lsn } => {

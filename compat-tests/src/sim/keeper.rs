@@ -44,7 +44,7 @@ impl World {
         let member = &mut self.members[node];
         member.renewing = true;
         let generation = member.generation;
-        let Some(lease) = member.lease else {
+        let Some(lease) = member.leader_lease else {
             return self.at(now, Event::Renewed { node, generation, sent, outcome: Some(false) });
         };
         if !self.reaches_dcs(node) {
@@ -66,7 +66,7 @@ impl World {
         member.renewing = false;
         match outcome {
             // The lock may have been given up meanwhile.
-            Some(true) if member.keeper.lease_until().is_some() => member.keeper.lease_confirmed(sent),
+            Some(true) if member.keeper.lease_until().is_some() => member.keeper.lease_renewed(sent),
             Some(true) => {}
             _ => member.keeper.renewal_failed(clock),
         }

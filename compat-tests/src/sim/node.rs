@@ -72,6 +72,8 @@ pub struct Member {
     pub disable_sync: bool,
     /// Lease in the DCS for the leader and the member key.
     pub lease: Option<u64>,
+    /// The lease that the leader key is known to hang on.
+    pub leader_lease: Option<u64>,
     /// The daemon lives.
     pub alive: bool,
     /// The daemon is to end in order.
@@ -159,6 +161,7 @@ impl Member {
             restarting: None,
             disable_sync: false,
             lease: None,
+            leader_lease: None,
             alive: true,
             ending: false,
             settled: false,
@@ -198,6 +201,7 @@ impl Member {
         self.restarting = None;
         self.disable_sync = false;
         self.lease = None;
+        self.leader_lease = None;
         self.ending = false;
         self.settled = false;
         self.failsafe_ping = None;

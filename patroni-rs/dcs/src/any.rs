@@ -70,6 +70,11 @@ impl AnyDcs {
         each!(self, dcs => dcs.lease_id())
     }
 
+    /// The id of the lease that the leader key is known to hang on, if it is ours.
+    pub fn leader_lease_id(&self) -> Option<i64> {
+        each!(self, dcs => dcs.leader_lease_id())
+    }
+
     /// A handle for the lock keeper, for stores with leases.
     pub fn lease_keeper(&self) -> Option<LeaseKeeper> {
         each!(self, dcs => Some(dcs.lease_keeper()))

@@ -296,7 +296,7 @@ struct EtcdRenewer {
 
 impl Renewer for EtcdRenewer {
     fn renew(&mut self, limit: Duration) -> Result<bool, String> {
-        let Some(lease) = self.dcs.lease_id() else { return Ok(false) };
+        let Some(lease) = self.dcs.leader_lease_id() else { return Ok(false) };
         if self.runtime.is_none() {
             let built = tokio::runtime::Builder::new_current_thread().enable_all().build();
             self.runtime = Some(built.map_err(|e| e.to_string())?);

@@ -71,7 +71,7 @@ impl Lease {
 
     /// New durations.
     pub fn set_timing(&self, ttl: Duration, loop_wait: Duration, retry_timeout: Duration) {
-        self.with(|k| k.set_timing(ttl, loop_wait, retry_timeout));
+        self.with(|k| k.set_timing(ttl, loop_wait, retry_timeout, mono_now()));
     }
 
     /// The lock was acquired or refreshed by a request sent at `sent`.
@@ -186,7 +186,7 @@ impl Lease {
             // The lock may have been given up meanwhile: then there is nothing to prolong.
             Ok(true) => self.with(|k| {
                 if k.lease_until().is_some() {
-                    k.lease_confirmed(sent);
+                    k.lease_renewed(sent);
                 }
             }),
             Ok(false) => {

@@ -64,6 +64,9 @@ pub enum Next {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Keeper {
     ttl: Duration,
+    /// How long the lease that the key hangs on is known to last: a new ttl makes a
+    /// new lease, which the loop moves the key to.
+    granted: Duration,
     loop_wait: Duration,
     retry_timeout: Duration,
     lease_until: Option<Mono>,
@@ -83,6 +86,7 @@ impl Keeper {
     pub fn new(ttl: Duration, loop_wait: Duration, retry_timeout: Duration) -> Keeper {
         Keeper {
             ttl,
+            granted: ttl,
             loop_wait,
             retry_timeout,
             lease_until: None,
@@ -95,15 +99,28 @@ impl Keeper {
         }
     }
 
-    /// New durations.
-    pub fn set_timing(&mut self, ttl: Duration, loop_wait: Duration, retry_timeout: Duration) {
+    /// New durations, from `now` on. A shorter ttl holds for the promise that is out:
+    /// the key may hang on a lease of that length from now on, even if we never hear
+    /// of it. A longer one does not before the loop has moved the key.
+    pub fn set_timing(&mut self, ttl: Duration, loop_wait: Duration, retry_timeout: Duration, now: Mono) {
         (self.ttl, self.loop_wait, self.retry_timeout) = (ttl, loop_wait, retry_timeout);
+        if ttl < self.granted {
+            self.granted = ttl;
+            let at_most = |at: Option<Mono>| at.map(|at| at.min(now + ttl));
+            (self.lease_until, self.end) = (at_most(self.lease_until), at_most(self.end));
+        }
     }
 
-    /// The lock was acquired or refreshed by a request sent at `sent`.
+    /// The lock was acquired or refreshed by the loop with a request sent at `sent`.
     pub fn lease_confirmed(&mut self, sent: Mono) {
+        self.granted = self.ttl;
+        self.lease_renewed(sent);
+    }
+
+    /// The lease that the key hangs on was renewed by a request sent at `sent`.
+    pub fn lease_renewed(&mut self, sent: Mono) {
         // Renewals of the loop and of the keeper may arrive in either order.
-        self.lease_until = self.lease_until.max(Some(sent + self.ttl));
+        self.lease_until = self.lease_until.max(Some(sent + self.granted));
         self.end = self.lease_until;
         self.renew_at = sent + self.renew_interval();
         self.fenced = false;
@@ -247,6 +264,27 @@ mod tests {
         let mut k = keeper();
         k.lease_released();
         assert_eq!((k.next(s(100)), k.promise()), (Next::Idle, None));
+    }
+
+    #[test]
+    fn a_new_ttl_shortens_the_promise_at_once_and_lengthens_it_with_the_loops_next_request() {
+        let mut k = keeper();
+        k.lease_confirmed(s(5));
+        k.set_timing(s(20), s(10), s(5), s(7));
+        assert_eq!(k.lease_until(), Some(s(27)));
+        assert_eq!(k.promise(), Some(s(25) + GUARDIAN_GRACE));
+        k.lease_confirmed(s(8));
+        assert_eq!(k.lease_until(), Some(s(28)));
+        k.set_timing(s(60), s(10), s(10), s(9));
+        k.lease_renewed(s(10));
+        assert_eq!(k.lease_until(), Some(s(30)));
+        k.lease_confirmed(s(11));
+        k.lease_renewed(s(12));
+        assert_eq!(k.lease_until(), Some(s(72)));
+        // A lock that is lost keeps its end, and a shorter one.
+        k.lease_dropped();
+        k.set_timing(s(20), s(10), s(5), s(13));
+        assert_eq!((k.lease_until(), k.promise()), (None, Some(s(31) + GUARDIAN_GRACE)));
     }
 
     #[test]

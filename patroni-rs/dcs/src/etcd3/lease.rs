@@ -16,6 +16,8 @@ use crate::{DcsError, Timing};
 struct State {
     id: Option<i64>,
     refreshed: Option<Instant>,
+    /// What the leader key hangs on, if it is ours.
+    of_leader: Option<i64>,
 }
 
 /// One lease per process.
@@ -44,6 +46,17 @@ impl Lease {
     /// The lease is gone, or has the wrong TTL: the next refresh gets a new one.
     pub fn forget(&self) {
         self.state().id = None;
+    }
+
+    /// What the leader key is known to hang on, if it is ours.
+    pub fn of_leader(&self) -> Option<i64> {
+        self.state().of_leader
+    }
+
+    /// The leader key hangs on that lease; None: that is not known (it is being
+    /// written), or the key is not ours.
+    pub fn set_of_leader(&self, lease: Option<i64>) {
+        self.state().of_leader = lease;
     }
 
     /// The next refresh renews whenever the last one was.
@@ -78,7 +91,8 @@ impl Lease {
         let Body::Lease(id) = reply.body else {
             return Err(Failure::Refused("no lease in the answer".into()));
         };
-        *self.state() = State { id: Some(id), refreshed: Some(Instant::now()) };
+        let mut state = self.state();
+        (state.id, state.refreshed) = (Some(id), Some(Instant::now()));
         Ok(id)
     }
 }

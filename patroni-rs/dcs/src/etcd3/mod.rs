@@ -117,6 +117,12 @@ impl Etcd3 {
         self.lease.id()
     }
 
+    /// The id of the lease that the leader key is known to hang on, if it is ours: after
+    /// a change of the ttl not the one that new keys get.
+    pub fn leader_lease_id(&self) -> Option<i64> {
+        self.lease.of_leader()
+    }
+
     /// A handle that renews leases over connections of its own.
     pub fn lease_keeper(&self) -> LeaseKeeper {
         LeaseKeeper::new(&self.pool)

@@ -129,7 +129,10 @@ impl Etcd3 {
     async fn create_leader_key(&self, lease: i64, effort: Effort) -> Result<bool, Failure> {
         let (key, value) = (self.key("leader"), self.settings.name.as_bytes());
         let condition = absent(&key);
-        Ok(self.write_if(&Conditional { key: &key, value, lease, condition }, effort).await?.is_some())
+        let created =
+            self.write_if(&Conditional { key: &key, value, lease, condition }, effort).await?.is_some();
+        self.lease.set_of_leader(created.then_some(lease));
+        Ok(created)
     }
 
     /// The race for the bootstrap. All who race write the same empty value, so a lost answer would leave a key
@@ -181,9 +184,12 @@ impl Etcd3 {
         let (effort, deadline) = self.lock_deadline();
         let lease = self.lease.refresh(&self.pool, true, effort).await?;
         if leader.session.as_deref() == Some(lease.to_string().as_str()) {
+            self.lease.set_of_leader(Some(lease));
             return Ok(true);
         }
         enough_time(deadline, "update_leader timeout")?;
+        // Without an answer nobody knows what the key hangs on.
+        self.lease.set_of_leader(None);
         let (key, name) = (self.key("leader"), self.settings.name.as_str());
         let put = TxnOp::put(key.as_str(), name, put_options(lease));
         let create = Txn::new().when([absent(&key)]).and_then([put.clone()]);
@@ -197,7 +203,9 @@ impl Etcd3 {
                 .any(|op| matches!(op, TxnOpResponse::Txn(inner) if inner.succeeded())),
             _ => false,
         };
-        Ok(succeeded(&reply) || created)
+        let ours = succeeded(&reply) || created;
+        self.lease.set_of_leader(ours.then_some(lease));
+        Ok(ours)
     }
 
     fn lock_deadline(&self) -> (Effort, Instant) {
@@ -329,7 +337,10 @@ impl Dcs for Etcd3 {
         let put = async {
             let lease = self.lease.refresh(&self.pool, false, self.effort(true)).await?;
             let put = Rpc::Put(self.key("leader"), self.settings.name.clone().into_bytes(), lease);
-            self.pool.call(&put, self.effort(true)).await.map(|_| true)
+            self.lease.set_of_leader(None);
+            self.pool.call(&put, self.effort(true)).await?;
+            self.lease.set_of_leader(Some(lease));
+            Ok(true)
         };
         best_effort(put.await)
     }
@@ -343,6 +354,7 @@ impl Dcs for Etcd3 {
         }
         let key = self.key("leader");
         let ours = Compare::value(key.as_str(), CompareOp::Equal, self.settings.name.as_str());
+        self.lease.set_of_leader(None);
         let outcome = best_effort(self.delete_if(&key, ours, Effort::Once).await);
         self.published.forget_cluster();
         outcome

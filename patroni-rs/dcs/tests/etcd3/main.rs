@@ -204,6 +204,15 @@ async fn leases() {
     assert!(next.watch(false, Duration::from_secs(5)).await);
     assert_eq!(next.touch_member(&data("running")).await, Ok(true));
     assert_ne!(next.lease_id(), Some(before));
+    // The leader key hangs on the old one, which is what has to be renewed, until it is moved.
+    assert_eq!(next.leader_lease_id(), Some(before));
+    assert_eq!(etcd.field(&key("leader"), "lease"), before);
+    let leader = next.get_cluster().await.unwrap().leader.clone().unwrap();
+    assert_eq!(next.update_leader(&leader, None, None).await, Ok(true));
+    assert_eq!(next.leader_lease_id(), next.lease_id());
+    assert_eq!(etcd.field(&key("leader"), "lease"), next.lease_id().unwrap());
+    assert_eq!(next.delete_leader(Some(&leader), None).await, Ok(true));
+    assert_eq!(next.leader_lease_id(), None);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
