@@ -219,7 +219,7 @@ impl World {
                 self.store.put_if("failover", &text, version.as_deref()).is_some()
             }
             Request::WriteSync { leader, standbys, quorum, version } => {
-                return Answer::Version(self.write_sync(leader, standbys, *quorum, version.as_deref()))
+                return Answer::Version(self.write_sync(node, leader, standbys, *quorum, version.as_deref()))
             }
             Request::DeleteSync { version } => self.store.delete_if("sync", version.as_deref()),
             Request::WriteHistory(text) => {
@@ -233,6 +233,7 @@ impl World {
 
     fn write_sync(
         &mut self,
+        node: usize,
         leader: &str,
         standbys: &[String],
         quorum: i64,
@@ -246,10 +247,19 @@ impl World {
             Planted::QuorumTooSmall => quorum = (quorum - 1).max(0),
             _ => {}
         }
-        // Without a token it is written without a condition, as on etcd.
         let text = sync_state_value(leader, standbys, quorum);
-        let version = version.filter(|_| self.config.planted != Planted::StaleSyncToken);
-        let written = self.store.put_if("sync", &text, version);
+        let unconditional = self.config.planted == Planted::StaleSyncToken || self.members[node].reference;
+        let written = match version {
+            // The key was not there. The reference writes it without a condition.
+            None if !unconditional => {
+                self.store.create("sync", &text, None).then(|| self.store.version("sync")).flatten()
+            }
+            _ => self.store.put_if(
+                "sync",
+                &text,
+                version.filter(|_| self.config.planted != Planted::StaleSyncToken),
+            ),
+        };
         if written.is_some() {
             self.tell_all(format!("/sync: {text}"));
             self.check_sync_promise();

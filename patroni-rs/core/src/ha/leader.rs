@@ -64,9 +64,7 @@ impl Cycle<'_> {
     fn lost_update(&mut self) -> Step<String> {
         self.io.log(Level::Error, "failed to update leader lock");
         if !self.pg.is_primary() {
-            self.watchdog_off_standby()?;
-            self.held_back(Reason::LockNotRenewed, None, &[]);
-            return Ok("not promoting because failed to update leader lock in DCS".into());
+            return self.lease_used_up();
         }
         if self.is_paused() {
             return Ok("continue to run as primary after failing to update leader lock in DCS".into());
@@ -147,6 +145,11 @@ impl Cycle<'_> {
             self.process_sync_replication()?;
             return Ok(line);
         }
+        // A DCS that answers slowly may have used up the lease since it was won: then /sync
+        // is another leader's to write, and PostgreSQL not ours to promote.
+        if !self.is_leader() {
+            return self.lease_used_up();
+        }
         if !self.sync_before_promote()? {
             self.watchdog_off_standby()?;
             self.held_back(Reason::SyncKeyChanged, None, &[]);
@@ -154,11 +157,8 @@ impl Cycle<'_> {
                        else"
                 .into());
         }
-        // A DCS that answers slowly may have used up the lease since it was won.
         if !self.is_leader() {
-            self.watchdog_off_standby()?;
-            self.held_back(Reason::LockNotRenewed, None, &[]);
-            return Ok("not promoting because failed to update leader lock in DCS".into());
+            return self.lease_used_up();
         }
         self.m.failsafe_since = None;
         self.m.last_timeline = None;
@@ -166,6 +166,12 @@ impl Cycle<'_> {
         self.m.rewind = Rewind::Initial;
         self.start_job(Job::Promote)?;
         Ok(promote_line.into())
+    }
+
+    fn lease_used_up(&mut self) -> Step<String> {
+        self.watchdog_off_standby()?;
+        self.held_back(Reason::LockNotRenewed, None, &[]);
+        Ok("not promoting because failed to update leader lock in DCS".into())
     }
 
     /// A node that stays a standby has nothing that a watchdog would have to end, and

@@ -31,6 +31,15 @@ const ASK_AGAIN: Duration = Duration::from_millis(250);
 
 impl Cycle<'_> {
     fn shutdown(&mut self) -> Step<()> {
+        if self.is_paused() && self.pg.is_primary() && !self.is_leader() {
+            // A daemon that was frozen may not have heard that the pause is over, and that
+            // another node leads: its primary must not be left behind. A DCS that does not
+            // answer leaves it at what is known.
+            match self.load_cluster() {
+                Ok(()) | Err(Halt::Dcs(_)) => {}
+                Err(other) => return Err(other),
+            }
+        }
         if self.is_paused() {
             self.log("Leader key is not deleted and Postgresql is not stopped due paused state");
             if self.watchdog_running {

@@ -169,6 +169,11 @@ impl Cycle<'_> {
         if !star && !picked.is_empty() && confirmed != picked {
             confirmed = self.current_sync(Some(ASSIGN_WAIT))?.sync_confirmed;
         }
+        if !star {
+            // PostgreSQL may not have taken the new value yet, and still confirm by the old
+            // one: a name that it is about to let go of must not enter the key.
+            confirmed = confirmed.intersection(&picked);
+        }
         if !confirmed.is_empty() && confirmed != common {
             if self.write_sync(&me, &confirmed, 0, &sync)?.is_some() {
                 self.log(format!("Synchronous standby status assigned to {}", confirmed.py_list()));

@@ -381,7 +381,18 @@ impl Dcs for Etcd3 {
         version: Option<&str>,
     ) -> Result<Option<SyncState>, DcsError> {
         let text = sync_state_value(leader, standbys, quorum);
-        match self.put_version("sync", &text, version, self.effort(true)).await {
+        // Without a version the key was not there. Written without a condition, as the
+        // reference does, it could undo what a leader since has promised in it.
+        let written = match version {
+            Some(_) => self.put_version("sync", &text, version, self.effort(true)).await,
+            None => {
+                let key = self.key("sync");
+                let condition = absent(&key);
+                let write = Conditional { key: &key, value: text.as_bytes(), lease: 0, condition };
+                self.write_if(&write, self.effort(true)).await
+            }
+        };
+        match written {
             Ok(revision) => Ok(revision.map(|r| SyncState::from_node(Some(&r.to_string()), &text))),
             Err(failure) => {
                 tracing::error!(target: LOG, "{}", failure.text());

@@ -34,6 +34,9 @@ fn shutdowns() {
         ("20-14", leader().config(on).shut_down(), "stop(checkpoint) stop(fast) delete touch"),
         ("8-04", leader().paused().shut_down(), "unwatch"),
         ("8-04", replica().paused().shut_down(), ""),
+        // Without the lock's promise the pause is looked at again: it lasts, or is over.
+        ("8-04", leader().paused().view(|v| v.lease_until = None).shut_down(), "load unwatch"),
+        ("8-04", forgotten_pause().shut_down(), "load stop(fast) touch"),
         ("9.3-04", replica().memory(|m| m.join_aborted = true).shut_down(), ""),
         ("9.3-03", leader().answer(|a| a.stop = false).shut_down(), "stop(checkpoint) stop(fast)"),
     ];
@@ -41,6 +44,12 @@ fn shutdowns() {
         assert_eq!(outcome.acts().join(" "), acts, "{id}");
         assert_eq!(outcome.exit, Some(0), "{id}");
     }
+}
+
+/// The primary of a daemon that slept: the pause is over, and another node leads.
+fn forgotten_pause() -> World {
+    let asleep = leader().paused().memory.config;
+    leader().leads("b").view(|v| v.lease_until = None).memory(|m| m.config = asleep)
 }
 
 #[test]
