@@ -14,8 +14,7 @@ use super::probes::shown;
 use super::{Ask, Probe, Side};
 
 /// Every command of patronictl.
-const COMMANDS: &[&str] = &[
-    "",
+pub const COMMANDS: &[&str] = &[
     "demote-cluster",
     "dsn",
     "edit-config",
@@ -63,7 +62,7 @@ fn validated(side: &Side, file: &Path) -> Result<String> {
 pub fn help(full: bool) -> Vec<Probe> {
     let mut probes = Vec::new();
     let mut add = |name: String, ask: Ask| probes.push(Probe { area: "help", name, ask });
-    for command in COMMANDS.iter().step_by(if full { 1 } else { 4 }) {
+    for command in std::iter::once(&"").chain(COMMANDS).step_by(if full { 1 } else { 4 }) {
         let words: Vec<&str> = [*command, "--help"].into_iter().filter(|word| !word.is_empty()).collect();
         for columns in [40, 80, 200] {
             let words = words.clone();

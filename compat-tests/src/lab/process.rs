@@ -1,15 +1,34 @@
 //! Processes of the laboratory: started in their own session, found by their working folder.
 
 use std::fs::OpenOptions;
+use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{channel, Receiver};
 use std::time::Duration;
 
 use nix::sys::signal::{kill, Signal};
 use nix::unistd::Pid;
 
 use super::{host, wait_until, Result};
+
+/// The lines that a child with a piped output writes, as they come.
+///
+/// # Errors
+/// Its output is no pipe, or was taken before.
+pub fn lines(child: &mut Child) -> Result<Receiver<String>> {
+    let output = child.stdout.take().ok_or("no output")?;
+    let (send, lines) = channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(output).lines().map_while(std::io::Result::ok) {
+            if send.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    Ok(lines)
+}
 
 /// What a finished program gave.
 #[derive(Debug, Clone, Default)]

@@ -3,28 +3,7 @@
 use std::time::Duration;
 
 use super::{case, Case, Input};
-
-const COMMANDS: &[&str] = &[
-    "demote-cluster",
-    "dsn",
-    "edit-config",
-    "failover",
-    "flush",
-    "history",
-    "list",
-    "pause",
-    "promote-cluster",
-    "query",
-    "reinit",
-    "reload",
-    "remove",
-    "restart",
-    "resume",
-    "show-config",
-    "switchover",
-    "topology",
-    "version",
-];
+use crate::diff::cli::COMMANDS;
 
 /// Command lines that are wrong, or whose parsing is particular.
 const USAGE: &[&str] = &[
