@@ -131,11 +131,14 @@ fn the_lock_keeper_lives_in_a_thread_of_its_own() {
 async fn a_lost_answer_is_no_lost_race() {
     let etcd = Etcd::single();
     let dcs = start("n1", &[&etcd.url]).await;
+    let mut before = None;
     for round in 0..4 {
         assert_eq!(dcs.touch_member(&data("running")).await, Ok(true));
         assert!(dcs.get_cluster().await.is_ok());
         let standbys = ["b".to_owned()];
-        let sync = dcs.write_sync("n1", &[], 0, None).await.unwrap().unwrap();
+        let sync = dcs.write_sync("n1", &[], 0, before.as_deref()).await.unwrap().unwrap();
+        // Who did not see the key must not write over it.
+        assert!(dcs.write_sync("n2", &[], 0, None).await.unwrap().is_none(), "{round}");
         etcd.signal("-STOP");
         let version = sync.version.clone();
         let (acquired, written, ()) = tokio::join!(
@@ -150,6 +153,7 @@ async fn a_lost_answer_is_no_lost_race() {
         let version = written.unwrap().unwrap().version;
         let cluster = dcs.get_cluster().await.unwrap();
         assert_eq!(cluster.sync.version, version, "{round}");
+        before = version;
         assert_eq!(dcs.delete_leader(cluster.leader.as_ref(), None).await, Ok(true), "{round}");
     }
 }
