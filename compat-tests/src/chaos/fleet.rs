@@ -65,14 +65,7 @@ impl Node {
 
     /// The daemon's process, if it lives.
     pub fn daemon(&mut self) -> Option<Pid> {
-        let child = self.child.as_mut()?;
-        match child.try_wait() {
-            Ok(None) => i32::try_from(child.id()).ok().map(Pid::from_raw),
-            _ => {
-                self.child = None;
-                None
-            }
-        }
+        process::living(&mut self.child)
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::Child;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex};
@@ -152,12 +152,8 @@ impl Session {
             .args(["-XAtq", "-U", "postgres", "-d", "postgres", "-p", "5432", "-h"])
             .arg(&door.socket)
             .env("PGCONNECT_TIMEOUT", "3")
-            .env("PGAPPNAME", "chaos")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null());
-        let mut child = command.spawn()?;
-        let lines = process::lines(&mut child)?;
+            .env("PGAPPNAME", "chaos");
+        let (child, lines) = process::conversation(command)?;
         Ok(Session { child, lines })
     }
 

@@ -152,14 +152,7 @@ impl Member {
 
     /// The running daemon's process.
     pub fn daemon(&mut self) -> Option<Pid> {
-        let child = self.child.as_mut()?;
-        match child.try_wait() {
-            Ok(None) => i32::try_from(child.id()).ok().map(Pid::from_raw),
-            _ => {
-                self.child = None;
-                None
-            }
-        }
+        process::living(&mut self.child)
     }
 
     /// Sends a signal to the daemon alone.

@@ -13,11 +13,14 @@ use nix::unistd::Pid;
 
 use super::{host, wait_until, Result};
 
-/// The lines that a child with a piped output writes, as they come.
+/// Starts a program to talk with: what it is told goes into the child's input, and the lines
+/// that it writes come as they are written. Its errors are not heard.
 ///
 /// # Errors
-/// Its output is no pipe, or was taken before.
-pub fn lines(child: &mut Child) -> Result<Receiver<String>> {
+/// It does not start.
+pub fn conversation(mut command: Command) -> Result<(Child, Receiver<String>)> {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn()?;
     let output = child.stdout.take().ok_or("no output")?;
     let (send, lines) = channel();
     std::thread::spawn(move || {
@@ -27,7 +30,18 @@ pub fn lines(child: &mut Child) -> Result<Receiver<String>> {
             }
         }
     });
-    Ok(lines)
+    Ok((child, lines))
+}
+
+/// The process of a child that lives; one that has ended is forgotten.
+pub fn living(child: &mut Option<Child>) -> Option<Pid> {
+    match child.as_mut()?.try_wait() {
+        Ok(None) => child.as_ref().and_then(|c| i32::try_from(c.id()).ok()).map(Pid::from_raw),
+        _ => {
+            *child = None;
+            None
+        }
+    }
 }
 
 /// What a finished program gave.

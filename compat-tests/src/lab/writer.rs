@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::path::PathBuf;
-use std::process::{Child, Stdio};
+use std::process::Child;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex};
@@ -139,12 +139,8 @@ impl Session {
             .args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-U", "postgres", "-d", "postgres"])
             .args(["-p", port])
             .env("PGPASSWORD", "lab-super")
-            .env("PGCONNECT_TIMEOUT", "2")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null());
-        let mut child = command.spawn()?;
-        let lines = process::lines(&mut child)?;
+            .env("PGCONNECT_TIMEOUT", "2");
+        let (child, lines) = process::conversation(command)?;
         Ok(Session { child, lines })
     }
 

@@ -1,5 +1,6 @@
 //! Why a configuration cannot be used.
 
+use pyfmt::oserror;
 use pyfmt::yaml::YamlError;
 use pyfmt::Value;
 
@@ -72,27 +73,7 @@ pub(crate) fn qualified_name(value: &Value) -> String {
     }
 }
 
-/// Python's text of an `OSError`: `[Errno 13] Permission denied: '/path'`.
-pub(crate) fn os_error_text(error: &std::io::Error, path: &str) -> String {
-    let repr = Value::from(path).py_repr();
-    match error.raw_os_error() {
-        Some(code) => {
-            let reason = nix::errno::Errno::from_raw(code).desc();
-            format!("[Errno {code}] {reason}: {repr}")
-        }
-        None => format!("{error}: {repr}"),
-    }
-}
-
 /// The class that Python raises for an error of the operating system.
 pub(crate) fn os_error(error: &std::io::Error, path: &str) -> ConfigError {
-    use std::io::ErrorKind;
-    let class = match error.kind() {
-        ErrorKind::NotFound => "FileNotFoundError",
-        ErrorKind::PermissionDenied => "PermissionError",
-        ErrorKind::IsADirectory => "IsADirectoryError",
-        ErrorKind::NotADirectory => "NotADirectoryError",
-        _ => "OSError",
-    };
-    ConfigError::exception(class, os_error_text(error, path))
+    ConfigError::exception(oserror::class(error), oserror::text(error, Some(path)))
 }

@@ -9,11 +9,11 @@ use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
-use pyfmt::Value;
+use pyfmt::{oserror, Value};
 
 use crate::cli::Outcome;
 use crate::env::Environment;
-use crate::error::{os_error_text, ConfigError, Result};
+use crate::error::{ConfigError, Result};
 
 pub use running::{RunningInstance, ServerFacts, REQUIRED_PARAMETERS, SETTINGS_QUERY};
 pub use template::HostAddress;
@@ -50,7 +50,7 @@ fn finish(output: &str, config: Result<Value>) -> Outcome {
     }
     match write(output, &text) {
         Ok(()) => Outcome::default(),
-        Err(e) => failure(&ConfigError::exception("OSError", os_error_text(&e, output))),
+        Err(e) => failure(&ConfigError::exception("OSError", oserror::text(&e, Some(output)))),
     }
 }
 

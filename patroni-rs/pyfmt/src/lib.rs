@@ -6,6 +6,7 @@
 pub mod datetime;
 pub mod diff;
 pub mod json;
+pub mod oserror;
 mod printable;
 pub mod text;
 pub mod value;

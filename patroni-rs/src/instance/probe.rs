@@ -13,21 +13,12 @@ use patroni_postgres::sql::{
     monitor_statement, parse_monitor_row, parse_status_row, python_time, status_statement, Connection,
     MonitorOptions, Monitored, RestStatus,
 };
-use pyfmt::Value;
+use pyfmt::{oserror, Value};
 
 use super::{locked, Instance, SqlError};
 
 /// How long the data directory may take to answer whether it is there.
 const STAT_DEADLINE: Duration = Duration::from_secs(10);
-
-/// As Python prints an `OSError`: `[Errno 13] Permission denied: '/path'`.
-fn os_error_text(error: &std::io::Error, path: &std::path::Path) -> String {
-    let path = Value::from(path.to_string_lossy().into_owned()).py_repr();
-    match error.raw_os_error() {
-        Some(code) => format!("[Errno {code}] {}: {path}", nix::errno::Errno::from_raw(code).desc()),
-        None => format!("{error}: {path}"),
-    }
-}
 
 impl Instance {
     /// At the start of the process: what is there already? A server that runs is
@@ -80,7 +71,7 @@ impl Instance {
             Ok(true) => DataDir::Empty,
             Ok(false) => DataDir::Present,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => DataDir::Empty,
-            Err(e) => DataDir::Inaccessible(os_error_text(&e, &self.data_dir)),
+            Err(e) => DataDir::Inaccessible(oserror::text(&e, Some(&self.data_dir.to_string_lossy()))),
         }
     }
 
@@ -289,18 +280,5 @@ impl Instance {
             let _ =
                 self.sql.pool.query(Connection::Heartbeat, "SELECT pg_catalog.pg_wal_replay_resume()").await;
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn errors_read_like_pythons() {
-        let denied = std::io::Error::from_raw_os_error(13);
-        assert_eq!(os_error_text(&denied, std::path::Path::new("/d")), "[Errno 13] Permission denied: '/d'");
-        let late = std::io::Error::from(std::io::ErrorKind::TimedOut);
-        assert_eq!(os_error_text(&late, std::path::Path::new("/d")), "timed out: '/d'");
     }
 }

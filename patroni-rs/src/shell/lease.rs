@@ -27,8 +27,6 @@ pub trait Renewer: Send {
 /// The promise of the leader lock, and who keeps it.
 pub struct Lease {
     keeper: Mutex<Keeper>,
-    /// How which server was last armed.
-    armed: Mutex<(Arm, u64)>,
     /// Hears of each change of the promise.
     guard: Arc<Guard>,
     changed: Condvar,
@@ -50,7 +48,6 @@ impl Lease {
     ) -> Arc<Lease> {
         Arc::new(Lease {
             keeper: Mutex::new(Keeper::new(ttl, loop_wait, retry_timeout)),
-            armed: Mutex::new((Arm::Unknown, 0)),
             guard,
             changed: Condvar::new(),
             wake,
@@ -63,7 +60,7 @@ impl Lease {
         let mut keeper = locked(&self.keeper);
         change(&mut keeper);
         // Under the lock, so that the guardian hears of changes in their order.
-        let (arm, server) = *locked(&self.armed);
+        let (arm, server) = keeper.last_armed();
         self.guard.promise(keeper.promise(), arm, server);
         drop(keeper);
         self.changed.notify_all();
@@ -100,10 +97,7 @@ impl Lease {
 
     /// Whether PostgreSQL, the postmaster of that number, may be writing under the lease.
     pub fn arm(&self, arm: Arm, server: u64) {
-        self.with(|k| {
-            k.arm(arm, server);
-            *locked(&self.armed) = (arm, server);
-        });
+        self.with(|k| k.arm(arm, server));
     }
 
     /// Until when the lock is promised; None when it is not, or no longer.

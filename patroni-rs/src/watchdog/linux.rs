@@ -9,6 +9,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::unistd::{access, AccessFlags};
+use pyfmt::oserror;
 
 use super::device::{WatchdogDevice, WatchdogError};
 
@@ -39,15 +40,6 @@ mod ioctl {
     nix::ioctl_read!(gettimeout, b'W', 7, libc::c_int);
 }
 
-/// An error as Python prints an `OSError`.
-fn os_error(e: &io::Error, path: Option<&str>) -> String {
-    let place = path.map(|p| format!(": '{p}'")).unwrap_or_default();
-    match e.raw_os_error() {
-        Some(code) => format!("[Errno {code}] {}{place}", nix::errno::Errno::from_raw(code).desc()),
-        None => e.to_string(),
-    }
-}
-
 fn closed() -> WatchdogError {
     WatchdogError("Watchdog device is closed".to_owned())
 }
@@ -72,7 +64,7 @@ impl Device {
     fn open(&mut self) -> Result<(), WatchdogError> {
         let opened = OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK).open(&self.path);
         let fail =
-            |e| WatchdogError(format!("Can't open watchdog device: {}", os_error(&e, Some(&self.path))));
+            |e| WatchdogError(format!("Can't open watchdog device: {}", oserror::text(&e, Some(&self.path))));
         self.file = Some(opened.map_err(fail)?);
         Ok(())
     }
@@ -82,7 +74,8 @@ impl Device {
     }
 
     fn keepalive(&mut self) -> Result<(), WatchdogError> {
-        let fail = |e| WatchdogError(format!("Could not send watchdog keepalive: {}", os_error(&e, None)));
+        let fail =
+            |e| WatchdogError(format!("Could not send watchdog keepalive: {}", oserror::text(&e, None)));
         self.write(b"1")?.map_err(fail)
     }
 
@@ -90,7 +83,7 @@ impl Device {
         if self.file.is_none() {
             return Ok(());
         }
-        let fail = |e| WatchdogError(format!("Error while closing {name}: {}", os_error(&e, None)));
+        let fail = |e| WatchdogError(format!("Error while closing {name}: {}", oserror::text(&e, None)));
         self.write(b"V")?.map_err(fail)?;
         self.file = None;
         Ok(())
@@ -126,7 +119,7 @@ impl LinuxWatchdog {
         let mut info = RawInfo::default();
         // SAFETY: the descriptor is open and `info` has the kernel's layout.
         let got = unsafe { ioctl::getsupport(fd, &mut info) };
-        got.map_err(|e| fail(&os_error(&e.into(), None)))?;
+        got.map_err(|e| fail(&oserror::text(&e.into(), None)))?;
         self.info = Some(info);
         Ok(info)
     }
@@ -164,7 +157,7 @@ impl WatchdogDevice for LinuxWatchdog {
         let mut seconds: libc::c_int = 0;
         // SAFETY: the descriptor is open and the kernel writes one int.
         let got = unsafe { ioctl::gettimeout(fd, &mut seconds) };
-        got.map_err(|e| fail(&os_error(&e.into(), None)))?;
+        got.map_err(|e| fail(&oserror::text(&e.into(), None)))?;
         Ok(i64::from(seconds))
     }
     fn has_set_timeout(&mut self) -> Result<bool, WatchdogError> {
@@ -185,7 +178,7 @@ impl WatchdogDevice for LinuxWatchdog {
         let fd = self.fd().map_err(|e| fail(&e))?;
         // SAFETY: the descriptor is open; the kernel reads and writes one int.
         let set = unsafe { ioctl::settimeout(fd, &mut wanted) };
-        set.map(|_| ()).map_err(|e| fail(&os_error(&e.into(), None)))
+        set.map(|_| ()).map_err(|e| fail(&oserror::text(&e.into(), None)))
     }
     fn describe(&self) -> String {
         let mut text = "Linux watchdog device".to_owned();
@@ -253,8 +246,9 @@ impl WatchdogDevice for TestingWatchdog {
         Ok(true)
     }
     fn set_timeout(&mut self, seconds: i64) -> Result<(), WatchdogError> {
-        let fail =
-            |e| WatchdogError(format!("Could not set timeout on watchdog device: {}", os_error(&e, None)));
+        let fail = |e| {
+            WatchdogError(format!("Could not set timeout on watchdog device: {}", oserror::text(&e, None)))
+        };
         self.device.write(format!("Ctimeout={seconds}\n").as_bytes())?.map_err(fail)?;
         self.timeout = seconds;
         Ok(())

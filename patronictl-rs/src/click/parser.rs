@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::io::Read;
 
+use pyfmt::oserror;
 use pyfmt::value::str_repr;
 
 use super::close::suggestion;
@@ -207,7 +208,7 @@ fn convert(opt: &Opt, text: &str) -> Result<Val, CliError> {
         Kind::Choice(words) => Err(fail(not_one_of(text, words))),
         Kind::File => read_file(text)
             .map(Val::Bytes)
-            .map_err(|e| fail(format!("{}: {}", str_repr(text), os_error_text(&e)))),
+            .map_err(|e| fail(format!("{}: {}", str_repr(text), oserror::sentence(&e)))),
     }
 }
 
@@ -223,14 +224,6 @@ fn read_file(path: &str) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     std::io::stdin().lock().read_to_end(&mut bytes)?;
     Ok(bytes)
-}
-
-/// The system's sentence for an error, without Rust's `(os error N)`.
-pub fn os_error_text(error: &std::io::Error) -> String {
-    match error.raw_os_error() {
-        Some(code) => nix::errno::Errno::from_raw(code).desc().to_owned(),
-        None => error.to_string(),
-    }
 }
 
 /// Python's `int(text)` for what fits 64 bits: blanks around, a sign, and

@@ -1,14 +1,13 @@
 //! The user's editor for `edit-config` (surface-api-ctl K43).
 
-use std::io::{ErrorKind, Write};
+use std::io::Write;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use pyfmt::value::str_repr;
+use pyfmt::oserror;
 
-use crate::click::parser::os_error_text;
 use crate::click::CliError;
 
 /// Lets the user edit a text and gives back what became of it.
@@ -17,7 +16,7 @@ use crate::click::CliError;
 /// No editor, one that cannot be run or fails, or a file that is gone.
 pub fn edit(text: &str, cluster_name: &str) -> Result<String, CliError> {
     let editor = find()?;
-    let crash = |e: std::io::Error| CliError::Crash(format!("OSError: {}", os_error_text(&e)));
+    let crash = |e: std::io::Error| CliError::Crash(format!("OSError: {}", oserror::sentence(&e)));
     let file = TemporaryFile::create(text, cluster_name).map_err(crash)?;
     let status = Command::new(&editor).arg(&file.0).status().map_err(|e| file_error(&e, &editor))?;
     let code = status.code().unwrap_or_else(|| -status.signal().unwrap_or_default());
@@ -29,14 +28,7 @@ pub fn edit(text: &str, cluster_name: &str) -> Result<String, CliError> {
 
 /// The last line of Python's traceback for a file that cannot be used.
 pub fn file_error(error: &std::io::Error, path: &str) -> CliError {
-    let code = error.raw_os_error().unwrap_or_default();
-    let class = match error.kind() {
-        ErrorKind::NotFound => "FileNotFoundError",
-        ErrorKind::PermissionDenied => "PermissionError",
-        ErrorKind::IsADirectory => "IsADirectoryError",
-        _ => "OSError",
-    };
-    CliError::Crash(format!("{class}: [Errno {code}] {}: {}", os_error_text(error), str_repr(path)))
+    CliError::Crash(format!("{}: {}", oserror::class(error), oserror::text(error, Some(path))))
 }
 
 /// `EDITOR` is one program, not a command line.

@@ -1,9 +1,9 @@
 //! The configuration of a PostgreSQL that runs, so that Patroni can take it over.
 
-use pyfmt::Value;
+use pyfmt::{oserror, Value};
 
 use super::FIXME;
-use crate::error::{os_error_text, ConfigError, Result};
+use crate::error::{ConfigError, Result};
 use crate::python::{child_mut, int};
 
 /// Settings that the configuration needs whether or not anybody set them:
@@ -237,7 +237,7 @@ fn add_rules(config: &mut Value, version: u32) -> Result<()> {
             continue;
         }
         let text = std::fs::read_to_string(&path).map_err(|e| {
-            ConfigError::refused(format!("Failed to read {file}: {}", os_error_text(&e, &path)))
+            ConfigError::refused(format!("Failed to read {file}: {}", oserror::text(&e, Some(&path))))
         })?;
         let is_rule = |line: &&str| match key {
             "pg_hba" => line.split_whitespace().next().is_some_and(|word| is_hba_type(word, version)),
@@ -262,7 +262,7 @@ fn is_hba_type(word: &str, version: u32) -> bool {
 fn bin_dir(data_dir: &str) -> Result<String> {
     let path = format!("{data_dir}/postmaster.pid");
     let text = std::fs::read_to_string(&path).map_err(|e| {
-        let text = os_error_text(&e, &path);
+        let text = oserror::text(&e, Some(&path));
         ConfigError::refused(format!("Error while reading postmaster.pid file: {text}"))
     })?;
     let Some(line) = text.lines().next() else {

@@ -6,11 +6,11 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::unistd::{access, AccessFlags};
-use pyfmt::Value;
+use pyfmt::{oserror, Value};
 use regex::Regex;
 
 use super::walk::{Context, Finding};
-use crate::error::{os_error_text, ConfigError, Result};
+use crate::error::{ConfigError, Result};
 
 /// Programs that must be there; pg_rewind is not needed by everybody.
 const BINARIES: [&str; 6] = ["pg_ctl", "initdb", "pg_controldata", "pg_basebackup", "postgres", "pg_isready"];
@@ -103,7 +103,9 @@ pub(super) fn data_dir(dir: &str, context: &Context<'_>) -> std::result::Result<
     if path.exists() && !path.is_dir() {
         return Err("is not a directory".to_owned());
     }
-    if !path.join("global/pg_control").is_file() && is_empty(path).map_err(|e| os_error_text(&e, dir))? {
+    if !path.join("global/pg_control").is_file()
+        && is_empty(path).map_err(|e| oserror::text(&e, Some(dir)))?
+    {
         return Ok(());
     }
     let version_file = path.join("PG_VERSION");
@@ -111,7 +113,7 @@ pub(super) fn data_dir(dir: &str, context: &Context<'_>) -> std::result::Result<
         return Err("doesn't look like a valid data directory".to_owned());
     }
     let text = std::fs::read_to_string(&version_file)
-        .map_err(|e| os_error_text(&e, &version_file.to_string_lossy()))?;
+        .map_err(|e| oserror::text(&e, Some(&version_file.to_string_lossy())))?;
     let version = patroni_core::parse::py_strip(&text);
     let number: f64 = version
         .parse()
@@ -144,7 +146,7 @@ fn installed_major(context: &Context<'_>) -> Result<String> {
 }
 
 fn version_failure(error: &std::io::Error, program: &str) -> ConfigError {
-    ConfigError::refused(format!("Failed to get postgres version: {}", os_error_text(error, program)))
+    ConfigError::refused(format!("Failed to get postgres version: {}", oserror::text(error, Some(program))))
 }
 
 /// Missing, or with nothing in it but hidden files and `lost+found`.

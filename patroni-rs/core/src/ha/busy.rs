@@ -24,9 +24,7 @@ impl Cycle<'_> {
             if job == Job::Promote && self.bool(Request::CancelJob { kill: false })? {
                 // A standby needs no watchdog; the reference leaves it armed
                 // without anybody to feed it (surface-ha-pg 23-09).
-                if self.watchdog_running {
-                    self.watchdog_disable()?;
-                }
+                self.watchdog_disable()?;
                 return Ok("lost leader before promote".into());
             }
             if self.pg.role == Role::Primary {

@@ -224,9 +224,7 @@ impl<'a> Cycle<'a> {
     /// Step 2: what the first cycle after a pause has to recheck.
     fn note_pause(&mut self) -> Step<()> {
         if self.is_paused() {
-            if self.watchdog_running {
-                self.watchdog_disable()?;
-            }
+            self.watchdog_disable()?;
             self.m.was_paused = true;
         } else if std::mem::take(&mut self.m.was_paused) {
             self.done(Request::AfterPause)?;
@@ -373,8 +371,10 @@ impl<'a> Cycle<'a> {
     }
 
     pub(super) fn watchdog_disable(&mut self) -> Step<()> {
-        self.watchdog_running = false;
-        self.done(Request::WatchdogDisable)
+        if std::mem::take(&mut self.watchdog_running) {
+            self.done(Request::WatchdogDisable)?;
+        }
+        Ok(())
     }
 
     pub(super) fn drop_lease(&mut self) -> Step<()> {

@@ -73,7 +73,8 @@ pub struct Keeper {
     /// The end of the lease, also of one that was lost since: what was a primary
     /// under it must be gone by then.
     end: Option<Mono>,
-    /// Tells one postmaster from the next.
+    /// How it was last armed, for which server: a number tells one postmaster from the next.
+    arm: Arm,
     server: u64,
     permit_until: Mono,
     renew_at: Mono,
@@ -91,6 +92,7 @@ impl Keeper {
             retry_timeout,
             lease_until: None,
             end: None,
+            arm: Arm::Unknown,
             server: 0,
             permit_until: Mono::ZERO,
             renew_at: Mono::ZERO,
@@ -148,7 +150,7 @@ impl Keeper {
     /// the lease?
     pub fn arm(&mut self, arm: Arm, server: u64) {
         let other = self.server != server;
-        self.server = server;
+        (self.arm, self.server) = (arm, server);
         if other || arm == Arm::Off {
             // What a lock that is gone had promised concerns no later server.
             self.end = self.lease_until;
@@ -158,6 +160,11 @@ impl Keeper {
             Arm::Writes => true,
             Arm::Unknown => self.armed && !other,
         };
+    }
+
+    /// How it was last armed, for which server.
+    pub fn last_armed(&self) -> (Arm, u64) {
+        (self.arm, self.server)
     }
 
     /// When a guardian outside of the daemon has to stop the server, unless it is

@@ -179,10 +179,10 @@ impl Cycle<'_> {
     /// leaves it armed (surface-ha-pg 23-09).
     pub(super) fn watchdog_off_standby(&mut self) -> Step<()> {
         let writes = self.pg.is_primary() || matches!(self.pg.role, Role::Primary | Role::Promoted);
-        if self.watchdog_running && !writes {
-            self.watchdog_disable()?;
+        if writes {
+            return Ok(());
         }
-        Ok(())
+        self.watchdog_disable()
     }
 
     /// What keeps a lock owner from being primary (surface-ha-pg 4I-10).

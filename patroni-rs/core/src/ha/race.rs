@@ -78,14 +78,15 @@ impl Cycle<'_> {
         let known = self.cluster.timeline();
         if mine < known {
             self.warn(format!("My timeline {mine} is behind last known cluster timeline {known}"));
-            self.held_back(
-                Reason::BehindTimeline,
-                None,
-                &[("timeline", mine.into()), ("known_timeline", known.into())],
-            );
-            return Ok(false);
+            return self.behind_timeline(mine, known);
         }
         Ok(true)
+    }
+
+    fn behind_timeline(&mut self, mine: u32, known: u32) -> Step<bool> {
+        let facts = [("timeline", mine.into()), ("known_timeline", known.into())];
+        self.held_back(Reason::BehindTimeline, None, &facts);
+        Ok(false)
     }
 
     /// Everybody who may know better; or why this node may not race at all (5.1-09, 5.1-10).
@@ -155,12 +156,7 @@ impl Cycle<'_> {
                 self.log(format!(
                     "My timeline {mine} is behind last known cluster timeline {known_timeline}"
                 ));
-                self.held_back(
-                    Reason::BehindTimeline,
-                    None,
-                    &[("timeline", mine.into()), ("known_timeline", known_timeline.into())],
-                );
-                return Ok(false);
+                return self.behind_timeline(mine, known_timeline);
             }
         }
         let voters: HashSet<String> = if self.votes_count() {

@@ -12,9 +12,7 @@ impl Cycle<'_> {
     pub(super) fn after_recovery(&mut self) -> Step<Option<String>> {
         self.m.recovering = false;
         if !self.m.rewind.is_needed() && !self.pg.running {
-            if self.watchdog_running {
-                self.watchdog_disable()?;
-            }
+            self.watchdog_disable()?;
             if !self.has_lock() {
                 return Ok(Some("failed to start postgres".into()));
             }
@@ -60,9 +58,7 @@ impl Cycle<'_> {
         if self.has_lock() && self.update_lock(false)? {
             let seconds = self.m.config.primary_start_timeout().max(0);
             if seconds == 0 && self.failover_possible(None, false)? {
-                if self.watchdog_running {
-                    self.watchdog_disable()?;
-                }
+                self.watchdog_disable()?;
                 self.log("Primary crashed. Failing over.");
                 self.demote(DemoteMode::Immediate)?;
                 return Ok("stopped PostgreSQL to fail over after a crash".into());
@@ -75,9 +71,7 @@ impl Cycle<'_> {
             return Ok(line);
         }
         // It comes up as a standby; the watchdog waits until it is promoted.
-        if self.watchdog_running {
-            self.watchdog_disable()?;
-        }
+        self.watchdog_disable()?;
         if matches!(control.state.as_str(), "in production" | "shutting down" | "in crash recovery") {
             if control.restored_from_backup {
                 self.log(

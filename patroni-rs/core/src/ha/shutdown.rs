@@ -42,9 +42,7 @@ impl Cycle<'_> {
         }
         if self.is_paused() {
             self.log("Leader key is not deleted and Postgresql is not stopped due paused state");
-            if self.watchdog_running {
-                self.watchdog_disable()?;
-            }
+            self.watchdog_disable()?;
             return Ok(());
         }
         if self.m.join_aborted {

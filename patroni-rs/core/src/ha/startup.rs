@@ -121,9 +121,7 @@ impl Cycle<'_> {
     pub(super) fn without_data_dir(&mut self) -> Step<String> {
         self.set_role(Role::Uninitialized)?;
         self.bool(Request::Stop { mode: StopMode::Immediate, timeout: Some(self.v.me.retry_timeout) })?;
-        if self.watchdog_running {
-            self.watchdog_disable()?;
-        }
+        self.watchdog_disable()?;
         let data_dir = self.pg.data_dir.clone();
         if self.has_lock() {
             self.release_leader_key(None)?;

@@ -383,16 +383,13 @@ impl Dcs for Etcd3 {
         let text = sync_state_value(leader, standbys, quorum);
         // Without a version the key was not there. Written without a condition, as the
         // reference does, it could undo what a leader since has promised in it.
-        let written = match version {
-            Some(_) => self.put_version("sync", &text, version, self.effort(true)).await,
-            None => {
-                let key = self.key("sync");
-                let condition = absent(&key);
-                let write = Conditional { key: &key, value: text.as_bytes(), lease: 0, condition };
-                self.write_if(&write, self.effort(true)).await
-            }
+        let key = self.key("sync");
+        let written = async {
+            let condition = version.map_or_else(|| Ok(absent(&key)), |version| unchanged(&key, version))?;
+            let write = Conditional { key: &key, value: text.as_bytes(), lease: 0, condition };
+            self.write_if(&write, self.effort(true)).await
         };
-        match written {
+        match written.await {
             Ok(revision) => Ok(revision.map(|r| SyncState::from_node(Some(&r.to_string()), &text))),
             Err(failure) => {
                 tracing::error!(target: LOG, "{}", failure.text());

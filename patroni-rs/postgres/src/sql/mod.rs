@@ -31,7 +31,6 @@ pub use copy::{fetch_logical_slots, write_slot_files, CopiedSlot};
 pub use error::PgError;
 pub use monitor::{monitor, monitor_statement, parse_monitor_row, MonitorOptions, Monitored, Names};
 pub use params::ConnParams;
-pub use passfile::password_in_file;
 pub use pool::{Connection, Pool};
 pub use quote::{literal, text_array};
 pub use remote::{can_be_copied, checkpoint, leader_in_recovery, leader_ran_checkpoint};

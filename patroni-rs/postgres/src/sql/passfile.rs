@@ -33,7 +33,7 @@ pub(super) async fn password_for(params: &ConnParams, target: &Target) -> Option
 
 /// The password of the first line of a password file that matches one of `hosts`, and the port, database and user.
 /// A file that others may read is not used, and a warning says so (as libpq does).
-pub async fn password_in_file(path: &Path, hosts: &[&str], port_dbname_user: [&str; 3]) -> Option<String> {
+async fn password_in_file(path: &Path, hosts: &[&str], port_dbname_user: [&str; 3]) -> Option<String> {
     let meta = tokio::fs::metadata(path).await.ok()?;
     if meta.permissions().mode() & 0o077 != 0 {
         let path = path.display();

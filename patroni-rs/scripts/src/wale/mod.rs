@@ -10,6 +10,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use patroni_postgres::sql::{ConnParams, Session};
+use pyfmt::oserror;
 use pyfmt::value::str_repr;
 
 use crate::args::{Exit, Opt, Parsed, Parser, Takes};
@@ -228,11 +229,10 @@ impl Restore {
             Ok(status) => status,
             Err(e) => {
                 let code = e.raw_os_error().unwrap_or_default();
-                let text = nix::errno::Errno::from_raw(code).desc();
-                let class = os_error_class(&e);
+                let (class, text) = (oserror::class(&e), oserror::sentence(&e));
                 self.log.error(format!(
                     "Error when fetching backup with WAL-E: {class}({code}, {})",
-                    str_repr(text)
+                    str_repr(&text)
                 ));
                 return RETRY_LATER;
             }
@@ -281,18 +281,7 @@ fn exit_code(status: std::process::ExitStatus) -> i32 {
     status.code().unwrap_or_else(|| 256 - status.signal().unwrap_or(1))
 }
 
-fn os_error_class(error: &std::io::Error) -> &'static str {
-    match error.kind() {
-        std::io::ErrorKind::NotFound => "FileNotFoundError",
-        std::io::ErrorKind::PermissionDenied => "PermissionError",
-        std::io::ErrorKind::AlreadyExists => "FileExistsError",
-        _ => "OSError",
-    }
-}
-
 fn os_error(error: &std::io::Error, words: &[String]) -> String {
-    let code = error.raw_os_error().unwrap_or_default();
-    let text = nix::errno::Errno::from_raw(code).desc();
-    let name = words.first().map(|w| str_repr(w)).unwrap_or_default();
-    format!("{}: [Errno {code}] {text}: {name}", os_error_class(error))
+    let path = words.first().map(String::as_str);
+    format!("{}: {}", oserror::class(error), oserror::text(error, path))
 }
