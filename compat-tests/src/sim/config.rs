@@ -162,6 +162,7 @@ impl Config {
         config.set("synchronous_node_count", self.node_count);
         config.set("failsafe_mode", self.failsafe);
         config.set("check_timeline", self.check_timeline);
+        super::slots::configure(&mut config);
         config
     }
 }

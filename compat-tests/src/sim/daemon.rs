@@ -46,6 +46,7 @@ impl World {
         }
         self.members[node].began_at = now;
         self.cycles += 1;
+        self.observe_slots(node);
         let view = self.members[node].view(now, clock);
         self.advance(node, view, Transcript::default(), last);
     }
@@ -82,6 +83,9 @@ impl World {
                 if finished.line.contains("BUG") {
                     self.fail(10, format!("n{node}: {}", finished.line));
                 }
+                let member = &mut self.members[node];
+                member.held = member.finished.iter().any(|(job, _)| matches!(job, ha::Job::Demote { .. }))
+                    && self.config.planted != Planted::RestartsDemoted;
                 self.finish_cycle(node, *finished, last);
             }
         }
@@ -177,7 +181,10 @@ impl World {
         let cycle = self.members[node].cycle.as_ref()?;
         let (request, waited) = (cycle.request.clone(), self.now - cycle.asked);
         match request {
-            Request::Probe => Some(Answer::Pg(Box::new(self.members[node].pg_view()))),
+            Request::Probe => {
+                self.observe_slots(node);
+                Some(Answer::Pg(Box::new(self.members[node].pg_view())))
+            }
             Request::CurrentSync { wait } => {
                 let Some(state) = self.current_sync(node) else { return Some(Answer::Sync(None)) };
                 let settled = !state.active.is_empty() && state.sync_confirmed == state.active;
@@ -229,7 +236,11 @@ impl World {
             (_, false, true) => Role::Primary,
             (_, false, false) => Role::Demoted,
         };
-        let state = if pg.running { PgState::Running } else { PgState::Stopped };
+        let state = match (pg.running, pg.opening) {
+            (true, true) => PgState::Starting,
+            (true, false) => PgState::Running,
+            _ => PgState::Stopped,
+        };
         self.members[node].pg.role = role;
         self.set_state(node, state);
         self.members[node].alive = true;

@@ -131,6 +131,7 @@ impl World {
         }
         let created = self.store.create("leader", &name, Some(lease));
         if created {
+            self.retain_slots(node);
             self.members[node].leader_lease = Some(lease);
         }
         created
@@ -169,8 +170,9 @@ impl World {
             Request::AcquireLeader => return Answer::Dcs(Ok(self.acquire(node))),
             Request::UpdateLeader { status, failsafe } => {
                 let ok = self.update(node);
-                if let (true, Some((lsn, _))) = (ok, status) {
-                    self.put_status(*lsn);
+                if let (true, Some((lsn, positions))) = (ok, status) {
+                    let text = self.status_of(node, *lsn, positions.clone());
+                    self.store.put("status", &text, None);
                 }
                 if let (true, Some(failsafe)) = (ok, failsafe) {
                     self.store.put("failsafe", &json::dumps_compact(failsafe), None);
@@ -299,7 +301,8 @@ impl World {
             // A server that is stopping takes no connections, so there is no position to tell.
             let peer = reached
                 .map(|i| &self.members[i])
-                .filter(|m| m.pg.running && m.pg.data.is_some() && m.pg.state != PgState::Stopping);
+                .filter(|m| m.pg.running && !m.pg.opening && m.pg.data.is_some())
+                .filter(|m| m.pg.state != PgState::Stopping);
             let forgets = self.config.planted == Planted::ForgetsConsent;
             answers.push(match peer {
                 Some(peer) => PeerStatus {

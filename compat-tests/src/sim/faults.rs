@@ -65,6 +65,8 @@ pub enum Fault {
     NoWatch(usize, bool),
     /// A node's watchdog cannot be activated.
     BrokenWatchdog(usize, bool),
+    /// An operator makes this slot on a node; or drops that of a member, there.
+    Slot(usize, &'static str, bool),
     /// A node that is down is started.
     Start(usize),
     /// All is well from here.
@@ -106,6 +108,12 @@ impl Plan {
             }
             at += rng.between(1000, 3 * config.ttl);
         }
+        if config.operators {
+            for (at, node, name, there) in super::slots::orders(seed, config, at) {
+                faults.push((at, Fault::Slot(node, name, there)));
+            }
+        }
+        faults.extend(Plan::hasty_restarts(seed, config, &faults));
         let heal = faults.iter().map(|(at, _)| *at).max().unwrap_or(at).max(at) + 2 * config.ttl + 1;
         faults.push((heal, Fault::Heal));
         Plan { faults, end: heal + 2 * config.ttl + 12 * config.loop_wait + 120_000 }
@@ -156,6 +164,19 @@ impl Plan {
             21 => vec![(at, Fault::KillNode(node, 3 * long)), (at + 100, Fault::KillNode(other, 2 * long))],
             _ => vec![(at, Fault::KillPostmaster(node)), (at + 50, Fault::CutDcs(other, true))],
         }
+    }
+
+    /// Somebody restarts PostgreSQL while the cluster switches over.
+    fn hasty_restarts(seed: u64, config: &Config, faults: &[(u64, Fault)]) -> Vec<(u64, Fault)> {
+        let mut rng = Rng::new(seed ^ 0x4a57_e000);
+        let mut restarts = Vec::new();
+        for (at, fault) in faults {
+            if *fault == Fault::Switchover(None) && rng.percent(40) {
+                let after = rng.between(0, 3000);
+                restarts.extend((0..config.members).map(|node| (at + after, Fault::Restart(node))));
+            }
+        }
+        restarts
     }
 
     fn rough(rng: &mut Rng, at: u64, config: &Config) -> Vec<(u64, Fault)> {
@@ -293,6 +314,7 @@ impl World {
             }
             Fault::NoWatch(node, on) => self.members[node].no_watch = on,
             Fault::BrokenWatchdog(node, on) => self.members[node].broken_watchdog = on,
+            Fault::Slot(node, name, there) => self.order_slot(node, name, there),
             Fault::Heal => self.heal(),
             order => self.apply_order(order),
         }
@@ -343,6 +365,7 @@ fn aimed(fault: Fault, leader: usize) -> Fault {
         Fault::NoWatch(node, on) => Fault::NoWatch(at(node), on),
         Fault::BrokenWatchdog(node, on) => Fault::BrokenWatchdog(at(node), on),
         Fault::ClockStep(node, step) => Fault::ClockStep(at(node), step),
+        Fault::Slot(node, name, there) => Fault::Slot(at(node), name, there),
         other => other,
     }
 }

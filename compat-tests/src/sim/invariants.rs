@@ -107,7 +107,10 @@ impl World {
         let member = &self.members[node];
         // A cycle that began before the pause may end what it has begun.
         let knew = self.paused_since.is_some_and(|since| member.loaded_at > since && member.began_at > since);
-        if !knew || self.store.cluster().failover.is_some() {
+        // Nor is what an operator ordered the node's own decision; who takes the lock for it
+        // removes the order before he promotes (surface-ha-pg section 7).
+        let ordered = self.ordered_at > 0 && self.now <= self.ordered_at + 2 * self.config.retry_timeout;
+        if !knew || ordered {
             return;
         }
         let primary = member.pg.writable();
@@ -236,5 +239,6 @@ impl World {
         if streaming + 1 < self.members.len() {
             self.fail(8, format!("only {streaming} standbys have a source after all faults have ended"));
         }
+        self.check_slots();
     }
 }

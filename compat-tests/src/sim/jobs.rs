@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use super::pg::Data;
 use super::planted::Planted;
-use super::world::{Event, World};
+use super::world::{Event, Postmaster, World};
 
 impl World {
     pub(super) fn start_job(&mut self, node: usize, job: &Job) -> Result<(), String> {
@@ -62,6 +62,16 @@ impl World {
             Job::StartPrimary { .. } => {
                 let time = spell(5000, 60_000);
                 self.set_state(node, PgState::Starting);
+                if !self.members[node].pg.full {
+                    // The postmaster lives from now on, whatever becomes of the daemon, and
+                    // keeper and guardian are told of it at its fork.
+                    let pg = &mut self.members[node].pg;
+                    pg.started(false, Role::Primary);
+                    pg.opening = true;
+                    let incarnation = pg.incarnation;
+                    let at = self.now + time;
+                    self.at(at, Event::Postmaster { node, incarnation, what: Postmaster::Opens });
+                }
                 time
             }
             Job::Restart { release_sync, .. } => {
@@ -181,8 +191,8 @@ impl World {
             return Some(self.no_start(node));
         }
         let pg = &mut self.members[node].pg;
-        let (recovery, role) = (pg.recovery, pg.role);
-        pg.started(recovery, role);
+        let role = if pg.recovery { Role::Replica } else { Role::Primary };
+        pg.started(pg.recovery, role);
         self.set_state(node, PgState::Running);
         Some(JobResult::Done)
     }
@@ -207,6 +217,7 @@ impl World {
         let pg = &mut self.members[node].pg;
         let (timeline, lsn) = (1, 16_777_216);
         let history = Rc::default();
+        pg.slots.clear();
         pg.data = Some(Data { sysid: sysid.into(), timeline, branch, lsn, history, dirty: false });
         pg.started(false, Role::Primary);
         self.set_state(node, PgState::Running);
@@ -231,6 +242,8 @@ impl World {
             return JobResult::Failed;
         }
         self.members[node].pg.data = self.members[from].pg.data.clone();
+        // Neither pg_basebackup nor pg_rewind brings or leaves slots.
+        self.members[node].pg.slots.clear();
         self.members[node].pg.gap = false;
         self.run_as_standby(node, source, Role::Replica)
     }
@@ -260,10 +273,9 @@ impl World {
     }
 
     fn run_as_primary(&mut self, node: usize) -> JobResult {
-        if self.members[node].pg.full {
+        if !self.members[node].pg.running || self.members[node].pg.full {
             return self.no_start(node);
         }
-        self.members[node].pg.started(false, Role::Primary);
         self.set_state(node, PgState::Running);
         JobResult::Done
     }
@@ -282,6 +294,7 @@ impl World {
         self.check_removal(node);
         let pg = &mut self.members[node].pg;
         pg.data = data;
+        pg.slots.clear();
         pg.recovery = true;
         JobResult::Done
     }

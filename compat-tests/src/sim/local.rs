@@ -54,7 +54,16 @@ impl World {
             Request::CanRewind => Answer::Bool(true),
             Request::CheckDiverged(source) => Answer::Diverged(self.diverged(node, &source.member.name)),
             Request::EnsureCheckpoint => Answer::Bool(true),
-            Request::SyncSlots { .. } => Answer::Names(Vec::new()),
+            Request::SyncSlots { .. } => {
+                self.sync_slots(node);
+                Answer::Names(Vec::new())
+            }
+            Request::AfterPause => {
+                if let Some(book) = &mut self.members[node].slots.book {
+                    book.schedule();
+                }
+                Answer::Done
+            }
             Request::WatchdogActivate => {
                 let works = !self.members[node].broken_watchdog || !self.config.watchdog;
                 if self.config.watchdog && works {
@@ -89,7 +98,8 @@ impl World {
                 return now_and(waited, Answer::Done);
             }
             Request::MoveDataDirectory => {
-                self.members[node].pg.data = None;
+                let pg = &mut self.members[node].pg;
+                (pg.data, pg.slots) = (None, Default::default());
                 Answer::Done
             }
             Request::CurrentSync { .. } => {
@@ -105,6 +115,7 @@ impl World {
         if self.config.planted == Planted::NoDemotion {
             return now_and(1, Answer::Bool(true));
         }
+        self.hold(node);
         let pg = &mut self.members[node].pg;
         if !pg.running {
             if self.config.planted != Planted::ForgetsWatchdog {
@@ -125,7 +136,20 @@ impl World {
         (latency, Answer::Bool(true), After::Stopped { immediate, incarnation })
     }
 
+    /// Until the engine has decided what follows, nobody else starts the server; a restart that has begun ends.
+    fn hold(&mut self, node: usize) {
+        if self.config.planted == Planted::RestartsDemoted {
+            return;
+        }
+        self.members[node].held = true;
+        if self.is_job(node, |job| matches!(job, Job::Restart { .. })) {
+            self.members[node].job = None;
+            self.members[node].disable_sync = false;
+        }
+    }
+
     fn stop_to_checkpoint(&mut self, node: usize) -> Effect {
+        self.hold(node);
         if !self.members[node].pg.running {
             return now_and(1, Answer::Stopping { locations: None, exited: true });
         }

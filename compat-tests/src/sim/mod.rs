@@ -25,6 +25,7 @@ mod pg;
 mod planted;
 mod reference;
 mod rng;
+mod slots;
 mod world;
 
 pub use config::{Config, SyncMode};

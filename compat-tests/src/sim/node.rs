@@ -16,6 +16,7 @@ use pyfmt::Value;
 use super::config::Config;
 use super::guardian::Guardian;
 use super::pg::Server;
+use super::slots::{Knowledge, VERSION};
 
 /// Node clocks begin here, so that one that is set back stays positive.
 pub const BOOTED: u64 = 1_000_000;
@@ -58,6 +59,8 @@ pub struct Member {
     pub renewing: bool,
     /// The choice of synchronous standbys.
     pub tracker: Tracker,
+    /// What it knows of replication slots.
+    pub slots: Knowledge,
     /// PostgreSQL.
     pub pg: Server,
     /// The cycle in progress.
@@ -66,6 +69,8 @@ pub struct Member {
     pub job: Option<(JobView, u64)>,
     /// Results not seen by a cycle yet.
     pub finished: Vec<(Job, JobResult)>,
+    /// The engine stops PostgreSQL and has not decided yet what follows: operators' jobs are refused.
+    pub held: bool,
     /// A restart on request has begun.
     pub restarting: Option<Duration>,
     /// It asks to be left alone as synchronous standby.
@@ -153,11 +158,13 @@ impl Member {
             stopped_until: 0,
             renewing: false,
             tracker: Tracker::default(),
+            slots: Knowledge::default(),
             me,
             pg: Server::new(),
             cycle: None,
             job: None,
             finished: Vec::new(),
+            held: false,
             restarting: None,
             disable_sync: false,
             lease: None,
@@ -195,10 +202,12 @@ impl Member {
         self.keeper = Keeper::new(self.me.ttl, self.me.loop_wait, self.me.retry_timeout);
         self.renewing = false;
         self.tracker = Tracker::default();
+        self.slots = Knowledge::default();
         self.cycle = None;
         self.job = None;
         self.finished.clear();
         self.restarting = None;
+        self.held = false;
         self.disable_sync = false;
         self.lease = None;
         self.leader_lease = None;
@@ -240,16 +249,19 @@ impl Member {
     pub fn pg_view(&self) -> PgView {
         let pg = &self.pg;
         let query = match &pg.data {
-            Some(data) if pg.running && !pg.state.is_starting() => Query::Row(Box::new(PgStatus {
-                is_primary: !pg.recovery,
-                timeline: if pg.recovery { 0 } else { data.timeline },
-                wal_position: data.lsn,
-                replayed: pg.recovery.then_some(data.lsn),
-                received: pg.recovery.then_some(data.lsn),
-                received_timeline: (pg.recovery && pg.source.is_some()).then_some(data.timeline),
-                control_timeline: Some(data.timeline),
-                ..PgStatus::default()
-            })),
+            Some(data) if pg.running && !pg.opening && !pg.state.is_starting() => {
+                Query::Row(Box::new(PgStatus {
+                    is_primary: !pg.recovery,
+                    timeline: if pg.recovery { 0 } else { data.timeline },
+                    wal_position: data.lsn,
+                    replayed: pg.recovery.then_some(data.lsn),
+                    received: pg.recovery.then_some(data.lsn),
+                    received_timeline: (pg.recovery && pg.source.is_some()).then_some(data.timeline),
+                    control_timeline: Some(data.timeline),
+                    slots: self.slots.published.clone(),
+                    ..PgStatus::default()
+                }))
+            }
             _ => Query::Unreachable,
         };
         PgView {
@@ -261,8 +273,8 @@ impl Member {
             sysid: pg.data.as_ref().map(|d| d.sysid.to_string()).unwrap_or_default(),
             state_since: self.clock(pg.state_since),
             cb_called: pg.cb_called,
-            server_version: 150_000,
-            major_version: 150_000,
+            server_version: VERSION,
+            major_version: VERSION,
             pending_restart_reason: Value::map(),
             postmaster_start_time: None,
         }

@@ -19,6 +19,8 @@ pub struct Server {
     pub running: bool,
     /// Counts postmasters, so that what was meant for one does not reach the next.
     pub incarnation: u64,
+    /// It recovers from a crash and takes no connections yet.
+    pub opening: bool,
     /// It is a standby (has a signal file).
     pub recovery: bool,
     /// Index of the node that it streams from, by its settings.
@@ -43,6 +45,8 @@ pub struct Server {
     pub slow: bool,
     /// Its disk is full.
     pub full: bool,
+    /// Its replication slots.
+    pub slots: super::slots::Slots,
     /// The WAL that it needs next is gone everywhere.
     pub gap: bool,
 }
@@ -91,6 +95,7 @@ impl Server {
             data: None,
             running: false,
             incarnation: 0,
+            opening: false,
             recovery: false,
             source: None,
             stopping: false,
@@ -103,13 +108,15 @@ impl Server {
             stalled: false,
             slow: false,
             full: false,
+            slots: Default::default(),
             gap: false,
         }
     }
 
     /// Would a client's write be committed?
     pub fn writable(&self) -> bool {
-        self.running && !self.recovery && !self.stopping && self.data.is_some() && !self.state.is_starting()
+        let open = self.running && !self.opening && !self.stopping;
+        open && !self.recovery && self.data.is_some() && !self.state.is_starting()
     }
 
     /// End of WAL.
@@ -120,6 +127,7 @@ impl Server {
     /// A postmaster comes up.
     pub fn started(&mut self, recovery: bool, role: Role) {
         self.incarnation += 1;
+        self.opening = false;
         (self.running, self.stopping, self.recovery, self.role) = (true, false, recovery, role);
         self.reloaded();
     }

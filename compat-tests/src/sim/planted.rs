@@ -56,11 +56,19 @@ pub enum Planted {
     ForgetsConsent,
     /// `/sync` is written whatever the token.
     StaleSyncToken,
+    /// An operator's restart is taken in the middle of a demotion.
+    RestartsDemoted,
+    /// `ignore_slots` is not looked at.
+    ForgetsIgnored,
+    /// Slots that nobody wants are dropped in pause, too.
+    DropsInPause,
+    /// Members' slots are advanced further than the leader has published.
+    AdvancesTooFar,
 }
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Planted; 22] = [
+    pub const ALL: [Planted; 26] = [
         Planted::NoDemotion,
         Planted::RenewsForever,
         Planted::TakesLockBlindly,
@@ -83,6 +91,10 @@ impl Planted {
         Planted::GuardianStays,
         Planted::ForgetsConsent,
         Planted::StaleSyncToken,
+        Planted::RestartsDemoted,
+        Planted::ForgetsIgnored,
+        Planted::DropsInPause,
+        Planted::AdvancesTooFar,
     ];
 
     /// The cluster in which the defect matters.

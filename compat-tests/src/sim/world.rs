@@ -1,7 +1,7 @@
 //! The event loop.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeSet, BinaryHeap};
 
 use patroni_core::ha::{self, Answer, Job, JobResult, Mono, Request};
 use pyfmt::Value;
@@ -55,6 +55,7 @@ pub(super) enum Postmaster {
     Exits,
     Promotes,
     Reloads,
+    Opens,
 }
 
 /// What becomes true when an answer arrives.
@@ -106,6 +107,10 @@ pub struct World {
     pub(super) longest_ttl: u64,
     /// The last failover that an operator asked for: when, to whom.
     pub(super) manual: Option<(u64, usize)>,
+    /// When an operator's order last stood in the DCS.
+    pub(super) ordered_at: u64,
+    /// Members that were behind when their slot was made somewhere.
+    pub(super) robbed: BTreeSet<String>,
     pub(super) last_fault: u64,
     pub(super) leader_since: u64,
     pub(super) healed_at: Option<u64>,
@@ -192,6 +197,8 @@ impl World {
             last_paused: 0,
             longest_ttl: config.ttl,
             manual: None,
+            ordered_at: 0,
+            robbed: BTreeSet::new(),
             last_fault: 0,
             leader_since: 0,
             healed_at: None,
@@ -277,6 +284,9 @@ impl World {
             self.handle(event);
             self.check_safety();
             self.notice_leader();
+            if self.store.get("failover").is_some() {
+                self.ordered_at = self.now;
+            }
         }
         if self.failure.is_none() {
             self.check_liveness();
@@ -375,6 +385,7 @@ impl World {
             && !to.no_way_to.contains(&source)
             && !from.no_way_to.contains(&node)
             && !matches!(to.pg.state, ha::PgState::Starting)
+            && self.has_slot(source, node)
             && mine.is_prefix_of(theirs)
     }
 
@@ -387,6 +398,7 @@ impl World {
         if let (Some(mine), Some(theirs)) = (self.members[node].pg.data.as_mut(), theirs) {
             *mine = super::pg::Data { dirty: true, ..theirs };
         }
+        self.confirm_slot(source, node);
     }
 
     fn postmaster(&mut self, node: usize, incarnation: u64, what: Postmaster) {
@@ -396,6 +408,12 @@ impl World {
         match what {
             Postmaster::Exits => self.members[node].pg.stopped(false),
             Postmaster::Promotes => self.promote(node),
+            Postmaster::Opens => {
+                self.members[node].pg.opening = false;
+                if self.members[node].job.is_none() && self.members[node].pg.state.is_starting() {
+                    self.set_state(node, ha::PgState::Running);
+                }
+            }
             Postmaster::Reloads => {
                 self.members[node].pg.reloaded();
                 self.check_sync_promise();
@@ -431,6 +449,9 @@ impl World {
         let now = self.now;
         if let Some((view, _)) = self.members[node].job.take() {
             self.tell(node, format!("  job {} -> {result:?}", view.job.name()));
+            // A demotion ends with the next cycle.
+            self.members[node].held |=
+                matches!(view.job, Job::Demote { .. }) && self.config.planted != Planted::RestartsDemoted;
             self.members[node].finished.push((view.job, result));
             self.at(now + 5, Event::Wake { node, forced: true });
         }

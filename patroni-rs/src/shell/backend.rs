@@ -349,7 +349,7 @@ async fn restart(shared: &Arc<Shared>, filter: &Value) -> Restarted {
     let has_lock = shared.cluster().leader_name() == Some(shared.instance.name.as_str());
     let job = commands::restart_job(filter, &memory, has_lock);
     let Job::Restart { timeout, .. } = job else { return refused("restart failed".into()) };
-    let told = match shared.jobs.start(shared.clone(), job) {
+    let told = match shared.jobs.order(shared.clone(), job) {
         Ok(told) => told,
         Err(running) => return refused(format!("{running} already in progress")),
     };
@@ -371,5 +371,5 @@ async fn reinitialize(shared: &Arc<Shared>, force: bool, from_leader: bool) -> R
     if force {
         shared.jobs.cancel_and_wait(shared, Duration::from_secs(60)).await;
     }
-    Ok(shared.jobs.start(shared.clone(), job).err().map(|running| format!("{running} already in progress")))
+    Ok(shared.jobs.order(shared.clone(), job).err().map(|running| format!("{running} already in progress")))
 }

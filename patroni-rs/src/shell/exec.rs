@@ -237,8 +237,14 @@ impl Executor {
                 pg.call(action_of(*callback));
                 Answer::Done
             }
-            Request::Stop { mode, timeout } => Answer::Bool(self.stop(*mode, *timeout).await),
-            Request::StopToCheckpoint { timeout } => self.stop_to_checkpoint(*timeout).await,
+            Request::Stop { mode, timeout } => {
+                self.shared.jobs.hold(&self.shared).await;
+                Answer::Bool(self.stop(*mode, *timeout).await)
+            }
+            Request::StopToCheckpoint { timeout } => {
+                self.shared.jobs.hold(&self.shared).await;
+                self.stop_to_checkpoint(*timeout).await
+            }
             Request::AwaitExit(limit) => Answer::Bool(self.await_exit(*limit).await),
             Request::ControlData => Answer::Control(pg.control_data().await),
             Request::CheckRecovery(source) => Answer::Recovery(pg.check_recovery(source.clone()).await),

@@ -14,6 +14,8 @@ use tokio::task::JoinHandle;
 use super::shared::Shared;
 use crate::instance::{mono_now, Apply, Started, StopHow};
 
+/// How long the end of a cancelled restart is waited for.
+const CANCELLED_WITHIN: Duration = Duration::from_secs(1);
 /// The least time between two tries of a job that fails.
 const FAILURE_TAKES: Duration = Duration::from_secs(1);
 
@@ -28,6 +30,8 @@ struct Slot {
     running: Option<JobView>,
     handle: Option<JoinHandle<()>>,
     finished: Vec<(Job, JobResult)>,
+    /// What the engine does with PostgreSQL, step by step, whether a job runs or not.
+    held: Option<String>,
 }
 
 impl Jobs {
@@ -41,7 +45,40 @@ impl Jobs {
         std::mem::take(&mut crate::instance::locked(&self.slot).finished)
     }
 
-    /// Starts a job.
+    /// PostgreSQL is being stopped by the engine. Until it has decided what follows, an operator's
+    /// restart would start the server as the primary that it was, without the lock; one that has just begun ends here.
+    pub async fn hold(&self, shared: &Shared) {
+        let restarting = {
+            let mut slot = crate::instance::locked(&self.slot);
+            slot.held.get_or_insert_with(|| "demote".into());
+            slot.running.as_ref().is_some_and(|r| matches!(r.job, Job::Restart { .. }))
+        };
+        if restarting {
+            self.cancel_and_wait(shared, CANCELLED_WITHIN).await;
+        }
+    }
+
+    /// A cycle has ended: unless a demotion came to its end after it had begun, what is to follow has been started.
+    pub fn release(&self) {
+        let mut slot = crate::instance::locked(&self.slot);
+        if !slot.finished.iter().any(|(job, _)| matches!(job, Job::Demote { .. })) {
+            slot.held = None;
+        }
+    }
+
+    /// Starts a job that an operator asks for.
+    ///
+    /// # Errors
+    /// The name of what runs.
+    pub fn order(
+        self: &Arc<Self>,
+        shared: Arc<Shared>,
+        job: Job,
+    ) -> Result<oneshot::Receiver<JobResult>, String> {
+        self.begin(shared, job, true)
+    }
+
+    /// Starts a job for the engine.
     ///
     /// # Errors
     /// The name of the one that runs.
@@ -50,9 +87,21 @@ impl Jobs {
         shared: Arc<Shared>,
         job: Job,
     ) -> Result<oneshot::Receiver<JobResult>, String> {
+        self.begin(shared, job, false)
+    }
+
+    fn begin(
+        self: &Arc<Self>,
+        shared: Arc<Shared>,
+        job: Job,
+        ordered: bool,
+    ) -> Result<oneshot::Receiver<JobResult>, String> {
         let mut slot = crate::instance::locked(&self.slot);
         if let Some(running) = &slot.running {
             return Err(running.job.name());
+        }
+        if let Some(held) = slot.held.clone().filter(|_| ordered) {
+            return Err(held);
         }
         slot.running = Some(JobView { job: job.clone(), started_at: mono_now(), shutdown_checkpoint: None });
         shared.instance.cancel.reset();
@@ -68,6 +117,10 @@ impl Jobs {
             let _ = tell.send(result.clone());
             let mut slot = crate::instance::locked(&jobs.slot);
             slot.running = None;
+            if matches!(job, Job::Demote { .. }) {
+                // The demotion ends with the next cycle.
+                slot.held = Some(job.name());
+            }
             slot.finished.push((job, result));
             drop(slot);
             shared.wake.notify_one();

@@ -127,6 +127,7 @@ async fn drive(shared: &Arc<Shared>, memory: &mut Memory, view: View, engine: En
                 shared.instance.set_dynamic(memory.config.clone());
                 *locked(&shared.failsafe_since) = memory.failsafe_since;
                 note_held_back(shared, finished.held_back.as_ref());
+                shared.jobs.release();
                 arm_fence(shared, memory);
                 return *finished;
             }

@@ -155,6 +155,10 @@ impl Keeper {
             // What a lock that is gone had promised concerns no later server.
             self.end = self.lease_until;
         }
+        if other && server != 0 && arm == Arm::Writes {
+            // Somebody has started it again before the loop could give the lock up.
+            self.fenced = false;
+        }
         self.armed = match arm {
             Arm::Off | Arm::Reads => false,
             Arm::Writes => true,
@@ -302,6 +306,19 @@ mod tests {
         assert_eq!(k.next(s(5)), Next::WaitUntil(s(27)));
         assert_eq!(k.promise(), Some(s(27) + GUARDIAN_GRACE));
         assert_eq!(k.next(s(27)), Next::Fence);
+    }
+
+    #[test]
+    fn a_primary_that_is_started_again_after_the_fence_is_stopped_too() {
+        let mut k = keeper();
+        assert_eq!(k.next(s(27)), Next::Fence);
+        // The postmaster is gone, and the fence still has to be dealt with.
+        k.arm(Arm::Unknown, 0);
+        assert_ne!(k.next(s(28)), Next::Fence);
+        k.arm(Arm::Reads, 2);
+        assert_ne!(k.next(s(28)), Next::Fence);
+        k.arm(Arm::Writes, 3);
+        assert_eq!(k.next(s(28)), Next::Fence);
     }
 
     #[test]

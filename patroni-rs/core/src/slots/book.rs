@@ -120,11 +120,17 @@ pub enum PhysicalAction {
 }
 
 /// Slots known of the server, between looks at it.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct SlotBook {
     pub(super) known: IndexMap<String, KnownSlot>,
     reload: bool,
     recheck_logical: bool,
+}
+
+impl Default for SlotBook {
+    fn default() -> SlotBook {
+        SlotBook::new()
+    }
 }
 
 impl SlotBook {

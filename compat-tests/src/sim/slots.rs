@@ -1,0 +1,272 @@
+//! Replication slots in the simulated world: the production book and plans
+//! (`patroni_core::slots`) on servers that have nothing but physical slots.
+
+use std::collections::BTreeMap;
+
+use indexmap::IndexMap;
+use patroni_core::model::{status_value, Cluster, Lsn, Status};
+use patroni_core::slots::{
+    self, DropResult, KnownKind, KnownSlot, Node, PhysicalAction, PlannedDrop, SlotBook,
+};
+use pyfmt::Value;
+
+use super::config::Config;
+use super::planted::Planted;
+use super::world::World;
+
+/// PostgreSQL 15, which advances slots and reserves WAL at their creation.
+pub const VERSION: u32 = 150_000;
+/// A slot that `ignore_slots` names.
+pub const IGNORED: &str = "ours_to_keep";
+/// A slot that nobody wants.
+pub const STRAY: &str = "stray";
+/// A permanent slot of the dynamic configuration.
+pub const PERMANENT: &str = "permanent";
+
+/// The slots of a server: their `restart_lsn` by name.
+pub type Slots = BTreeMap<String, Lsn>;
+
+/// What the daemon knows of slots.
+#[derive(Debug, Default)]
+pub struct Knowledge {
+    /// Of the local server.
+    pub book: Option<SlotBook>,
+    /// Of which postmaster.
+    pub incarnation: u64,
+    /// As a leader: whose slots are to be kept.
+    pub retention: slots::Retention,
+    /// What the last monitoring row would have published.
+    pub published: IndexMap<String, Lsn>,
+}
+
+/// The part of the dynamic configuration that concerns slots.
+pub fn configure(config: &mut Value) {
+    let physical: Value = [("type", "physical")].into_iter().collect();
+    config.set("slots", [(PERMANENT, physical)].into_iter().collect::<Value>());
+    let ignored: Value = [("name", IGNORED), ("type", "physical")].into_iter().collect();
+    config.set("ignore_slots", Value::List(vec![ignored]));
+}
+
+fn known(lsn: Lsn) -> KnownSlot {
+    KnownSlot { kind: KnownKind::Physical { xmin: None, restart_lsn: Some(lsn) }, wal_status: None }
+}
+
+impl World {
+    /// May a WAL receiver use its slot there?
+    pub(super) fn has_slot(&self, source: usize, node: usize) -> bool {
+        self.members[source].pg.slots.contains_key(&slots::member_slot_name(&self.members[node].me.name))
+    }
+
+    /// A walsender has confirmed a position.
+    pub(super) fn confirm_slot(&mut self, source: usize, node: usize) {
+        let lsn = self.members[node].pg.lsn();
+        let name = slots::member_slot_name(&self.members[node].me.name);
+        self.members[source].pg.slots.insert(name, lsn);
+    }
+
+    /// What the monitoring statement shows of slots.
+    pub(super) fn observe_slots(&mut self, node: usize) {
+        let member = &mut self.members[node];
+        let Some(cluster) = member.memory.cluster.clone() else { return };
+        let seen = member.pg.slots.iter().map(|(name, lsn)| (name.clone(), known(*lsn))).collect();
+        let positions = member.slots.book.as_mut().map(|book| book.refresh(&seen)).unwrap_or_default();
+        let name = member.me.name.clone();
+        let all = slots::with_own_slot(positions, &name, member.pg.lsn(), VERSION);
+        member.slots.published =
+            slots::maybe_filter_permanent_slots(&cluster, &member.dynamic, &name, VERSION, all);
+    }
+
+    /// The lock was acquired: what the former leader has published is kept for its time.
+    pub(super) fn retain_slots(&mut self, node: usize) {
+        let now = self.clock(node);
+        let retained = self.store.cluster().status.retain_slots.clone();
+        self.members[node].slots.retention.restart(&retained, now);
+    }
+
+    /// The value of `/status` that this node writes.
+    pub(super) fn status_of(
+        &mut self,
+        node: usize,
+        last_lsn: Lsn,
+        positions: Option<IndexMap<String, Lsn>>,
+    ) -> String {
+        let now = self.clock(node);
+        let cluster = self.store.cluster();
+        let member = &mut self.members[node];
+        let positions = positions.filter(|s| !s.is_empty());
+        let shown = positions.clone().unwrap_or_default();
+        let (retain, _) =
+            member.slots.retention.build(&cluster, &member.dynamic, &member.me.name, &shown, now);
+        status_value(&Status { last_lsn, slots: positions, retain_slots: retain.unwrap_or_default() })
+    }
+
+    /// One round of creating, dropping and advancing, as `sync_replication_slots` does it.
+    pub(super) fn sync_slots(&mut self, node: usize) {
+        let member = &self.members[node];
+        if !member.pg.running || member.pg.opening || member.pg.state.is_starting() {
+            return;
+        }
+        let (me, config) = (member.me.clone(), member.dynamic.clone());
+        let cluster = member.memory.cluster.clone().unwrap_or_else(|| self.store.cluster());
+        let role = member.pg.role;
+        let subject = Node { name: &me.name, tags: &me.tags, role, major_version: VERSION };
+        let incarnation = self.members[node].pg.incarnation;
+        let known_slots = &mut self.members[node].slots;
+        let mut book = known_slots.book.take().unwrap_or_default();
+        if std::mem::replace(&mut known_slots.incarnation, incarnation) != incarnation {
+            book.schedule();
+        }
+        if book.needs_reload() {
+            let all = self.members[node].pg.slots.iter().map(|(n, lsn)| (n.clone(), known(*lsn))).collect();
+            book.load(all);
+        }
+        let (wanted, _) = slots::wanted_slots(&cluster, &config, &subject, &subject.subject());
+        let none = Vec::new();
+        let ignored = match self.config.planted {
+            Planted::ForgetsIgnored => none.as_slice(),
+            _ => config.ignore_slots_matchers(),
+        };
+        let paused = config.is_paused() && self.config.planted != Planted::DropsInPause;
+        for drop in book.plan_drops(&wanted, ignored, paused) {
+            let result = self.drop_slot(node, &drop, config.is_paused());
+            book.dropped(&drop, result);
+        }
+        let clean = self.is_clean(node, &cluster);
+        for action in book.plan_physical(&wanted, true, clean) {
+            match action {
+                PhysicalAction::Create(name) => self.create_slot(node, &name),
+                PhysicalAction::Advance { name, lsn } => self.advance_slot(node, &name, lsn),
+                PhysicalAction::Drop(drop) => {
+                    let result = self.drop_slot(node, &drop, config.is_paused());
+                    book.dropped(&drop, result);
+                    if book.recreate_after(&drop, result) {
+                        self.create_slot(node, &drop.name);
+                    }
+                }
+            }
+        }
+        book.settle(&wanted);
+        self.members[node].slots.book = Some(book);
+    }
+
+    fn is_clean(&self, node: usize, cluster: &Cluster) -> bool {
+        let member = &self.members[node];
+        cluster.leader_name().is_some_and(|leader| leader != member.me.name || !member.pg.recovery)
+    }
+
+    fn create_slot(&mut self, node: usize, name: &str) {
+        let lsn = self.members[node].pg.lsn();
+        if self.index_of(name).is_some_and(|owner| self.members[owner].pg.lsn() < lsn) {
+            // It begins where the server is, and what its owner lacks is not kept (a server that was copied
+            // or rewound has none to begin with).
+            self.robbed.insert(name.to_owned());
+        }
+        self.members[node].pg.slots.entry(name.to_owned()).or_insert(lsn);
+    }
+
+    /// Who streams by that slot, if anybody does.
+    fn walsender_of(&self, node: usize, name: &str) -> Option<usize> {
+        (0..self.members.len())
+            .find(|i| slots::member_slot_name(&self.members[*i].me.name) == name && self.streams(*i, node))
+    }
+
+    fn drop_slot(&mut self, node: usize, drop: &PlannedDrop, paused: bool) -> DropResult {
+        let name = &drop.name;
+        if self.walsender_of(node, name).is_some() {
+            return DropResult::Active;
+        }
+        if self.members[node].pg.slots.remove(name).is_none() {
+            return DropResult::Failed;
+        }
+        if name == IGNORED {
+            self.fail(10, format!("n{node} drops the slot that ignore_slots names"));
+        }
+        if paused && name == STRAY {
+            self.fail(10, format!("n{node} drops a foreign slot in pause"));
+        }
+        DropResult::Dropped
+    }
+
+    /// `pg_replication_slot_advance`: forward only, and not beyond what the server has.
+    fn advance_slot(&mut self, node: usize, name: &str, lsn: Lsn) {
+        let far = if self.config.planted == Planted::AdvancesTooFar { lsn + 1_000_000 } else { lsn };
+        let pg = &mut self.members[node].pg;
+        let Some(slot) = pg.slots.get(name).copied() else { return };
+        let target = far.min(pg.lsn());
+        if target <= slot {
+            return;
+        }
+        pg.slots.insert(name.to_owned(), target);
+        if name == IGNORED {
+            self.fail(10, format!("n{node} advances the slot that ignore_slots names"));
+        }
+        self.check_advance(node, name, target);
+    }
+
+    /// A member's slot must not run away from it: what it needs next would be removed.
+    fn check_advance(&mut self, node: usize, name: &str, target: Lsn) {
+        let owner = self.index_of(name).filter(|owner| *owner != node);
+        let Some(owner) = owner else { return };
+        let (theirs, mine) = (&self.members[owner].pg.data, &self.members[node].pg.data);
+        let (Some(theirs), Some(mine)) = (theirs, mine) else { return };
+        if theirs.branch == mine.branch && theirs.lsn < target && !self.robbed.contains(name) {
+            let at = theirs.lsn;
+            self.fail(10, format!("n{node} advances the slot of n{owner} to {target}, which is at {at}"));
+        }
+    }
+
+    /// An operator makes or removes a slot.
+    pub(super) fn order_slot(&mut self, node: usize, name: &str, there: bool) {
+        let members: Vec<String> = self.members.iter().map(|m| slots::member_slot_name(&m.me.name)).collect();
+        if !self.members[node].pg.running {
+            return;
+        }
+        if there {
+            self.create_slot(node, name);
+        } else if let Some(victim) = members.get((self.now as usize) % members.len()) {
+            if self.walsender_of(node, victim).is_none() {
+                self.members[node].pg.slots.remove(victim);
+            }
+        }
+    }
+
+    /// In the end the leader has a slot for each member, and everybody the permanent one. (One that nobody wants
+    /// is found with the next reading of all slots only, as in the reference.)
+    pub(super) fn check_slots(&mut self) {
+        let Some(leader) = self.store.get("leader").and_then(|name| self.index_of(name)) else { return };
+        for node in 0..self.members.len() {
+            let slots = &self.members[node].pg.slots;
+            if !self.members[node].pg.running || !self.members[node].alive {
+                continue;
+            }
+            let permanent = slots.contains_key(PERMANENT);
+            let lacks =
+                (0..self.members.len()).find(|i| node == leader && *i != node && !self.has_slot(node, *i));
+            if !permanent && !self.members[node].me.tags.nofailover() {
+                self.fail(10, format!("n{node} lacks the permanent slot"));
+            }
+            if let Some(member) = lacks {
+                self.fail(10, format!("the leader n{node} lacks the slot of n{member}"));
+            }
+        }
+    }
+}
+
+/// Orders about slots, apart from the other faults so that those stay as they are.
+pub(super) fn orders(seed: u64, config: &Config, until: u64) -> Vec<(u64, usize, &'static str, bool)> {
+    let mut rng = super::rng::Rng::new(seed ^ 0x5107_5107);
+    let mut orders = Vec::new();
+    let mut at = 40_000;
+    while at < until {
+        let node = rng.between(0, config.members as u64 - 1) as usize;
+        let node = if rng.percent(40) { super::faults::LEADER } else { node };
+        let (name, there) = match rng.between(0, 3) {
+            0 => (IGNORED, true),
+            1 | 2 => (STRAY, true),
+            _ => ("", false),
+        };
+        orders.push((at, node, name, there));
+        at += rng.between(5_000, 60_000);
+    }
+    orders
+}
