@@ -187,7 +187,11 @@ impl World {
             return None;
         }
         self.members[node].disable_sync = false;
-        if self.members[node].pg.full {
+        let clock = self.clock(node);
+        let member = &self.members[node];
+        let promised = member.keeper.lease_until().is_some_and(|until| until > clock);
+        let may_write = promised || member.dynamic.is_paused() || member.reference;
+        if member.pg.full || (!member.pg.recovery && !may_write) {
             return Some(self.no_start(node));
         }
         let pg = &mut self.members[node].pg;

@@ -172,7 +172,7 @@ impl Instance {
             }
         };
         if restart {
-            return self.restart(None, false, None).await == Started::Running;
+            return self.restart(None, false, None, || true).await == Started::Running;
         }
         self.reload_server(false).await;
         // New connections must use the passwords that were just set.

@@ -61,7 +61,7 @@ impl Instance {
         } else if apply == Apply::Reload {
             self.reload_into(role, change_role).await
         } else {
-            self.restart(None, change_role, Some(role)).await
+            self.restart(None, change_role, Some(role), || true).await
         };
         if change_role {
             self.call(CallbackAction::OnRoleChange);

@@ -297,15 +297,30 @@ impl Instance {
         self.stop(&how, &events).await
     }
 
-    /// Restart in place (11-06).
-    pub async fn restart(&self, timeout: Option<Duration>, quiet: bool, role: Option<Role>) -> Started {
+    /// Restart in place (11-06). Where it `may_write` no longer (without the lock, and not in pause), what would come
+    /// up as a primary stays down: the next cycle brings it up as what it may be.
+    pub async fn restart(
+        &self,
+        timeout: Option<Duration>,
+        quiet: bool,
+        role: Option<Role>,
+        may_write: impl Fn() -> bool,
+    ) -> Started {
         self.set_state(PgState::Restarting);
         if !quiet {
             locked(&self.believed).pending_callback = Some(Pending::Call(CallbackAction::OnRestart));
         }
         let how = StopHow { checkpoint: true, quiet: true, ..StopHow::default() };
-        let started =
-            if self.stop_plain(how).await { self.start(timeout, true, role).await } else { Started::Failed };
+        let started = if !self.stop_plain(how).await {
+            Started::Failed
+        } else if self.role_by_data_directory() == Role::Primary && !may_write() {
+            tracing::warn!(
+                target: "patroni.postgresql", "Not starting a primary without the leader lock"
+            );
+            Started::Failed
+        } else {
+            self.start(timeout, true, role).await
+        };
         if started != Started::Running && !self.state().is_starting() {
             tracing::warn!(target: "patroni.postgresql", "restart failed ('{}')", self.state().as_str());
             self.set_state(PgState::RestartFailed);
