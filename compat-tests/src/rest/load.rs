@@ -1,7 +1,8 @@
 //! A load generator for a server that closes the connection after each answer.
 
 use std::cell::RefCell;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// What a run measured.
 #[derive(Debug, Clone, Default)]
 pub struct Measured {
+    /// How many answers there were.
+    pub answers: usize,
     /// Answers per second.
     pub rate: f64,
     /// The time that half of them were faster than.
@@ -33,8 +36,12 @@ pub struct Measured {
 /// # Errors
 /// Nothing was answered at all.
 pub fn run(port: u16, path: &str, connections: usize, period: Duration) -> Result<Measured> {
+    let request = format!("GET {path} HTTP/1.0\r\n\r\n").into_bytes();
+    if connections == 1 {
+        return alone(port, &request, period);
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let request: Rc<[u8]> = format!("GET {path} HTTP/1.0\r\n\r\n").into_bytes().into();
+    let request: Rc<[u8]> = request.into();
     let times = Rc::new(RefCell::new(Vec::new()));
     let failed = Rc::new(RefCell::new(0));
     let began = Instant::now();
@@ -60,15 +67,67 @@ pub fn run(port: u16, path: &str, connections: usize, period: Duration) -> Resul
             let _ = client.await;
         }
     });
+    let failed = *failed.borrow();
+    measured(times.take(), failed, began)
+}
+
+/// A client that does nothing but wait for its answer.
+fn alone(port: u16, request: &[u8], period: Duration) -> Result<Measured> {
+    let mut buffer = Vec::with_capacity(16384);
+    let (mut times, mut failed) = (Vec::new(), 0);
+    let began = Instant::now();
+    while began.elapsed() < period {
+        let sent = Instant::now();
+        buffer.clear();
+        match ask_and_wait(port, request, &mut buffer) {
+            Ok(()) => times.push(sent.elapsed()),
+            Err(_) => failed += 1,
+        }
+    }
+    measured(times, failed, began)
+}
+
+fn ask_and_wait(port: u16, request: &[u8], buffer: &mut Vec<u8>) -> std::io::Result<()> {
+    let mut stream = std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.write_all(request)?;
+    stream.read_to_end(buffer)?;
+    good(buffer)
+}
+
+fn measured(mut times: Vec<Duration>, failed: usize, began: Instant) -> Result<Measured> {
     let seconds = began.elapsed().as_secs_f64();
-    let mut times = times.take();
     times.sort_unstable();
     let at = |share: usize| times.get(times.len() * share / 100).copied();
-    let (Some(median), Some(p99)) = (at(50), at(99)) else {
-        return Err(format!("{path}: no answer from {connections} connections").into());
-    };
-    let failed = *failed.borrow();
-    Ok(Measured { rate: times.len() as f64 / seconds, median, p99, failed })
+    let (Some(median), Some(p99)) = (at(50), at(99)) else { return Err("no answer".into()) };
+    let answers = times.len();
+    Ok(Measured { answers, rate: answers as f64 / seconds, median, p99, failed })
+}
+
+/// A server that does nothing but accept, read, and write `answer`: faster than it nobody can be with
+/// these clients on this machine. Runs to the end of the process; gives its port.
+///
+/// # Errors
+/// No port, or no thread.
+pub fn simplest_server(answer: &'static [u8]) -> Result<u16> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let port = listener.local_addr()?.port();
+    std::thread::Builder::new().spawn(move || {
+        let mut buffer = [0; 4096];
+        for mut stream in listener.incoming().flatten() {
+            // A client that goes away is none of its business.
+            let _ = stream.read(&mut buffer).and_then(|_| stream.write_all(answer));
+        }
+    })?;
+    Ok(port)
+}
+
+fn good(answer: &[u8]) -> std::io::Result<()> {
+    if answer.starts_with(b"HTTP/1.0 200") {
+        Ok(())
+    } else {
+        Err(std::io::ErrorKind::InvalidData.into())
+    }
 }
 
 async fn ask(port: u16, request: &[u8], buffer: &mut Vec<u8>) -> std::io::Result<()> {
@@ -76,9 +135,5 @@ async fn ask(port: u16, request: &[u8], buffer: &mut Vec<u8>) -> std::io::Result
     let mut stream = TcpStream::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await?;
     stream.write_all(request).await?;
     while stream.read_buf(buffer).await? > 0 {}
-    if buffer.starts_with(b"HTTP/1.0 200") {
-        Ok(())
-    } else {
-        Err(std::io::ErrorKind::InvalidData.into())
-    }
+    good(buffer)
 }

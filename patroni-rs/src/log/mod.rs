@@ -1,7 +1,7 @@
 //! The daemon's log: Python's formats, levels and rotation, without ever
 //! waiting for a disk (surface-config 6).
 //!
-//! [`Layer`] turns tracing events into records and applies levels and the
+//! [`Intake`] turns tracing events into records and applies levels and the
 //! heartbeat filter; a bounded queue leads to one writer thread. When the queue
 //! is full, records are dropped, counted and reported.
 
@@ -18,7 +18,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use tracing::field::{Field, Visit};
-use tracing_subscriber::layer::{Context, SubscriberExt};
+use tracing::span;
+use tracing::subscriber::Interest;
+use tracing::{Event, Metadata, Subscriber};
 
 pub use record::{LevelNo, Record};
 pub use settings::Settings;
@@ -53,9 +55,8 @@ impl Log {
         let settings = Arc::new(ArcSwap::from_pointee(boot));
         let writer = Arc::new(Writer::start(settings.clone())?);
         let log = Log { settings, writer };
-        let layer = Layer { log: log.clone(), heartbeat: heartbeat::Filter::default() };
-        let subscriber = tracing_subscriber::registry().with(layer);
-        tracing::subscriber::set_global_default(subscriber).map_err(|e| e.to_string())?;
+        let intake = Intake { log: log.clone(), heartbeat: heartbeat::Filter::default() };
+        tracing::subscriber::set_global_default(intake).map_err(|e| e.to_string())?;
         Ok(log)
     }
 
@@ -104,18 +105,33 @@ impl Log {
 /// For the modes that only look at a configuration: warnings and worse, as bare
 /// text on standard error (surface-config 6.1).
 pub fn bare_warnings() {
-    let subscriber = tracing_subscriber::registry().with(Bare);
     // Only a second call could fail, and there is none.
-    let _ = tracing::subscriber::set_global_default(subscriber);
+    let _ = tracing::subscriber::set_global_default(Bare);
 }
 
 struct Bare;
 
-impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Bare {
-    fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
-        if *event.metadata().level() > tracing::Level::WARN {
-            return;
+/// We make no spans, and those of libraries are of no use to us.
+macro_rules! no_spans {
+    () => {
+        fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+            span::Id::from_u64(1)
         }
+        fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+        fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+        fn enter(&self, _: &span::Id) {}
+        fn exit(&self, _: &span::Id) {}
+    };
+}
+
+impl Subscriber for Bare {
+    no_spans!();
+
+    fn enabled(&self, meta: &Metadata<'_>) -> bool {
+        meta.is_event() && *meta.level() <= tracing::Level::WARN
+    }
+
+    fn event(&self, event: &Event<'_>) {
         let mut fields = Fields::default();
         event.record(&mut fields);
         let _ = std::io::Write::write_all(
@@ -125,7 +141,8 @@ impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Bare {
     }
 }
 
-struct Layer {
+/// Takes all events of the process.
+struct Intake {
     log: Log,
     heartbeat: heartbeat::Filter,
 }
@@ -148,13 +165,36 @@ impl Visit for Fields {
     }
 }
 
-impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Layer {
-    fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
-        let meta = event.metadata();
-        // Libraries talk through tracing too; only our own names are Python's.
-        if !meta.target().starts_with("patroni") || meta.target().contains("::") {
-            return;
+/// Libraries talk through tracing too; only our own names are Python's.
+fn is_ours(meta: &Metadata<'_>) -> bool {
+    meta.is_event() && meta.target().starts_with("patroni") && !meta.target().contains("::")
+}
+
+impl Subscriber for Intake {
+    no_spans!();
+
+    fn register_callsite(&self, meta: &'static Metadata<'static>) -> Interest {
+        // What is never shown is not even made up; levels may change at any time.
+        if is_ours(meta) {
+            Interest::sometimes()
+        } else {
+            Interest::never()
         }
+    }
+
+    fn enabled(&self, meta: &Metadata<'_>) -> bool {
+        let level = match *meta.level() {
+            // It may be a critical one: that is told with the event.
+            tracing::Level::ERROR => return is_ours(meta),
+            tracing::Level::WARN => LevelNo::WARNING,
+            tracing::Level::INFO => LevelNo::INFO,
+            _ => LevelNo::DEBUG,
+        };
+        is_ours(meta) && self.log.enabled(level, meta.target())
+    }
+
+    fn event(&self, event: &Event<'_>) {
+        let meta = event.metadata();
         let mut fields = Fields::default();
         event.record(&mut fields);
         let level = match *meta.level() {

@@ -4,7 +4,7 @@
 //! or a job is carried over to the daemon's runtime.
 
 use std::future::Future;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -41,7 +41,21 @@ pub struct ApiBackend {
     shared: Arc<Shared>,
     flight: SingleFlight<Option<Queried>>,
     reads: Batched<Result<Arc<Cluster>>>,
+    /// The last read of the DCS.
+    read: Mutex<Option<Read>>,
+    /// Of the DCS' keys, as far as heard of.
+    changes: tokio::sync::watch::Receiver<u64>,
+    /// Writes of requests that have begun or ended.
+    writes: AtomicU64,
     known: Arc<Known>,
+}
+
+/// A view of the cluster that a request has read.
+struct Read {
+    begun: Instant,
+    /// Changes and writes that were known of then: after another one it is out of date.
+    counts: (u64, u64),
+    cluster: Arc<Cluster>,
 }
 
 /// What PostgreSQL said last, and whether it still says something.
@@ -63,8 +77,59 @@ struct Answer {
 impl ApiBackend {
     /// For a daemon.
     pub fn new(shared: Arc<Shared>) -> ApiBackend {
-        let known = Arc::default();
-        ApiBackend { shared, flight: SingleFlight::default(), reads: Batched::default(), known }
+        ApiBackend {
+            flight: SingleFlight::default(),
+            reads: Batched::default(),
+            read: Mutex::default(),
+            changes: shared.dcs.changes(),
+            writes: AtomicU64::new(0),
+            known: Arc::default(),
+            shared,
+        }
+    }
+
+    fn counts(&self) -> (u64, u64) {
+        (*self.changes.borrow(), self.writes.load(Ordering::SeqCst))
+    }
+
+    /// A read that may stand for one of this moment: it is as young as an answer of PostgreSQL
+    /// may be, and neither has the watch told of a change since nor have we written.
+    fn recent_read(&self) -> Option<Arc<Cluster>> {
+        let read = locked(&self.read);
+        let same = |r: &&Read| r.begun.elapsed() < RECENT && r.counts == self.counts();
+        read.as_ref().filter(same).map(|r| r.cluster.clone())
+    }
+
+    async fn read_cluster(&self) -> Result<Arc<Cluster>> {
+        let dcs = self.shared.dcs.clone();
+        let read = || async move {
+            let (begun, counts) = (Instant::now(), self.counts());
+            let cluster = self.dcs(async move { dcs.get_cluster().await }).await?;
+            *locked(&self.read) = Some(Read { begun, counts, cluster: cluster.clone() });
+            Ok(cluster)
+        };
+        self.reads.get(read).await
+    }
+
+    /// A write of the DCS, after which no older read is used.
+    async fn write<R: Send + 'static>(
+        &self,
+        work: impl Future<Output = std::result::Result<R, patroni_dcs::DcsError>> + Send + 'static,
+    ) -> Result<R> {
+        let begun = Begun::new(&self.writes);
+        let result = self.dcs(work).await;
+        drop(begun);
+        result
+    }
+
+    async fn ask(&self, retry: bool) -> Arc<Snapshot> {
+        let mut found = self.query().await;
+        let stalled = self.known.stalled.load(Ordering::Relaxed);
+        if found.is_none() && retry && !stalled && self.may_query() {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            found = self.query().await;
+        }
+        self.snapshot_of(found)
     }
 
     /// Runs on the daemon's runtime.
@@ -182,6 +247,23 @@ impl ApiBackend {
     }
 }
 
+/// Counts when it is made and when it is dropped, so that no read that began in between is used.
+/// (What is written after its caller has gone away the watch tells of.)
+struct Begun<'a>(&'a AtomicU64);
+
+impl Begun<'_> {
+    fn new(count: &AtomicU64) -> Begun<'_> {
+        count.fetch_add(1, Ordering::SeqCst);
+        Begun(count)
+    }
+}
+
+impl Drop for Begun<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
 async fn queried(shared: &Shared) -> Option<Queried> {
     let row = match shared.instance.rest_status().await {
         Ok(row) => row,
@@ -243,18 +325,15 @@ impl Backend for ApiBackend {
         if let Some(recent) = self.known(RECENT) {
             return self.snapshot_of(Some(recent));
         }
-        let mut found = self.query().await;
-        let stalled = self.known.stalled.load(Ordering::Relaxed);
-        if found.is_none() && retry && !stalled && self.may_query() {
-            tokio::time::sleep(Duration::from_secs(1)).await;
-            found = self.query().await;
-        }
-        self.snapshot_of(found)
+        // Twenty times a second at most: not in the task of every connection.
+        Box::pin(self.ask(retry)).await
     }
 
     async fn cluster(&self) -> Result<Arc<Cluster>> {
-        let dcs = self.shared.dcs.clone();
-        self.reads.get(|| self.dcs(async move { dcs.get_cluster().await })).await
+        match self.recent_read() {
+            Some(cluster) => Ok(cluster),
+            None => Box::pin(self.read_cluster()).await,
+        }
     }
 
     fn changes(&self) -> tokio::sync::watch::Receiver<u64> {
@@ -264,12 +343,12 @@ impl Backend for ApiBackend {
     async fn set_config(&self, text: String, version: Option<String>) -> Result<bool> {
         let dcs = self.shared.dcs.clone();
         let value = pyfmt::json::loads(&text).map_err(|e| BackendError(e.to_string()))?;
-        self.dcs(async move { dcs.set_config(&value, version.as_deref()).await }).await
+        self.write(async move { dcs.set_config(&value, version.as_deref()).await }).await
     }
 
     async fn set_failover(&self, text: String, version: Option<String>) -> Result<bool> {
         let dcs = self.shared.dcs.clone();
-        self.dcs(async move { dcs.set_failover(&text, version.as_deref()).await }).await
+        self.write(async move { dcs.set_failover(&text, version.as_deref()).await }).await
     }
 
     fn wakeup(&self) {

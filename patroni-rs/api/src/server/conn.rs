@@ -1,16 +1,17 @@
 //! One connection: read a request, answer it, close (surface-api-ctl H1).
 
-use std::net::SocketAddr;
+use std::cell::RefCell;
+use std::net::{SocketAddr, TcpStream};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use openssl::ssl::SslContext;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::dispatch::{respond, BodySource, Exchange};
-use super::listener::set_options;
+use super::link::Link;
 use super::registry::{Budget, Lease, Ticket};
 use super::{tls, Live};
 use crate::actions::body::{Length, MAX_BODY};
@@ -39,13 +40,30 @@ pub struct Job<B> {
     pub budget: Rc<Budget>,
     /// Address of the client.
     pub peer: SocketAddr,
+    /// For `Date`.
+    pub dates: Rc<Dates>,
     /// Its place.
     pub ticket: Ticket,
 }
 
+/// The value of `Date`, made once a second.
+#[derive(Default)]
+pub struct Dates(RefCell<(i64, Rc<str>)>);
+
+impl Dates {
+    fn now(&self) -> Rc<str> {
+        let now = jiff::Timestamp::now();
+        let (second, text) = &mut *self.0.borrow_mut();
+        if *second != now.as_second() {
+            *second = now.as_second();
+            *text = now.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string().into();
+        }
+        Rc::clone(text)
+    }
+}
+
 /// Serves a connection until it ends or has to make room.
 pub async fn serve<B: Backend>(job: Job<B>, tcp: TcpStream) {
-    set_options(&tcp);
     let evicted = job.ticket.evicted();
     tokio::select! {
         () = evicted.notified() => {
@@ -56,8 +74,19 @@ pub async fn serve<B: Backend>(job: Job<B>, tcp: TcpStream) {
 }
 
 async fn run<B: Backend>(job: &Job<B>, tcp: TcpStream) {
-    let Some(context) = &job.live.tls else { return session(job, tcp, false).await };
-    let failure = match timeout(HANDSHAKE_DEADLINE, tls::accept(context, tcp)).await {
+    match &job.live.tls {
+        None => session(job, Link::Fresh(tcp), false).await,
+        // What few connections need is not in the task of every one.
+        Some(context) => Box::pin(encrypted(job, context, tcp)).await,
+    }
+}
+
+async fn encrypted<B: Backend>(job: &Job<B>, context: &SslContext, tcp: TcpStream) {
+    let handshake = async {
+        let tcp = Link::Fresh(tcp).watched().map_err(|e| e.to_string())?;
+        tls::accept(context, tcp).await
+    };
+    let failure = match timeout(HANDSHAKE_DEADLINE, handshake).await {
         Ok(Ok((stream, verified))) => return session(job, stream, verified).await,
         Ok(Err(error)) => error,
         Err(_) => "timed out".to_owned(),
@@ -195,7 +224,7 @@ async fn send<B, S: AsyncRead + AsyncWrite + Unpin>(
     response: &Response,
     unread: bool,
 ) -> std::io::Result<()> {
-    let date = jiff::Timestamp::now().strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+    let date = job.dates.now();
     let config = &job.live.config;
     let frame = Frame {
         server: &config.server,
@@ -213,7 +242,7 @@ async fn send<B, S: AsyncRead + AsyncWrite + Unpin>(
     if unread {
         // Closing with unread data would make the kernel reset the connection and
         // the client lose the answer (P28).
-        linger(stream).await;
+        Box::pin(linger(stream)).await;
     }
     Ok(())
 }

@@ -62,7 +62,8 @@ pub async fn respond<B: Backend, S: BodySource>(backend: &B, exchange: Exchange<
             let message = format!("Unsupported method ({})", str_repr(&head.command));
             Response::Page(ErrorPage::with_message(501, message))
         }
-        Some(Route::Act(action)) => perform(backend, action, exchange).await,
+        // Rare and big: not in the task of every connection.
+        Some(Route::Act(action)) => Box::pin(perform(backend, action, exchange)).await,
         Some(route) => get(backend, route, &target).await,
     }
 }

@@ -3,13 +3,14 @@
 
 mod conn;
 mod dispatch;
+mod link;
 mod listener;
 mod offline;
 mod registry;
 mod tls;
 
 use std::cell::RefCell;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::rc::Rc;
 use std::sync::mpsc::{sync_channel, SyncSender};
 use std::sync::Arc;
@@ -20,12 +21,13 @@ use openssl::ssl::SslContext;
 use patroni_net::NetError;
 use pyfmt::value::str_repr;
 use pyfmt::Value;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
 use crate::backend::Backend;
 use crate::config::{ApiConfig, ConfigError};
+use conn::Dates;
+use listener::Listener;
 use patroni_net::server_context;
 use registry::{Budget, Registry};
 use tls::Stamp;
@@ -114,7 +116,7 @@ impl RestServer {
             .build()?;
         let thread = std::thread::Builder::new().name("RestAPI".into()).spawn(move || {
             LocalSet::new().block_on(&runtime, async move {
-                let listener = match listener::bind(&live.config, live.address) {
+                let listener = match Listener::bind(&live.config, live.address) {
                     Ok(listener) => listener,
                     Err(error) => return drop(ready.send(Err(error))),
                 };
@@ -216,21 +218,23 @@ fn log_pool_size(section: &Value) {
 
 struct Server<B> {
     backend: Arc<B>,
-    listener: Option<TcpListener>,
+    listener: Option<Listener>,
     live: Rc<RefCell<Rc<Live>>>,
     registry: Rc<Registry>,
     budget: Rc<Budget>,
+    dates: Rc<Dates>,
     accepting: bool,
 }
 
 impl<B: Backend> Server<B> {
-    fn new(backend: Arc<B>, listener: TcpListener, live: Live) -> Server<B> {
+    fn new(backend: Arc<B>, listener: Listener, live: Live) -> Server<B> {
         Server {
             backend,
             listener: Some(listener),
             live: Rc::new(RefCell::new(Rc::new(live))),
             registry: Registry::new(max_connections()),
             budget: Budget::new(REQUEST_MEMORY),
+            dates: Rc::default(),
             accepting: false,
         }
     }
@@ -263,6 +267,7 @@ impl<B: Backend> Server<B> {
             backend: Arc::clone(&self.backend),
             live: Rc::clone(&self.live.borrow()),
             budget: Rc::clone(&self.budget),
+            dates: Rc::clone(&self.dates),
             peer,
             ticket,
         };
@@ -292,14 +297,14 @@ impl<B: Backend> Server<B> {
         if old.address.port() == new.address.port() {
             self.listener = None;
         }
-        match listener::bind(&new.config, new.address) {
+        match Listener::bind(&new.config, new.address) {
             Ok(listener) => {
                 self.listener = Some(listener);
                 Ok(())
             }
             Err(error) => {
                 if self.listener.is_none() {
-                    self.listener = listener::bind(&old.config, old.address).ok();
+                    self.listener = Listener::bind(&old.config, old.address).ok();
                 }
                 Err(error)
             }
@@ -343,7 +348,7 @@ async fn watch_files(live: Rc<RefCell<Rc<Live>>>) {
     }
 }
 
-async fn accept(listener: Option<&TcpListener>) -> std::io::Result<(TcpStream, SocketAddr)> {
+async fn accept(listener: Option<&Listener>) -> std::io::Result<(TcpStream, SocketAddr)> {
     match listener {
         Some(listener) => listener.accept().await,
         None => std::future::pending().await,

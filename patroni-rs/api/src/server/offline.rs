@@ -45,6 +45,7 @@ impl<B: Backend> Offline<B> {
             backend: Arc::clone(&self.backend),
             live: Rc::clone(&self.live),
             budget: Rc::clone(&self.budget),
+            dates: Rc::default(),
             peer,
             ticket,
         };

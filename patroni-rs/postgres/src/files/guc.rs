@@ -158,7 +158,10 @@ impl GucTable {
         for line in text.lines().filter(|l| !l.starts_with('#')) {
             let fields: Vec<&str> = line.split('\t').collect();
             if let Some((section, name, rule)) = parse_row(&fields) {
-                table.rules_mut(section).entry(name.to_lowercase()).or_default().push(rule);
+                let rules = table.rules_mut(section).entry(name.to_lowercase()).or_default();
+                // Most parameters have one, and the table stays in memory.
+                rules.reserve_exact(1);
+                rules.push(rule);
             }
         }
         table

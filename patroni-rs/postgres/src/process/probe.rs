@@ -38,7 +38,7 @@ pub async fn data_dir_version(data_dir: &Path) -> Option<u32> {
 }
 
 static VERSION_LINE: LazyLock<Option<Regex>> =
-    LazyLock::new(|| Regex::new(r"^\S+ \S+ (\d+(?:\.\d+){0,2})").ok());
+    LazyLock::new(|| Regex::new(r"^\S+ \S+ ((?-u:\d)+(?:\.(?-u:\d)+){0,2})").ok());
 
 /// The version of the `postgres` program, as a number.
 ///

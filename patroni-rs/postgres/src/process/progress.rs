@@ -44,8 +44,9 @@ fn size(bytes: u64) -> String {
 }
 
 /// Any language: only the figures are fixed.
-static LINE: LazyLock<Option<Regex>> =
-    LazyLock::new(|| Regex::new(r"^\s*(\d+)/\s*(\d+) \S+ \(\d+%\), \d+/\d+ ").ok());
+static LINE: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    Regex::new(r"^\s*((?-u:\d)+)/\s*((?-u:\d)+) \S+ \((?-u:\d)+%\), (?-u:\d)+/(?-u:\d)+ ").ok()
+});
 
 /// Bytes done and in all, out of one line.
 fn parse_line(line: &str) -> Option<(u64, u64)> {

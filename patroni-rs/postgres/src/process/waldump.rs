@@ -32,7 +32,7 @@ pub struct WalRecord {
 
 static RECORD: LazyLock<Option<Regex>> = LazyLock::new(|| {
     Regex::new(concat!(
-        r"^rmgr:\s+(.+?)\s+len \(rec/tot\):\s+\d+/\s+\d+, tx:\s+\d+, ",
+        r"^rmgr:\s+(.+?)\s+len \(rec/tot\):\s+(?-u:\d)+/\s+(?-u:\d)+, tx:\s+(?-u:\d)+, ",
         r"lsn: ([0-9A-Fa-f]+/[0-9A-Fa-f]+), prev ([0-9A-Fa-f]+/[0-9A-Fa-f]+), .*?desc: (.+)"
     ))
     .ok()
