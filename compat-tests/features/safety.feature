@@ -20,10 +20,8 @@ Feature: what breaks under PostgreSQL
     Then node1 follows node0 within 60 s
     And the row "after" is on every member within 20 s
 
-  # On 18 a standby still starts on the full disk, dies of its promotion, and is started again by the holder of the
-  # lock (docs/compatibility.md, "Not there yet").
+  # On 18 a standby still starts on the full disk, and dies of its promotion.
   Scenario: the disk of the primary is full
-    Given PostgreSQL 15
     When node0 is made with
       """
       postgresql: {data_dir: LABNODE/disk/data}

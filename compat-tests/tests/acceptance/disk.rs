@@ -21,7 +21,6 @@ pub const STEPS: &[(&str, Step)] = &[
     (r"`(.+)` succeeds in (\w+)'s folder(?: within (\d+) s)?", shell_succeeds),
     (r#"a process "(.+)" of (\w+) is (killed|frozen|thawed) within (\d+) s"#, process_signal),
     (r#"(a|no) process "(.+)" of (\w+) is there within (\d+) s"#, process_there),
-    (r"PostgreSQL of (\w+) is (frozen|thawed)", freeze_postgres),
     (r"(\w+)'s daemon ends with exit code (\d+) within (\d+) s", daemon_ends),
     (r"a reinitialize is posted to (\w+)", reinitialize),
     (r"a restart of (\w+) is posted for (\d+) s from now", schedule_restart),
@@ -102,13 +101,6 @@ fn process_there(state: &mut State, call: &Call) -> Result<()> {
         let found = titled(member, call.arg(1));
         ensure(found.is_empty() == (call.arg(0) == "no"), || format!("{found:?}"))
     })
-}
-
-/// The postmaster and all its children, not the daemon.
-fn freeze_postgres(state: &mut State, call: &Call) -> Result<()> {
-    let signal = if call.arg(1) == "frozen" { Signal::SIGSTOP } else { Signal::SIGCONT };
-    process::signal_under(&state.cluster()?.member(call.arg(0))?.data(), signal);
-    Ok(())
 }
 
 fn daemon_ends(state: &mut State, call: &Call) -> Result<()> {

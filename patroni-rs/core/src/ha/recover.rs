@@ -7,6 +7,9 @@ use super::memory::Rewind;
 use super::script::Step;
 use super::types::*;
 
+/// How often a holder of the lock is started as a standby to be promoted before it gives way.
+const READONLY_STARTS: u32 = 2;
+
 impl Cycle<'_> {
     /// 4D: a start was tried by an earlier cycle.
     pub(super) fn after_recovery(&mut self) -> Step<Option<String>> {
@@ -129,6 +132,13 @@ impl Cycle<'_> {
         let mut role = Role::Replica;
         let (line, source);
         if self.has_lock() && !self.is_standby_cluster() {
+            // It came up and died of its promotion (a full disk): another may do better.
+            if self.m.readonly_starts >= READONLY_STARTS && self.failover_possible(None, false)? {
+                self.m.readonly_starts = 0;
+                self.delete_leader(None)?;
+                return Ok("removed leader key after trying and failing to start postgres".into());
+            }
+            self.m.readonly_starts = self.m.readonly_starts.saturating_add(1);
             // A checkpoint is due after the promotion that follows.
             self.m.rewind = Rewind::Initial;
             line = "starting as readonly because i had the session lock";
