@@ -82,8 +82,8 @@ pub enum Request {
     Peers {
         /// Who.
         members: Vec<Member>,
-        /// An answer that decides ends the round; whoever has not answered counts as unreachable.
-        decisive: Option<Decisive>,
+        /// Answers that decide end the round; whoever has not answered by then is left out.
+        decisive: Option<Decided>,
     },
     /// `POST /failsafe` to each, at the same time. Answer: [`Answer::Failsafe`].
     FailsafePing {
