@@ -62,3 +62,22 @@ Feature: priorities
       tags: {sync_priority: 10}
       """
     Then the DCS key "sync" matches ".sync_standby.:.node2.\}" within 40 s
+
+  Scenario: the lower of two priorities leads only where the higher is away
+    Given a running cluster of 3 members where node2 has
+      """
+      tags: {failover_priority: 2}
+      """
+    When the whole node of node0 is killed
+    Then node2 leads within 40 s
+    And node1 follows node2 within 30 s
+    When node0 is started
+    Then node0 follows node2 within 60 s
+    When node1's configuration is changed by
+      """
+      tags: {failover_priority: 3}
+      """
+    And node1 is sent SIGHUP
+    Then the DCS key "members/node1" matches "failover_priority.:3" within 10 s
+    When the whole node of node2 is killed
+    Then node1 leads within 40 s

@@ -20,7 +20,6 @@ Feature: what breaks under PostgreSQL
     Then node1 follows node0 within 60 s
     And the row "after" is on every member within 20 s
 
-  # On 18 a standby still starts on the full disk, and dies of its promotion.
   Scenario: the disk of the primary is full
     When node0 is made with
       """
