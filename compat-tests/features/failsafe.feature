@@ -122,3 +122,33 @@ Feature: failsafe mode
     Then node1 leads within 60 s
     When node0 is started
     Then node0 follows node1 within 60 s
+
+  Scenario: slots move on while the DCS is away
+    Given the members are configured with
+      """
+      bootstrap:
+        dcs:
+          failsafe_mode: true
+          postgresql: {parameters: {wal_level: logical}}
+      """
+    And a running cluster of 2 members
+    # Made now, the slot needs no WAL from before the copy.
+    When node0 is configured by PATCH with
+      """
+      {"slots": {"keep": {"type": "physical"}, "decode": {"type": "logical", "database": "postgres", "plugin": "test_decoding"}}}
+      """
+    Then the DCS key "failsafe" matches "node0.*node1" within 20 s
+    And node1 has the replication slots "decode,keep,node0" within 40 s
+    And node1's log says "Logical slot decode is safe to be used after a failover" within 40 s
+    When etcd is killed
+    Then GET "/patroni" of node1 has "failsafe_mode_is_active" = "true" within 30 s
+    When a row "without" is written on node0
+    And SQL "SELECT count(*) FROM pg_logical_slot_get_changes('decode', NULL, NULL)" is run on node0
+    And SQL "SELECT pg_replication_slot_advance('keep', pg_current_wal_flush_lsn())" is run on node0
+    And SQL "SELECT pg_switch_wal()" is run on node0
+    Then the slot "decode" of node1 has come as far as that of node0 within 40 s
+    And the slot "keep" of node1 has come as far as that of node0 within 40 s
+    And GET "/patroni" of node1 has "failsafe_mode_is_active" = "true" within 5 s
+    When etcd is started
+    Then node0 leads within 20 s
+    And the slot "decode" of node1 has come as far as that of node0 within 20 s

@@ -163,6 +163,8 @@ pub enum Request {
     EnsureCheckpoint,
     /// Create, drop, advance replication slots. Answer: [`Answer::Names`]: those to copy.
     SyncSlots {
+        /// Whose slots, and how far they are; without a DCS by what the failsafe's requests told.
+        cluster: ClusterRef,
         /// Only what is safe without a DCS.
         dcs_failed: bool,
     },

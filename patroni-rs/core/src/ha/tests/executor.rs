@@ -38,7 +38,7 @@ impl Executor {
                     .map(|m| FailsafeAnswer {
                         name: m.name.clone(),
                         accepted: a.failsafe.get(&m.name).copied().unwrap_or(false),
-                        lsn: None,
+                        lsn: Some(2000),
                     })
                     .collect(),
             ),
