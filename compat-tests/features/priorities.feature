@@ -81,3 +81,22 @@ Feature: priorities
     Then the DCS key "members/node1" matches "failover_priority.:3" within 10 s
     When the whole node of node2 is killed
     Then node1 leads within 40 s
+
+  Scenario: nofailover and failover_priority that contradict each other
+    Given a running cluster of 2 members where node1 has
+      """
+      tags: {nofailover: true, failover_priority: 1}
+      """
+    Then node1's log says "onflicting configuration between nofailover: True and failover_priority: 1. Defaulting to nofailover: True"
+    When patronictl is called with "switchover batman --leader node0 --candidate node1 --force"
+    Then its exit code is 1
+    When node1's configuration is changed by
+      """
+      tags: {nofailover: false, failover_priority: 0}
+      """
+    And node1 is sent SIGHUP
+    Then node1's log says "onflicting configuration between nofailover: False and failover_priority: 0. Defaulting to nofailover: False" within 20 s
+    And the DCS key "members/node1" matches "nofailover.:false" within 10 s
+    When patronictl is called with "switchover batman --leader node0 --candidate node1 --force"
+    Then its exit code is 0
+    And node1 leads within 20 s
