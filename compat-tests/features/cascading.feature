@@ -46,3 +46,32 @@ Feature: cascading replication
     And node0 has the replication slots "" within 5 s
     And SQL "SELECT count(*) FROM pg_stat_wal_receiver" gives "0" on node1 within 5 s
     And GET "/patroni" of node1 has "replication_state" = "in archive recovery" within 10 s
+
+  Scenario: nostream gets no logical slots, and whoever follows it streams from it
+    Given the members are configured with
+      """
+      bootstrap:
+        dcs:
+          postgresql:
+            parameters: {wal_level: logical, archive_mode: 'on', archive_command: "mkdir -p LABROOT/archive && cp %p LABROOT/archive/%f"}
+            recovery_conf: {restore_command: cp LABROOT/archive/%f %p}
+          slots: {decode: {type: logical, database: postgres, plugin: test_decoding}}
+      """
+    And a running cluster of 1 member
+    When node1 is added with
+      """
+      tags: {nostream: true}
+      """
+    And SQL "SELECT pg_switch_wal()" is run on node0
+    Then GET "/patroni" of node1 has "replication_state" = "in archive recovery" within 60 s
+    And the DCS key "members/node1" matches "in archive recovery" within 10 s
+    When node2 is added with
+      """
+      tags: {replicatefrom: node1}
+      """
+    Then node2 streams from node1 within 60 s
+    And node1 has the replication slots "node0,node2" within 30 s
+    And node0 has the replication slots "decode,node2" within 30 s
+    When a row "shipped" is written on node0
+    And SQL "SELECT pg_switch_wal()" is run on node0
+    Then the row "shipped" is on every member within 30 s

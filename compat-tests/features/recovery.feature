@@ -113,3 +113,41 @@ Feature: recovery
     Then node0's log says "doing crash recovery in a single user mode" within 30 s
     And node0 follows node1 within 60 s
     And the row "won" is on every member within 10 s
+
+  Scenario: with primary_start_timeout 0 a crash is a failover
+    Given the members are configured with
+      """
+      bootstrap: {dcs: {primary_start_timeout: 0}}
+      """
+    And a running cluster of 2 members
+    When a row "kept" is written on node0
+    Then the row "kept" is on every member within 10 s
+    When the postmaster of node0 is killed
+    Then node1 leads within 20 s
+    And node0's log says "Primary crashed. Failing over."
+    And node0 follows node1 within 60 s
+    And the row "kept" is on every member within 10 s
+
+  Scenario: a primary that cannot be started again gives way
+    When node0 is made with
+      """
+      postgresql: {bin_dir: LABNODE/bin}
+      """
+    And `mkdir LABNODE/bin && ln -s LABBIN/* LABNODE/bin` is run in node0's folder
+    And node0 starts
+    Then node0 leads within 60 s
+    When node1 is added with
+      """
+      tags: {}
+      """
+    Then node1 follows node0 within 40 s
+    When a row "kept" is written on node0
+    Then the row "kept" is on every member within 10 s
+    When `rm LABNODE/bin/postgres; printf '#!/bin/sh\ncase "$*" in *config-file*--listen*) exit 1;; esac\nexec LABBIN/postgres "$@"\n' >LABNODE/bin/postgres; chmod 755 LABNODE/bin/postgres` is run in node0's folder
+    And the postmaster of node0 is killed
+    Then node1 leads within 40 s
+    And node0's log says "removed leader key after trying and failing to start postgres"
+    And the callbacks of node0 contain "on_role_change demoted batman" within 5 s
+    When `rm LABNODE/bin/postgres; ln -s LABBIN/postgres LABNODE/bin/postgres` is run in node0's folder
+    Then node0 follows node1 within 60 s
+    And the row "kept" is on every member within 10 s

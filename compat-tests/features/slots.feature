@@ -115,3 +115,59 @@ Feature: replication slots
     Then node0's log says "Replication slot 'node2' for absent cluster member is expired after 30 sec." within 90 s
     And node0 has the replication slots "node1" within 10 s
     And the DCS key "status" matches "slots.:\{.node[01].:[0-9]+,.node[01].:[0-9]+\},.retain_slots.:\[.node0.,.node1.\]" within 10 s
+
+  Scenario: permanent slots move on with the leader's, also down a cascade
+    Given the members are configured with
+      """
+      bootstrap:
+        dcs:
+          postgresql: {parameters: {wal_level: logical}}
+      """
+    And a running cluster of 2 members
+    When node2 is added with
+      """
+      tags: {replicatefrom: node1}
+      """
+    Then node2 follows node1 within 40 s
+    When node0 is configured by PATCH with
+      """
+      {"slots": {"keep": {"type": "physical"}, "node9": {"type": "physical"}, "decode": {"type": "logical", "database": "postgres", "plugin": "test_decoding"}}}
+      """
+    Then node0 has the replication slots "decode,keep,node1,node2,node9" within 40 s
+    And node1 has the replication slots "decode,keep,node0,node2,node9" within 40 s
+    And node2 has the replication slots "decode,keep,node0,node1,node9" within 40 s
+    When a row "on" is written on node0
+    And SQL "SELECT count(*) FROM pg_logical_slot_get_changes('decode', NULL, NULL)" is run on node0
+    And SQL "SELECT pg_replication_slot_advance('keep', pg_current_wal_flush_lsn()), pg_replication_slot_advance('node9', pg_current_wal_flush_lsn())" is run on node0
+    Then the slot "decode" of node1 has come as far as that of node0 within 30 s
+    And the slot "decode" of node2 has come as far as that of node0 within 30 s
+    And the slot "keep" of node1 has come as far as that of node0 within 30 s
+    And the slot "keep" of node2 has come as far as that of node0 within 30 s
+    And the slot "node9" of node2 has come as far as that of node0 within 30 s
+    And the DCS key "status" matches "slots.*decode" within 10 s
+    And the DCS key "status" matches "slots.*keep" within 1 s
+    And the DCS key "status" matches "slots.*node9" within 1 s
+    When patronictl is called with "switchover batman --leader node0 --candidate node1 --force"
+    Then node1 leads within 20 s
+    And node1 has the replication slots "decode,keep,node0,node2,node9" within 20 s
+    And node2 has the replication slots "decode,keep,node0,node1,node9" within 40 s
+
+  Scenario: slots to be ignored are left alone when their node steps down and comes back
+    Given the members are configured with
+      """
+      bootstrap:
+        dcs:
+          ignore_slots: [{name: theirs0, type: physical}, {name: theirs1, database: postgres, plugin: test_decoding, type: logical}, {name: theirs2}]
+          postgresql: {parameters: {wal_level: logical}}
+      """
+    And a running cluster of 2 members
+    When SQL "SELECT pg_create_physical_replication_slot('theirs0'), pg_create_logical_replication_slot('theirs1', 'test_decoding'), pg_create_physical_replication_slot('theirs2'), pg_create_logical_replication_slot('stray', 'test_decoding')" is run on node0
+    And patronictl is called with "switchover batman --leader node0 --candidate node1 --force"
+    Then node1 leads within 20 s
+    And node0 follows node1 within 40 s
+    And node0 has the replication slots "node1,theirs0,theirs1,theirs2" within 30 s
+    And node1 has the replication slots "node0" within 10 s
+    When patronictl is called with "switchover batman --leader node1 --candidate node0 --force"
+    Then node0 leads within 20 s
+    And node1 follows node0 within 40 s
+    And node0 has the replication slots "node1,theirs0,theirs1,theirs2" within 10 s

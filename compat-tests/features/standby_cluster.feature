@@ -74,3 +74,25 @@ Feature: standby cluster
     Then its exit code is 0
     And some member leads within 40 s
     And every other member of the first cluster follows the leader within 60 s
+
+  Scenario: permanent slots of a standby cluster
+    Given the members are configured with
+      """
+      bootstrap: {dcs: {slots: {keep: {type: physical}}}}
+      """
+    And a running cluster of 1 member
+    When robin0 replicates in a cluster of its own from node0
+      """
+      tags: {}
+      """
+    And robin1 joins the cluster of robin0
+    Then robin0 has the replication slots "keep,robin1" within 30 s
+    And robin1 has the replication slots "keep,robin0" within 30 s
+    When the whole node of robin0 is killed
+    Then robin1 answers 200 to "/standby-leader" within 50 s
+    And robin1 answers 200 to "/leader"
+    And robin1 answers 503 to "/primary"
+    When a row "across" is written on node0
+    Then the row "across" is on robin1 within 40 s
+    And robin1's log says "promoted self to a standby leader by acquiring session lock"
+    And node0's timeline is 1

@@ -73,3 +73,59 @@ Feature: switchover
     Then node0's log says "switchover: leader name does not match: node7 != node0" within 20 s
     And the DCS key "failover" matches "^\{\}$" within 10 s
     And node0 leads within 5 s
+
+  Scenario: restarts that wait for their conditions
+    Given a running cluster of 2 members
+    When the postmasters are remembered
+    And node0 is sent a request "POST /restart" with
+      """
+      {"role": "replica"}
+      """
+    Then its status is 503 and its text contains "restart conditions are not satisfied"
+    When node1 is sent a request "POST /restart" with
+      """
+      {"restart_pending": true}
+      """
+    Then its status is 503 and its text contains "restart conditions are not satisfied"
+    And the postmasters are the remembered ones
+    When node0 is configured by PATCH with
+      """
+      {"postgresql": {"parameters": {"max_connections": 70}}}
+      """
+    Then GET "/patroni" of node1 has "pending_restart" = "true" within 15 s
+    When node1 is sent a request "POST /restart" with
+      """
+      {"restart_pending": true, "role": "replica"}
+      """
+    Then its status is 200 and its text contains "restarted successfully"
+    And SQL "SHOW max_connections" gives "70" on node1 within 20 s
+    When node0 is sent a request "POST /restart" with
+      """
+      {"restart_pending": true, "role": "primary"}
+      """
+    Then its status is 200 and its text contains "restarted successfully"
+    And SQL "SHOW max_connections" gives "70" on node0 within 20 s
+    And node0 leads within 20 s
+    When node0 is configured by PATCH with
+      """
+      {"postgresql": {"parameters": {"max_connections": 50}}}
+      """
+    Then GET "/patroni" of node1 has "pending_restart" = "true" within 15 s
+    # A standby may not have less than its primary: it waits for it.
+    When node1 is sent a request "POST /restart" with
+      """
+      {}
+      """
+    Then its status is 200 and its text contains "restarted successfully"
+    And SQL "SHOW max_connections" gives "70" on node1 within 20 s
+    And GET "/patroni" of node1 has "pending_restart" = "true" within 15 s
+
+  Scenario: a switchover while a third member is silent
+    Given a running cluster of 3 members
+    When the whole node of node2 is frozen
+    And patronictl is called with "switchover batman --leader node0 --candidate node1 --force"
+    Then its exit code is 0
+    And node1 leads within 20 s
+    # PostgreSQL itself waits for the silent one before it ends.
+    When the whole node of node2 is thawed
+    Then every other member follows the leader within 60 s

@@ -184,3 +184,57 @@ Feature: synchronous modes
     Then node1's log says "Waiting for primary to release us from synchronous standby"
     And the DCS key "sync" matches ".sync_standby.:null" within 10 s
     And SQL "SHOW synchronous_standby_names" gives "" on node0 within 10 s
+
+  Scenario: with remote_apply a standby that replays nothing is none
+    Given the members are configured with
+      """
+      bootstrap: {dcs: {synchronous_mode: true, maximum_lag_on_syncnode: 1000000, postgresql: {parameters: {synchronous_commit: remote_apply}}}}
+      """
+    And a running cluster of 3 members where node1 has
+      """
+      tags: {sync_priority: 5}
+      """
+    Then the DCS key "sync" matches ".sync_standby.:.node1.\}" within 40 s
+    # Outside of pause, a standby of PostgreSQL 14 and later is made to go on.
+    When patronictl is called with "pause batman --wait"
+    And the synchronous standby is remembered
+    And SQL "SELECT pg_wal_replay_pause()" is run on node1
+    And SQL "SET synchronous_commit = local; SELECT pg_logical_emit_message(false, 'x', repeat('x', 2000000))" is run on node0
+    Then another synchronous standby is chosen within 40 s
+    And node2 answers 200 to "/sync" within 10 s
+    And node1 answers 200 to "/async" within 10 s
+    When patronictl is called with "resume batman --wait"
+    Then node1's log says "Resuming paused WAL replay for PostgreSQL 14+" within 20 s
+    And the DCS key "sync" matches ".sync_standby.:.node1.\}" within 40 s
+
+  Scenario: synchronous standbys come and go, and their number changes
+    Given the members are configured with
+      """
+      bootstrap: {dcs: {synchronous_mode: true}}
+      """
+    And a running cluster of 3 members
+    Then the DCS key "sync" matches ".sync_standby.:.node[12].\}" within 40 s
+    When node2 is shut down
+    Then the DCS key "sync" matches ".sync_standby.:.node1.\}" within 20 s
+    When node2 is started
+    Then node2 follows node0 within 40 s
+    When node1 is shut down
+    Then the DCS key "sync" matches ".sync_standby.:.node2.\}" within 20 s
+    When node1 is started
+    Then node1 follows node0 within 40 s
+    And node2 answers 200 to "/sync" within 10 s
+    And node1 answers 200 to "/async" within 10 s
+    And node2 answers 200 to "/read-only-sync" within 10 s
+    And node1 answers 503 to "/read-only-sync"
+    When node0 is configured by PATCH with
+      """
+      {"synchronous_node_count": 2}
+      """
+    Then the DCS key "sync" matches ".sync_standby.:.node1,node2.\}" within 20 s
+    And node1 answers 200 to "/sync" within 10 s
+    When node0 is configured by PATCH with
+      """
+      {"synchronous_node_count": 1}
+      """
+    Then the DCS key "sync" matches ".sync_standby.:.node[12].\}" within 20 s
+    And node0 leads within 5 s

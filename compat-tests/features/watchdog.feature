@@ -126,3 +126,15 @@ Feature: watchdog
     And node0 has ended within 20 s
     And the DCS key "initialize" is absent within 5 s
     And the DCS key "leader" is absent within 1 s
+
+  Scenario: a leader that hangs does not feed it
+    Given the members are configured with
+      """
+      watchdog: {mode: required, driver: testing, device: LABDATA.watchdog}
+      """
+    And a running cluster of 2 members with watchdogs
+    Then node0's watchdog is fed within 10 s
+    When the daemon of node0 is frozen
+    Then node0's watchdog is not fed for 15 s
+    And node1 leads within 40 s
+    And node1's watchdog is fed within 10 s

@@ -65,12 +65,15 @@ fn read_environment() -> Result<Environment, String> {
 }
 
 fn run_daemon(config_file: &str, environment: &Environment) -> Outcome {
-    let config = match Config::load(config_file, environment, &Check::NotEmpty) {
-        Ok(config) => config,
-        Err(e) => return Outcome { code: 1, stderr: format!("{e}\n"), ..Outcome::default() },
-    };
     let log = match Log::start() {
         Ok(log) => log,
+        Err(e) => return Outcome { code: 1, stderr: format!("{e}\n"), ..Outcome::default() },
+    };
+    let config = Config::load(config_file, environment, &Check::NotEmpty);
+    // What reading the configuration warns of goes to standard error, wherever the log goes later.
+    log.flush();
+    let config = match config {
+        Ok(config) => config,
         Err(e) => return Outcome { code: 1, stderr: format!("{e}\n"), ..Outcome::default() },
     };
     let settings = Settings::from_config(config.effective().get("log"), process::original_umask());

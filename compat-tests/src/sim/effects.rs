@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use patroni_core::ha::{
-    Answer, DcsDown, Decisive, FailsafeAnswer, FailsafePing, PeerStatus, PgState, Request, Role,
+    Answer, DcsDown, Decided, FailsafeAnswer, FailsafePing, PeerStatus, PgState, Request, Role,
 };
 use patroni_core::model::{failover_value, sync_state_value, Cluster, Member as Peer, Status, SyncState};
 use patroni_core::tags::Tags;
@@ -289,7 +289,7 @@ impl World {
         Arc::new(seen)
     }
 
-    fn ask_peers(&mut self, node: usize, members: &[Peer], decisive: Option<&Decisive>) -> Effect {
+    fn ask_peers(&mut self, node: usize, members: &[Peer], decisive: Option<&Decided>) -> Effect {
         let mut latency = self.rng.between(2, 20);
         let mut answers = Vec::new();
         for member in members {
@@ -317,12 +317,14 @@ impl World {
                 None => PeerStatus::unreachable(&member.name),
             });
         }
-        // A decisive answer ends the round: whoever is slow is not heard.
-        if let Some(decider) = decisive.and_then(|d| answers.iter().position(|peer| d.is_met(peer))) {
+        // Answers that decide end the round: whoever is slow is left out. They come in any order, so the
+        // first that are enough are drawn.
+        if let Some(decisive) = decisive.filter(|d| d.by(&answers)) {
             latency = latency.min(20);
-            for (at, peer) in answers.iter_mut().enumerate() {
-                if at != decider && self.rng.percent(50) {
-                    *peer = PeerStatus::unreachable(&peer.name);
+            for at in (0..answers.len()).rev() {
+                let others = answers.iter().enumerate().filter(|(other, _)| *other != at);
+                if decisive.by(others.map(|(_, peer)| peer)) && self.rng.percent(50) {
+                    answers.remove(at);
                 }
             }
         }

@@ -30,6 +30,7 @@ pub const STEPS: &[(&str, Step)] = &[
     (r#"the row "(\w+)" is on (\w+) within (\d+) s"#, row_on),
     (r#"the row "(\w+)" is on no member"#, row_nowhere),
     (r#"(\w+) has the replication slots "(\S*)" within (\d+) s"#, slots),
+    (r#"the slot "(\w+)" of (\w+) has come as far as that of (\w+) within (\d+) s"#, slot_position),
     (r#"SQL "(.+)" gives "(.*)" on (\w+) within (\d+) s"#, sql_gives),
     (r#"(\w+)'s log says "(.+)"(?: within (\d+) s)?"#, log_says),
     (r#"(\w+)'s log does not say "(.+)""#, log_silent),
@@ -202,6 +203,25 @@ fn slots(state: &mut State, call: &Call) -> Result<()> {
         let found =
             member.sql("SELECT string_agg(slot_name, ',' ORDER BY slot_name) FROM pg_replication_slots")?;
         ensure(found == call.arg(1), || found)
+    })
+}
+
+/// What a consumer has confirmed, or where a physical slot begins; the source's as it is now.
+fn slot_position(state: &mut State, call: &Call) -> Result<()> {
+    let lab = state.cluster()?;
+    let (member, source) = (lab.member(call.arg(1))?, lab.member(call.arg(2))?);
+    let position = |what: &str| {
+        format!(
+            "SELECT {what} FROM (SELECT coalesce(confirmed_flush_lsn, restart_lsn) AS at \
+             FROM pg_replication_slots WHERE slot_name = '{}') AS slot",
+            call.arg(0)
+        )
+    };
+    let wanted = source.sql(&position("at"))?;
+    ensure(!wanted.is_empty(), || "the source has no such slot".into())?;
+    wait_until(&call.text, call.seconds(3), || {
+        let found = member.sql(&position(&format!("at >= '{wanted}', at")))?;
+        ensure(found.starts_with('t'), || format!("{found}, not {wanted}"))
     })
 }
 

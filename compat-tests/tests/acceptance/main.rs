@@ -79,6 +79,10 @@ async fn main() {
         std::process::exit(3);
     });
     let features = concat!(env!("CARGO_MANIFEST_DIR"), "/features");
+    if let Err(error) = steps::check_features(features) {
+        eprintln!("{error}");
+        std::process::exit(2);
+    }
     Lab::cucumber()
         .max_concurrent_scenarios(2)
         .after(|_, _, scenario, _, lab| {

@@ -16,6 +16,7 @@ pub const STEPS: &[(&str, Step)] = &[
     (r"(\w+) gets a watchdog", gets_watchdog),
     (r#"(\w+)'s watchdog got "(.+)" within (\d+) s"#, watchdog_got),
     (r"(\w+)'s watchdog is fed within (\d+) s", watchdog_fed),
+    (r"(\w+)'s watchdog is not fed for (\d+) s", watchdog_hungry),
     (r"(\w+)'s watchdog is (closed|armed) within (\d+) s", watchdog_is),
     (r"(\w+)'s configuration is changed by", reconfigure),
     (r#"the DCS key "(\S+)" is set to"#, set_key),
@@ -70,6 +71,16 @@ fn watchdog_fed(state: &mut State, call: &Call) -> Result<()> {
         let text = fifo.text();
         ensure(text.get(before..).is_some_and(|fresh| fresh.contains('1')), || text.clone())
     })
+}
+
+/// What is in the pipe at first may have been on its way.
+fn watchdog_hungry(state: &mut State, call: &Call) -> Result<()> {
+    let fifo = fifo(state, call.arg(0))?;
+    std::thread::sleep(Duration::from_millis(500));
+    let before = fifo.text();
+    std::thread::sleep(call.seconds(1));
+    let after = fifo.text();
+    ensure(after == before, || after)
 }
 
 fn watchdog_is(state: &mut State, call: &Call) -> Result<()> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use compat_tests::lab::cluster::BRING_UP;
 use compat_tests::lab::writer::Writer;
 use compat_tests::lab::{config, Kind, Result};
+use cucumber::gherkin::{Feature, GherkinEnv};
 use regex::Regex;
 
 use super::state::{kind_of, named, yaml, Call, State};
@@ -29,21 +30,47 @@ const STEPS: &[(&str, Step)] = &[
     (r"the writer is stopped", stop_writer),
 ];
 
+/// The sentences of all modules.
+fn table() -> &'static [(Regex, Step)] {
+    static TABLE: OnceLock<Vec<(Regex, Step)>> = OnceLock::new();
+    TABLE.get_or_init(|| {
+        let all = STEPS.iter().chain(fault::STEPS).chain(disk::STEPS).chain(ask::STEPS);
+        let all = all.chain(policy::STEPS).chain(clients::STEPS);
+        all.map(|(pattern, step)| (Regex::new(&format!("^{pattern}$")).expect("a pattern"), *step)).collect()
+    })
+}
+
+/// The one sentence that `text` is.
+fn sentence(text: &str) -> Result<&'static (Regex, Step)> {
+    let matches: Vec<_> = table().iter().filter(|(pattern, _)| pattern.is_match(text)).collect();
+    match matches[..] {
+        [one] => Ok(one),
+        _ => Err(format!("{} sentences match: {text}", matches.len()).into()),
+    }
+}
+
+/// Reads every feature of the folder, so that a sentence that is none is found by whatever is run.
+///
+/// # Errors
+/// The first step that is not one sentence.
+pub fn check_features(folder: &str) -> Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let feature = Feature::parse_path(entry?.path(), GherkinEnv::default())?;
+        let scenarios = feature.scenarios.iter().flat_map(|scenario| &scenario.steps);
+        let steps = feature.background.iter().flat_map(|background| &background.steps).chain(scenarios);
+        for step in steps {
+            sentence(&step.value)?;
+        }
+    }
+    Ok(())
+}
+
 /// Runs the one sentence that `call` is.
 ///
 /// # Errors
 /// No sentence or several match, or what it does fails.
 pub fn run(state: &mut State, call: &Call) -> Result<()> {
-    static TABLE: OnceLock<Vec<(Regex, Step)>> = OnceLock::new();
-    let table = TABLE.get_or_init(|| {
-        let all = STEPS.iter().chain(fault::STEPS).chain(disk::STEPS).chain(ask::STEPS);
-        let all = all.chain(policy::STEPS).chain(clients::STEPS);
-        all.map(|(pattern, step)| (Regex::new(&format!("^{pattern}$")).expect("a pattern"), *step)).collect()
-    });
-    let matches: Vec<_> = table.iter().filter(|(pattern, _)| pattern.is_match(&call.text)).collect();
-    let [(pattern, step)] = matches[..] else {
-        return Err(format!("{} sentences match: {}", matches.len(), call.text).into());
-    };
+    let (pattern, step) = sentence(&call.text)?;
     let captures = pattern.captures(&call.text).ok_or("no match")?;
     let args = captures.iter().skip(1).map(|group| group.map_or("", |g| g.as_str()).to_string()).collect();
     let call = Call { text: call.text.clone(), args, doc: call.doc.clone(), table: call.table.clone() };

@@ -267,3 +267,50 @@ fn files_are_those_of_the_reference() {
     }
     assert!(failures.is_empty(), "{} differences\n{}", failures.len(), failures.join("\n"));
 }
+
+/// A configuration that could not be written is not taken for the one in force: the file and its time are
+/// the old ones, so the server is asked (a full disk; the reference writes in place and sees a new time).
+#[test]
+fn an_unwritten_configuration_is_not_believed() {
+    let tmp = tempfile::Builder::new().prefix("patroni-postgres-files-").tempdir().unwrap();
+    let directory = tmp.path().to_str().unwrap().to_owned();
+    let data = tmp.path().join("data");
+    std::fs::create_dir(&data).unwrap();
+    std::fs::write(data.join("postgresql.conf"), "# original\n").unwrap();
+    let base = read_json(&fixtures().join("cases.json")).get("base").unwrap().clone();
+    let mut config = substitute(&base, "$DIR", &directory);
+    config.set("pgpass", format!("{directory}/no/such/folder/pgpass").as_str());
+    let (facts, available) = (Value::map(), AvailableGucs::default());
+    let facts = Facts { callbacks_called: true, ..facts_of(&facts, 150_000, &available) };
+    let mut handler = ConfigHandler::new(effective(&config), 150_000, None, &facts).unwrap();
+    let member = pyfmt::json::loads(r#"{"conn_url":"postgres://10.0.0.2:5433/postgres"}"#).unwrap();
+    let upstream = || Upstream { name: "b", data: &member, remote: false };
+    let receiver = WalReceiver { conninfo: None, slot_name: None };
+    let check = |handler: &mut ConfigHandler| {
+        let read = match handler.recovery_settings_to_read(Some(1.5), &facts) {
+            None => SettingsRead::NotRead,
+            Some(names) => {
+                let row = |name: String| PgSetting {
+                    name,
+                    setting: Some(String::new()),
+                    unit: None,
+                    vartype: "string".into(),
+                    context: "sighup".into(),
+                    sourcefile: None,
+                };
+                SettingsRead::Rows(names.into_iter().map(row).collect())
+            }
+        };
+        handler.check_recovery_conf(Some(upstream()), read, Some(1.5), &receiver, &facts).change
+    };
+    let nobody = handler.build_recovery_params(None, &facts);
+    handler.write_recovery_conf(nobody, &facts).unwrap();
+    handler.write_postgresql_conf(None, &facts).unwrap();
+    assert!(check(&mut handler), "it follows nobody");
+    for _ in 0..2 {
+        let wanted = handler.build_recovery_params(Some(upstream()), &facts);
+        handler.write_recovery_conf(wanted, &facts).unwrap();
+        assert!(handler.write_postgresql_conf(None, &facts).is_err());
+        assert!(check(&mut handler), "it still follows nobody");
+    }
+}

@@ -268,7 +268,7 @@ impl Executor {
             Request::CanRewind => Answer::Bool(pg.can_rewind().await),
             Request::CheckDiverged(source) => Answer::Diverged(pg.diverged(source).await),
             Request::EnsureCheckpoint => Answer::Bool(pg.ensure_checkpoint().await),
-            Request::SyncSlots { .. } => Answer::Names(pg.sync_slots(view, &self.cluster).await),
+            Request::SyncSlots { cluster, .. } => Answer::Names(pg.sync_slots(view, cluster).await),
             Request::AfterPause => {
                 pg.forget_sysid();
                 pg.schedule_slots(true).await;

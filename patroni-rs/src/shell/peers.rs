@@ -1,10 +1,11 @@
 //! Questions to the other members' REST APIs (surface-ha-pg 5.2-06, 7-03).
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use patroni_core::ha::{Decisive, FailsafeAnswer, PeerStatus};
+use patroni_core::ha::{Decided, FailsafeAnswer, PeerStatus};
 use patroni_core::model::{Lsn, Member};
 use patroni_core::parse::parse_int;
 use patroni_core::tags::Tags;
@@ -14,26 +15,24 @@ use pyfmt::{json, Value};
 /// How long one peer may take.
 const PEER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Asks every member at the same time; the answers are in the members' order. One that decides ends the
-/// round, and whoever has not answered by then counts as unreachable.
+/// Asks every member at the same time; the answers are in the members' order. Answers that decide end the
+/// round, and whoever has not answered by then is left out.
 pub async fn statuses(
     client: &HttpClient,
     members: &[Member],
-    decisive: Option<&Decisive>,
+    decisive: Option<&Decided>,
 ) -> Vec<PeerStatus> {
-    let mut answers: Vec<PeerStatus> = members.iter().map(|m| PeerStatus::unreachable(&m.name)).collect();
-    let asked = members.iter().zip(&mut answers);
+    let asked = members.iter().enumerate();
     let mut round: FuturesUnordered<_> =
-        asked.map(|(member, slot)| async move { (slot, status(client, member).await) }).collect();
-    while let Some((slot, answer)) = round.next().await {
-        let decided = decisive.is_some_and(|d| d.is_met(&answer));
-        *slot = answer;
-        if decided {
+        asked.map(|(at, member)| async move { (at, status(client, member).await) }).collect();
+    let mut answers = BTreeMap::new();
+    while let Some((at, answer)) = round.next().await {
+        answers.insert(at, answer);
+        if decisive.is_some_and(|d| d.by(answers.values())) {
             break;
         }
     }
-    drop(round);
-    answers
+    answers.into_values().collect()
 }
 
 async fn status(client: &HttpClient, member: &Member) -> PeerStatus {
@@ -110,6 +109,8 @@ async fn failsafe_one(client: &HttpClient, member: &Member, body: &str) -> Fails
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+    use patroni_core::ha::{Decisive, Fit};
+
     use super::*;
 
     fn parsed(text: &str) -> Result<PeerStatus, String> {
@@ -152,21 +153,35 @@ mod tests {
         Member { name: body.map_or("silent", |_| "talks").into(), data, ..Member::default() }
     }
 
+    const AHEAD: &str =
+        r#"{"role":"replica","timeline":1,"xlog":{"received_location":5,"replayed_location":5}}"#;
+
+    /// Names and positions of those who were heard when one is silent and one tells [`AHEAD`], and whether
+    /// the silent one's time was waited for.
+    async fn round(decisive: &Decided) -> (Vec<(String, Lsn)>, bool) {
+        let client = HttpClient::new(&patroni_net::ClientOptions::default()).unwrap();
+        let members = [server(None), server(Some(AHEAD))];
+        let began = std::time::Instant::now();
+        let answers = statuses(&client, &members, Some(decisive)).await;
+        let waited = began.elapsed() >= PEER_TIMEOUT;
+        (answers.into_iter().map(|peer| (peer.name, peer.wal_position)).collect(), waited)
+    }
+
     /// A silent peer costs its two seconds, unless another has decided.
     #[tokio::test]
     async fn a_decisive_answer_ends_the_round() {
-        const AHEAD: &str = r#"{"role":"replica","xlog":{"received_location":5,"replayed_location":5}}"#;
-        let client = HttpClient::new(&patroni_net::ClientOptions::default()).unwrap();
-        let bar = |position| Decisive { position, tolerated: None };
-        let members = [server(None), server(Some(AHEAD))];
-        let began = std::time::Instant::now();
-        let answers = statuses(&client, &members, Some(&bar(4))).await;
-        assert!(began.elapsed() < PEER_TIMEOUT, "{:?}", began.elapsed());
-        assert_eq!((answers[0].reachable, answers[1].wal_position), (false, 5));
-        let members = [server(None), server(Some(AHEAD))];
-        let began = std::time::Instant::now();
-        let answers = statuses(&client, &members, Some(&bar(5))).await;
-        assert!(began.elapsed() >= PEER_TIMEOUT, "{:?}", began.elapsed());
-        assert_eq!((answers[0].reachable, answers[1].wal_position), (false, 5));
+        let bar = |position| Decided::Rival(Decisive { position, tolerated: None });
+        let enough = |number, least| Decided::Enough { fit: Fit { least, timeline: Some(1) }, number };
+        let heard = || vec![("talks".to_owned(), 5)];
+        let all = || vec![("silent".to_owned(), 0), ("talks".to_owned(), 5)];
+        for (decisive, expected) in [
+            (bar(4), (heard(), false)),
+            (bar(5), (all(), true)),
+            (enough(1, 5), (heard(), false)),
+            (enough(1, 6), (all(), true)),
+            (enough(2, 5), (all(), true)),
+        ] {
+            assert_eq!(round(&decisive).await, expected, "{decisive:?}");
+        }
     }
 }

@@ -195,7 +195,8 @@ impl<'a> Cycle<'a> {
         if self.cluster.is_empty() || dcs_failed && !self.is_failsafe_mode() {
             return Ok(Vec::new());
         }
-        match self.io.ask(Request::SyncSlots { dcs_failed })? {
+        let cluster = if dcs_failed { self.failsafe_cluster() } else { self.cluster.clone() };
+        match self.io.ask(Request::SyncSlots { cluster, dcs_failed })? {
             Answer::Names(names) if !self.failsafe_is_active() => Ok(names),
             Answer::Names(_) => Ok(Vec::new()),
             other => unexpected(other),

@@ -155,30 +155,25 @@ impl Cycle<'_> {
                 _ => self.warn(format!("{action}: candidates list is empty")),
             }
         }
-        let known_timeline = self.cluster.timeline();
+        let least = match shutdown_lsn {
+            Some(lsn) => i128::from(lsn),
+            None => self.least_position(),
+        };
+        let fit = Fit { least, timeline: self.check_timeline().then(|| self.cluster.timeline()) };
+        let named = self.failover_candidate().is_some() && !without_candidate;
+        let quorum = self.cluster.sync.quorum;
+        let votes = self.votes_count() && !named;
+        // The one that takes over, and with quorum commit so many others that one of them has everything.
+        let needed = if votes { quorum.saturating_add(1).max(1) } else { 1 };
+        let number = usize::try_from(needed).unwrap_or(usize::MAX);
         let mut good: i64 = -1;
-        for peer in self.ask_peers(candidates)? {
-            let name = &peer.name;
-            let behind = match shutdown_lsn {
-                Some(lsn) => peer.wal_position < lsn,
-                None => self.is_lagging(peer.wal_position),
-            };
-            if let Some(why) = peer.limitation() {
-                self.log(format!("Member {name} is {why}"));
-            } else if behind {
-                self.log(format!("Member {name} exceeds maximum replication lag"));
-            } else if self.check_timeline() && peer.timeline < known_timeline.max(1) {
-                self.log(format!(
-                    "Timeline {} of member {name} is behind the cluster timeline {known_timeline}",
-                    peer.timeline
-                ));
-            } else {
-                good += 1;
+        for peer in self.poll(candidates, Some(Decided::Enough { fit: fit.clone(), number }))? {
+            match fit.objection(&peer) {
+                Some(line) => self.log(line),
+                None => good += 1,
             }
         }
-        let named = self.failover_candidate().is_some() && !without_candidate;
-        if self.votes_count() && !named && good < self.cluster.sync.quorum {
-            let quorum = self.cluster.sync.quorum;
+        if votes && good < quorum {
             self.log(format!("Quorum requirement {quorum} can not be reached"));
             return Ok(false);
         }

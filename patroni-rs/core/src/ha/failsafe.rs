@@ -96,6 +96,22 @@ impl Cycle<'_> {
         if !cluster.is_unlocked() || !self.is_failsafe_mode() || self.is_leader() {
             return cluster;
         }
+        self.as_pinged(cluster)
+    }
+
+    /// What slots are looked at with while the DCS is away: a standby takes the positions of the primary's
+    /// last request, a primary those of the answers.
+    pub(super) fn failsafe_cluster(&self) -> ClusterRef {
+        if !self.pg.is_primary() {
+            return self.as_pinged(self.cluster.clone());
+        }
+        let mut cluster = (*self.cluster).clone();
+        place_cascaded(&mut cluster.members, &self.m.failsafe_slots);
+        Arc::new(cluster)
+    }
+
+    /// With the leader and the slots of the last request that is not too old.
+    fn as_pinged(&self, cluster: ClusterRef) -> ClusterRef {
         let Some(ping) = self.v.failsafe_ping.as_ref().filter(|p| p.at + self.v.me.ttl > self.io.now())
         else {
             return cluster;
@@ -112,11 +128,7 @@ impl Cycle<'_> {
             .map(|m| m.iter().filter_map(|(k, v)| Some((k.py_str(), v.as_i64()? as Lsn))).collect())
             .unwrap_or_default();
         let mut injected = (*cluster).clone();
-        for member in &mut injected.members {
-            if let (Some(_), Some(lsn)) = (member.replicatefrom(), slots.get(&member.name)) {
-                member.data.set("xlog_location", *lsn);
-            }
-        }
+        place_cascaded(&mut injected.members, &slots);
         injected.status.slots = Some(slots);
         let member = Member { version: String::new(), name: name.to_owned(), session: None, data };
         injected.leader = Some(Leader { version: String::new(), session: None, member });
@@ -138,6 +150,15 @@ impl Cycle<'_> {
             map.set(self.name(), self.v.me.api_url.as_str());
         }
         Some(map)
+    }
+}
+
+/// Slots for members that follow another replica move by what those members tell.
+fn place_cascaded(members: &mut [Member], positions: &IndexMap<String, Lsn>) {
+    for member in members {
+        if let (Some(_), Some(lsn)) = (member.replicatefrom(), positions.get(&member.name)) {
+            member.data.set("xlog_location", *lsn);
+        }
     }
 }
 

@@ -46,6 +46,9 @@ impl Cycle<'_> {
             return Ok(line);
         }
         self.ensure_checkpoint()?;
+        if self.pg.is_primary() {
+            self.m.readonly_starts = 0;
+        }
         let me = self.name();
         if self.is_standby_cluster() {
             let line = if self.pg.role == Role::StandbyLeader {

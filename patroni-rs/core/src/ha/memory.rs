@@ -40,6 +40,8 @@ pub struct Memory {
     pub recovering: bool,
     /// When crash recovery began.
     pub crash_recovery_started: Option<Mono>,
+    /// Starts as a standby by the holder of the lock since it was last seen as a primary.
+    pub readonly_starts: u32,
     /// Timeout of an explicit restart.
     pub start_timeout: Option<Duration>,
     /// The last known own WAL position.
@@ -83,6 +85,7 @@ impl Memory {
             promoted_at: None,
             recovering: false,
             crash_recovery_started: None,
+            readonly_starts: 0,
             start_timeout: None,
             last_wal_lsn: None,
             last_timeline: None,

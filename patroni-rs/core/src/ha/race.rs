@@ -171,7 +171,7 @@ impl Cycle<'_> {
             .collect();
         let tolerated = self.cluster.sync.leader.clone().filter(|_| self.sync_is_active());
         let decisive = Decisive { position, tolerated };
-        let peers = self.poll(asked, Some(decisive.clone()))?;
+        let peers = self.poll(asked, Some(Decided::Rival(decisive.clone())))?;
         Ok(self.judge(&peers, &decisive, &voters, former_leader))
     }
 
@@ -259,7 +259,8 @@ impl Cycle<'_> {
         self.poll(members, None)
     }
 
-    fn poll(&mut self, members: Vec<Member>, decisive: Option<Decisive>) -> Step<Vec<PeerStatus>> {
+    /// The peers' answers; a round may end before all have answered.
+    pub(super) fn poll(&mut self, members: Vec<Member>, decisive: Option<Decided>) -> Step<Vec<PeerStatus>> {
         if members.is_empty() {
             return Ok(Vec::new());
         }
@@ -271,7 +272,11 @@ impl Cycle<'_> {
 
     /// Further behind the last published position than `maximum_lag_on_failover`?
     pub(super) fn is_lagging(&self, position: Lsn) -> bool {
-        let lag = i128::from(self.cluster.status.last_lsn) - i128::from(position);
-        lag > i128::from(self.m.config.maximum_lag_on_failover())
+        i128::from(position) < self.least_position()
+    }
+
+    /// The least position that does not lag.
+    pub(super) fn least_position(&self) -> i128 {
+        i128::from(self.cluster.status.last_lsn) - i128::from(self.m.config.maximum_lag_on_failover())
     }
 }

@@ -7,6 +7,9 @@ use super::memory::Rewind;
 use super::script::Step;
 use super::types::*;
 
+/// How often a holder of the lock is started as a standby to be promoted before it gives way.
+const READONLY_STARTS: u32 = 2;
+
 impl Cycle<'_> {
     /// 4D: a start was tried by an earlier cycle.
     pub(super) fn after_recovery(&mut self) -> Step<Option<String>> {
@@ -16,18 +19,22 @@ impl Cycle<'_> {
             if !self.has_lock() {
                 return Ok(Some("failed to start postgres".into()));
             }
-            if matches!(self.pg.role, Role::Primary | Role::StandbyLeader) {
-                self.set_role(Role::Demoted)?;
-                self.call(Callback::OnRoleChange)?;
-            }
-            self.delete_leader(None)?;
-            return Ok(Some("removed leader key after trying and failing to start postgres".into()));
+            return self.give_up_lock().map(Some);
         }
         self.m.crash_recovery_started = None;
         if self.m.rewind == Rewind::Success {
             self.m.rewind = Rewind::Initial;
         }
         Ok(None)
+    }
+
+    fn give_up_lock(&mut self) -> Step<String> {
+        if matches!(self.pg.role, Role::Primary | Role::StandbyLeader) {
+            self.set_role(Role::Demoted)?;
+            self.call(Callback::OnRoleChange)?;
+        }
+        self.delete_leader(None)?;
+        Ok("removed leader key after trying and failing to start postgres".into())
     }
 
     /// 4G: None when it has to be brought up again.
@@ -129,6 +136,12 @@ impl Cycle<'_> {
         let mut role = Role::Replica;
         let (line, source);
         if self.has_lock() && !self.is_standby_cluster() {
+            // It came up and died of its promotion (a full disk): another may do better.
+            if self.m.readonly_starts >= READONLY_STARTS && self.failover_possible(None, false)? {
+                self.m.readonly_starts = 0;
+                return self.give_up_lock();
+            }
+            self.m.readonly_starts = self.m.readonly_starts.saturating_add(1);
             // A checkpoint is due after the promotion that follows.
             self.m.rewind = Rewind::Initial;
             line = "starting as readonly because i had the session lock";

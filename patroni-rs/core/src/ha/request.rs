@@ -82,8 +82,8 @@ pub enum Request {
     Peers {
         /// Who.
         members: Vec<Member>,
-        /// An answer that decides ends the round; whoever has not answered counts as unreachable.
-        decisive: Option<Decisive>,
+        /// Answers that decide end the round; whoever has not answered by then is left out.
+        decisive: Option<Decided>,
     },
     /// `POST /failsafe` to each, at the same time. Answer: [`Answer::Failsafe`].
     FailsafePing {
@@ -163,6 +163,8 @@ pub enum Request {
     EnsureCheckpoint,
     /// Create, drop, advance replication slots. Answer: [`Answer::Names`]: those to copy.
     SyncSlots {
+        /// Whose slots, and how far they are; without a DCS by what the failsafe's requests told.
+        cluster: ClusterRef,
         /// Only what is safe without a DCS.
         dcs_failed: bool,
     },

@@ -22,8 +22,15 @@ impl Executor {
         }
         let a = &mut world.answers;
         match request {
-            Request::Peers { members, .. } => {
-                Answer::Peers(members.iter().map(|m| peer(m, &a.peers)).collect())
+            Request::Peers { members, decisive } => {
+                let mut heard: Vec<PeerStatus> = Vec::new();
+                for member in members.iter().rev() {
+                    heard.insert(0, peer(member, &a.peers));
+                    if a.hurried && decisive.as_ref().is_some_and(|d| d.by(&heard)) {
+                        break;
+                    }
+                }
+                Answer::Peers(heard)
             }
             Request::FailsafePing { members, .. } => Answer::Failsafe(
                 members
@@ -31,7 +38,7 @@ impl Executor {
                     .map(|m| FailsafeAnswer {
                         name: m.name.clone(),
                         accepted: a.failsafe.get(&m.name).copied().unwrap_or(false),
-                        lsn: None,
+                        lsn: Some(2000),
                     })
                     .collect(),
             ),

@@ -4,6 +4,7 @@
 
 mod act;
 mod executor;
+mod failsafe;
 mod garbage;
 mod held_back;
 mod lines;

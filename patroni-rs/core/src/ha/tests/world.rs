@@ -53,6 +53,8 @@ pub struct Answers {
     pub history: Vec<Value>,
     pub slots: Vec<String>,
     pub peers: BTreeMap<String, PeerStatus>,
+    /// Peers answer from the last to the first, and those who are not needed are too late.
+    pub hurried: bool,
     pub failsafe: BTreeMap<String, bool>,
     /// Answers to `CurrentSync`; the last one stays.
     pub sync: Vec<CurrentState>,
@@ -202,6 +204,7 @@ fn answers() -> Answers {
         history: Vec::new(),
         slots: Vec::new(),
         peers: BTreeMap::new(),
+        hurried: false,
         failsafe: BTreeMap::new(),
         sync: Vec::new(),
         stopping: (None, true),

@@ -53,6 +53,58 @@ impl PeerStatus {
     }
 }
 
+/// What ends a round of questions before everybody has answered; whoever was not heard is left out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decided {
+    /// One answer that keeps the asking node from taking the lock.
+    Rival(Decisive),
+    /// So many who could take over that no further one matters.
+    Enough {
+        /// Who can.
+        fit: Fit,
+        /// How many are needed.
+        number: usize,
+    },
+}
+
+impl Decided {
+    /// Do the answers so far decide?
+    pub fn by<'a>(&self, heard: impl IntoIterator<Item = &'a PeerStatus>) -> bool {
+        let mut heard = heard.into_iter();
+        match self {
+            Decided::Rival(bar) => heard.any(|peer| bar.is_met(peer)),
+            Decided::Enough { fit, number } => {
+                heard.filter(|peer| fit.objection(peer).is_none()).count() >= *number
+            }
+        }
+    }
+}
+
+/// Who can take over from the leader (6-08).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fit {
+    /// Less WAL is too little.
+    pub least: i128,
+    /// An older timeline than the cluster's does not do; None: not looked at.
+    pub timeline: Option<u32>,
+}
+
+impl Fit {
+    /// Why this peer is no candidate, in the words of the log.
+    pub fn objection(&self, peer: &PeerStatus) -> Option<String> {
+        let name = &peer.name;
+        if let Some(why) = peer.limitation() {
+            return Some(format!("Member {name} is {why}"));
+        }
+        if i128::from(peer.wal_position) < self.least {
+            return Some(format!("Member {name} exceeds maximum replication lag"));
+        }
+        let known = self.timeline.filter(|known| peer.timeline < (*known).max(1))?;
+        let theirs = peer.timeline;
+        Some(format!("Timeline {theirs} of member {name} is behind the cluster timeline {known}"))
+    }
+}
+
 /// Which single answer keeps a node from taking the lock, whatever the others say (5.2-10, 5.2-11).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decisive {

@@ -29,6 +29,19 @@ impl ConfigHandler {
         configuration: Option<&Params>,
         facts: &Facts<'_>,
     ) -> Result<(), FilesError> {
+        let written = self.replace_postgresql_conf(configuration, facts);
+        if written.is_err() {
+            // The recovery parameters that were to be written are not in force, and the file is the old one.
+            self.seen.forget_conf();
+        }
+        written
+    }
+
+    fn replace_postgresql_conf(
+        &mut self,
+        configuration: Option<&Params>,
+        facts: &Facts<'_>,
+    ) -> Result<(), FilesError> {
         self.make_base_conf()?;
         let mut params = configuration.filter(|p| !p.is_empty()).unwrap_or(&self.server_parameters).clone();
         if facts.hot_standby_feedback {

@@ -48,6 +48,11 @@ impl Seen {
         self.passfile = Some(passfile);
     }
 
+    /// The parameters are to be read again.
+    pub(super) fn forget_conf(&mut self) {
+        self.conf = None;
+    }
+
     fn passfile_changed(&self) -> bool {
         self.passfile.as_ref().is_some_and(|p| mtime(Path::new(p)) != self.passfile_mtime)
     }

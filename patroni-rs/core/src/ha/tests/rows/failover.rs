@@ -1,7 +1,8 @@
 //! 6: manual failover and switchover.
 
-use super::super::world::{leader, orphan, World};
+use super::super::world::{js, leader, orphan, World};
 use super::{row, Row};
+use crate::tags::Tags;
 
 const LEADS: &str = "no action. I am (a), the leader with the lock";
 const WINS: &str = "promoted self to leader by acquiring session lock";
@@ -209,6 +210,21 @@ fn possible_rows() -> Vec<Row> {
             "load update+status feed peers(b,c) failover() slots touch",
         )
         .says("Quorum requirement 1 can not be reached"),
+        // One who can is enough, whatever the other says or does not say.
+        row(
+            "6-08",
+            switchover(leader()).peer("b", |p| p.reachable = false),
+            "switchover: demoting myself",
+            "load update+status feed peers(b,c) job:switchover: demote touch",
+        )
+        .says("Member b is not reachable"),
+        row(
+            "6-08",
+            switchover(leader()).peer("c", |p| p.tags = Tags::from_value(&js(r#"{"nofailover":true}"#))),
+            "switchover: demoting myself",
+            "load update+status feed peers(b,c) job:switchover: demote touch",
+        )
+        .says("Member c is not allowed to promote"),
         row(
             "6-08",
             asked(quorum(leader()), r#"{"leader":"a","member":"b"}"#),

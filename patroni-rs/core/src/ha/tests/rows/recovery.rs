@@ -123,6 +123,18 @@ fn primary_rows() -> Vec<Row> {
         ),
         row(
             "10-15",
+            crashed("shut down").role(Role::Demoted).memory(|m| m.readonly_starts = 2),
+            "starting as readonly because i had the session lock",
+            "load state(crashed) update feed unwatch load peers(b,c) job:restarting after failure(nobody,replica) touch",
+        ),
+        row(
+            "10-15",
+            crashed("shut down").role(Role::Demoted).memory(|m| m.readonly_starts = 2).peer("b", |_| ()),
+            "removed leader key after trying and failing to start postgres",
+            "load state(crashed) update feed unwatch load peers(b,c) delete touch",
+        ),
+        row(
+            "10-15",
             crashed("shut down").role(Role::Demoted),
             "starting as readonly because i had the session lock",
             "load state(crashed) update feed unwatch load job:restarting after failure(nobody,replica) touch",

@@ -1,0 +1,56 @@
+//! Replication slots while the DCS is away.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::super::*;
+use super::world::{js, leader, replica, World, NOW};
+use crate::model::{Cluster, Lsn};
+
+/// A world that has seen its cluster once, and sees no DCS now.
+fn cut_off(world: World) -> World {
+    let mut world = world
+        .config(r#""failsafe_mode":true"#)
+        .key("failsafe", r#"{"a":"http://a/","b":"http://b/","c":"http://c/"}"#)
+        .key("status", r#"{"optime":1000,"slots":{"decode":5}}"#)
+        .member("c", "replica", r#""xlog_location":900,"tags":{"replicatefrom":"b"}"#)
+        .answer(|a| {
+            a.loads = 0;
+            a.failsafe = ["b", "c"].map(|name| (name.to_owned(), true)).into();
+        });
+    let known = world.cluster(&world.keys);
+    world.memory.failsafe_members = known.failsafe.clone();
+    world.memory.cluster = Some(known);
+    world
+}
+
+fn pinged(world: World, age: u64) -> World {
+    let data =
+        js(r#"{"name":"b","conn_url":"postgres://b/","api_url":"http://b/","slots":{"decode":7,"c":950}}"#);
+    world.view(|v| v.failsafe_ping = Some(FailsafePing { data, at: NOW - Duration::from_secs(age) }))
+}
+
+/// The position of the slot `decode`, and that of the member `c`, which follows another replica.
+fn positions(world: World) -> (Option<Lsn>, Option<i64>) {
+    let outcome = world.run();
+    let cluster: &Arc<Cluster> = outcome
+        .requests
+        .iter()
+        .find_map(|request| match request {
+            Request::SyncSlots { cluster, dcs_failed: true } => Some(cluster),
+            _ => None,
+        })
+        .unwrap_or_else(|| panic!("{:?}", outcome.acts()));
+    let slot = cluster.status.slots.as_ref().and_then(|slots| slots.get("decode").copied());
+    let member = cluster.get_member("c", false).and_then(|m| m.data.get("xlog_location")?.as_i64());
+    (slot, member)
+}
+
+/// 7-06: by the primary's last request, unless it is too old; on the primary by the answers.
+#[test]
+fn slots_go_by_what_the_failsafe_tells() {
+    assert_eq!(positions(cut_off(replica())), (Some(5), Some(900)));
+    assert_eq!(positions(pinged(cut_off(replica()), 5)), (Some(7), Some(950)));
+    assert_eq!(positions(pinged(cut_off(replica()), 31)), (Some(5), Some(900)));
+    assert_eq!(positions(cut_off(leader())), (Some(5), Some(2000)));
+}
