@@ -61,6 +61,8 @@ pub struct Shared {
     pub last_lsn: Mutex<Option<u64>>,
     /// The restart that waits for its time.
     pub scheduled_restart: Mutex<Option<ScheduledRestart>>,
+    /// Whether the member key last written tells of one.
+    pub restart_published: tokio::sync::watch::Sender<bool>,
     /// When the next cycle is due.
     pub next_run: Mutex<Option<std::time::Instant>>,
     /// Slots of absent members that the leader keeps.
@@ -110,6 +112,7 @@ impl Shared {
             held_back: Mutex::new(None),
             last_lsn: Mutex::new(None),
             scheduled_restart: Mutex::new(None),
+            restart_published: tokio::sync::watch::Sender::new(false),
             next_run: Mutex::new(None),
             retention: Mutex::default(),
             config: RwLock::new(config),
