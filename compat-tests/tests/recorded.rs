@@ -24,13 +24,13 @@ fn allow_list() -> AllowList {
     AllowList::read(&host::repository().join("compat-tests/allow.tsv")).unwrap()
 }
 
-/// Holds `ours` against the snapshot `name`.
-fn assert_snapshot(folder: &Path, name: &str, ours: &Answers) -> Result<(), String> {
+/// Holds `ours` against the snapshot `name`; for `before` see [`recorded::text`].
+fn assert_snapshot(folder: &Path, name: &str, ours: &Answers, before: &Answers) -> Result<(), String> {
     let mut settings = insta::Settings::clone_current();
     settings.set_snapshot_path(folder);
     settings.set_prepend_module_to_snapshot(false);
     settings.set_omit_expression(true);
-    let text = recorded::text(ours);
+    let text = recorded::text(ours, before);
     let held =
         std::panic::catch_unwind(AssertUnwindSafe(|| settings.bind(|| insta::assert_snapshot!(name, text))));
     held.map_err(|_| name.to_string())
@@ -50,6 +50,7 @@ fn our_answers_are_the_recorded_ones() {
         folder.join(format!("{}.snap", recorded::name(*number, state.name, "files"))).exists()
     });
     let mut visited = 0;
+    let mut before: BTreeMap<&str, Answers> = BTreeMap::new();
     for (number, state) in recorded_states.take(if full { STATES.len() } else { SHORT }) {
         visited += 1;
         side.enter(state).unwrap_or_else(|e| panic!("{}: {e}\n{}", state.name, side.lab.report(30)));
@@ -61,16 +62,18 @@ fn our_answers_are_the_recorded_ones() {
             folder.join(format!("{}.snap", recorded::name(number, state.name, probe.area))).exists()
         });
         let areas = recorded::areas(&asked);
-        let wanted: BTreeMap<&str, Answers> = areas
-            .iter()
-            .map(|area| (*area, recorded::read(version, &recorded::name(number, state.name, area)).unwrap()))
-            .collect();
+        let earlier = |area: &str| before.get(area).cloned().unwrap_or_default();
+        let read = |area: &str| {
+            recorded::read(version, &recorded::name(number, state.name, area), &earlier(area)).unwrap()
+        };
+        let wanted: BTreeMap<&str, Answers> = areas.iter().map(|area| (*area, read(area))).collect();
         let answers = recorded::met(&side, &asked, &wanted, &allow).unwrap();
         for area in areas {
             let ours = recorded::of_area(&asked, &answers, area);
             let name = recorded::name(number, state.name, area);
-            different.extend(assert_snapshot(&folder, &name, &ours).err());
+            different.extend(assert_snapshot(&folder, &name, &ours, &earlier(area)).err());
         }
+        before.extend(wanted);
     }
     assert!(visited > 0, "no state was recorded");
     assert!(different.is_empty(), "these snapshots differ: {different:#?}");
@@ -115,6 +118,8 @@ const MUTATIONS: &[Mutation] = &[
     ("a file's mode", "files", "^mode 600", "mode 644"),
     ("a quote in postgresql.conf", "files", "= '(.*)'", "= $1"),
     ("two settings swapped", "files", r"(?m)^(\w+ = .*\n)(\w+ = .*\n)", "$2$1"),
+    ("a status line's comma", "log", ", a secondary, ", " a secondary, "),
+    ("a status line's brackets", "log", r"\((node\d)\)", "$1"),
     ("two callbacks swapped", "files", r"(on_\w+ .*\n)(on_\w+ .*\n)", "$2$1"),
 ];
 
@@ -126,11 +131,16 @@ fn every_kind_of_change_is_seen() {
     let mut tried: BTreeMap<&str, usize> = BTreeMap::new();
     // Many probes have the same answer in many states; one of each is enough.
     let mut seen = BTreeSet::new();
-    for file in std::fs::read_dir(recorded::folder(15)).unwrap() {
-        let file = file.unwrap().path();
+    let mut files: Vec<_> =
+        std::fs::read_dir(recorded::folder(15)).unwrap().map(|file| file.unwrap().path()).collect();
+    files.sort();
+    let mut before: BTreeMap<String, Answers> = BTreeMap::new();
+    for file in files {
         let stem = file.file_stem().unwrap().to_string_lossy().into_owned();
         let area = stem.rsplit('.').next().unwrap().to_string();
-        for (name, answer) in recorded::parse(&std::fs::read_to_string(&file).unwrap()).unwrap() {
+        let last = before.entry(area.clone()).or_default();
+        *last = recorded::parse(&std::fs::read_to_string(&file).unwrap(), last).unwrap();
+        for (name, answer) in last.clone() {
             if !seen.insert((area.clone(), answer.clone())) {
                 continue;
             }

@@ -3,6 +3,7 @@
 //! `--areas` records these alone (all: REST, patronictl, DCS, files, SQL, log, help), `--states` only the first N.
 //! Run it through `fixtures/record`.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use compat_tests::diff::states::STATES;
@@ -30,6 +31,7 @@ fn run(version: u32, areas: &[&str], count: usize) -> Result<()> {
     eprintln!("compat-record: bringing up a cluster of the reference on PostgreSQL {version}");
     let mut side = Side::new(Kind::Reference, version)?;
     let wanted = |probe: &Probe| areas.is_empty() || areas.contains(&probe.area);
+    let mut before: BTreeMap<&str, recorded::Answers> = BTreeMap::new();
     for (number, state) in STATES.iter().enumerate().take(count) {
         eprintln!("compat-record: {}", state.name);
         side.enter(state).map_err(|e| format!("{}: {e}\n{}", state.name, side.lab.report(30)))?;
@@ -41,7 +43,10 @@ fn run(version: u32, areas: &[&str], count: usize) -> Result<()> {
         let answers = recorded::settled(&side, &questions)?;
         for area in recorded::areas(&questions) {
             let name = recorded::name(number, state.name, area);
-            recorded::write(version, &name, state.name, &recorded::of_area(&questions, &answers, area))?;
+            let now = recorded::of_area(&questions, &answers, area);
+            let last = before.entry(area).or_default();
+            recorded::write(version, &name, state.name, &now, last)?;
+            *last = now;
         }
     }
     Ok(())

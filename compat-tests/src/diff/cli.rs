@@ -68,7 +68,7 @@ pub fn help(full: bool) -> Vec<Probe> {
             let words = words.clone();
             add(
                 format!("{} at {columns} columns", words.join(" ")),
-                Box::new(move |side| side.lab.ctl_at(side.kind, &words, Some(columns)).map(shown)),
+                Box::new(move |side| side.ctl(&words, Some(columns)).map(shown)),
             );
         }
     }

@@ -11,6 +11,8 @@ pub mod table;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use crate::lab::forks::Forks;
+use crate::lab::process::Output;
 use crate::lab::{host, Cluster, Kind, Options, Result};
 use crate::normalise::Known;
 use allow::AllowList;
@@ -19,6 +21,8 @@ use table::{Finding, Table};
 
 /// How often a probe that differs is asked again: states of two clusters meet after some cycles.
 const RETRIES: usize = 6;
+/// How long a patronictl may take.
+const CALL: Duration = Duration::from_secs(90);
 /// How an answer begins that is none.
 const UNASKED: &str = "not answered: ";
 /// How long to wait before asking again.
@@ -27,6 +31,8 @@ const AGAIN: Duration = Duration::from_millis(700);
 /// One of the two clusters.
 #[derive(Debug)]
 pub struct Side {
+    /// The reference's patronictl, started.
+    forks: Option<Forks>,
     /// Of whom all members and patronictl are.
     pub kind: Kind,
     /// Its laboratory, with the members `node0` (which led first) and `node1`.
@@ -47,7 +53,11 @@ impl Side {
         lab.bring_up(&[kind, kind])?;
         // Puts patronictl and its configuration into place, before several run at a time.
         lab.ctl(kind, &["version"])?.ok()?;
-        let mut side = Side { kind, lab, known: Known::default(), said: Vec::new() };
+        let forks = match kind {
+            Kind::Ours => None,
+            Kind::Reference => Some(Forks::start("patronictl", &lab.folder, &lab.bin())?),
+        };
+        let mut side = Side { forks, kind, lab, known: Known::default(), said: Vec::new() };
         side.learn()?;
         Ok(side)
     }
@@ -69,6 +79,19 @@ impl Side {
         known.system_identifier(&id);
         self.known = known;
         Ok(())
+    }
+
+    /// Runs the side's patronictl, on a terminal of `columns` columns if given.
+    ///
+    /// # Errors
+    /// It cannot be started, or hangs.
+    pub fn ctl(&self, arguments: &[&str], columns: Option<u32>) -> Result<Output> {
+        let Some(forks) = &self.forks else {
+            return self.lab.ctl_at(self.kind, arguments, columns);
+        };
+        let config = self.lab.ctl_config()?.display().to_string();
+        let words: Vec<&str> = ["-c", &config].into_iter().chain(arguments.iter().copied()).collect();
+        forks.call(&words, columns, CALL)
     }
 
     /// Goes into a state.

@@ -219,7 +219,7 @@ fn ctl(line: &str, asks: Asks) -> Probe {
     let line = line.replace("@0", first).replace("@1", second).replace('@', asks.scope);
     probe("patronictl", line.clone(), move |side| {
         let words: Vec<&str> = line.split(' ').collect();
-        side.lab.ctl(side.kind, &words).map(shown)
+        side.ctl(&words, None).map(shown)
     })
 }
 
@@ -286,6 +286,8 @@ const ASIDE: &[&str] = &[
     "Reaped",
     "establishing a new",
     "received ",
+    "Reconnection allowed",
+    "closed patroni",
 ];
 
 /// What is worth asking in every state.

@@ -2,7 +2,8 @@
 //!
 //! One file a state and area, in the form of insta's snapshots, in `fixtures/recorded/pg<version>`. Below insta's
 //! head, each answer stands under the names of all probes that got it (`=== NAME`), a line of it after `|`, its last
-//! line after `:` if no newline ends it (`:` alone is an empty answer). Backslashes and control characters are escaped, so that a carriage return
+//! line after `:` if no newline ends it (`:` alone is an empty answer); `=` stands for the answer that the same probe
+//! got in the last state before that has the area. Backslashes and control characters are escaped, so that a carriage return
 //! or a blank at a line's end can be seen, and nothing of an answer is white space that a reader may trim.
 
 use std::collections::BTreeMap;
@@ -38,11 +39,21 @@ pub fn name(number: usize, state: &str, area: &str) -> String {
     format!("{number:02}-{}.{}", words.join("-"), area.to_lowercase())
 }
 
-/// The text of a snapshot.
-pub fn text(answers: &Answers) -> String {
+/// The answer to `name`.
+fn found<'a>(answers: &'a Answers, name: &str) -> Option<&'a str> {
+    answers.iter().find(|(other, _)| other == name).map(|(_, answer)| answer.as_str())
+}
+
+/// The text of a snapshot; `before` are the answers of the same area in the last state that has it.
+pub fn text(answers: &Answers, before: &Answers) -> String {
     let mut order: Vec<&str> = Vec::new();
     let mut names: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    let mut same: Vec<&str> = Vec::new();
     for (name, answer) in answers {
+        if found(before, name) == Some(answer) {
+            same.push(name);
+            continue;
+        }
         let group = names.entry(answer).or_default();
         if group.is_empty() {
             order.push(answer);
@@ -50,6 +61,12 @@ pub fn text(answers: &Answers) -> String {
         group.push(name);
     }
     let mut text = String::new();
+    for name in &same {
+        let _ = writeln!(text, "=== {}", escaped(name));
+    }
+    if !same.is_empty() {
+        text.push_str("=\n");
+    }
     for answer in order {
         for name in names.get(answer).into_iter().flatten() {
             let _ = writeln!(text, "=== {}", escaped(name));
@@ -108,8 +125,8 @@ fn unescaped(line: &str) -> Result<String> {
 /// Reads a snapshot's text, with or without insta's head. The order is that of the file.
 ///
 /// # Errors
-/// The text is not of the form that [`text`] writes.
-pub fn parse(snapshot: &str) -> Result<Answers> {
+/// The text is not of the form that [`text`] writes after `before`.
+pub fn parse(snapshot: &str, before: &Answers) -> Result<Answers> {
     let body = match snapshot.strip_prefix("---\n").and_then(|rest| rest.split_once("\n---\n")) {
         Some((_, body)) => body,
         None => snapshot,
@@ -117,17 +134,26 @@ pub fn parse(snapshot: &str) -> Result<Answers> {
     let mut answers: Answers = Vec::new();
     let (mut names, mut answer): (Vec<String>, String) = (Vec::new(), String::new());
     let mut in_answer = false;
-    let mut finish = |names: &mut Vec<String>, answer: &mut String| {
-        answers.extend(names.drain(..).map(|name| (name, answer.clone())));
+    let mut finish = |names: &mut Vec<String>, answer: &mut String, same: bool| -> Result<()> {
+        for name in names.drain(..) {
+            let text = match same {
+                true => found(before, &name).ok_or_else(|| format!("no earlier answer to {name}"))?,
+                false => answer,
+            };
+            answers.push((name, text.to_string()));
+        }
         answer.clear();
+        Ok(())
     };
     for line in body.lines() {
         if let Some(name) = line.strip_prefix("=== ") {
             if in_answer {
-                finish(&mut names, &mut answer);
+                finish(&mut names, &mut answer, false)?;
             }
             in_answer = false;
             names.push(unescaped(name)?);
+        } else if line == "=" {
+            finish(&mut names, &mut answer, true)?;
         } else if let Some(line) = line.strip_prefix('|') {
             answer.push_str(&unescaped(line)?);
             answer.push('\n');
@@ -139,31 +165,31 @@ pub fn parse(snapshot: &str) -> Result<Answers> {
             return Err(format!("unexpected line {line}").into());
         }
     }
-    finish(&mut names, &mut answer);
+    finish(&mut names, &mut answer, false)?;
     Ok(answers)
 }
 
-/// Reads a recording.
+/// Reads a recording; for `before` see [`text`].
 ///
 /// # Errors
 /// There is none, or it cannot be read.
-pub fn read(version: u32, name: &str) -> Result<Answers> {
+pub fn read(version: u32, name: &str, before: &Answers) -> Result<Answers> {
     let file = folder(version).join(format!("{name}.snap"));
     let text = std::fs::read_to_string(&file).map_err(|e| format!("{}: {e}", file.display()))?;
-    parse(&text).map_err(|e| format!("{}: {e}", file.display()).into())
+    parse(&text, before).map_err(|e| format!("{}: {e}", file.display()).into())
 }
 
-/// Writes a recording.
+/// Writes a recording; for `before` see [`text`].
 ///
 /// # Errors
 /// The file cannot be written.
-pub fn write(version: u32, name: &str, state: &str, answers: &Answers) -> Result<()> {
+pub fn write(version: u32, name: &str, state: &str, answers: &Answers, before: &Answers) -> Result<()> {
     let folder = folder(version);
     std::fs::create_dir_all(&folder)?;
     let head = format!(
         "---\nsource: compat-tests/tests/recorded.rs\ndescription: \"Patroni 4.1.5 on PostgreSQL {version}: {state}. Made by fixtures/record, never by hand.\"\n---\n"
     );
-    Ok(std::fs::write(folder.join(format!("{name}.snap")), head + &text(answers))?)
+    Ok(std::fs::write(folder.join(format!("{name}.snap")), head + &text(answers, before))?)
 }
 
 /// The answers of one area.
@@ -273,8 +299,9 @@ mod tests {
             one("newline", "\n"),
             one("HEAD \u{e9}", "=== x\n|y\n:z\u{1b}[0m \n "),
         ];
-        assert_eq!(parse(&text(&answers)).unwrap(), answers);
-        for line in text(&answers).lines() {
+        let none = Vec::new();
+        assert_eq!(parse(&text(&answers, &none), &none).unwrap(), answers);
+        for line in text(&answers, &none).lines() {
             assert_eq!(line, line.trim_end());
         }
     }
@@ -282,8 +309,21 @@ mod tests {
     #[test]
     fn equal_answers_stand_once() {
         let one = |name: &str| (name.to_string(), "same\n".to_string());
-        assert_eq!(text(&vec![one("a"), one("b")]), "=== a\n=== b\n|same\n");
-        assert_eq!(parse("---\nsource: x\n---\n=== a\n=== b\n|same\n").unwrap(), vec![one("a"), one("b")]);
+        let none = Vec::new();
+        assert_eq!(text(&vec![one("a"), one("b")], &none), "=== a\n=== b\n|same\n");
+        let head = "---\nsource: x\n---\n";
+        assert_eq!(parse(&format!("{head}=== a\n=== b\n|same\n"), &none).unwrap(), vec![one("a"), one("b")]);
+    }
+
+    #[test]
+    fn an_answer_of_the_state_before_stands_there() {
+        let one = |name: &str, answer: &str| (name.to_string(), answer.to_string());
+        let before = vec![one("a", "1\n"), one("b", "2\n"), one("c", "=")];
+        let now = vec![one("a", "1\n"), one("c", "="), one("b", "3\n"), one("d", "=")];
+        let text = text(&now, &before);
+        assert_eq!(text, "=== a\n=== c\n=\n=== b\n|3\n=== d\n:=\n");
+        assert_eq!(parse(&text, &before).unwrap(), now);
+        assert!(parse(&text, &Vec::new()).is_err());
     }
 
     #[test]

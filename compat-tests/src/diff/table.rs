@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::Path;
+
+use crate::lab::Result;
 
 /// How much of the text around the first difference is shown, in characters.
 const AROUND: usize = 60;
@@ -39,7 +42,37 @@ struct Row {
 #[derive(Debug, Default)]
 pub struct Table {
     rows: BTreeMap<&'static str, Row>,
-    differences: Vec<String>,
+    differences: Vec<Difference>,
+}
+
+/// One probe whose answers differ.
+#[derive(Debug, Clone)]
+pub struct Difference {
+    area: &'static str,
+    what: String,
+    ours: String,
+    theirs: String,
+}
+
+impl Difference {
+    /// Writes both answers as a whole into `folder`, for `diff`.
+    ///
+    /// # Errors
+    /// They cannot be written.
+    pub fn write(&self, folder: &Path, number: usize) -> Result<()> {
+        std::fs::create_dir_all(folder)?;
+        for (side, answer) in [("ours", &self.ours), ("reference", &self.theirs)] {
+            let text = format!("{}: {}\n{answer}", self.area, self.what);
+            std::fs::write(folder.join(format!("{number:03}.{side}")), text)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}: {}\n{}", self.area, self.what, first_difference(&self.ours, &self.theirs))
+    }
 }
 
 impl Table {
@@ -52,9 +85,14 @@ impl Table {
             Finding::Allowed => row.allowed += 1,
             Finding::Unanswered => row.unanswered += 1,
             Finding::Different { what, ours, theirs } => {
-                self.differences.push(format!("{area}: {what}\n{}", first_difference(&ours, &theirs)));
+                self.differences.push(Difference { area, what, ours, theirs });
             }
         }
+    }
+
+    /// All differences so far.
+    pub fn differences(&self) -> &[Difference] {
+        &self.differences
     }
 
     /// Whether every probe was identical or allowed.
@@ -74,7 +112,7 @@ pub fn first_difference(ours: &str, theirs: &str) -> String {
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for difference in &self.differences {
-            writeln!(f, "{difference}")?;
+            write!(f, "{difference}")?;
         }
         writeln!(f, "| area          | probes | identical | allowed | unanswered | different |")?;
         writeln!(f, "|---------------|-------:|----------:|--------:|-----------:|----------:|")?;

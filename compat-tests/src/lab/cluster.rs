@@ -236,7 +236,10 @@ impl Cluster {
     }
 
     /// Writes the `ctl.yml` of somebody who only administrates, and gives its path.
-    fn ctl_config(&self) -> Result<PathBuf> {
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn ctl_config(&self) -> Result<PathBuf> {
         let path = self.folder.join("ctl.yml");
         let text = format!("scope: {}\netcd3:\n  hosts: 127.0.0.1:{}\n", self.options.scope, self.etcd.port);
         // Several may run at a time: a file that is read must not be written again.

@@ -10,6 +10,7 @@ pub mod cluster;
 pub mod config;
 pub mod etcd;
 pub mod fifo;
+pub mod forks;
 pub mod host;
 pub mod http;
 pub mod janitor;

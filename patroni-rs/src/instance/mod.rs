@@ -107,6 +107,8 @@ pub struct Instance {
     rewind_possible: Mutex<Option<(std::time::Instant, bool)>>,
     last_row: tokio::sync::Mutex<Option<patroni_postgres::sql::Monitored>>,
     checkpointing: AtomicBool,
+    /// A start is under way, and whoever asked for it hears of its end.
+    starting: AtomicBool,
     tags: Mutex<patroni_core::tags::Tags>,
     sysid: Mutex<String>,
     silent: AtomicBool,
@@ -196,6 +198,7 @@ impl Instance {
             rewind_possible: Mutex::new(None),
             last_row: tokio::sync::Mutex::new(None),
             checkpointing: AtomicBool::new(false),
+            starting: AtomicBool::new(false),
             tags: Mutex::default(),
             sysid: Mutex::default(),
             silent: AtomicBool::new(false),

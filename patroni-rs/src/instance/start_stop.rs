@@ -1,5 +1,6 @@
 //! Start, stop, restart (surface-ha-pg 9.2, 10).
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use patroni_core::ha::{PgState, Role};
@@ -42,6 +43,15 @@ pub struct StopHow {
     pub safe_point: bool,
     /// Then harder; None: wait.
     pub timeout: Option<Duration>,
+}
+
+/// Clears a flag, however its time ends.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::SeqCst);
+    }
 }
 
 impl Instance {
@@ -113,6 +123,8 @@ impl Instance {
     /// Starts PostgreSQL as `role` (by what the data directory says when None),
     /// and waits until it accepts connections.
     pub async fn start(&self, timeout: Option<Duration>, quiet: bool, role: Option<Role>) -> Started {
+        self.starting.store(true, Ordering::SeqCst);
+        let _over = Over(&self.starting);
         self.sql.close().await;
         let custom = locked(&self.believed).custom_bootstrap;
         let state = if custom { PgState::BootstrapStarting } else { PgState::Starting };
@@ -215,12 +227,18 @@ impl Instance {
         }
     }
 
-    /// For a server that went on starting after its job had given up waiting.
+    /// For a server that went on starting after its job had given up waiting. While the job waits this is the job's:
+    /// a cycle would find no postmaster before the launch, and fire the callback a second time after the start.
     pub async fn check_startup(&self) {
-        if !self.state().is_starting() {
+        let waited_for = || self.starting.load(Ordering::SeqCst);
+        if waited_for() || !self.state().is_starting() {
             return;
         }
-        match self.ping_target().ping().await {
+        let ready = self.ping_target().ping().await;
+        if waited_for() {
+            return;
+        }
+        match ready {
             Ready::Running => self.startup_finished(true).await,
             Ready::Reject => {}
             Ready::NoResponse => {

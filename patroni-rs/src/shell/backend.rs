@@ -35,6 +35,8 @@ const PATIENCE_KNOWN: Duration = Duration::from_millis(500);
 const PATIENCE: Duration = Duration::from_millis(2500);
 /// and once PostgreSQL has kept somebody waiting that long and has not answered since.
 const PATIENCE_STALLED: Duration = Duration::from_millis(30);
+/// How long a request waits at most for the member key to tell what it has changed.
+const PUBLISHED: Duration = Duration::from_secs(2);
 
 /// See the module.
 pub struct ApiBackend {
@@ -75,6 +77,14 @@ struct Answer {
 }
 
 impl ApiBackend {
+    /// Waits until the member key tells of a scheduled restart, or does not: whoever has our answer and asks the DCS,
+    /// as patronictl does, finds it there (the reference writes the key before it answers).
+    async fn restart_is_published(&self, wanted: bool) {
+        let mut published = self.shared.restart_published.subscribe();
+        self.shared.wake.notify_one();
+        let _ = tokio::time::timeout(PUBLISHED, published.wait_for(|there| *there == wanted)).await;
+    }
+
     /// For a daemon.
     pub fn new(shared: Arc<Shared>) -> ApiBackend {
         ApiBackend {
@@ -377,14 +387,14 @@ impl Backend for ApiBackend {
         data.set("postmaster_start_time", start_time);
         *slot = Some(ScheduledRestart { data, at_us, schedule });
         drop(slot);
-        self.shared.wake.notify_one();
+        self.restart_is_published(true).await;
         Ok(true)
     }
 
     async fn delete_restart(&self) -> Result<bool> {
         let deleted = locked(&self.shared.scheduled_restart).take().is_some();
         if deleted {
-            self.shared.wake.notify_one();
+            self.restart_is_published(false).await;
         }
         Ok(deleted)
     }

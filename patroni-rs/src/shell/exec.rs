@@ -57,7 +57,9 @@ impl Executor {
             Request::TouchMember(data) => {
                 *locked(&self.shared.last_lsn) =
                     data.get("xlog_location").and_then(|v| v.as_i64()).map(|l| l as u64);
-                best_effort(self.shared.dcs.touch_member(data).await)
+                let told = best_effort(self.shared.dcs.touch_member(data).await);
+                self.shared.restart_published.send_replace(data.get("scheduled_restart").is_some());
+                told
             }
             Request::Initialize { create_new, sysid } => {
                 best_effort(self.shared.dcs.initialize(*create_new, sysid).await)

@@ -61,6 +61,8 @@ pub struct Shared {
     pub last_lsn: Mutex<Option<u64>>,
     /// The restart that waits for its time.
     pub scheduled_restart: Mutex<Option<ScheduledRestart>>,
+    /// Whether the member key last written tells of one.
+    pub restart_published: tokio::sync::watch::Sender<bool>,
     /// When the next cycle is due.
     pub next_run: Mutex<Option<std::time::Instant>>,
     /// Slots of absent members that the leader keeps.
@@ -110,6 +112,7 @@ impl Shared {
             held_back: Mutex::new(None),
             last_lsn: Mutex::new(None),
             scheduled_restart: Mutex::new(None),
+            restart_published: tokio::sync::watch::Sender::new(false),
             next_run: Mutex::new(None),
             retention: Mutex::default(),
             config: RwLock::new(config),
@@ -248,22 +251,19 @@ impl Shared {
         }
     }
 
-    /// Whom to follow after a copy: by the newest view, else what was copied.
+    /// Whom to follow after a copy: by the newest view, else what was copied. A replica of a standby cluster has
+    /// copied a member in the remote server's stead, without a slot, and follows it as any replica does.
     pub async fn node_to_follow(&self, copied: Option<Source>) -> Option<Source> {
         let me = self.me();
-        if copied.as_ref().is_some_and(|s| s.remote) || me.tags.nostream() {
-            return copied.filter(|_| !me.tags.nostream());
+        if me.tags.nostream() {
+            return None;
+        }
+        let dynamic = self.instance.dynamic();
+        if copied.as_ref().is_some_and(|source| source.remote) && !dynamic.is_standby_cluster() {
+            return copied;
         }
         let Ok(cluster) = self.dcs.get_cluster().await else { return copied };
-        let from = me.tags.replicatefrom().filter(|from| *from != me.name);
-        let member = match from {
-            Some(from) => cluster.get_member(from, true),
-            None => cluster.leader.as_ref().map(|l| &l.member),
-        };
-        member
-            .filter(|m| !m.name.is_empty() && m.name != me.name)
-            .map(|m| Source { member: m.clone(), remote: false })
-            .or(copied)
+        patroni_core::ha::node_to_follow(&me.name, &me.tags, &dynamic, &cluster).or(copied)
     }
 
     /// The role in which this node runs.

@@ -7,7 +7,9 @@ use super::memory::Rewind;
 use super::request::{Answer, Request};
 use super::script::Step;
 use super::types::*;
+use crate::global_config::GlobalConfig;
 use crate::model::{Cluster, Member};
+use crate::tags::Tags;
 
 /// What a standby cluster may say about its source (surface-dcs 4, RemoteMember).
 const REMOTE_KEYS: [&str; 5] = [
@@ -18,55 +20,63 @@ const REMOTE_KEYS: [&str; 5] = [
     "recovery_min_apply_delay",
 ];
 
-impl Cycle<'_> {
-    /// Whom this node has to follow in `cluster`; nobody is an answer.
-    pub(super) fn node_to_follow(&self, cluster: &Cluster) -> Option<Source> {
-        let me = self.name();
-        let tags = &self.v.me.tags;
-        if tags.nostream() {
-            return None;
-        }
-        let standby_cluster = self.is_standby_cluster();
-        let lock_is_mine = cluster.leader_name() == Some(me);
-        if standby_cluster && (lock_is_mine || (cluster.is_unlocked() && !self.is_paused())) {
-            return Some(self.remote_source(None));
-        }
-        let member = match tags.replicatefrom().filter(|from| *from != me) {
-            Some(from) => cluster.get_member(from, true),
-            None => cluster.leader.as_ref().filter(|l| !l.name().is_empty()).map(|l| &l.member),
-        };
-        let mut member = member.filter(|m| m.name != me)?.clone();
-        for key in ["restore_command", "archive_cleanup_command"] {
-            member.data.remove(key);
-            if standby_cluster {
-                if let Some(value) = self.m.config.standby_cluster().get(key).filter(|v| v.truthy()) {
-                    member.data.set(key, value.clone());
-                }
+/// Whom the node `me` has to follow in `cluster`; nobody is an answer.
+pub fn node_to_follow(me: &str, tags: &Tags, config: &GlobalConfig, cluster: &Cluster) -> Option<Source> {
+    if tags.nostream() {
+        return None;
+    }
+    let standby_cluster = config.is_standby_cluster();
+    let lock_is_mine = cluster.leader_name() == Some(me);
+    if standby_cluster && (lock_is_mine || (cluster.is_unlocked() && !config.is_paused())) {
+        return Some(remote_source(config, None));
+    }
+    let member = match tags.replicatefrom().filter(|from| *from != me) {
+        Some(from) => cluster.get_member(from, true),
+        None => cluster.leader.as_ref().filter(|l| !l.name().is_empty()).map(|l| &l.member),
+    };
+    let mut member = member.filter(|m| m.name != me)?.clone();
+    for key in ["restore_command", "archive_cleanup_command"] {
+        member.data.remove(key);
+        if standby_cluster {
+            if let Some(value) = config.standby_cluster().get(key).filter(|v| v.truthy()) {
+                member.data.set(key, value.clone());
             }
         }
-        Some(Source { member, remote: false })
+    }
+    Some(Source { member, remote: false })
+}
+
+/// The server that a standby cluster copies, or a member seen as that (for cascading copies inside the standby
+/// cluster).
+fn remote_source(config: &GlobalConfig, via: Option<&Member>) -> Source {
+    let config = config.standby_cluster();
+    let mut data = Value::map();
+    for key in REMOTE_KEYS {
+        if let Some(value) = config.get(key) {
+            data.set(key, value.clone());
+        }
+    }
+    data.set("no_replication_slot", config.get("primary_slot_name").is_none());
+    let conn: Value = match via {
+        Some(member) => member.conn_kwargs(None).into_iter().map(|(k, v)| (Value::from(k), v)).collect(),
+        None => ["host", "port"].iter().filter_map(|k| config.get(k).map(|v| (*k, v.clone()))).collect(),
+    };
+    if conn.truthy() {
+        data.set("conn_kwargs", conn);
+    }
+    let name = via.map_or_else(|| "remote_member".to_owned(), |m| m.name.clone());
+    Source { member: Member { version: String::new(), name, session: None, data }, remote: true }
+}
+
+impl Cycle<'_> {
+    /// As the free function, for this node.
+    pub(super) fn node_to_follow(&self, cluster: &Cluster) -> Option<Source> {
+        node_to_follow(self.name(), &self.v.me.tags, &self.m.config, cluster)
     }
 
-    /// The server that a standby cluster copies, or a member seen as that (for
-    /// cascading copies inside the standby cluster).
+    /// As the free function, by the configuration in force.
     pub(super) fn remote_source(&self, via: Option<&Member>) -> Source {
-        let config = self.m.config.standby_cluster();
-        let mut data = Value::map();
-        for key in REMOTE_KEYS {
-            if let Some(value) = config.get(key) {
-                data.set(key, value.clone());
-            }
-        }
-        data.set("no_replication_slot", config.get("primary_slot_name").is_none());
-        let conn: Value = match via {
-            Some(member) => member.conn_kwargs(None).into_iter().map(|(k, v)| (Value::from(k), v)).collect(),
-            None => ["host", "port"].iter().filter_map(|k| config.get(k).map(|v| (*k, v.clone()))).collect(),
-        };
-        if conn.truthy() {
-            data.set("conn_kwargs", conn);
-        }
-        let name = via.map_or_else(|| "remote_member".to_owned(), |m| m.name.clone());
-        Source { member: Member { version: String::new(), name, session: None, data }, remote: true }
+        remote_source(&self.m.config, via)
     }
 
     pub(super) fn follow_remote(&mut self, line: String) -> Step<String> {

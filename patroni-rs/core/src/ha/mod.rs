@@ -38,6 +38,7 @@ mod tests;
 mod types;
 
 pub use cycle::{run, sysid_valid, Finished, Progress};
+pub use follow::node_to_follow;
 pub use held_back::{HeldBack, Reason};
 pub use member::{effective_tags, VERSION};
 pub use memory::{Demotion, Memory, Rewind};

@@ -126,7 +126,8 @@ impl Pool {
     pub async fn close_all(&self) {
         let mut closed = false;
         for slot in &self.sessions {
-            closed |= slot.lock().await.take().is_some_and(|s| !s.is_closed());
+            // One whose server has ended counts: the reference does not hear of that until it asks (10-01).
+            closed |= slot.lock().await.take().is_some();
         }
         if closed {
             tracing::info!(target: "patroni.postgresql.connection", "closed patroni connections to postgres");
