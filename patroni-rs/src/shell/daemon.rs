@@ -10,7 +10,6 @@ use patroni_core::global_config::GlobalConfig;
 use patroni_core::ha::{Memory, Role};
 use patroni_dcs::{AnyDcs, Dcs, LeaseKeeper};
 use patroni_net::{ClientOptions, HttpClient};
-use pyfmt::Value;
 use tokio::signal::unix::{signal, SignalKind};
 use tokio::sync::Notify;
 
@@ -109,10 +108,9 @@ impl Daemon {
             Some(found) => {
                 config.set_cluster_config(&found.modify_version, &found.data);
             }
-            None if !config.dynamic().truthy() => {
-                if let Some(bootstrap) = config.get("bootstrap").get("dcs").cloned() {
-                    config.set_dynamic(bootstrap);
-                }
+            None if !config.dynamic().truthy() && config.effective().get("bootstrap").is_some() => {
+                let bootstrap = config.get("bootstrap").get("dcs").cloned();
+                config.set_dynamic(bootstrap.ok_or_else(|| fatal("KeyError: 'dcs'".into()))?);
             }
             None => {}
         }
@@ -189,7 +187,7 @@ impl Daemon {
             let changed =
                 self.shared.change_config(|c| c.set_cluster_config(&found.modify_version, &found.data));
             if changed {
-                reload::apply(&self.shared, &mut self.api, false).await;
+                reload::apply(&self.shared, &mut self.api).await;
             }
         }
         if self.shared.role() != Role::Uninitialized && self.shared.with_config(Config::needs_saving) {
@@ -310,9 +308,4 @@ impl Renewer for EtcdRenewer {
             }
         })
     }
-}
-
-/// The effective `restapi` section.
-pub fn api_section(shared: &Shared) -> Value {
-    shared.with_config(|c| c.get("restapi").clone())
 }
