@@ -90,8 +90,11 @@ fn run_daemon(config_file: &str, environment: &Environment) -> Outcome {
     }
     process::announce_threads(config.effective());
     // Two workers: a cycle that blocks on a dead disk must not stop timers and jobs.
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().thread_name(log::HA_THREAD).build();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .thread_name(log::HA_THREAD)
+        .build();
     let code = match runtime {
         Ok(runtime) => {
             let code = runtime.block_on(run(Start { config, log: log.clone() }));

@@ -89,6 +89,17 @@ fn pool_size(value: &Value) -> Result<i64, String> {
     })
 }
 
+/// Whoever started us in the background does not want us to end by the terminal's Ctrl-C (7.4).
+#[allow(unsafe_code)]
+pub fn interrupt_is_ignored() -> bool {
+    // SAFETY: all-zero is a valid sigaction, and with a null second argument the call only reads.
+    unsafe {
+        let mut current: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(libc::SIGINT, std::ptr::null(), &mut current) == 0
+            && current.sa_sigaction == libc::SIG_IGN
+    }
+}
+
 /// As PID 1 the process has to reap whatever dies: it becomes a small parent that
 /// does nothing else, and the daemon its child (7.5). Returns in the daemon only.
 /// Must be called before any thread exists.

@@ -10,7 +10,7 @@ use patroni_core::global_config::GlobalConfig;
 use patroni_core::ha::{Memory, Role};
 use patroni_dcs::{AnyDcs, Dcs, LeaseKeeper};
 use patroni_net::{ClientOptions, HttpClient};
-use tokio::signal::unix::{signal, SignalKind};
+use tokio::signal::unix::{signal, Signal, SignalKind};
 use tokio::sync::Notify;
 
 use super::backend::ApiBackend;
@@ -53,28 +53,44 @@ pub async fn run(start: Start) -> i32 {
             Err(code) => code,
         },
         // Nothing has been started yet that would have to be stopped.
-        () = signals.wait_for_end() => 0,
+        code = signals.wait_for_end() => code,
     }
 }
 
+/// What a shell calls the end by SIGINT: Python's, unless the main loop runs.
+const INTERRUPTED: i32 = 130;
+
 struct Signals {
-    term: tokio::sync::Mutex<(tokio::signal::unix::Signal, tokio::signal::unix::Signal)>,
-    hup: tokio::sync::Mutex<tokio::signal::unix::Signal>,
+    term: tokio::sync::Mutex<(Signal, Option<Signal>)>,
+    hup: tokio::sync::Mutex<Signal>,
 }
 
 impl Signals {
     fn listen() -> std::io::Result<Signals> {
-        let term = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let interrupt = match process::interrupt_is_ignored() {
+            true => None,
+            false => Some(signal(SignalKind::interrupt())?),
+        };
+        let term = (signal(SignalKind::terminate())?, interrupt);
         let hup = signal(SignalKind::hangup())?;
         Ok(Signals { term: tokio::sync::Mutex::new(term), hup: tokio::sync::Mutex::new(hup) })
     }
 
-    async fn wait_for_end(&self) {
+    /// The exit code that this end has before the main loop.
+    async fn wait_for_end(&self) -> i32 {
         let mut term = self.term.lock().await;
         let (terminate, interrupt) = &mut *term;
+        let interrupted = async {
+            match interrupt {
+                Some(interrupt) => {
+                    interrupt.recv().await;
+                }
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+            _ = terminate.recv() => 0,
+            () = interrupted => INTERRUPTED,
         }
     }
 }
@@ -243,7 +259,7 @@ async fn listen(shared: Arc<Shared>, signals: Arc<Signals>) {
     let mut hup = signals.hup.lock().await;
     loop {
         tokio::select! {
-            () = signals.wait_for_end() => {
+            _ = signals.wait_for_end() => {
                 shared.stop_wanted.store(true, Ordering::SeqCst);
             }
             _ = hup.recv() => {
