@@ -48,6 +48,9 @@ fn main() {
     };
     print(&outcome.stdout, 0);
     print(&outcome.stderr, 1);
+    if outcome.code == process::INTERRUPTED {
+        process::die_of_interrupt();
+    }
     std::process::exit(outcome.code);
 }
 

@@ -89,6 +89,19 @@ fn pool_size(value: &Value) -> Result<i64, String> {
     })
 }
 
+/// What the shell calls the end by SIGINT.
+pub const INTERRUPTED: i32 = 130;
+
+/// Ends the process by SIGINT, as Python does where nothing catches it: who waits for us sees the signal.
+#[allow(unsafe_code)]
+pub fn die_of_interrupt() {
+    // SAFETY: the default action runs no code of ours.
+    unsafe {
+        libc::signal(libc::SIGINT, libc::SIG_DFL);
+        libc::raise(libc::SIGINT);
+    }
+}
+
 /// Whoever started us in the background does not want us to end by the terminal's Ctrl-C (7.4).
 #[allow(unsafe_code)]
 pub fn interrupt_is_ignored() -> bool {

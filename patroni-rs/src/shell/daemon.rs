@@ -57,9 +57,6 @@ pub async fn run(start: Start) -> i32 {
     }
 }
 
-/// What a shell calls the end by SIGINT: Python's, unless the main loop runs.
-const INTERRUPTED: i32 = 130;
-
 struct Signals {
     term: tokio::sync::Mutex<(Signal, Option<Signal>)>,
     hup: tokio::sync::Mutex<Signal>,
@@ -90,7 +87,7 @@ impl Signals {
         };
         tokio::select! {
             _ = terminate.recv() => 0,
-            () = interrupted => INTERRUPTED,
+            () = interrupted => process::INTERRUPTED,
         }
     }
 }
