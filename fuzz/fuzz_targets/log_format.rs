@@ -18,6 +18,7 @@ fuzz_target!(|text: &str| {
             level: LevelNo::WARNING,
             name: "patroni.ha",
             message: text.to_owned(),
+            exception: (text.len() % 2 == 0).then(|| text.to_owned()),
             created_us: 1_700_000_000_123_456,
             file: "src/main.rs",
             line: 7,

@@ -1,5 +1,7 @@
 //! The command line of `patroni`, with argparse's rules and words (surface-config 7.1).
 
+mod help;
+
 /// What to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Mode {
@@ -37,36 +39,6 @@ pub struct Args {
     pub config_file: String,
 }
 
-const USAGE: &str = "usage: patroni [-h] [--version]
-               [--validate-config | --generate-sample-config | --generate-config]
-               [--dsn DSN] [--ignore-listen-port] [--print]
-               [configfile]
-";
-
-const HELP: &str = "
-positional arguments:
-  configfile            Patroni may also read the configuration from the
-                        PATRONI_CONFIGURATION environment variable
-
-options:
-  -h, --help            show this help message and exit
-  --version             show program's version number and exit
-  --validate-config     Run config validator and exit
-  --generate-sample-config
-                        Generate a sample Patroni yaml configuration file
-  --generate-config     Generate a Patroni yaml configuration file for a
-                        running instance
-  --dsn DSN             Optional DSN string of the instance to be used as a
-                        source for config generation. Superuser connection is
-                        required.
-  --ignore-listen-port, -i
-                        Ignore `listen` ports already in use. Can only be used
-                        with --validate-config
-  --print, -p           Print out local configuration (incl. environment
-                        configuration overrides). Can only be used with
-                        --validate-config
-";
-
 const LONG: [&str; 8] = [
     "--help",
     "--version",
@@ -100,7 +72,7 @@ pub fn parse(args: impl IntoIterator<Item = String>) -> Args {
 type Stop = (String, i32);
 
 fn error(text: &str) -> Stop {
-    (format!("{USAGE}patroni: error: {text}\n"), 2)
+    (format!("{}patroni: error: {text}\n", help::usage(help::columns())), 2)
 }
 
 impl Parser {
@@ -187,7 +159,7 @@ impl Parser {
 
     fn flag(&mut self, option: &'static str) -> Result<(), Stop> {
         match option {
-            "--help" => Err((format!("{USAGE}{HELP}"), 0)),
+            "--help" => Err((help::page(help::columns()), 0)),
             "--version" => Err((format!("patroni {}\n", patroni_core::ha::VERSION), 0)),
             "--ignore-listen-port" => {
                 self.ignore_listen_port = true;
@@ -245,7 +217,8 @@ mod tests {
                 "argument --generate-config: not allowed with argument --validate-config",
             ),
         ] {
-            let expected = format!("{USAGE}patroni: error: {message}\n");
+            let usage = help::usage(help::columns());
+            let expected = format!("{usage}patroni: error: {message}\n");
             assert_eq!(mode(&args), Mode::Exit { text: expected, code: 2 });
         }
     }

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use patroni_config::{generate, Check, Config, Environment, Options, Outcome};
 use patroni_rs::cli::{self, Args, Mode};
-use patroni_rs::log::{Log, Settings};
+use patroni_rs::log::{self, Log, Settings};
 use patroni_rs::shell::{run, Start};
 use patroni_rs::{guardian, process};
 
@@ -19,11 +19,12 @@ fn main() {
     if mode == Mode::Run {
         process::split_off_init();
     } else {
-        patroni_rs::log::bare_warnings();
+        log::bare_warnings();
     }
     process::set_umask();
     guardian::read_switch();
-    let environment = match read_environment() {
+    let read = if mode == Mode::Run { log::before_start(read_environment) } else { read_environment() };
+    let environment = match read {
         Ok(environment) => environment,
         Err(text) => fail(&text),
     };
@@ -47,6 +48,9 @@ fn main() {
     };
     print(&outcome.stdout, 0);
     print(&outcome.stderr, 1);
+    if outcome.code == process::INTERRUPTED {
+        process::die_of_interrupt();
+    }
     std::process::exit(outcome.code);
 }
 
@@ -65,16 +69,15 @@ fn read_environment() -> Result<Environment, String> {
 }
 
 fn run_daemon(config_file: &str, environment: &Environment) -> Outcome {
+    let refused = |text: String| Outcome { code: 1, stderr: format!("{text}\n"), ..Outcome::default() };
+    let loaded = log::before_start(|| Config::load(config_file, environment, &Check::NotEmpty));
+    let config = match loaded {
+        Ok(config) => config,
+        Err(e) => return refused(e.to_string()),
+    };
     let log = match Log::start() {
         Ok(log) => log,
-        Err(e) => return Outcome { code: 1, stderr: format!("{e}\n"), ..Outcome::default() },
-    };
-    let config = Config::load(config_file, environment, &Check::NotEmpty);
-    // What reading the configuration warns of goes to standard error, wherever the log goes later.
-    log.flush();
-    let config = match config {
-        Ok(config) => config,
-        Err(e) => return Outcome { code: 1, stderr: format!("{e}\n"), ..Outcome::default() },
+        Err(e) => return refused(e),
     };
     let settings = Settings::from_config(config.effective().get("log"), process::original_umask());
     let applied = settings.and_then(|(settings, warnings)| {
@@ -85,11 +88,16 @@ fn run_daemon(config_file: &str, environment: &Environment) -> Outcome {
         Ok(())
     });
     if let Err(e) = applied {
-        return Outcome { code: 1, stderr: format!("{e}\n"), ..Outcome::default() };
+        log.flush();
+        return refused(e);
     }
+    process::announce_threads(config.effective());
     // Two workers: a cycle that blocks on a dead disk must not stop timers and jobs.
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().thread_name("ha").build();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .thread_name(log::HA_THREAD)
+        .build();
     let code = match runtime {
         Ok(runtime) => {
             let code = runtime.block_on(run(Start { config, log: log.clone() }));

@@ -6,6 +6,9 @@ use nix::sys::signal::{self, SigSet, Signal};
 use nix::sys::stat::{umask, Mode};
 use nix::sys::wait::{waitpid, WaitPidFlag, WaitStatus};
 use nix::unistd::{fork, getpid, ForkResult, Pid};
+use patroni_core::parse::{parse_int, python_int};
+use pyfmt::value::str_repr;
+use pyfmt::Value;
 
 static UMASK: OnceLock<u32> = OnceLock::new();
 
@@ -42,6 +45,72 @@ pub fn set_umask() {
 /// The umask that the process was started with.
 pub fn original_umask() -> u32 {
     UMASK.get().copied().unwrap_or(0o022)
+}
+
+/// Stack size and number of threads have no meaning here, but what they are set to is announced, and warned of
+/// where it cannot be read (surface-config 2, 6.12).
+pub fn announce_threads(config: &Value) {
+    if let Some(size) = config.get("thread_stack_size") {
+        if parse_int(size, Some("B")).is_none() {
+            tracing::warn!(target: "patroni.daemon", "Failed to parse thread_stack_size value \"{size}\"");
+        }
+    }
+    if config.get("thread_stack_size").is_none_or(|size| parse_int(size, Some("B")).is_none()) {
+        tracing::info!(target: "patroni.daemon", "Using default value thread_stack_size = 524288");
+    }
+    let size = config.get("thread_pool_size").map_or(Ok(5), pool_size).unwrap_or_else(|error| {
+        let shown = config.get("thread_pool_size").unwrap_or(&Value::Null);
+        tracing::warn!(
+            target: "patroni.__main__",
+            "Failed to parse thread_pool_size value \"{shown}\": {error}"
+        );
+        5
+    });
+    tracing::info!(target: "patroni.__main__", "Patroni global thread_pool_size = {}", size.max(5));
+}
+
+/// Python's `int()`, with the exception as `%r` shows it.
+fn pool_size(value: &Value) -> Result<i64, String> {
+    let text = match value {
+        Value::Int(_) | Value::Bool(_) => return Ok(value.as_i64().unwrap_or_default()),
+        Value::Float(number) => return Ok(*number as i64),
+        Value::Str(text) => text,
+        other => {
+            let kind = other.type_name();
+            let reason = format!(
+                "int() argument must be a string, a bytes-like object or a real number, not '{kind}'"
+            );
+            return Err(format!("TypeError({})", str_repr(&reason)));
+        }
+    };
+    python_int(text).ok_or_else(|| {
+        let reason = format!("invalid literal for int() with base 10: {}", value.py_repr());
+        format!("ValueError({})", str_repr(&reason))
+    })
+}
+
+/// What the shell calls the end by SIGINT.
+pub const INTERRUPTED: i32 = 130;
+
+/// Ends the process by SIGINT, as Python does where nothing catches it: who waits for us sees the signal.
+#[allow(unsafe_code)]
+pub fn die_of_interrupt() {
+    // SAFETY: the default action runs no code of ours.
+    unsafe {
+        libc::signal(libc::SIGINT, libc::SIG_DFL);
+        libc::raise(libc::SIGINT);
+    }
+}
+
+/// Whoever started us in the background does not want us to end by the terminal's Ctrl-C (7.4).
+#[allow(unsafe_code)]
+pub fn interrupt_is_ignored() -> bool {
+    // SAFETY: all-zero is a valid sigaction, and with a null second argument the call only reads.
+    unsafe {
+        let mut current: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(libc::SIGINT, std::ptr::null(), &mut current) == 0
+            && current.sa_sigaction == libc::SIG_IGN
+    }
 }
 
 /// As PID 1 the process has to reap whatever dies: it becomes a small parent that

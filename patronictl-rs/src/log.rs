@@ -47,9 +47,12 @@ struct Message(String);
 
 impl Visit for Message {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        if field.name() == "message" {
-            let _ = write!(self.0, "{value:?}");
-        }
+        // The text of an exception, where Python prints a traceback, follows the line.
+        let _ = match field.name() {
+            "message" => write!(self.0, "{value:?}"),
+            "exc" => write!(self.0, "\n{value:?}"),
+            _ => Ok(()),
+        };
     }
 }
 

@@ -17,9 +17,12 @@ struct Message(String);
 
 impl Visit for Message {
     fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-        if field.name() == "message" {
-            let _ = write!(self.0, "{value:?}");
-        }
+        // The exception follows the message, in the log as in the event.
+        let _ = match field.name() {
+            "message" => write!(self.0, "{value:?}"),
+            "exc" => write!(self.0, "\n{value:?}"),
+            _ => Ok(()),
+        };
     }
 }
 

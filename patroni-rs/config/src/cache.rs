@@ -42,7 +42,7 @@ impl Cache {
     /// Says that the document cannot be used.
     pub(crate) fn log_load_failure(&self, error: &dyn std::fmt::Display) {
         let file = self.file();
-        tracing::error!(target: "patroni.config", "Exception when loading file: {}\n{error}", file.display());
+        tracing::error!(target: "patroni.config", exc = %error, "Exception when loading file: {}", file.display());
     }
 
     /// Replaces the document by way of a temporary file beside it. False when
@@ -51,7 +51,7 @@ impl Cache {
         let result = self.write(document);
         if let Err(e) = &result {
             let file = self.file();
-            tracing::error!(target: "patroni.config", "Exception when saving file: {}\n{e}", file.display());
+            tracing::error!(target: "patroni.config", exc = %e, "Exception when saving file: {}", file.display());
         }
         result.is_ok()
     }

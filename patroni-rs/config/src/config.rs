@@ -119,7 +119,7 @@ impl Config {
         match self.apply_dynamic(document) {
             Ok(()) => true,
             Err(e) => {
-                tracing::error!(target: "patroni.config", "Exception when setting dynamic_configuration\n{e}");
+                tracing::error!(target: "patroni.config", exc = %e, "Exception when setting dynamic_configuration");
                 false
             }
         }
@@ -154,7 +154,8 @@ impl Config {
         self.try_reload(&path).unwrap_or_else(|e| {
             tracing::error!(
                 target: "patroni.config",
-                "Exception when reloading local configuration from {path}\n{e}"
+                exc = %e,
+                "Exception when reloading local configuration from {path}"
             );
             None
         })

@@ -24,6 +24,7 @@ pub(crate) fn contains(value: &Value, key: &str) -> Result<bool> {
         Value::Map(_) => Ok(value.get(key).is_some()),
         Value::List(list) => Ok(list.iter().any(|item| item.as_str() == Some(key))),
         Value::Str(text) => Ok(text.contains(key)),
+        Value::Bytes(_) => Err(ConfigError::of_type("a bytes-like object is required, not 'str'")),
         other => {
             Err(ConfigError::of_type(format!("argument of type '{}' is not iterable", qualified_name(other))))
         }

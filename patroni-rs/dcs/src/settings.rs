@@ -61,6 +61,15 @@ impl Settings {
         };
         let namespace = text("namespace").unwrap_or_else(|| "service".into());
         let scope = required("scope")?;
+        // Numbers, dates and collections name no folder: a typing error that must not become a cluster's name.
+        for (item, key) in [(1, "namespace"), (2, "scope")] {
+            if let Some(other) = get(key).filter(|v| !matches!(v, Value::Str(_) | Value::Null)) {
+                return Err(DcsError::Config(format!(
+                    "TypeError: sequence item {item}: expected str instance, {} found",
+                    other.type_name()
+                )));
+            }
+        }
         let root_path = base_path(&namespace, &scope);
         let base_path = match citus_group(config) {
             Some(group) => format!("{root_path}/{group}"),
@@ -140,5 +149,18 @@ mod tests {
         assert!(Settings::from_config(&Value::map(), &Value::map()).is_err());
         let ctl = Value::from_iter([("scope", Value::from("s")), ("patronictl", true.into())]);
         assert_eq!(Settings::from_config(&ctl, &Value::map()).unwrap().name, "s");
+    }
+
+    #[test]
+    fn only_text_names_a_cluster() {
+        for (key, item, kind) in [("namespace", 1, "list"), ("scope", 2, "int")] {
+            let mut config = Value::from_iter([("name", Value::from("n")), ("scope", "s".into())]);
+            config.set(key, if kind == "int" { Value::Int(5) } else { Value::List(Vec::new()) });
+            let error = Settings::from_config(&config, &Value::map()).map(|_| ()).map_err(|e| e.to_string());
+            assert_eq!(
+                error,
+                Err(format!("TypeError: sequence item {item}: expected str instance, {kind} found"))
+            );
+        }
     }
 }

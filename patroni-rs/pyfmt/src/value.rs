@@ -170,7 +170,7 @@ impl Value {
         }
     }
 
-    /// Python's `repr(value)` (a timestamp prints its text, quoted).
+    /// Python's `repr(value)`.
     pub fn py_repr(&self) -> String {
         let mut out = String::new();
         self.write_repr(&mut out);
@@ -185,7 +185,8 @@ impl Value {
             Value::Int(i) => out.push_str(&i.to_string()),
             Value::BigInt(s) => out.push_str(s),
             Value::Float(f) => out.push_str(&float_repr(*f)),
-            Value::Str(s) | Value::Timestamp(s) => out.push_str(&str_repr(s)),
+            Value::Str(s) => out.push_str(&str_repr(s)),
+            Value::Timestamp(s) => out.push_str(&timestamp_repr(s)),
             Value::Bytes(b) => out.push_str(&bytes_repr(b)),
             Value::List(l) => {
                 out.push('[');
@@ -219,6 +220,41 @@ impl Value {
             other => other.as_f64(),
         }
     }
+}
+
+/// Python's `repr` of the date or datetime with this text: `datetime.date(2020, 1, 1)`.
+fn timestamp_repr(text: &str) -> String {
+    let (date, time) = text.split_at(text.len().min(10));
+    let number = |text: &str| text.parse::<u32>().unwrap_or(0);
+    let mut parts: Vec<String> = date.split('-').map(|part| number(part).to_string()).collect();
+    if time.is_empty() {
+        return format!("datetime.date({})", parts.join(", "));
+    }
+    let time = time.trim_start();
+    let (clock, zone) = time.split_at(time.find(['+', '-']).unwrap_or(time.len()));
+    let (clock, micros) = clock.split_once('.').unwrap_or((clock, ""));
+    let mut numbers: Vec<u32> = clock.split(':').map(number).collect();
+    numbers.push(number(micros));
+    // Seconds and microseconds are left out from the end while they are nothing.
+    while numbers.len() > 2 && numbers.last() == Some(&0) {
+        numbers.pop();
+    }
+    parts.extend(numbers.iter().map(u32::to_string));
+    if let Some((hours, minutes)) = zone.get(1..).and_then(|zone| zone.split_once(':')) {
+        let seconds = i64::from(number(hours) * 3600 + number(minutes) * 60);
+        parts.push(format!("tzinfo={}", zone_repr(if zone.starts_with('-') { -seconds } else { seconds })));
+    }
+    format!("datetime.datetime({})", parts.join(", "))
+}
+
+fn zone_repr(seconds: i64) -> String {
+    let delta = match (seconds.div_euclid(86_400), seconds.rem_euclid(86_400)) {
+        (0, 0) => return "datetime.timezone.utc".to_owned(),
+        (0, seconds) => format!("seconds={seconds}"),
+        (days, 0) => format!("days={days}"),
+        (days, seconds) => format!("days={days}, seconds={seconds}"),
+    };
+    format!("datetime.timezone(datetime.timedelta({delta}))")
 }
 
 /// Python's `repr(float)`: the shortest text that reads back, with an exponent
@@ -425,6 +461,30 @@ mod tests {
             (Value::List(vec![Value::Null, true.into()]), "[None, True]"),
         ] {
             assert_eq!(value.py_repr(), text);
+        }
+    }
+
+    /// Each was asked of PyYAML and Python.
+    #[test]
+    fn dates_in_collections() {
+        for (text, repr) in [
+            ("2020-01-09", "datetime.date(2020, 1, 9)"),
+            ("2020-01-01 10:00:00", "datetime.datetime(2020, 1, 1, 10, 0)"),
+            ("2020-01-01 00:00:07", "datetime.datetime(2020, 1, 1, 0, 0, 7)"),
+            ("2020-01-01 10:00:00.500000", "datetime.datetime(2020, 1, 1, 10, 0, 0, 500000)"),
+            ("2020-01-01 10:00:00+00:00", "datetime.datetime(2020, 1, 1, 10, 0, tzinfo=datetime.timezone.utc)"),
+            (
+                "2020-01-01 10:00:00+02:00",
+                "datetime.datetime(2020, 1, 1, 10, 0, tzinfo=datetime.timezone(datetime.timedelta(seconds=7200)))",
+            ),
+            (
+                "2020-01-01 10:00:00-01:30",
+                "datetime.datetime(2020, 1, 1, 10, 0, tzinfo=datetime.timezone(datetime.timedelta(days=-1, \
+                 seconds=81000)))",
+            ),
+        ] {
+            let list = Value::List(vec![Value::Timestamp(text.into())]);
+            assert_eq!(list.py_str(), format!("[{repr}]"));
         }
     }
 }

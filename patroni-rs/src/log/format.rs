@@ -1,171 +1,68 @@
-//! Python's `%`-style format strings for log lines (surface-config 6.2, 6.3, 6.11).
+//! A record becomes a line: text by a `%` format, or JSON (surface-config 6.2, 6.3, 6.11).
 
-use jiff::{tz::TimeZone, Timestamp};
+use std::ffi::CString;
+
 use pyfmt::{json, Value};
 
+use super::percent::PercentFormat;
 use super::record::Record;
 
 /// What `log.format` is when nobody says otherwise.
 pub const DEFAULT_FORMAT: &str = "%(asctime)s %(levelname)s: %(message)s";
 
-/// One piece of a format string.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Piece {
-    Text(String),
-    Field { name: String, flags: String, width: usize, precision: Option<usize>, kind: char },
-}
-
 /// A parsed format.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Format {
     /// A line of text.
-    Plain(PlainFormat),
-    /// One JSON object a line: (attribute, key) in order.
+    Plain(PercentFormat),
+    /// One JSON object a line.
     Json {
-        /// Attribute and the key that it is written under.
-        fields: Vec<(String, String)>,
+        /// Attributes in order.
+        fields: Vec<String>,
+        /// Other names of keys.
+        renames: Vec<(String, String)>,
         /// Keys that every line gets.
         static_fields: Vec<(String, Value)>,
     },
 }
 
-/// A parsed `%` format string.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PlainFormat(Vec<Piece>);
-
-impl PlainFormat {
-    /// Parses a format string.
+impl Format {
+    /// The line for a record, without its line end.
     ///
     /// # Errors
-    /// Python's text for a string without any field.
-    pub fn parse(text: &str) -> Result<PlainFormat, String> {
-        let text = if text.is_empty() { "%(message)s" } else { text };
-        let invalid = || format!("Invalid format '{text}' for '%' style");
-        let mut pieces = Vec::new();
-        let mut literal = String::new();
-        let mut rest = text;
-        while let Some(at) = rest.find('%') {
-            literal.push_str(&rest[..at]);
-            rest = &rest[at + 1..];
-            if let Some(after) = rest.strip_prefix('%') {
-                literal.push('%');
-                rest = after;
-                continue;
-            }
-            let (field, after) = parse_field(rest).ok_or_else(invalid)?;
-            if !literal.is_empty() {
-                pieces.push(Piece::Text(std::mem::take(&mut literal)));
-            }
-            pieces.push(field);
-            rest = after;
-        }
-        literal.push_str(rest);
-        if !literal.is_empty() {
-            pieces.push(Piece::Text(literal));
-        }
-        if !pieces.iter().any(|p| matches!(p, Piece::Field { .. })) {
-            return Err(invalid());
-        }
-        Ok(PlainFormat(pieces))
-    }
-
-    /// Names of the fields in order.
-    pub fn fields(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().filter_map(|p| match p {
-            Piece::Field { name, .. } => Some(name.as_str()),
-            Piece::Text(_) => None,
-        })
-    }
-
-    fn render(&self, record: &Record, asctime: &str) -> Option<String> {
-        let mut out = String::new();
-        for piece in &self.0 {
-            match piece {
-                Piece::Text(text) => out.push_str(text),
-                Piece::Field { name, flags, width, precision, kind } => {
-                    let value = record.attribute(name, asctime)?;
-                    out.push_str(&convert(&value, flags, *width, *precision, *kind));
-                }
-            }
-        }
-        Some(out)
-    }
-}
-
-/// `(name)[flags][width][.precision]kind`, after the `%`.
-fn parse_field(text: &str) -> Option<(Piece, &str)> {
-    let (name, rest) = text.strip_prefix('(')?.split_once(')')?;
-    let flags_end = rest.find(|c| !"#0- +".contains(c))?;
-    let (flags, rest) = rest.split_at(flags_end);
-    let width_end = rest.find(|c: char| !c.is_ascii_digit())?;
-    let (width, mut rest) = rest.split_at(width_end);
-    let mut precision = None;
-    if let Some(after) = rest.strip_prefix('.') {
-        let end = after.find(|c: char| !c.is_ascii_digit())?;
-        precision = Some(after[..end].parse().unwrap_or(0));
-        rest = &after[end..];
-    }
-    let kind = rest.chars().next().filter(|c| "diouxXeEfFgGcrsa".contains(*c))?;
-    let field = Piece::Field {
-        name: name.to_owned(),
-        flags: flags.to_owned(),
-        // A width beyond any terminal is a mistake; it must not fill memory.
-        width: width.parse::<usize>().unwrap_or(0).min(4096),
-        precision,
-        kind,
-    };
-    Some((field, &rest[kind.len_utf8()..]))
-}
-
-fn convert(value: &Value, flags: &str, width: usize, precision: Option<usize>, kind: char) -> String {
-    let number = value.as_f64().unwrap_or(0.0);
-    let mut text = match kind {
-        'd' | 'i' | 'u' => format!("{}", number.trunc() as i64),
-        'x' => format!("{:x}", number as i64),
-        'X' => format!("{:X}", number as i64),
-        'o' => format!("{:o}", number as i64),
-        'f' | 'F' => format!("{number:.*}", precision.unwrap_or(6)),
-        'e' | 'E' | 'g' | 'G' => pyfmt::value::float_repr(number),
-        'r' | 'a' => value.py_repr(),
-        _ => value.py_str(),
-    };
-    if let ('s' | 'r' | 'a', Some(max)) = (kind, precision) {
-        text = text.chars().take(max).collect();
-    }
-    let numeric = !matches!(kind, 's' | 'r' | 'a' | 'c');
-    if numeric && flags.contains('+') && !text.starts_with('-') {
-        text.insert(0, '+');
-    }
-    let missing = width.saturating_sub(text.chars().count());
-    if missing == 0 {
-        text
-    } else if flags.contains('-') {
-        text + &" ".repeat(missing)
-    } else if numeric && flags.contains('0') {
-        let sign = usize::from(text.starts_with(['-', '+']));
-        text.insert_str(sign, &"0".repeat(missing));
-        text
-    } else {
-        " ".repeat(missing) + &text
-    }
-}
-
-impl Format {
-    /// The line for a record, without its line end; None when the format names an
-    /// attribute that records do not have.
-    pub fn render(&self, record: &Record, dateformat: Option<&str>) -> Option<String> {
-        let asctime = asctime(record.created_us, dateformat);
+    /// What Python raises on: an attribute that records do not have, a number that is none.
+    pub fn render(&self, record: &Record, dateformat: Option<&str>) -> Result<String, String> {
+        let attribute = |name: &str| match name {
+            "asctime" => Some(asctime(record.created_us, dateformat).into()),
+            name => record.attribute(name),
+        };
         match self {
-            Format::Plain(plain) => plain.render(record, &asctime),
-            Format::Json { fields, static_fields } => {
+            Format::Plain(format) => {
+                let mut line = format.render(attribute)?;
+                if let Some(exception) = &record.exception {
+                    if !line.ends_with('\n') {
+                        line.push('\n');
+                    }
+                    line.push_str(exception);
+                }
+                Ok(line)
+            }
+            Format::Json { fields, renames, static_fields } => {
+                let renamed = |key: &str| -> String {
+                    let new = renames.iter().rev().find(|(old, _)| old == key);
+                    new.map_or(key, |(_, new)| new).to_owned()
+                };
                 let mut line = Value::map();
-                for (name, key) in fields {
-                    line.set(key, record.attribute(name, &asctime).unwrap_or_default());
+                for name in fields {
+                    line.set(&renamed(name), attribute(name).unwrap_or_default());
                 }
                 for (key, value) in static_fields {
-                    line.set(key, value.clone());
+                    line.set(&renamed(key), value.clone());
                 }
-                Some(json::dumps(&line))
+                if let Some(exception) = &record.exception {
+                    line.set(&renamed("exc_info"), exception.as_str());
+                }
+                Ok(json::dumps(&line))
             }
         }
     }
@@ -173,16 +70,32 @@ impl Format {
 
 /// Local time; milliseconds only in the default format, as Python has it.
 pub fn asctime(created_us: i64, dateformat: Option<&str>) -> String {
-    let Ok(time) = Timestamp::from_microsecond(created_us) else { return String::new() };
-    let local = time.to_zoned(TimeZone::system());
+    let seconds = created_us.div_euclid(1_000_000);
     match dateformat.filter(|f| !f.is_empty()) {
-        Some(format) => jiff::fmt::strtime::format(format, &local).unwrap_or_else(|_| format.to_owned()),
+        Some(format) => local_time(seconds, format),
         None => {
             let millis = created_us.rem_euclid(1_000_000) / 1000;
-            let seconds = jiff::fmt::strtime::format("%Y-%m-%d %H:%M:%S", &local).unwrap_or_default();
-            format!("{seconds},{millis:03}")
+            format!("{},{millis:03}", local_time(seconds, "%Y-%m-%d %H:%M:%S"))
         }
     }
+}
+
+/// The C library's strftime, which Python's `time.strftime` is too: each of its letters, and what it does with
+/// those that it does not know.
+#[allow(unsafe_code)]
+fn local_time(seconds: i64, format: &str) -> String {
+    let Ok(pattern) = CString::new(format) else { return format.to_owned() };
+    // SAFETY: all-zero is a valid tm.
+    let mut tm: libc::tm = unsafe { std::mem::zeroed() };
+    // SAFETY: both pointers are to live variables of the right type.
+    if unsafe { libc::localtime_r(&seconds, &mut tm) }.is_null() {
+        return String::new();
+    }
+    let mut buffer = vec![0_u8; 256 + 64 * format.len()];
+    // SAFETY: the buffer has the length that is passed, and the pattern ends with a zero.
+    let length = unsafe { libc::strftime(buffer.as_mut_ptr().cast(), buffer.len(), pattern.as_ptr(), &tm) };
+    buffer.truncate(length);
+    String::from_utf8_lossy(&buffer).into_owned()
 }
 
 #[cfg(test)]
@@ -196,6 +109,7 @@ mod tests {
             level: LevelNo::INFO,
             name: "patroni.ha",
             message: "no action".into(),
+            exception: None,
             created_us: 1_500_000,
             file: "patroni-rs/src/shell/tick.rs",
             line: 7,
@@ -209,38 +123,47 @@ mod tests {
         for (format, line) in [
             ("%(levelname)-8s|%(message).4s", "INFO    |no a"),
             ("%(lineno)05d %(name)s %%", "00007 patroni.ha %"),
-            ("%(msecs)03d", "500"),
-            ("%(module)s %(filename)s", "tick tick.rs"),
+            ("%(msecs)03d %(created).3f", "500 1.500"),
+            ("%(module)s %(filename)s %(taskName)s", "ha ha.py None"),
             ("", "no action"),
         ] {
-            let format = Format::Plain(PlainFormat::parse(format).unwrap());
+            let format = Format::Plain(PercentFormat::parse(format).unwrap());
             assert_eq!(format.render(&record(), None).unwrap(), line);
         }
     }
 
     #[test]
-    fn bad_formats_are_refused() {
-        for format in ["text", "%(x", "%(x)", "%s", "100%"] {
-            assert_eq!(
-                PlainFormat::parse(format).unwrap_err(),
-                format!("Invalid format '{format}' for '%' style")
-            );
-        }
+    fn an_exception_follows_the_line() {
+        let mut record = record();
+        record.exception = Some("ValueError: x".into());
+        let format = Format::Plain(PercentFormat::parse("%(message)s").unwrap());
+        assert_eq!(format.render(&record, None).unwrap(), "no action\nValueError: x");
+        let format = Format::Json { fields: vec!["message".into()], renames: vec![], static_fields: vec![] };
+        assert_eq!(
+            format.render(&record, None).unwrap(),
+            r#"{"message": "no action", "exc_info": "ValueError: x"}"#
+        );
     }
 
     #[test]
     fn json_lines_keep_types_and_order() {
         let format = Format::Json {
-            fields: vec![
-                ("levelname".into(), "level".into()),
-                ("lineno".into(), "lineno".into()),
-                ("x".into(), "x".into()),
-            ],
-            static_fields: vec![("app".into(), "p".into())],
+            fields: vec!["levelname".into(), "lineno".into(), "x".into()],
+            renames: vec![("levelname".into(), "level".into()), ("app".into(), "application".into())],
+            static_fields: vec![("app".into(), "p".into()), ("lineno".into(), 8.into())],
         };
         assert_eq!(
             format.render(&record(), None).unwrap(),
-            r#"{"level": "INFO", "lineno": 7, "x": null, "app": "p"}"#
+            r#"{"level": "INFO", "lineno": 8, "x": null, "application": "p"}"#
         );
+    }
+
+    #[test]
+    fn dates_by_the_c_library() {
+        // Noon in the middle of a year: the same date in every zone.
+        let at = 1_718_452_800_123_456;
+        assert_eq!(asctime(at, Some("%Y-%m-%d %% %y")), "2024-06-15 % 24");
+        assert_eq!(asctime(at, Some("%Q %L")), "%Q %L");
+        assert!(asctime(at, None).ends_with(",123"));
     }
 }

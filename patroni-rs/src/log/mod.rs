@@ -1,13 +1,17 @@
 //! The daemon's log: Python's formats, levels and rotation, without ever
 //! waiting for a disk (surface-config 6).
 //!
-//! [`Intake`] turns tracing events into records and applies levels and the
-//! heartbeat filter; a bounded queue leads to one writer thread. When the queue
-//! is full, records are dropped, counted and reported.
+//! [`Intake`] turns tracing events into records and applies levels; a bounded queue
+//! leads to one writer thread, which filters heartbeats. When the queue is full,
+//! records are dropped, counted and reported.
+//!
+//! An event with a field `exc` stands where the reference logs an exception: its text
+//! follows the line, or is told in it, as `log.traceback_level` wants it (6.6).
 
 mod file;
 mod format;
 mod heartbeat;
+mod percent;
 mod record;
 mod settings;
 mod writer;
@@ -26,6 +30,9 @@ pub use record::{LevelNo, Record};
 pub use settings::Settings;
 pub use writer::Counters;
 use writer::Writer;
+
+/// Name of the threads of the HA loop's runtime; in the log they are one.
+pub const HA_THREAD: &str = "ha";
 
 static START_US: OnceLock<i64> = OnceLock::new();
 
@@ -55,24 +62,28 @@ impl Log {
         let settings = Arc::new(ArcSwap::from_pointee(boot));
         let writer = Arc::new(Writer::start(settings.clone())?);
         let log = Log { settings, writer };
-        let intake = Intake { log: log.clone(), heartbeat: heartbeat::Filter::default() };
+        let intake = Intake { log: log.clone() };
         tracing::subscriber::set_global_default(intake).map_err(|e| e.to_string())?;
         Ok(log)
     }
 
-    /// Puts new settings into force.
+    /// Puts new settings into force. A file that is being written is not exchanged for
+    /// another: only a change from standard error, or to it, is (6.9).
     ///
     /// # Errors
     /// The log file cannot be opened; the old settings stay.
-    pub fn apply(&self, settings: Settings) -> Result<(), String> {
-        self.writer.check(&settings)?;
+    pub fn apply(&self, mut settings: Settings) -> Result<(), String> {
+        match (&self.settings.load().dir, &settings.dir) {
+            (Some(current), Some(_)) => settings.dir = Some(current.clone()),
+            _ => self.writer.check(&settings)?,
+        }
         self.settings.store(Arc::new(settings));
         Ok(())
     }
 
     /// The file that it is written to; None: standard error.
     pub fn file(&self) -> Option<std::path::PathBuf> {
-        self.settings.load().dir.as_ref().map(|dir| dir.join("patroni.log"))
+        self.settings.load().file()
     }
 
     /// Records in the queue and lost, for the REST API.
@@ -106,10 +117,13 @@ impl Log {
 /// text on standard error (surface-config 6.1).
 pub fn bare_warnings() {
     // Only a second call could fail, and there is none.
-    let _ = tracing::subscriber::set_global_default(Bare);
+    let _ = tracing::subscriber::set_global_default(Direct { bare: true });
 }
 
-struct Bare;
+/// Runs what comes before the log can start: everything goes to standard error in the default format (6.1).
+pub fn before_start<T>(function: impl FnOnce() -> T) -> T {
+    tracing::subscriber::with_default(Direct { bare: false }, function)
+}
 
 /// We make no spans, and those of libraries are of no use to us.
 macro_rules! no_spans {
@@ -124,39 +138,62 @@ macro_rules! no_spans {
     };
 }
 
-impl Subscriber for Bare {
+struct Direct {
+    bare: bool,
+}
+
+impl Subscriber for Direct {
     no_spans!();
 
     fn enabled(&self, meta: &Metadata<'_>) -> bool {
-        meta.is_event() && *meta.level() <= tracing::Level::WARN
+        is_ours(meta)
     }
 
     fn event(&self, event: &Event<'_>) {
-        let mut fields = Fields::default();
-        event.record(&mut fields);
-        let _ = std::io::Write::write_all(
-            &mut std::io::stderr().lock(),
-            format!("{}\n", fields.message).as_bytes(),
-        );
+        let Some(record) = record_of(event) else { return };
+        if self.bare && record.level < LevelNo::WARNING {
+            return;
+        }
+        let settings = Settings::default();
+        let line = if self.bare {
+            let exception = record.exception.iter().map(|text| format!("\n{text}"));
+            Ok(record.message.clone() + &exception.collect::<String>())
+        } else {
+            settings.format.render(&record, None)
+        };
+        let text = format!("{}\n", line.unwrap_or_default());
+        let _ = std::io::Write::write_all(&mut std::io::stderr().lock(), text.as_bytes());
     }
 }
 
 /// Takes all events of the process.
 struct Intake {
     log: Log,
-    heartbeat: heartbeat::Filter,
 }
 
 #[derive(Default)]
 struct Fields {
     message: String,
+    exception: Option<String>,
     critical: bool,
 }
 
 impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-        if field.name() == "message" {
-            let _ = write!(self.message, "{value:?}");
+        match field.name() {
+            "message" => {
+                let _ = write!(self.message, "{value:?}");
+            }
+            "exc" => self.exception = Some(format!("{value:?}")),
+            _ => {}
+        }
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        match field.name() {
+            "message" => self.message.push_str(value),
+            "exc" => self.exception = Some(value.to_owned()),
+            _ => {}
         }
     }
 
@@ -194,34 +231,93 @@ impl Subscriber for Intake {
     }
 
     fn event(&self, event: &Event<'_>) {
-        let meta = event.metadata();
-        let mut fields = Fields::default();
-        event.record(&mut fields);
-        let level = match *meta.level() {
-            _ if fields.critical => LevelNo::CRITICAL,
-            tracing::Level::ERROR => LevelNo::ERROR,
-            tracing::Level::WARN => LevelNo::WARNING,
-            tracing::Level::INFO => LevelNo::INFO,
-            _ => LevelNo::DEBUG,
-        };
-        if !self.log.enabled(level, meta.target()) {
-            return;
+        let Some(mut record) = record_of(event) else { return };
+        if record.exception.is_some() && self.log.settings.load().traceback_at_debug {
+            let debug = self.log.enabled(LevelNo::DEBUG, record.name);
+            record = at_debug(record, debug);
         }
-        let thread = std::thread::current();
+        if self.log.enabled(record.level, record.name) {
+            self.log.writer.push(record);
+        }
+    }
+}
+
+/// None for what libraries say: they talk through tracing too, but only our own names are Python's.
+fn record_of(event: &Event<'_>) -> Option<Record> {
+    let meta = event.metadata();
+    if !is_ours(meta) {
+        return None;
+    }
+    let mut fields = Fields::default();
+    event.record(&mut fields);
+    let level = match *meta.level() {
+        _ if fields.critical => LevelNo::CRITICAL,
+        tracing::Level::ERROR => LevelNo::ERROR,
+        tracing::Level::WARN => LevelNo::WARNING,
+        tracing::Level::INFO => LevelNo::INFO,
+        _ => LevelNo::DEBUG,
+    };
+    let thread = std::thread::current();
+    // What Python's main thread does is spread over the threads of the HA loop's runtime here.
+    let main = matches!(thread.name(), None | Some("main" | HA_THREAD));
+    Some(Record {
+        level,
+        name: meta.target(),
+        message: fields.message,
+        exception: fields.exception,
+        created_us: now_us(),
+        file: meta.file().unwrap_or(""),
+        line: meta.line().unwrap_or(0),
+        thread_name: if main { "MainThread" } else { thread.name().unwrap_or_default() }.to_owned(),
+        thread: if main { std::process::id().into() } else { nix::unistd::gettid().as_raw() as u64 },
+    })
+}
+
+/// An exception where only level DEBUG may have it in full: a record of that level, or one line (6.6).
+fn at_debug(mut record: Record, debug: bool) -> Record {
+    if debug {
+        record.level = LevelNo::DEBUG;
+    } else if let Some(exception) = record.exception.take() {
+        let _ = write!(record.message, ", DETAIL: '{}'", without_class(&exception));
+    }
+    record
+}
+
+/// `ValueError: text` is `text`, as Python's `str()` of an exception is.
+fn without_class(exception: &str) -> &str {
+    let is_class =
+        |name: &str| name.ends_with("Error") || name.ends_with("Exception") || name.starts_with("patroni.");
+    match exception.split_once(": ") {
+        Some((class, text)) if is_class(class) && !class.contains(' ') => text,
+        _ => exception,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exceptions_at_level_debug_alone() {
         let record = Record {
-            level,
-            name: meta.target(),
-            message: fields.message,
-            created_us: now_us(),
-            file: meta.file().unwrap_or(""),
-            line: meta.line().unwrap_or(0),
-            thread_name: match thread.name() {
-                None | Some("main") => "MainThread".to_owned(),
-                Some(name) => name.to_owned(),
-            },
-            thread: nix::unistd::gettid().as_raw() as u64,
+            level: LevelNo::ERROR,
+            name: "patroni.config",
+            message: "Exception when x".into(),
+            exception: Some("ValueError: no: number".into()),
+            created_us: 0,
+            file: "",
+            line: 0,
+            thread_name: String::new(),
+            thread: 0,
         };
-        let settings = self.log.settings.load();
-        self.heartbeat.pass(record, &settings, |record| self.log.writer.push(record));
+        let told = at_debug(record.clone(), false);
+        assert_eq!(
+            (told.level, told.message.as_str()),
+            (LevelNo::ERROR, "Exception when x, DETAIL: 'no: number'")
+        );
+        assert_eq!(told.exception, None);
+        let full = at_debug(record, true);
+        assert_eq!((full.level, full.message.as_str()), (LevelNo::DEBUG, "Exception when x"));
+        assert_eq!(full.exception.as_deref(), Some("ValueError: no: number"));
     }
 }

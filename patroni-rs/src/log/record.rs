@@ -54,6 +54,8 @@ pub struct Record {
     pub name: &'static str,
     /// Text.
     pub message: String,
+    /// Where Python has a traceback: the error's text, written below the line.
+    pub exception: Option<String>,
     /// When, in microseconds since the epoch.
     pub created_us: i64,
     /// Source file.
@@ -66,14 +68,24 @@ pub struct Record {
     pub thread: u64,
 }
 
+/// Loggers of whole packages.
+const PACKAGES: [&str; 5] =
+    ["patroni", "patroni.dcs", "patroni.postgresql", "patroni.postgresql.mpp", "patroni.watchdog"];
+
 impl Record {
+    /// The name of the reference's module whose logger this is.
+    fn module(&self) -> &str {
+        if PACKAGES.contains(&self.name) {
+            return "__init__";
+        }
+        self.name.rsplit('.').next().unwrap_or(self.name)
+    }
+
     /// The value of a `%(name)s` attribute, with its native type; None for a name
-    /// that records do not have.
-    pub fn attribute(&self, name: &str, asctime: &str) -> Option<Value> {
+    /// that records do not have. (`asctime` is the format's.)
+    pub fn attribute(&self, name: &str) -> Option<Value> {
         let seconds = self.created_us as f64 / 1e6;
-        let file = self.file.rsplit('/').next().unwrap_or(self.file);
         Some(match name {
-            "asctime" => asctime.into(),
             "message" | "msg" => self.message.as_str().into(),
             "levelname" => self.level.name().into(),
             "levelno" => self.level.0.into(),
@@ -82,15 +94,17 @@ impl Record {
             "msecs" => ((self.created_us.rem_euclid(1_000_000) / 1000) as f64).into(),
             "relativeCreated" => (super::uptime_us(self.created_us) as f64 / 1000.0).into(),
             "pathname" => self.file.into(),
-            "filename" => file.into(),
-            "module" => file.trim_end_matches(".rs").into(),
+            // What log pipelines select by: Python's modules, as the logger's name has them.
+            "filename" => format!("{}.py", self.module()).into(),
+            "module" => self.module().into(),
             "lineno" => self.line.into(),
             "funcName" => self.name.rsplit('.').next().unwrap_or(self.name).into(),
             "process" => std::process::id().into(),
             "processName" => "MainProcess".into(),
             "thread" => self.thread.into(),
             "threadName" => self.thread_name.as_str().into(),
-            "taskName" | "exc_info" | "exc_text" | "stack_info" => Value::Null,
+            "exc_text" => self.exception.as_deref().map_or(Value::Null, Value::from),
+            "args" | "taskName" | "exc_info" | "stack_info" => Value::Null,
             _ => return None,
         })
     }

@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
+use pyfmt::oserror;
+
 use super::file::RotatingFile;
+use super::heartbeat::Filter;
 use super::record::{LevelNo, Record};
 use super::settings::Settings;
 
@@ -16,7 +19,7 @@ use super::settings::Settings;
 pub struct Counters {
     /// Records that wait.
     pub queue_size: usize,
-    /// Records that were dropped.
+    /// Records that were dropped since the last time that this was said.
     pub records_lost: u64,
 }
 
@@ -24,7 +27,6 @@ pub struct Counters {
 struct Queue {
     records: VecDeque<Record>,
     lost: u64,
-    unreported: u64,
     writing: bool,
 }
 
@@ -54,28 +56,40 @@ impl Writer {
         Ok(Writer { shared, settings })
     }
 
-    /// Can a log file be written as these settings want it?
+    /// Can a log file be written as these settings want it? Makes it.
     ///
     /// # Errors
     /// The file and the reason.
     pub fn check(&self, settings: &Settings) -> Result<(), String> {
-        let Some(dir) = &settings.dir else { return Ok(()) };
-        let path = dir.join("patroni.log");
-        RotatingFile::open(path.clone(), 0, 0, settings.mode)
-            .map(drop)
-            .map_err(|e| format!("cannot write log file '{}': {e}", path.display()))
+        let Some(path) = settings.file() else { return Ok(()) };
+        let shown = std::path::absolute(&path).unwrap_or_else(|_| path.clone());
+        RotatingFile::open(path, 0, 0, settings.mode).map(drop).map_err(|e| {
+            let shown = shown.display().to_string();
+            format!("{}: {}", oserror::class(&e), oserror::text(&e, Some(&shown)))
+        })
     }
 
-    /// Queues a record, or counts it as lost.
+    /// Queues a record, or counts it as lost. Once there is room again, the loss is told, if that finds room too.
     pub fn push(&self, record: Record) {
         let limit = self.settings.load().max_queue_size;
         let Ok(mut queue) = self.shared.queue.lock() else { return };
-        if limit > 0 && queue.records.len() >= limit {
+        let full = |queue: &Queue| limit > 0 && queue.records.len() >= limit;
+        if full(&queue) {
             queue.lost += 1;
-            queue.unreported += 1;
             return;
         }
+        let report = (queue.lost > 0).then(|| Record {
+            level: LevelNo::WARNING,
+            name: "patroni.log",
+            message: format!("QueueHandler has lost {} log records", queue.lost),
+            exception: None,
+            ..record.clone()
+        });
         queue.records.push_back(record);
+        if let Some(report) = report.filter(|_| !full(&queue)) {
+            queue.records.push_back(report);
+            queue.lost = 0;
+        }
         drop(queue);
         self.shared.changed.notify_all();
     }
@@ -99,26 +113,15 @@ impl Writer {
 
 fn write_loop(shared: &Shared, settings: &ArcSwap<Settings>) {
     let mut sink = Sink::default();
+    let mut filter = Filter::default();
     loop {
         let Ok(queue) = shared.queue.lock() else { return };
         let Ok(mut queue) = shared.changed.wait_while(queue, |q| q.records.is_empty()) else { return };
-        let batch: Vec<Record> = queue.records.drain(..).collect();
-        let lost = std::mem::take(&mut queue.unreported);
+        let Some(record) = queue.records.pop_front() else { continue };
         queue.writing = true;
         drop(queue);
         let settings = settings.load_full();
-        for record in &batch {
-            sink.write(record, &settings);
-        }
-        if let (true, Some(last)) = (lost > 0, batch.last()) {
-            let report = Record {
-                level: LevelNo::WARNING,
-                name: "patroni.log",
-                message: format!("QueueHandler has lost {lost} log records"),
-                ..last.clone()
-            };
-            sink.write(&report, &settings);
-        }
+        filter.pass(record, &settings, |record| sink.write(record, &settings));
         if let Ok(mut queue) = shared.queue.lock() {
             queue.writing = false;
         }
@@ -134,28 +137,41 @@ struct Sink {
 
 impl Sink {
     fn write(&mut self, record: &Record, settings: &Settings) {
-        let Some(line) = settings.format.render(record, settings.dateformat.as_deref()) else { return };
-        match &settings.dir {
+        match settings.format.render(record, settings.dateformat.as_deref()) {
+            Ok(line) => self.write_line(&line, settings),
+            // As Python's logging tells of it, without its frames.
+            Err(error) => to_stderr(&format!(
+                "--- Logging error ---\n{error}\nMessage: {}",
+                pyfmt::value::str_repr(&record.message)
+            )),
+        }
+    }
+
+    fn write_line(&mut self, line: &str, settings: &Settings) {
+        match settings.file() {
             None => self.file = None,
-            Some(dir) => {
-                match &mut self.file {
+            Some(path) => {
+                match self.file.as_mut().filter(|file| file.is_at(&path)) {
                     Some(file) => file.set_limits(settings.file_size, settings.file_num, settings.mode),
-                    none => {
-                        let path = dir.join("patroni.log");
-                        *none =
+                    None => {
+                        self.file =
                             RotatingFile::open(path, settings.file_size, settings.file_num, settings.mode)
                                 .ok();
                     }
                 }
                 // A file that cannot be written must not lose the line.
-                if self.file.as_mut().is_some_and(|f| f.write_line(&line).is_ok()) {
+                if self.file.as_mut().is_some_and(|f| f.write_line(line).is_ok()) {
                     return;
                 }
             }
         }
-        let mut stderr = std::io::stderr().lock();
-        let _ = writeln!(stderr, "{line}");
+        to_stderr(line);
     }
+}
+
+fn to_stderr(line: &str) {
+    // One write, so that lines of several threads stay whole.
+    let _ = std::io::stderr().lock().write_all(format!("{line}\n").as_bytes());
 }
 
 #[cfg(test)]
@@ -171,6 +187,7 @@ mod tests {
             level: LevelNo::INFO,
             name: "patroni.ha",
             message,
+            exception: None,
             created_us: 0,
             file: "x.rs",
             line: 1,
@@ -204,16 +221,23 @@ mod tests {
         assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
         let counters = writer.counters();
         assert_eq!(counters.queue_size, 10);
+        let lost = counters.records_lost;
         assert!(counters.records_lost >= 150, "{counters:?}");
         assert!(!writer.flush(), "the disk is still blocked");
         let mut text = String::new();
+        // Told with the next record that finds room.
+        let mut sent = 0;
         while !text.contains("QueueHandler has lost") {
             let mut buffer = [0; 65536];
             let n = reader.read(&mut buffer).unwrap();
             text.push_str(std::str::from_utf8(&buffer[..n]).unwrap());
+            if writer.counters().queue_size < 9 && sent == 0 {
+                writer.push(record("after".into()));
+                sent += 1;
+            }
         }
         assert!(writer.flush());
-        let lost = writer.counters().records_lost;
+        assert_eq!(writer.counters().records_lost, 0);
         assert!(text.contains(&format!("QueueHandler has lost {lost} log records")), "{lost}");
     }
 }

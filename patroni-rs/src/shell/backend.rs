@@ -279,7 +279,7 @@ async fn queried(shared: &Shared) -> Option<Queried> {
         Ok(row) => row,
         Err(error) => {
             if shared.instance.state() == PgState::Running {
-                tracing::error!(target: "patroni.api", "get_postgresql_status\n{error}");
+                tracing::error!(target: "patroni.api", exc = %error, "get_postgresql_status");
             }
             return None;
         }

@@ -10,8 +10,7 @@ use patroni_core::global_config::GlobalConfig;
 use patroni_core::ha::{Memory, Role};
 use patroni_dcs::{AnyDcs, Dcs, LeaseKeeper};
 use patroni_net::{ClientOptions, HttpClient};
-use pyfmt::Value;
-use tokio::signal::unix::{signal, SignalKind};
+use tokio::signal::unix::{signal, Signal, SignalKind};
 use tokio::sync::Notify;
 
 use super::backend::ApiBackend;
@@ -54,28 +53,41 @@ pub async fn run(start: Start) -> i32 {
             Err(code) => code,
         },
         // Nothing has been started yet that would have to be stopped.
-        () = signals.wait_for_end() => 0,
+        code = signals.wait_for_end() => code,
     }
 }
 
 struct Signals {
-    term: tokio::sync::Mutex<(tokio::signal::unix::Signal, tokio::signal::unix::Signal)>,
-    hup: tokio::sync::Mutex<tokio::signal::unix::Signal>,
+    term: tokio::sync::Mutex<(Signal, Option<Signal>)>,
+    hup: tokio::sync::Mutex<Signal>,
 }
 
 impl Signals {
     fn listen() -> std::io::Result<Signals> {
-        let term = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let interrupt = match process::interrupt_is_ignored() {
+            true => None,
+            false => Some(signal(SignalKind::interrupt())?),
+        };
+        let term = (signal(SignalKind::terminate())?, interrupt);
         let hup = signal(SignalKind::hangup())?;
         Ok(Signals { term: tokio::sync::Mutex::new(term), hup: tokio::sync::Mutex::new(hup) })
     }
 
-    async fn wait_for_end(&self) {
+    /// The exit code that this end has before the main loop.
+    async fn wait_for_end(&self) -> i32 {
         let mut term = self.term.lock().await;
         let (terminate, interrupt) = &mut *term;
+        let interrupted = async {
+            match interrupt {
+                Some(interrupt) => {
+                    interrupt.recv().await;
+                }
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+            _ = terminate.recv() => 0,
+            () = interrupted => process::INTERRUPTED,
         }
     }
 }
@@ -109,10 +121,9 @@ impl Daemon {
             Some(found) => {
                 config.set_cluster_config(&found.modify_version, &found.data);
             }
-            None if !config.dynamic().truthy() => {
-                if let Some(bootstrap) = config.get("bootstrap").get("dcs").cloned() {
-                    config.set_dynamic(bootstrap);
-                }
+            None if !config.dynamic().truthy() && config.effective().get("bootstrap").is_some() => {
+                let bootstrap = config.get("bootstrap").get("dcs").cloned();
+                config.set_dynamic(bootstrap.ok_or_else(|| fatal("KeyError: 'dcs'".into()))?);
             }
             None => {}
         }
@@ -189,7 +200,7 @@ impl Daemon {
             let changed =
                 self.shared.change_config(|c| c.set_cluster_config(&found.modify_version, &found.data));
             if changed {
-                reload::apply(&self.shared, &mut self.api, false).await;
+                reload::apply(&self.shared, &mut self.api).await;
             }
         }
         if self.shared.role() != Role::Uninitialized && self.shared.with_config(Config::needs_saving) {
@@ -245,7 +256,7 @@ async fn listen(shared: Arc<Shared>, signals: Arc<Signals>) {
     let mut hup = signals.hup.lock().await;
     loop {
         tokio::select! {
-            () = signals.wait_for_end() => {
+            _ = signals.wait_for_end() => {
                 shared.stop_wanted.store(true, Ordering::SeqCst);
             }
             _ = hup.recv() => {
@@ -310,9 +321,4 @@ impl Renewer for EtcdRenewer {
             }
         })
     }
-}
-
-/// The effective `restapi` section.
-pub fn api_section(shared: &Shared) -> Value {
-    shared.with_config(|c| c.get("restapi").clone())
 }

@@ -1,59 +1,108 @@
-//! A changed configuration reaches every part of the daemon.
+//! A changed configuration reaches every part of the daemon (surface-config 1.60 to 1.62).
 
 use std::sync::Arc;
 
 use patroni_api::RestServer;
+use patroni_config::Config;
+use pyfmt::Value;
 
-use super::daemon::{api_section, watchdog_config};
+use super::daemon::watchdog_config;
 use super::shared::Shared;
 use crate::log::Settings;
 
-/// SIGHUP or `POST /reload`: reads the files again, and applies them.
+/// SIGHUP or `POST /reload`: reads the files again, and applies them. A configuration that a part refuses is
+/// given up as a whole, and the old one stays in force.
 pub async fn local(shared: &Arc<Shared>, api: &mut RestServer, sighup: bool) {
+    let before = shared.with_config(Config::clone);
     let reader = shared.clone();
-    let changed =
-        tokio::task::spawn_blocking(move || reader.change_config(patroni_config::Config::reload_local)).await;
-    if matches!(changed, Ok(Some(true))) {
-        reload_log(shared);
-        let effective = shared.with_config(|c| c.effective().clone());
-        if let Err(e) = shared.dcs.reload(&effective) {
-            tracing::error!(target: "patroni.dcs", "{e}");
+    let changed = tokio::task::spawn_blocking(move || reader.change_config(Config::reload_local)).await;
+    let changed = matches!(changed, Ok(Some(true)));
+    if changed {
+        if let Err(reason) = reload_log(shared) {
+            refused(shared, &reason);
+            shared.change_config(|config| *config = before);
+            return;
         }
     }
-    apply(shared, api, sighup).await;
-}
-
-fn reload_log(shared: &Shared) {
-    let section = shared.with_config(|c| c.effective().get("log").cloned());
-    let umask = crate::process::original_umask();
-    match Settings::from_config(section.as_ref(), umask) {
-        Ok((settings, warnings)) => {
-            if let Err(e) = shared.log.apply(settings) {
-                tracing::error!(target: "patroni.log", "{e}");
-            }
-            shared.instance.guard.set_log_file(shared.log.file());
-            for warning in warnings {
-                tracing::warn!(target: "patroni.log", "{warning}");
-            }
+    let Err(refusal) = apply_parts(shared, api, sighup, changed).await else { return };
+    refused(shared, &refusal.reason);
+    if changed {
+        shared.change_config(|config| *config = before);
+        // For what took the new one before the refusal. Nothing is wrong with the old one but the world around it,
+        // and the next reload will say so.
+        let mut again = reload_log(shared);
+        if again.is_ok() && refusal.rest_api_has_it {
+            again = apply_parts(shared, api, false, true).await.map_err(|e| e.reason);
         }
-        Err(e) => tracing::error!(target: "patroni.__main__", "Failed to reload config_file: {e}"),
+        if let Err(e) = again {
+            tracing::debug!(target: "patroni.__main__", "the configuration in force before: {e}");
+        }
     }
 }
 
-/// Everything that depends on the effective configuration.
-pub async fn apply(shared: &Arc<Shared>, api: &mut RestServer, sighup: bool) {
-    let section = api_section(shared);
-    let reloaded = tokio::task::block_in_place(|| api.reload(&section));
-    if let Err(e) = reloaded {
-        tracing::error!(target: "patroni.__main__", "Failed to reload the REST API: {e}");
+/// Why a configuration cannot be used, and how far it came.
+struct Refusal {
+    reason: String,
+    rest_api_has_it: bool,
+}
+
+impl Refusal {
+    fn early(reason: String) -> Refusal {
+        Refusal { reason, rest_api_has_it: false }
     }
+
+    fn late(reason: String) -> Refusal {
+        Refusal { reason, rest_api_has_it: true }
+    }
+}
+
+/// A new dynamic configuration: everything that depends on the effective one.
+pub async fn apply(shared: &Arc<Shared>, api: &mut RestServer) {
+    if let Err(refusal) = apply_parts(shared, api, false, false).await {
+        refused(shared, &refusal.reason);
+    }
+}
+
+fn refused(shared: &Shared, reason: &str) {
+    let file = shared.with_config(|c| c.config_file().unwrap_or("None").to_owned());
+    tracing::error!(target: "patroni.__main__", exc = %reason, "Failed to reload config_file={file}");
+}
+
+/// The parts in the reference's order; `changed`: the local configuration is another one.
+async fn apply_parts(
+    shared: &Arc<Shared>,
+    api: &mut RestServer,
+    sighup: bool,
+    changed: bool,
+) -> Result<(), Refusal> {
+    let section = shared
+        .with_config(|c| c.effective().get("restapi").cloned())
+        .ok_or_else(|| Refusal::early("KeyError: 'restapi'".to_owned()))?;
+    // It keeps its old configuration when it refuses a new one.
+    tokio::task::block_in_place(|| api.reload(&section)).map_err(|e| Refusal::early(e.to_string()))?;
     let config = shared.with_config(watchdog_config);
     shared.with_watchdog(move |w| w.reload_config(config)).await;
-    let postgresql = shared.with_config(|c| c.get("postgresql").clone());
+    let postgresql: Value = shared.with_config(|c| c.get("postgresql").clone());
     let dynamic = shared.with_config(|c| patroni_core::global_config::GlobalConfig::new(c.dynamic().clone()));
     shared.instance.set_dynamic(dynamic);
-    if let Err(e) = shared.instance.reload_config(postgresql, sighup).await {
-        tracing::error!(target: "patroni.postgresql.config", "{e}");
-    }
+    let reloaded = shared.instance.reload_config(postgresql, sighup).await;
+    // The rest of the daemon reads timeouts and tags whatever PostgreSQL said.
     shared.refresh(api.connection_string().to_owned());
+    reloaded.map_err(Refusal::late)?;
+    if changed {
+        let effective = shared.with_config(|c| c.effective().clone());
+        shared.dcs.reload(&effective).map_err(|e| Refusal::late(e.to_string()))?;
+    }
+    Ok(())
+}
+
+fn reload_log(shared: &Shared) -> Result<(), String> {
+    let section = shared.with_config(|c| c.effective().get("log").cloned());
+    let (settings, warnings) = Settings::from_config(section.as_ref(), crate::process::original_umask())?;
+    shared.log.apply(settings)?;
+    shared.instance.guard.set_log_file(shared.log.file());
+    for warning in warnings {
+        tracing::warn!(target: "patroni.log", "{warning}");
+    }
+    Ok(())
 }

@@ -60,6 +60,6 @@ pub fn document(bytes: &[u8], body: Body) -> Result<Value, Response> {
 }
 
 fn bad(reason: &str) -> Response {
-    tracing::error!(target: "patroni.api", "Bad request\n{reason}");
+    tracing::error!(target: "patroni.api", exc = %reason, "Bad request");
     Response::page(400)
 }

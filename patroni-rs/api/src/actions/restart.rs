@@ -52,7 +52,7 @@ async fn immediate<B: Backend>(backend: &B, data: Value) -> Response {
     match backend.restart(data).await {
         Ok(end) => Response::text(if end.done { 200 } else { 503 }, end.message),
         Err(error) => {
-            tracing::error!(target: "patroni.api", "Exception during restart\n{error}");
+            tracing::error!(target: "patroni.api", exc = %error, "Exception during restart");
             Response::text(400, "restart failed")
         }
     }

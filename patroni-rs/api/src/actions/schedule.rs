@@ -50,7 +50,7 @@ pub fn parse(value: &Value, action: &str, now_us: i64) -> Result<Time, Response>
 
 fn unreadable(value: &Value, action: &str, reason: &str) -> Response {
     let shown = value.py_str();
-    tracing::error!(target: "patroni.api", "Invalid scheduled {action} time: {shown}\n{reason}");
+    tracing::error!(target: "patroni.api", exc = %reason, "Invalid scheduled {action} time: {shown}");
     let text = "Unable to parse scheduled timestamp. It should be in an unambiguous format, e.g. ISO 8601";
     Response::text(422, text)
 }

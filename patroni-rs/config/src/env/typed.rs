@@ -19,7 +19,8 @@ pub(super) fn parse_dict(text: &str) -> Option<Value> {
 fn load(text: String, kind: &str) -> Option<Value> {
     yaml::load(&text)
         .inspect_err(|e| {
-            tracing::error!(target: "patroni.config", "Exception when parsing {kind} {text}\n{}: {e}", e.class());
+            let exc = format!("{}: {e}", e.class());
+            tracing::error!(target: "patroni.config", exc, "Exception when parsing {kind} {text}");
         })
         .ok()
 }

@@ -64,7 +64,8 @@ pub(crate) fn resolve(host: &str) -> Result<Vec<SocketAddr>, String> {
     if let Some(reason) = not_idna(host) {
         return Err(format!("encoding with 'idna' codec failed (UnicodeError: {reason})"));
     }
-    let found = (host, 0).to_socket_addrs().map_err(|e| gai_text(&e.to_string()))?;
+    let ascii = idna(host);
+    let found = (ascii.as_str(), 0).to_socket_addrs().map_err(|e| gai_text(&e.to_string()))?;
     Ok(found.collect())
 }
 
@@ -76,6 +77,68 @@ fn not_idna(host: &str) -> Option<&'static str> {
         return Some("label empty or too long");
     }
     (last.len() >= 64).then_some("label too long")
+}
+
+/// The name as it goes over the wire: Python encodes it before it asks.
+fn idna(host: &str) -> String {
+    let label = |label: &str| {
+        if label.is_ascii() {
+            return label.to_owned();
+        }
+        format!("xn--{}", punycode(&label.to_lowercase().replace('ß', "ss")))
+    };
+    host.split(['.', '\u{3002}', '\u{ff0e}', '\u{ff61}']).map(label).collect::<Vec<_>>().join(".")
+}
+
+/// RFC 3492.
+fn punycode(label: &str) -> String {
+    let digit = |d: u32| char::from(if d < 26 { b'a' + d as u8 } else { b'0' + (d - 26) as u8 });
+    let mut out: String = label.chars().filter(char::is_ascii).collect();
+    let basic = out.len() as u32;
+    let (mut handled, mut next, mut delta, mut bias) = (basic, 0x80_u32, 0_u32, 72_u32);
+    if basic > 0 {
+        out.push('-');
+    }
+    while let Some(smallest) = label.chars().map(u32::from).filter(|c| *c >= next).min() {
+        delta = delta.saturating_add((smallest - next).saturating_mul(handled + 1));
+        next = smallest;
+        for c in label.chars().map(u32::from) {
+            if c < next {
+                delta += 1;
+            }
+            if c != next {
+                continue;
+            }
+            let (mut q, mut k) = (delta, 36_u32);
+            loop {
+                let t = k.saturating_sub(bias).clamp(1, 26);
+                if q < t {
+                    break;
+                }
+                out.push(digit(t + (q - t) % (36 - t)));
+                q = (q - t) / (36 - t);
+                k += 36;
+            }
+            out.push(digit(q));
+            bias = adapt(delta, handled + 1, handled == basic);
+            delta = 0;
+            handled += 1;
+        }
+        delta += 1;
+        next += 1;
+    }
+    out
+}
+
+fn adapt(delta: u32, points: u32, first: bool) -> u32 {
+    let mut delta = if first { delta / 700 } else { delta / 2 };
+    delta += delta / points;
+    let mut k = 0;
+    while delta > 455 {
+        delta /= 35;
+        k += 36;
+    }
+    k + 36 * delta / (delta + 38)
 }
 
 /// Rust gives the resolver's text, Python the number before it.
@@ -108,6 +171,20 @@ mod tests {
         drop(listener);
         assert_eq!(free(&address, true, false), Ok(()));
         assert_eq!(reachable(&address.as_str().into()), Err(format!("{address} is not reachable")));
+    }
+
+    /// Each was asked of Python's codec.
+    #[test]
+    fn names_that_are_not_ascii() {
+        for (host, want) in [
+            ("größe.example", "xn--grsse-kua.example"),
+            ("é", "xn--9ca"),
+            ("Bücher", "xn--bcher-kva"),
+            ("пг-узел", "xn----etbhhvt4a"),
+            ("db。lan", "db.lan"),
+        ] {
+            assert_eq!(idna(host), want);
+        }
     }
 
     #[test]

@@ -111,7 +111,7 @@ impl Mismatches {
     }
 }
 
-/// Runs a function; gives the first lines of what it logged.
+/// Runs a function; gives what it logged, without the exceptions.
 pub fn logged<T>(run: impl FnOnce() -> T) -> (T, Vec<String>) {
     thread_local!(static LINES: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) });
 
@@ -142,12 +142,7 @@ pub fn logged<T>(run: impl FnOnce() -> T) -> (T, Vec<String>) {
                 Level::ERROR => "ERROR",
                 _ => "INFO",
             };
-            // Below the first line is what the reference prints as a traceback.
-            let line = match message.0.strip_prefix("Exception ") {
-                Some(_) => message.0.split('\n').next().unwrap_or_default(),
-                None => message.0.as_str(),
-            };
-            LINES.with(|l| l.borrow_mut().push(format!("{level} {line}")));
+            LINES.with(|l| l.borrow_mut().push(format!("{level} {}", message.0)));
         }
         fn enter(&self, _: &Id) {}
         fn exit(&self, _: &Id) {}
