@@ -2,14 +2,14 @@
 
 use std::io::IsTerminal;
 
-use crate::click::{complete, error::CliError, help, parser, spec::Command};
+use crate::click::{complete, error::CliError, help, man, parser, spec::Command};
 use crate::commands::{self, table::GROUP};
 use crate::context::Context;
 
 /// Runs the program with these arguments (without its own name) and gives
 /// back the exit code.
 pub fn main(words: &[String]) -> i32 {
-    if let Some(code) = completion(words) {
+    if let Some(code) = hidden(words).or_else(completion) {
         return code;
     }
     let width = help::page_width(columns());
@@ -26,15 +26,28 @@ pub fn main(words: &[String]) -> i32 {
     code
 }
 
-/// Answers a shell that completes, or prints the script for it: by click's variable,
-/// or by the option `--completion SHELL`, which help does not show.
-fn completion(words: &[String]) -> Option<i32> {
-    if let [option, shell] = words {
-        if let Some(script) = complete::script(shell).filter(|_| option == "--completion") {
-            crate::out::print(script);
-            return Some(0);
+/// What packagers ask for, by options that help does not show: `--completion SHELL` prints the script that the shell
+/// sources, `--man-pages FOLDER` writes the manual pages.
+fn hidden(words: &[String]) -> Option<i32> {
+    let [option, value] = words else { return None };
+    match option.as_str() {
+        "--completion" => {
+            crate::out::print(complete::script(value)?);
+            Some(0)
         }
+        "--man-pages" => match man::write_all(&GROUP, crate::VERSION, value.as_ref()) {
+            Ok(()) => Some(0),
+            Err(error) => {
+                crate::out::stderr(&format!("{value}: {error}\n"));
+                Some(1)
+            }
+        },
+        _ => None,
     }
+}
+
+/// Answers a shell that completes, or prints the script for it, by click's variable.
+fn completion() -> Option<i32> {
     let variable = |name: &str| std::env::var(name).ok();
     let instruction = variable("_PATRONICTL_COMPLETE").filter(|i| !i.is_empty())?;
     match complete::answer(&GROUP, &instruction, variable) {

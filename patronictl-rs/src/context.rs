@@ -8,6 +8,7 @@ use pyfmt::Value;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::click::{CliError, Values};
+use crate::progress::Progress;
 use crate::rest::{Reply, Rest, RestError};
 use crate::store::{Store, View};
 use crate::{log, settings};
@@ -135,6 +136,23 @@ impl Context {
         let config = &self.config;
         let rest = self.rest.get_or_insert_with(|| Rest::new(config));
         self.runtime.block_on(rest.call(method, &url, body))
+    }
+
+    /// A request whose answer may take long; a terminal is told meanwhile that `what` is waited for.
+    ///
+    /// # Errors
+    /// The member does not answer.
+    pub fn call_slow(
+        &mut self,
+        member: &Member,
+        endpoint: &str,
+        body: &Value,
+        what: String,
+    ) -> Result<Reply, RestError> {
+        let url = member.endpoint_url(endpoint);
+        let config = &self.config;
+        let rest = self.rest.get_or_insert_with(|| Rest::new(config));
+        self.runtime.block_on(Progress::of(what).during(rest.call("POST", &url, Some(body))))
     }
 
     /// A request whose failure ends the program, as in the reference.

@@ -13,6 +13,7 @@ mod dcs_url;
 mod log;
 mod out;
 mod output;
+mod progress;
 mod rest;
 mod settings;
 mod signals;

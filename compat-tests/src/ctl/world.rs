@@ -85,7 +85,12 @@ impl World {
 
     /// `text` with what varies between workers replaced.
     pub fn literals(&self, text: &str) -> String {
+        let mut text = text.to_owned();
+        for (index, port) in self.postgres.iter().enumerate() {
+            text = text.replace(&format!("port {port} "), &format!("port PG{} ", index + 1));
+        }
         text.replace(&self.folder.display().to_string(), "HOMEDIR")
+            .replace(&self.lab.display().to_string(), "LAB")
             .replace(&format!(":{}", self.fake.port), ":REST")
             .replace(&format!("port={}", self.fake.port), "port=REST")
             .replace(&format!(":{}", self.etcd.port), ":ETCD")
@@ -120,7 +125,7 @@ impl World {
             let path = self.folder.join(name);
             std::fs::write(&path, self.filled(text))?;
             use std::os::unix::fs::PermissionsExt;
-            let mode = if name.ends_with(".sh") { 0o755 } else { 0o600 };
+            let mode = if name.ends_with(".sh") || text.starts_with("#!") { 0o755 } else { 0o600 };
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode))?;
             host::give_away(&path)?;
         }

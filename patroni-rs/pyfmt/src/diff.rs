@@ -9,8 +9,8 @@ use std::collections::HashMap;
 /// Lines around a change.
 const CONTEXT: usize = 3;
 
-#[derive(Clone, Copy, PartialEq)]
-enum Tag {
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Tag {
     Equal,
     Replace,
     Delete,
@@ -18,13 +18,13 @@ enum Tag {
 }
 
 /// How `a[a_start..a_end]` becomes `b[b_start..b_end]`.
-#[derive(Clone, Copy)]
-struct Opcode {
-    tag: Tag,
-    a_start: usize,
-    a_end: usize,
-    b_start: usize,
-    b_end: usize,
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Opcode {
+    pub(crate) tag: Tag,
+    pub(crate) a_start: usize,
+    pub(crate) a_end: usize,
+    pub(crate) b_start: usize,
+    pub(crate) b_end: usize,
 }
 
 /// A text as `patronictl edit-config` compares it: its lines, each with a line feed,
@@ -39,7 +39,7 @@ pub fn unified<S: AsRef<str>>(a: &[S], b: &[S]) -> Vec<String> {
     let a: Vec<&str> = a.iter().map(AsRef::as_ref).collect();
     let b: Vec<&str> = b.iter().map(AsRef::as_ref).collect();
     let mut out = Vec::new();
-    for group in grouped(opcodes(&a, &b)) {
+    for group in grouped(opcodes(&a, &b, |_| false)) {
         let (Some(first), Some(last)) = (group.first(), group.last()) else { continue };
         if out.is_empty() {
             out.extend(["--- \n".to_owned(), "+++ \n".to_owned()]);
@@ -94,10 +94,11 @@ fn grouped(mut codes: Vec<Opcode>) -> Vec<Vec<Opcode>> {
     groups
 }
 
-fn opcodes(a: &[&str], b: &[&str]) -> Vec<Opcode> {
+/// What makes `b` of `a`. Where `junk`, no run of equal parts begins, but one may go on.
+pub(crate) fn opcodes(a: &[&str], b: &[&str], junk: fn(&str) -> bool) -> Vec<Opcode> {
     let mut codes = Vec::new();
     let (mut i, mut j) = (0, 0);
-    let mut blocks = matching_blocks(a, b);
+    let mut blocks = matching_blocks(a, b, junk);
     blocks.push((a.len(), b.len(), 0));
     for (a_start, b_start, size) in blocks {
         let tag = match (i < a_start, j < b_start) {
@@ -118,12 +119,13 @@ fn opcodes(a: &[&str], b: &[&str]) -> Vec<Opcode> {
 }
 
 /// The runs of equal lines, in order, neighbours joined: start in `a`, in `b`, length.
-fn matching_blocks(a: &[&str], b: &[&str]) -> Vec<(usize, usize, usize)> {
-    let places = places(b);
+pub(crate) fn matching_blocks(a: &[&str], b: &[&str], junk: fn(&str) -> bool) -> Vec<(usize, usize, usize)> {
+    let mut places = places(b);
+    places.retain(|part, _| !junk(part));
     let mut queue = vec![(0, a.len(), 0, b.len())];
     let mut found = Vec::new();
     while let Some((a_low, a_high, b_low, b_high)) = queue.pop() {
-        let (i, j, size) = longest_match(a, b, &places, (a_low, a_high, b_low, b_high));
+        let (i, j, size) = longest_match(a, b, &places, junk, (a_low, a_high, b_low, b_high));
         if size == 0 {
             continue;
         }
@@ -165,6 +167,7 @@ fn longest_match(
     a: &[&str],
     b: &[&str],
     places: &HashMap<&str, Vec<usize>>,
+    junk: fn(&str) -> bool,
     (a_low, a_high, b_low, b_high): (usize, usize, usize, usize),
 ) -> (usize, usize, usize) {
     let (mut i, mut j, mut size) = (a_low, b_low, 0);
@@ -180,11 +183,16 @@ fn longest_match(
         }
         ending_at = now;
     }
-    while i > a_low && j > b_low && a.get(i - 1) == b.get(j - 1) {
-        (i, j, size) = (i - 1, j - 1, size + 1);
-    }
-    while i + size < a_high && j + size < b_high && a.get(i + size) == b.get(j + size) {
-        size += 1;
+    // First what is no junk, then what is.
+    for wanted in [false, true] {
+        let fits =
+            |i: usize, j: usize| a.get(i) == b.get(j) && b.get(j).is_some_and(|part| junk(part) == wanted);
+        while i > a_low && j > b_low && fits(i - 1, j - 1) {
+            (i, j, size) = (i - 1, j - 1, size + 1);
+        }
+        while i + size < a_high && j + size < b_high && fits(i + size, j + size) {
+            size += 1;
+        }
     }
     (i, j, size)
 }

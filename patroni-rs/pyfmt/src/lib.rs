@@ -8,6 +8,7 @@ pub mod diff;
 pub mod json;
 pub mod oserror;
 mod printable;
+pub mod side_by_side;
 pub mod text;
 pub mod value;
 pub mod yaml;

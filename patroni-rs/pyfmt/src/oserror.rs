@@ -30,6 +30,21 @@ pub fn class(error: &Error) -> &'static str {
     }
 }
 
+/// `str()` of a `gaierror`, of an error of the resolver: Rust gives its text, Python the number before it.
+pub fn resolver(error: &Error) -> String {
+    let text = error.to_string();
+    let reason = text.rsplit(": ").next().unwrap_or_default();
+    let number = match reason {
+        "Name or service not known" => -2,
+        "Temporary failure in name resolution" => -3,
+        "Non-recoverable failure in name resolution" => -4,
+        "No address associated with hostname" => -5,
+        "Address family for hostname not supported" => -9,
+        _ => return reason.to_owned(),
+    };
+    format!("[Errno {number}] {reason}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -40,6 +55,8 @@ mod tests {
         assert_eq!(text(&denied, Some("/d")), "[Errno 13] Permission denied: '/d'");
         assert_eq!(text(&denied, None), "[Errno 13] Permission denied");
         assert_eq!(class(&denied), "PermissionError");
+        let unknown = Error::other("failed to lookup address information: Name or service not known");
+        assert_eq!(resolver(&unknown), "[Errno -2] Name or service not known");
         assert_eq!(text(&Error::from(ErrorKind::TimedOut), Some("/d")), "timed out: '/d'");
     }
 }

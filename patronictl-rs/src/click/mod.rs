@@ -7,6 +7,7 @@ pub mod close;
 pub mod complete;
 pub mod error;
 pub mod help;
+pub mod man;
 pub mod parser;
 pub mod prompt;
 pub mod spec;

@@ -34,13 +34,9 @@ impl Console for Stdio {
         let _ = out.write_all(prompt.as_bytes()).and_then(|()| out.flush());
         drop(out);
         crate::signals::in_prompt(true);
-        let mut line = Vec::new();
-        let read = std::io::stdin().lock().read_until(b'\n', &mut line);
+        let line = read_line(&mut std::io::stdin().lock());
         crate::signals::in_prompt(false);
-        match read {
-            Ok(n) if n > 0 => {}
-            _ => return Err(CliError::Abort),
-        }
+        let mut line = line.filter(|line| !line.is_empty()).ok_or(CliError::Abort)?;
         if line.last() == Some(&b'\n') {
             line.pop();
         }
@@ -75,6 +71,18 @@ impl Console for Stdio {
             }
         }
     }
+}
+
+/// A line with its end. Behind text without one the end of input must be met once more, as in Python: on a terminal
+/// that is one Ctrl-D more.
+fn read_line(input: &mut impl BufRead) -> Option<Vec<u8>> {
+    let mut line = Vec::new();
+    while line.last() != Some(&b'\n') {
+        if input.read_until(b'\n', &mut line).ok()? == 0 {
+            break;
+        }
+    }
+    Some(line)
 }
 
 /// Asks for a text. Without a default, asks again until there is an answer.

@@ -1,6 +1,7 @@
 //! Changes of the dynamic configuration from the command line
 //! (surface-api-ctl K38).
 
+use pyfmt::yaml::{Document, Sharing};
 use pyfmt::{Map, Value};
 
 use crate::click::CliError;
@@ -10,10 +11,10 @@ use crate::click::CliError;
 ///
 /// # Errors
 /// A setting without `=`, or a value that is no YAML.
-pub fn apply_pairs(config: &Value, pairs: &[String]) -> Result<Value, CliError> {
-    let mut config = match config {
-        Value::Map(map) => map.clone(),
-        _ => Map::new(),
+pub fn apply_pairs(config: &Document, pairs: &[String]) -> Result<Document, CliError> {
+    let mut config = match config.value {
+        Value::Map(_) => config.clone(),
+        _ => Value::map().into(),
     };
     for pair in pairs {
         let Some((path, value)) = pair.split_once('=') else {
@@ -21,57 +22,56 @@ pub fn apply_pairs(config: &Value, pairs: &[String]) -> Result<Value, CliError> 
         };
         let value = load_yaml(value)?;
         let path: Vec<&str> = path.trim().split('.').collect();
-        set_path(&mut config, &path, &value, &mut Vec::new());
+        set_path(&mut config, &mut Vec::new(), &path, &value);
     }
-    Ok(Value::Map(config))
+    Ok(config)
 }
 
-/// Names of PostgreSQL parameters may hold dots: below `postgresql.parameters`
-/// the rest of the path is one key.
-fn set_path<'a>(config: &mut Map, path: &[&'a str], value: &Value, above: &mut Vec<&'a str>) {
-    if above.as_slice() == ["postgresql", "parameters"] {
-        return set_key(config, Value::from(path.join(".")), value);
-    }
+/// Sets what is at `path` below the map at `above`. Names of PostgreSQL parameters may hold dots: below
+/// `postgresql.parameters` the rest of the path is one key.
+fn set_path(config: &mut Document, above: &mut Vec<Value>, path: &[&str], value: &Document) {
+    let parameters = ["postgresql", "parameters"].map(Value::from);
     let Some((key, rest)) = path.split_first() else { return };
-    let name = Value::from(*key);
+    let (key, rest) = match above.as_slice() == parameters {
+        true => (Value::from(path.join(".")), Default::default()),
+        false => (Value::from(*key), rest),
+    };
+    above.push(key);
     if rest.is_empty() {
-        return set_key(config, name, value);
-    }
-    let below = config.entry(name.clone()).or_insert_with(Value::map);
-    if !matches!(below, Value::Map(_)) {
-        *below = Value::map();
-    }
-    if let Value::Map(below) = below {
-        above.push(key);
-        set_path(below, rest, value, above);
-        if below.is_empty() {
-            config.shift_remove(&name);
+        let sharing = config.adopt(&value.sharing);
+        let new = Some((value.value.clone(), sharing)).filter(|_| !value.value.is_null());
+        config.put(above, new);
+    } else {
+        if map_at(config, above).is_none() {
+            config.put(above, Some((Value::map(), Sharing::default())));
+        }
+        set_path(config, above, rest, value);
+        if map_at(config, above).is_some_and(Map::is_empty) {
+            config.put(above, None);
         }
     }
+    above.pop();
+    config.write_through(above);
 }
 
-fn set_key(config: &mut Map, key: Value, value: &Value) {
-    if value.is_null() {
-        config.shift_remove(&key);
-    } else {
-        config.insert(key, value.clone());
-    }
+fn map_at<'a>(config: &'a Document, path: &[Value]) -> Option<&'a Map> {
+    path.iter().try_fold(&config.value, |value, key| value.as_map()?.get(key))?.as_map()
 }
 
 /// YAML, or the last line of the reference's traceback.
 ///
 /// # Errors
 /// The text is no YAML.
-pub fn load_yaml(text: &str) -> Result<Value, CliError> {
-    pyfmt::yaml::load(text).map_err(crash)
+pub fn load_yaml(text: &str) -> Result<Document, CliError> {
+    pyfmt::yaml::load_document(text).map_err(crash)
 }
 
 /// YAML of a file, whose name errors show.
 ///
 /// # Errors
 /// The text is no YAML.
-pub fn load_yaml_file(text: &str, name: &str) -> Result<Value, CliError> {
-    pyfmt::yaml::load_named(text, name).map(|document| document.value).map_err(crash)
+pub fn load_yaml_file(text: &str, name: &str) -> Result<Document, CliError> {
+    pyfmt::yaml::load_named(text, name).map_err(crash)
 }
 
 fn crash(error: pyfmt::yaml::YamlError) -> CliError {
@@ -86,8 +86,8 @@ mod tests {
     fn apply(config: &str, pairs: &[&str]) -> String {
         let pairs: Vec<String> = pairs.iter().map(|p| (*p).to_owned()).collect();
         let config = pyfmt::json::loads(config).unwrap();
-        match apply_pairs(&config, &pairs) {
-            Ok(value) => pyfmt::json::dumps(&value),
+        match apply_pairs(&config.into(), &pairs) {
+            Ok(document) => pyfmt::json::dumps(&document.value),
             Err(error) => error.to_string(),
         }
     }
@@ -99,6 +99,13 @@ mod tests {
         {
             assert_eq!(apply("{}", &[&format!("a={value}")]), format!("{{\"a\": {json}}}"));
         }
+    }
+
+    #[test]
+    fn what_is_one_object_changes_everywhere() {
+        let config = load_yaml("a: &a {x: 1}\nb: *a\n").unwrap();
+        let changed = apply_pairs(&config, &["a.y=2".to_owned()]).unwrap();
+        assert_eq!(pyfmt::json::dumps(&changed.value), r#"{"a": {"x": 1, "y": 2}, "b": {"x": 1, "y": 2}}"#);
     }
 
     #[test]

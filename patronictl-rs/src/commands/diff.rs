@@ -7,6 +7,8 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use pyfmt::side_by_side::{pairs, Pair};
+
 use super::editor::which;
 use crate::click::CliError;
 
@@ -48,8 +50,9 @@ fn coloured(lines: &[String]) -> String {
         } else if let Some(text) = line.strip_prefix('+') {
             hunk.1.push(text);
         } else {
-            flush(&mut out, &mut hunk);
-            paint(&mut out, RESET, line);
+            let text = line.strip_prefix(' ').unwrap_or(line);
+            hunk.0.push(text);
+            hunk.1.push(text);
         }
     }
     flush(&mut out, &mut hunk);
@@ -60,21 +63,21 @@ fn paint(out: &mut String, colour: &str, text: &str) {
     out.push_str(&format!("{colour}{text}{RESET}"));
 }
 
-/// A run of removed and added lines: pairs are compared word by word.
+/// A hunk: lines that belong together are compared word by word.
 fn flush(out: &mut String, (old, new): &mut (Vec<&str>, Vec<&str>)) {
-    let pairs = old.len().min(new.len());
-    for (a, b) in old.iter().zip(new.iter()) {
-        let (a, b) = by_words(a, b);
-        paint(out, RED, "-");
-        paint(out, RED, &a);
-        paint(out, GREEN, "+");
-        paint(out, GREEN, &b);
-    }
-    for line in old.iter().skip(pairs) {
-        paint(out, RED, &format!("-{line}"));
-    }
-    for line in new.iter().skip(pairs) {
-        paint(out, GREEN, &format!("+{line}"));
+    for pair in pairs(old, new) {
+        match pair {
+            Pair::Same(line) => paint(out, RESET, &format!(" {line}")),
+            Pair::Removed(line) => paint(out, RED, &format!("-{line}")),
+            Pair::Added(line) => paint(out, GREEN, &format!("+{line}")),
+            Pair::Changed(a, b) => {
+                let (a, b) = by_words(a, b);
+                paint(out, RED, "-");
+                paint(out, RED, &a);
+                paint(out, GREEN, "+");
+                paint(out, GREEN, &b);
+            }
+        }
     }
     old.clear();
     new.clear();

@@ -2,7 +2,8 @@
 
 use std::io::Read;
 
-use patroni_core::parse::patch_config;
+use patroni_core::parse::patch_document;
+use pyfmt::yaml::Document;
 use pyfmt::Value;
 
 use super::config_edit::{apply_pairs, load_yaml, load_yaml_file};
@@ -11,7 +12,7 @@ use super::{diff, editor};
 use crate::click::prompt::{confirm, Stdio};
 use crate::click::{CliError, Values};
 use crate::context::Context;
-use crate::output::yaml;
+use crate::output::{yaml, yaml_document};
 
 /// Runs `edit-config`.
 pub fn run(context: &mut Context, values: &Values) -> Result<(), CliError> {
@@ -23,10 +24,10 @@ pub fn run(context: &mut Context, values: &Values) -> Result<(), CliError> {
     };
     let before = yaml(&config.data, false);
     let (after, changed) = match from_options(&config.data, values)? {
-        Some(changed) => (yaml(&changed, false), changed),
+        Some(changed) => (yaml_document(&changed), changed.value),
         None => {
             let text = editor::edit(&before, &name)?;
-            let changed = load_yaml(&text)?;
+            let changed = load_yaml(&text)?.value;
             (text, changed)
         }
     };
@@ -58,31 +59,32 @@ pub fn run(context: &mut Context, values: &Values) -> Result<(), CliError> {
 
 /// What the options make of the configuration: first `--replace`, then
 /// `--apply`, then the settings. `None` when no option asks for a change.
-fn from_options(config: &Value, values: &Values) -> Result<Option<Value>, CliError> {
+fn from_options(config: &Value, values: &Values) -> Result<Option<Document>, CliError> {
     let mut changed = None;
+    let config = Document::from(config.clone());
     if let Some(name) = values.text("replace").filter(|n| !n.is_empty()) {
-        changed = Some(patched(&Value::map(), name)?);
+        changed = Some(patched(&Value::map().into(), name)?);
     }
     if let Some(name) = values.text("apply").filter(|n| !n.is_empty()) {
-        changed = Some(patched(changed.as_ref().unwrap_or(config), name)?);
+        changed = Some(patched(changed.as_ref().unwrap_or(&config), name)?);
     }
     let mut pairs = values.many("set").to_vec();
     pairs.extend(values.many("pg").iter().map(|p| format!("postgresql.parameters.{}", p.trim_start())));
     if !pairs.is_empty() {
-        changed = Some(apply_pairs(changed.as_ref().unwrap_or(config), &pairs)?);
+        changed = Some(apply_pairs(changed.as_ref().unwrap_or(&config), &pairs)?);
     }
     Ok(changed)
 }
 
-fn patched(config: &Value, file: &str) -> Result<Value, CliError> {
+fn patched(config: &Document, file: &str) -> Result<Document, CliError> {
     let shown = if file == "-" { "<stdin>" } else { file };
     let options = load_yaml_file(&read(file)?, shown)?;
-    if options.as_map().is_none() {
-        let kind = options.type_name();
+    if options.value.as_map().is_none() {
+        let kind = options.value.type_name();
         return Err(CliError::Crash(format!("AttributeError: '{kind}' object has no attribute 'items'")));
     }
     let mut config = config.clone();
-    patch_config(&mut config, &options);
+    patch_document(&mut config, options);
     Ok(config)
 }
 
@@ -112,9 +114,10 @@ mod tests {
         let (replace, apply) = (file("replace", "ttl: 20\nb: 2\n"), file("apply", "ttl: null\nc: 3\n"));
         let config = pyfmt::json::loads(r#"{"ttl": 30, "a": 1}"#).unwrap();
         let mut values = Values::default();
-        assert_eq!(from_options(&config, &values).unwrap(), None);
+        assert!(from_options(&config, &values).unwrap().is_none());
         values.put("apply", Val::Text(apply.clone()));
-        let json = |values: &Values| pyfmt::json::dumps(&from_options(&config, values).unwrap().unwrap());
+        let json =
+            |values: &Values| pyfmt::json::dumps(&from_options(&config, values).unwrap().unwrap().value);
         assert_eq!(json(&values), r#"{"a": 1, "c": 3}"#);
         values.put("replace", Val::Text(replace.clone()));
         values.put("pg", Val::Many(vec![" x.y=1".into()]));

@@ -306,10 +306,11 @@ fn request(
     action: Action,
     body: &Value,
 ) -> Result<crate::rest::Reply, crate::rest::RestError> {
-    let reply = context.call(member, "POST", Some(action.name()), Some(body))?;
+    let what = || format!("Waiting for the {}", action.name());
+    let reply = context.call_slow(member, action.name(), body, what())?;
     let old = reply.status == 501 && reply.text().contains("Server does not support this operation");
     if old && action == Action::Switchover {
-        return context.call(member, "POST", Some("failover"), Some(body));
+        return context.call_slow(member, "failover", body, what());
     }
     Ok(reply)
 }

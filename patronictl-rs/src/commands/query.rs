@@ -1,7 +1,7 @@
 //! `query` (surface-api-ctl K3 to K8).
 
-use patroni_postgres::sql::Session;
-use pyfmt::Value;
+use patroni_postgres::sql::SimpleClient;
+use pyfmt::{Map, Value};
 
 use super::select::{any_member, Role};
 use super::watch;
@@ -9,8 +9,8 @@ use crate::click::prompt::{Console, Stdio};
 use crate::click::{CliError, Values};
 use crate::context::Context;
 use crate::output::{render, Format, Rows};
-use crate::sql::connect::{self, Answer, Login};
-use crate::sql::values::opaque_class;
+use crate::sql::connect::{self, Answer, Login, Reply};
+use crate::sql::object::Object;
 use crate::store::View;
 
 /// Runs `query`.
@@ -36,13 +36,13 @@ pub fn run(context: &mut Context, values: &Values) -> Result<(), CliError> {
             Some(view) => view,
             none => none.insert(store.view()?),
         };
-        let rows = match context.runtime().block_on(target.query(view, &login, &sql))? {
-            Ok(answer) => shown(answer, format)?,
-            Err(message) => message_row(&message),
+        let answer = context.runtime().block_on(target.query(view, &login, &sql))?;
+        let Some(format) = format else { return Ok(()) };
+        let text = match answer {
+            Ok(answer) => shown(&answer, format, delimiter)?,
+            Err(message) => render(&message_row(&message), format, delimiter)?,
         };
-        if let Some(format) = format {
-            crate::out::print(&render(&rows, format, delimiter)?);
-        }
+        crate::out::print(&text);
         Ok(())
     })
 }
@@ -73,18 +73,18 @@ impl Target<'_> {
             return Ok(Err(self.unavailable()));
         };
         let failed = |text: String| format!("ERROR, SQLSTATE: {}", text.replace('\n', " "));
-        let client = match connect::connect(member, login).await {
+        let mut client = match connect::connect(member, login).await {
             Ok(client) => client,
             Err(text) => return Ok(Err(failed(text))),
         };
-        match fits(&client, role).await {
+        match fits(&mut client, role).await? {
             Ok(true) => {}
             Ok(false) => return Ok(Err(self.unavailable())),
             Err(text) => return Ok(Err(failed(text))),
         }
-        Ok(match connect::run(&client, sql).await {
-            Ok(answer) => Ok(answer),
-            Err(text) => Err(failed(text)),
+        Ok(match connect::run(&mut client, sql).await? {
+            Reply::Rows(answer) => Ok(answer),
+            Reply::Error(text) => Err(failed(text)),
         })
     }
 
@@ -98,14 +98,17 @@ impl Target<'_> {
 }
 
 /// Is the server what the role says? The leader is, by the DCS.
-async fn fits(client: &Session, role: Option<Role>) -> Result<bool, String> {
+async fn fits(client: &mut SimpleClient, role: Option<Role>) -> Result<Result<bool, String>, CliError> {
     let Some(role) = role.filter(|r| !matches!(r, Role::Any | Role::Leader)) else {
-        return Ok(true);
+        return Ok(Ok(true));
     };
-    let answer = connect::run(client, "SELECT pg_catalog.pg_is_in_recovery()").await?;
+    let answer = match connect::run(client, "SELECT pg_catalog.pg_is_in_recovery()").await? {
+        Reply::Rows(answer) => answer,
+        Reply::Error(text) => return Ok(Err(text)),
+    };
     let first = answer.rows.into_iter().next().and_then(|row| row.into_iter().next());
     let in_recovery = first.is_none_or(|v| v.truthy());
-    Ok(in_recovery == (role != Role::Primary))
+    Ok(Ok(in_recovery == (role != Role::Primary)))
 }
 
 fn message_row(message: &str) -> Rows {
@@ -113,24 +116,63 @@ fn message_row(message: &str) -> Rows {
     Rows { columns: None, rows: vec![row], ..Rows::default() }
 }
 
-/// Values that the format cannot hold end the program, as in the reference.
-fn shown(answer: Answer, format: Option<Format>) -> Result<Rows, CliError> {
-    for (index, kind) in answer.kinds.iter().enumerate() {
-        let value = answer.rows.iter().filter_map(|row| row.get(index)).find(|v| !v.is_null());
-        let (Some(class), Some(value)) = (opaque_class(kind), value) else { continue };
-        match format {
-            Some(Format::Json) => {
-                return Err(CliError::Crash(format!(
-                    "TypeError: Object of type {class} is not JSON serializable"
-                )))
-            }
-            Some(Format::Yaml) => {
-                return Err(CliError::Crash(format!(
-                    "yaml.representer.RepresenterError: ('cannot represent an object', {class}('{value}'))"
-                )))
-            }
-            _ => {}
+/// The rows in a format.
+///
+/// # Errors
+/// The first value that the format cannot hold ends the program, as in the reference.
+fn shown(answer: &Answer, format: Format, delimiter: &str) -> Result<String, CliError> {
+    let columns = Some(answer.columns.clone());
+    match format {
+        Format::Json => documents(answer, Object::json, false).map(|all| crate::output::json_text(&all)),
+        Format::Yaml => documents(answer, Object::yaml, true).map(|all| crate::output::yaml_text(&all)),
+        _ => {
+            let texts = |row: &Vec<Object>| row.iter().map(|cell| Value::from(cell.text())).collect();
+            let rows = answer.rows.iter().map(texts).collect();
+            render(&Rows { columns, rows, ..Rows::default() }, format, delimiter)
         }
     }
-    Ok(Rows { columns: Some(answer.columns), rows: answer.rows, ..Rows::default() })
+}
+
+/// A mapping for each row; of columns with the same name the last one counts. `sorted` is the order in which they
+/// are written, and so in which the first error is found.
+fn documents(
+    answer: &Answer,
+    convert: impl Fn(&Object) -> Result<Value, CliError>,
+    sorted: bool,
+) -> Result<Value, CliError> {
+    let document = |row: &Vec<Object>| {
+        let mut cells: Vec<(&String, &Object)> = Vec::new();
+        for (name, object) in answer.columns.iter().zip(row) {
+            match cells.iter_mut().find(|(known, _)| *known == name) {
+                Some(cell) => cell.1 = object,
+                None => cells.push((name, object)),
+            }
+        }
+        if sorted {
+            cells.sort_by_key(|(name, _)| *name);
+        }
+        let mut map = Map::new();
+        for (name, object) in cells {
+            map.insert(Value::from(name.as_str()), convert(object)?);
+        }
+        Ok(Value::Map(map))
+    };
+    answer.rows.iter().map(document).collect::<Result<_, CliError>>().map(Value::List)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn the_first_value_that_cannot_be_written_is_told() {
+        let object = |class| Object::called(class, "1".into());
+        let columns = ["b", "a"].map(str::to_owned).to_vec();
+        let answer = Answer { columns, rows: vec![vec![object("UUID"), object("Decimal")]] };
+        let text = |format| format!("{:?}", shown(&answer, format, "|").unwrap_err());
+        assert!(text(Format::Json).contains("Object of type UUID"));
+        assert!(text(Format::Yaml).contains("Decimal('1')"));
+        assert_eq!(shown(&answer, Format::Tsv, "|").unwrap(), "b|a\n1|1\n");
+    }
 }

@@ -10,6 +10,7 @@ use super::target::Target;
 use crate::click::prompt::{confirm, Stdio};
 use crate::click::{CliError, Values};
 use crate::context::Context;
+use crate::progress::Progress;
 
 /// Runs `reinit`.
 pub fn run(context: &mut Context, values: &Values) -> Result<(), CliError> {
@@ -51,14 +52,18 @@ fn start(context: &mut Context, member: &Member, force: bool, from_leader: bool)
 /// member is told per round.
 fn wait(context: &mut Context, mut waiting: Vec<&Member>) -> Result<(), CliError> {
     let mut shown = String::new();
+    let mut progress = Progress::of("Waiting for the copy");
+    let mut copied = String::new();
     while !waiting.is_empty() {
         let list = names(&waiting);
         if list != shown {
+            progress.clear();
             crate::out::echo(&format!("Waiting for reinitialize to complete on: {list}"));
             shown = list;
         }
-        std::thread::sleep(Duration::from_secs(2));
+        progress.sleep(Duration::from_secs(2), &copied);
         let mut done = None;
+        let mut told = Vec::new();
         for (index, member) in waiting.iter().enumerate() {
             let reply = context.call_or_crash(member, "GET", "patroni", None)?;
             let data = pyfmt::json::loads(&reply.text())
@@ -67,8 +72,14 @@ fn wait(context: &mut Context, mut waiting: Vec<&Member>) -> Result<(), CliError
                 done = Some(index);
                 break;
             }
+            let bytes = crate::progress::copied(&data);
+            if !bytes.is_empty() {
+                told.push(format!("{} {bytes}", member.name));
+            }
         }
+        copied = told.join("; ");
         if let Some(index) = done {
+            progress.clear();
             let member = waiting.remove(index);
             crate::out::echo(&format!("Reinitialize is completed on: {}", member.name));
         }

@@ -143,7 +143,9 @@ fn restart_member(context: &mut Context, member: &Member, body: &Value, force: b
             crate::out::echo(&reply.failure("flush scheduled restart", &member.name));
         }
     }
-    let reply = context.call_or_crash(member, "POST", "restart", Some(body))?;
+    let what = format!("Waiting for the restart of {}", member.name);
+    let reply = context.call_slow(member, "restart", body, what);
+    let reply = reply.map_err(|e| CliError::Crash(e.traceback_line()))?;
     crate::out::echo(&outcome(&reply, &member.name));
     Ok(())
 }

@@ -4,7 +4,7 @@ pub mod members;
 pub mod table;
 pub mod topology;
 
-use pyfmt::yaml::DumpOptions;
+use pyfmt::yaml::{Document, DumpOptions};
 use pyfmt::{Map, Value};
 
 use crate::click::CliError;
@@ -65,23 +65,43 @@ pub struct Rows {
 pub fn render(rows: &Rows, format: Format, delimiter: &str) -> Result<String, CliError> {
     match format {
         Format::Json => json(&elements(rows)),
-        Format::Yaml => Ok(format!("{}\n", yaml(&elements(rows), false))),
+        Format::Yaml => Ok(yaml_text(&elements(rows))),
         Format::Tsv => Ok(tsv(rows, delimiter)),
+        // The reference's table needs a column.
+        Format::Pretty | Format::Topology if rows.columns.as_ref().is_some_and(Vec::is_empty) => {
+            Err(CliError::Crash("ValueError: max() arg is an empty sequence".to_owned()))
+        }
         Format::Pretty | Format::Topology => Ok(pretty(rows)),
     }
 }
 
 /// YAML as the reference shows configuration: sorted keys, width 200.
 pub fn yaml(value: &Value, flow: bool) -> String {
-    pyfmt::yaml::dump(
-        value,
-        DumpOptions { default_flow_style: flow, width: 200, allow_unicode: true, ..DumpOptions::default() },
-    )
+    pyfmt::yaml::dump(value, DumpOptions { default_flow_style: flow, ..configuration() })
+}
+
+/// The same of a document in which parts may be one object: they are written once.
+pub fn yaml_document(document: &Document) -> String {
+    pyfmt::yaml::dump_document(document, configuration())
+}
+
+fn configuration() -> DumpOptions {
+    DumpOptions { default_flow_style: false, width: 200, allow_unicode: true, ..DumpOptions::default() }
 }
 
 fn json(value: &Value) -> Result<String, CliError> {
     check_json(value)?;
-    Ok(format!("{}\n", pyfmt::json::dumps(value)))
+    Ok(json_text(value))
+}
+
+/// A line of JSON.
+pub fn json_text(value: &Value) -> String {
+    format!("{}\n", pyfmt::json::dumps(value))
+}
+
+/// YAML, and the line end after it.
+pub fn yaml_text(value: &Value) -> String {
+    format!("{}\n", yaml(value, false))
 }
 
 /// Python's `json` refuses what has no JSON form.

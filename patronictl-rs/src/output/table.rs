@@ -39,7 +39,7 @@ impl Table<'_> {
     }
 
     fn widths(&self, rows: &[Vec<String>]) -> Vec<usize> {
-        let mut widths: Vec<usize> = self.columns.iter().map(|c| cell_width(c)).collect();
+        let mut widths: Vec<usize> = self.columns.iter().map(|c| cell_width(&expand_tabs(c))).collect();
         for row in rows {
             for (width, cell) in widths.iter_mut().zip(row) {
                 *width = (*width).max(cell_width(cell));
@@ -55,7 +55,7 @@ impl Table<'_> {
             let mut line = String::from("|");
             for ((cell, width), column) in split.iter().zip(widths).zip(self.columns) {
                 let text = cell.get(y).copied().unwrap_or_default();
-                let pad = " ".repeat(width.saturating_sub(text.width()));
+                let pad = " ".repeat(width.saturating_sub(expand_tabs(text).width()));
                 let right = self.right.contains(&column.as_str());
                 let (before, after) = if right { (pad.as_str(), "") } else { ("", pad.as_str()) };
                 line.push_str(&format!(" {before}{text}{after} |"));

@@ -1,22 +1,22 @@
 //! Connections to members, and statements on them (surface-api-ctl K5, K8).
 
-use patroni_core::model::Member;
-use patroni_postgres::sql::{ConnParams, PgError, Session};
-use pyfmt::Value;
-use tokio_postgres::types::Type;
-use tokio_postgres::{Error, SimpleQueryMessage};
+use std::net::{IpAddr, SocketAddr};
 
-use super::command_tag;
-use super::values::from_text;
+use patroni_core::model::Member;
+use patroni_postgres::sql::{ConnParams, Outcome, Refusal, SimpleClient};
+
+use super::kinds::Kind;
+use super::load::{LoadError, Loader};
+use super::object::Object;
+use crate::click::CliError;
 
 /// The rows of a statement.
+#[derive(Debug, Clone)]
 pub struct Answer {
     /// The names of the columns.
     pub columns: Vec<String>,
-    /// Their types.
-    pub kinds: Vec<Type>,
     /// The rows.
-    pub rows: Vec<Vec<Value>>,
+    pub rows: Vec<Vec<Object>>,
 }
 
 /// Who connects, from the command line.
@@ -35,7 +35,7 @@ pub struct Login {
 ///
 /// # Errors
 /// The text that the reference shows in place of a SQLSTATE.
-pub async fn connect(member: &Member, login: &Login) -> Result<Session, String> {
+pub async fn connect(member: &Member, login: &Login) -> Result<SimpleClient, String> {
     let kwargs = member.conn_kwargs(None);
     let member = kwargs.iter().filter(|(key, value)| key != "dbname" && !value.is_null());
     let mut params: ConnParams = member.map(|(key, value)| (key.clone(), value.py_str())).collect();
@@ -47,67 +47,175 @@ pub async fn connect(member: &Member, login: &Login) -> Result<Session, String> 
     }
     params.set("fallback_application_name", "Patroni ctl");
     params.set("connect_timeout", "5");
-    Session::connect(&params).await.map_err(|error| match error {
-        PgError::Config(text) => text,
-        error => format!("connection failed: {}", connect_error(&params, &error)),
-    })
+    let attempts = attempts(&params).await?;
+    let mut failures = Vec::new();
+    for attempt in &attempts {
+        match SimpleClient::connect(attempt).await {
+            Ok(client) => return Ok(client),
+            Err(refusal) => failures.push((attempt, told(refusal))),
+        }
+    }
+    Err(failed(&failures))
 }
 
-/// libpq's words for a connection that failed.
-fn connect_error(params: &ConnParams, error: &PgError) -> String {
-    let PgError::Server { .. } = error else { return error.to_string() };
-    let at = |keyword| params.get(keyword).unwrap_or_default();
-    format!("connection to server at \"{}\", port {} failed: FATAL:  {error}", at("host"), at("port"))
+fn told(refusal: Refusal) -> String {
+    match refusal {
+        Refusal::Bad(text) => format!("connection is bad: {text}"),
+        Refusal::Failed(text) => format!("connection failed: {text}"),
+        Refusal::Timeout => "connection timeout expired".to_owned(),
+    }
+}
+
+/// The driver's text: the last failure, and all of them if there are several.
+fn failed(failures: &[(&ConnParams, String)]) -> String {
+    let Some((_, last)) = failures.last() else { return String::new() };
+    let mut text = last.clone();
+    if failures.len() > 1 {
+        text.push_str("\nMultiple connection attempts failed. All failures were:");
+        for (params, error) in failures {
+            let shown = |keyword| params.get(keyword).map_or("None".to_owned(), pyfmt::value::str_repr);
+            let (host, port, address) = (shown("host"), shown("port"), shown("hostaddr"));
+            text.push_str(&format!("\n- host: {host}, port: {port}, hostaddr: {address}: {error}"));
+        }
+    }
+    text
+}
+
+/// One attempt for each host, and each address of its name.
+async fn attempts(params: &ConnParams) -> Result<Vec<ConnParams>, String> {
+    // The environment counts as well, but only `host` is certain to be given.
+    let value = |keyword: &str, variable: &str| {
+        params.get(keyword).map(str::to_owned).or_else(|| std::env::var(variable).ok())
+    };
+    let split = |text: Option<String>| -> Vec<String> {
+        let text = text.filter(|text| !text.is_empty());
+        text.map(|text| text.split(',').map(str::to_owned).collect()).unwrap_or_default()
+    };
+    let hosts = split(value("host", "PGHOST"));
+    let addresses = split(value("hostaddr", "PGHOSTADDR"));
+    let ports = split(value("port", "PGPORT"));
+    if !hosts.is_empty() && !addresses.is_empty() && hosts.len() != addresses.len() {
+        let (hosts, addresses) = (hosts.len(), addresses.len());
+        return Err(format!("could not match {hosts} host names with {addresses} hostaddr values"));
+    }
+    let count = hosts.len().max(addresses.len());
+    if ports.len() > 1 && ports.len() != count {
+        return Err(format!("could not match {} port numbers to {} hosts", ports.len(), hosts.len()));
+    }
+    let mut attempts = Vec::new();
+    let mut unresolved = None;
+    for index in 0..count.max(1) {
+        let mut attempt = params.clone();
+        if count > 1 {
+            for (keyword, list) in [("host", &hosts), ("hostaddr", &addresses), ("port", &ports)] {
+                if let Some(value) = list.get(index).or_else(|| list.first()) {
+                    attempt.set(keyword, value);
+                }
+            }
+        }
+        let host = hosts.get(index).map_or("", String::as_str);
+        let port = ports.get(index).or_else(|| ports.first()).map_or("5432", String::as_str);
+        match addresses_of(host, port, !addresses.is_empty()).await {
+            Ok(None) => attempts.push(attempt),
+            Ok(Some(found)) => {
+                attempts.extend(found.iter().map(|ip| attempt.with("hostaddr", ip.to_string())))
+            }
+            Err(error) => {
+                let host = pyfmt::value::str_repr(host);
+                unresolved = Some(format!("failed to resolve host {host}: {error}"));
+            }
+        }
+    }
+    match (attempts.is_empty(), unresolved) {
+        (true, Some(error)) => Err(error),
+        _ => Ok(attempts),
+    }
+}
+
+/// The addresses of a name; `None` for what needs none, or is libpq's to judge.
+async fn addresses_of(host: &str, port: &str, known: bool) -> Result<Option<Vec<IpAddr>>, String> {
+    if host.is_empty() || host.starts_with('/') || known {
+        return Ok(None);
+    }
+    if let Ok(address) = host.parse() {
+        return Ok(Some(vec![address]));
+    }
+    let Ok(port) = port.parse::<u16>() else { return Ok(None) };
+    match tokio::net::lookup_host((host, port)).await {
+        Ok(found) => Ok(Some(found.map(|address: SocketAddr| address.ip()).collect())),
+        Err(error) => Err(pyfmt::oserror::resolver(&error)),
+    }
+}
+
+/// What became of a statement.
+pub enum Reply {
+    /// Its rows.
+    Rows(Answer),
+    /// There are none: the SQLSTATE, or the text of an error without one.
+    Error(String),
 }
 
 /// Runs SQL and gives back the result of its first statement.
 ///
 /// # Errors
-/// The SQLSTATE, or the text of an error without one, such as that there is no result.
-pub async fn run(session: &Session, sql: &str) -> Result<Answer, String> {
-    let client = session.client();
-    let code = |error: Error| match error.code() {
-        Some(state) => state.code().to_owned(),
-        None if command_tag::is_copy(sql) => {
-            "COPY cannot be used with this method; use copy() instead".to_owned()
+/// [`CliError::Crash`] for values that the reference's driver does not read.
+pub async fn run(client: &mut SimpleClient, sql: &str) -> Result<Reply, CliError> {
+    let outcomes = match client.run(sql).await {
+        Ok(outcomes) => outcomes,
+        Err(error) => {
+            let state = error.sqlstate().map(str::to_owned);
+            return Ok(Reply::Error(state.unwrap_or_else(|| format!("consuming input failed: {error}"))));
         }
-        None => error.to_string(),
     };
-    // The text protocol does not tell types, so the statement is described
-    // first; several statements at once cannot be, and keep text.
-    let kinds: Vec<Type> = match client.prepare(sql).await {
-        Ok(statement) => statement.columns().iter().map(|c| c.type_().clone()).collect(),
-        Err(error) if is_multi(&error) => Vec::new(),
-        Err(error) => return Err(code(error)),
+    if outcomes.contains(&Outcome::Copy) {
+        return Ok(Reply::Error("COPY cannot be used with this method; use copy() instead".to_owned()));
+    }
+    let none = |why: &str| Reply::Error(format!("the last operation didn't produce records ({why})"));
+    let (columns, rows) = match outcomes.into_iter().next() {
+        Some(Outcome::Rows { columns, rows }) => (columns, rows),
+        Some(Outcome::Done(tag)) => return Ok(none(&format!("command status: {tag}"))),
+        _ => return Ok(none("result status: EMPTY_QUERY")),
     };
-    let messages = client.simple_query(sql).await.map_err(code)?;
-    first_result(messages, &kinds).map_err(|rows| {
-        format!("the last operation didn't produce records ({})", command_tag::outcome(sql, rows))
-    })
-}
-
-/// The first result, or the number of rows that its statement affected.
-fn first_result(messages: Vec<SimpleQueryMessage>, kinds: &[Type]) -> Result<Answer, u64> {
-    let mut answer: Option<Answer> = None;
-    for message in messages {
-        match (message, &mut answer) {
-            (SimpleQueryMessage::RowDescription(columns), None) => {
-                let columns = columns.iter().map(|c| c.name().to_owned()).collect();
-                answer = Some(Answer { columns, kinds: kinds.to_vec(), rows: Vec::new() });
-            }
-            (SimpleQueryMessage::Row(row), Some(answer)) => {
-                let kind = |i: usize| kinds.get(i).unwrap_or(&Type::TEXT);
-                let cell = |i: usize| from_text(row.try_get(i).ok().flatten(), kind(i));
-                answer.rows.push((0..row.len()).map(cell).collect());
-            }
-            (SimpleQueryMessage::CommandComplete(_), Some(_)) => break,
-            (SimpleQueryMessage::CommandComplete(rows), None) => return Err(rows),
-            _ => {}
+    let loader = Loader::new(|name| client.setting(name));
+    let kinds: Vec<Kind> = columns.iter().map(|column| Kind::of(column.kind)).collect();
+    if kinds.iter().any(|kind| kind.is_zoned()) {
+        loader.warn_of_zone(client.setting("TimeZone"));
+    }
+    let mut loaded = Vec::with_capacity(rows.len());
+    for row in rows {
+        let cells = row.iter().zip(&kinds).map(|(cell, kind)| match cell {
+            Some(bytes) => loader.load(*kind, bytes),
+            None => Ok(Object::NONE),
+        });
+        match cells.collect::<Result<Vec<_>, _>>() {
+            Ok(cells) => loaded.push(cells),
+            Err(LoadError::Data(text)) => return Ok(Reply::Error(text)),
+            Err(LoadError::Crash(text)) => return Err(CliError::Crash(text)),
         }
     }
-    answer.ok_or(0)
+    Ok(Reply::Rows(Answer { columns: columns.into_iter().map(|column| column.name).collect(), rows: loaded }))
 }
 
-fn is_multi(error: &Error) -> bool {
-    error.as_db_error().is_some_and(|e| e.message().starts_with("cannot insert multiple commands"))
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[tokio::test]
+    async fn hosts_and_addresses() {
+        let params = |pairs: &[(&str, &str)]| pairs.iter().copied().collect::<ConnParams>();
+        let found = attempts(&params(&[("host", "127.0.0.1"), ("port", "1")])).await.unwrap();
+        assert_eq!(found.iter().map(|p| p.get("hostaddr")).collect::<Vec<_>>(), [Some("127.0.0.1")]);
+        let two = params(&[("host", "127.0.0.1,127.0.0.2"), ("port", "1,2")]);
+        let found = attempts(&two).await.unwrap();
+        let failures: Vec<_> = found.iter().map(|p| (p, "no".to_owned())).collect();
+        assert_eq!(
+            failed(&failures),
+            "no\nMultiple connection attempts failed. All failures were:\n\
+             - host: '127.0.0.1', port: '1', hostaddr: '127.0.0.1': no\n\
+             - host: '127.0.0.2', port: '2', hostaddr: '127.0.0.2': no"
+        );
+        let bad = params(&[("host", "a,b"), ("port", "1,2,3")]);
+        assert_eq!(attempts(&bad).await.unwrap_err(), "could not match 3 port numbers to 2 hosts");
+    }
 }

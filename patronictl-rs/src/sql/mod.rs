@@ -1,6 +1,11 @@
-//! SQL for `query`: connections, and values as Python prints them.
+//! SQL for `query`: connections as libpq makes them, and values as the reference's driver (psycopg 3, LGPL; read
+//! for its rules, not for its text) hands them to Python.
 
-pub mod command_tag;
 pub mod connect;
-pub mod interval;
-pub mod values;
+mod interval;
+mod kinds;
+mod load;
+mod moment;
+mod nested;
+mod network;
+pub mod object;

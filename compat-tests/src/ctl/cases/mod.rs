@@ -1,8 +1,12 @@
 //! The cases: command lines with their circumstances.
 
-mod change;
+mod cluster;
+mod edit;
 mod general;
+mod leader;
 mod look;
+mod members;
+mod prompts;
 mod query;
 
 use std::time::Duration;
@@ -42,7 +46,7 @@ pub struct Case {
     pub replies: Vec<Reply>,
     /// Keys that are different from the world's; `None` for absent.
     pub keys: Vec<(String, Option<String>)>,
-    /// Files in the working folder; those called `*.sh` may be run.
+    /// Files in the working folder; those called `*.sh`, or that begin with `#!`, may be run.
     pub files: Vec<(String, String)>,
     /// The configuration after its DCS section (`NODCS` leaves that out); `None` for no `-c` at all.
     pub config: Option<String>,
@@ -171,7 +175,11 @@ pub fn all() -> Vec<Case> {
     let mut cases = Vec::new();
     cases.extend(general::cases());
     cases.extend(look::cases());
-    cases.extend(change::cases());
+    cases.extend(members::cases());
+    cases.extend(leader::cases());
+    cases.extend(cluster::cases());
+    cases.extend(prompts::cases());
+    cases.extend(edit::cases());
     cases.extend(query::cases());
     cases
 }

@@ -90,9 +90,20 @@ impl From<tokio_postgres::Error> for PgError {
     }
 }
 
+/// libpq's words for an end that nobody announced.
+pub(super) const CLOSED: &str =
+    "server closed the connection unexpectedly\n\tThis probably means the server \
+                                 terminated abnormally\n\tbefore or while processing the request.";
+
 impl From<std::io::Error> for PgError {
     fn from(error: std::io::Error) -> PgError {
-        PgError::Connection(error.to_string())
+        use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+        match error.kind() {
+            BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof => {
+                PgError::Connection(CLOSED.to_owned())
+            }
+            _ => PgError::Connection(error.to_string()),
+        }
     }
 }
 

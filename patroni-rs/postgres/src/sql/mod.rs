@@ -6,7 +6,9 @@
 //! statements with typed results.
 
 mod advance;
+mod auth;
 mod copy;
+mod dialogue;
 mod error;
 mod monitor;
 mod params;
@@ -20,6 +22,7 @@ mod servers;
 mod service;
 mod session;
 mod settings;
+mod simple;
 mod slots;
 mod status;
 mod sync;
@@ -28,6 +31,7 @@ mod wire;
 
 pub use advance::{AdvanceReport, SlotAdvancer};
 pub use copy::{fetch_logical_slots, write_slot_files, CopiedSlot};
+pub use dialogue::RawRow;
 pub use error::PgError;
 pub use monitor::{monitor, monitor_statement, parse_monitor_row, MonitorOptions, Monitored, Names};
 pub use params::ConnParams;
@@ -38,6 +42,7 @@ pub use replication::{IdentifiedSystem, ReplicationClient};
 pub use rows::Row;
 pub use session::Session;
 pub use settings::{load_gucs, pending_restart, pg_settings};
+pub use simple::{Column, Outcome, Refusal, SimpleClient};
 pub use slots::{load_slots, sync_replication_slots, ReadinessSource, SlotExecutor, SlotOutcome, SlotRound};
 pub use status::{parse_status_row, python_time, status_statement, ReplicaStatus, RestStatus};
 pub use sync::{current_sync_state, nudge_wal};

@@ -10,7 +10,7 @@ use pyfmt::Value;
 use super::error::PgError;
 
 /// Keywords that libpq takes from the environment when they are not given.
-const ENVIRONMENT: [(&str, &str); 18] = [
+const ENVIRONMENT: [(&str, &str); 27] = [
     ("host", "PGHOST"),
     ("hostaddr", "PGHOSTADDR"),
     ("port", "PGPORT"),
@@ -29,6 +29,15 @@ const ENVIRONMENT: [(&str, &str); 18] = [
     ("gssencmode", "PGGSSENCMODE"),
     ("ssl_min_protocol_version", "PGSSLMINPROTOCOLVERSION"),
     ("target_session_attrs", "PGTARGETSESSIONATTRS"),
+    ("client_encoding", "PGCLIENTENCODING"),
+    ("load_balance_hosts", "PGLOADBALANCEHOSTS"),
+    ("require_auth", "PGREQUIREAUTH"),
+    ("requirepeer", "PGREQUIREPEER"),
+    ("ssl_max_protocol_version", "PGSSLMAXPROTOCOLVERSION"),
+    ("sslcrldir", "PGSSLCRLDIR"),
+    ("sslnegotiation", "PGSSLNEGOTIATION"),
+    ("sslsni", "PGSSLSNI"),
+    ("connect_timeout", "PGCONNECT_TIMEOUT"),
 ];
 
 /// Settings that libpq takes from the environment for every session.
@@ -62,6 +71,17 @@ pub(super) enum Target {
     Unix(PathBuf),
     /// A name to resolve (and to verify a certificate against), or an address.
     Tcp { host: String, addr: Option<IpAddr>, port: u16 },
+}
+
+impl Target {
+    /// libpq's name of the server: `at "127.0.0.1", port 5432`.
+    pub(super) fn shown(&self) -> String {
+        match self {
+            Target::Unix(path) => format!("on socket \"{}\"", path.display()),
+            Target::Tcp { addr: Some(addr), port, .. } => format!("at \"{addr}\", port {port}"),
+            Target::Tcp { host, port, .. } => format!("at \"{host}\", port {port}"),
+        }
+    }
 }
 
 impl ConnParams {
@@ -189,6 +209,63 @@ impl ConnParams {
             "verify-full" => Ok(SslMode::VerifyFull),
             other => Err(PgError::Config(format!("invalid sslmode value: \"{other}\""))),
         }
+    }
+
+    /// What libpq refuses before it asks anybody, beyond what [`Self::sslmode`] and [`Self::targets`] find.
+    ///
+    /// # Errors
+    /// [`PgError::Config`] in libpq's words.
+    pub(super) fn check(&self) -> Result<(), PgError> {
+        let one_of = |keyword: &str, values: &[&str]| match self.given(keyword) {
+            Some(value) if !values.contains(&value) => {
+                Err(PgError::Config(format!("invalid {keyword} value: \"{value}\"")))
+            }
+            _ => Ok(()),
+        };
+        one_of("channel_binding", &["disable", "prefer", "require"])?;
+        super::auth::Accepted::parse(self.given("require_auth"))?;
+        let mode = self.sslmode()?;
+        one_of("sslnegotiation", &["postgres", "direct"])?;
+        let shown = self.given("sslmode").unwrap_or("prefer");
+        if self.given("sslrootcert") == Some("system") && mode != SslMode::VerifyFull {
+            return Err(PgError::Config(format!(
+                "weak sslmode \"{shown}\" may not be used with sslrootcert=system (use \"verify-full\")"
+            )));
+        }
+        if self.given("sslnegotiation") == Some("direct") && mode < SslMode::Require {
+            return Err(PgError::Config(format!(
+                "weak sslmode \"{shown}\" may not be used with sslnegotiation=direct (use \"require\", \
+                 \"verify-ca\", or \"verify-full\")"
+            )));
+        }
+        let (lowest, highest) = self.tls_versions()?;
+        if highest.is_some_and(|highest| highest < lowest) {
+            return Err(PgError::Config("invalid SSL protocol version range".to_owned()));
+        }
+        one_of("gssencmode", &["disable", "prefer", "require"])?;
+        one_of(
+            "target_session_attrs",
+            &["any", "read-write", "read-only", "primary", "standby", "prefer-standby"],
+        )
+    }
+
+    /// The lowest and the highest version of TLS, as the number after `TLSv1.`.
+    ///
+    /// # Errors
+    /// [`PgError::Config`] for a version that nobody knows.
+    pub(super) fn tls_versions(&self) -> Result<(u8, Option<u8>), PgError> {
+        let version = |keyword: &str| match self.given(keyword).map(str::to_lowercase).as_deref() {
+            None => Ok(None),
+            Some("tlsv1") => Ok(Some(0)),
+            Some("tlsv1.1") => Ok(Some(1)),
+            Some("tlsv1.2") => Ok(Some(2)),
+            Some("tlsv1.3") => Ok(Some(3)),
+            Some(_) => {
+                let value = self.given(keyword).unwrap_or_default();
+                Err(PgError::Config(format!("invalid \"{keyword}\" value: \"{value}\"")))
+            }
+        };
+        Ok((version("ssl_min_protocol_version")?.unwrap_or(2), version("ssl_max_protocol_version")?))
     }
 
     /// The servers, in the order in which they are to be tried.

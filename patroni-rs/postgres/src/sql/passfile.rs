@@ -11,10 +11,7 @@ pub(super) async fn password_for(params: &ConnParams, target: &Target) -> Option
     if let Some(password) = params.given("password") {
         return Some(password.to_owned());
     }
-    let path = match params.given("passfile") {
-        Some(path) => PathBuf::from(path),
-        None => PathBuf::from(std::env::var_os("HOME")?).join(".pgpass"),
-    };
+    let path = path_for(params)?;
     let (host, port) = match target {
         // Whatever the directory, a socket is looked up as this host, too.
         Target::Unix(path) => {
@@ -29,6 +26,14 @@ pub(super) async fn password_for(params: &ConnParams, target: &Target) -> Option
     let hosts: &[&str] = if matches!(target, Target::Unix(_)) { &[host, "localhost"] } else { &[host] };
     let (dbname, user) = (params.dbname().unwrap_or_default(), params.given("user").unwrap_or_default());
     password_in_file(&path, hosts, [&port, dbname, user]).await
+}
+
+/// The password file.
+pub(super) fn path_for(params: &ConnParams) -> Option<PathBuf> {
+    match params.given("passfile") {
+        Some(path) => Some(PathBuf::from(path)),
+        None => Some(PathBuf::from(std::env::var_os("HOME")?).join(".pgpass")),
+    }
 }
 
 /// The password of the first line of a password file that matches one of `hosts`, and the port, database and user.

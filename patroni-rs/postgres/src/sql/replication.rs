@@ -4,19 +4,12 @@
 
 use std::time::Duration;
 
-use bytes::BytesMut;
-use fallible_iterator::FallibleIterator;
-use postgres_protocol::authentication::md5_hash;
-use postgres_protocol::authentication::sasl::{
-    ChannelBinding, ScramSha256, SCRAM_SHA_256, SCRAM_SHA_256_PLUS,
-};
-use postgres_protocol::message::backend::{AuthenticationSaslBody, ErrorFields, Message};
+use postgres_protocol::message::backend::Message;
 use postgres_protocol::message::frontend;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use super::dialogue::{columns, server_error, Dialogue, RawRow};
 use super::error::PgError;
 use super::params::{ConnParams, Target};
-use super::passfile::password_for;
 use super::servers::Attempts;
 use super::wire::{within, Encryption, Wire};
 
@@ -40,12 +33,8 @@ pub struct IdentifiedSystem {
 /// A connection with `replication=1`.
 #[derive(Debug)]
 pub struct ReplicationClient {
-    wire: Wire,
-    buffer: BytesMut,
+    dialogue: Dialogue,
 }
-
-/// Column values of one row; history files are bytes, not text.
-type RawRow = Vec<Option<Vec<u8>>>;
 
 impl ReplicationClient {
     /// Connects and logs in, to the first server that can be reached.
@@ -71,19 +60,16 @@ impl ReplicationClient {
         encryption: Encryption,
     ) -> Result<ReplicationClient, PgError> {
         let wire = Wire::open(params, target, encryption).await?;
-        let mut client = ReplicationClient { wire, buffer: BytesMut::new() };
-        let user = params.given("user").ok_or_else(|| PgError::Config("no user given".to_owned()))?;
-        let mut startup = vec![("user", user), ("database", "replication"), ("replication", "1")];
-        startup.push(("client_encoding", "UTF8"));
+        let mut startup =
+            vec![("database", "replication"), ("replication", "1"), ("client_encoding", "UTF8")];
         for (name, value) in
             [("options", params.given("options")), ("application_name", params.application_name())]
         {
             startup.extend(value.map(|v| (name, v)));
         }
-        client.send(|buf| frontend::startup_message(startup, buf)).await?;
-        let password = password_for(params, target).await;
-        client.log_in(user, password.as_deref(), params.given("channel_binding")).await?;
-        Ok(client)
+        let mut dialogue = Dialogue::new(wire, MESSAGE_MAX);
+        dialogue.log_in(params, target, &startup).await?;
+        Ok(ReplicationClient { dialogue })
     }
 
     /// System identifier, timeline and position.
@@ -111,10 +97,10 @@ impl ReplicationClient {
     /// Runs a command that returns one row.
     async fn command(&mut self, command: &str) -> Result<RawRow, PgError> {
         within(COMMAND_TIMEOUT, async {
-            self.send(|buf| frontend::query(command, buf)).await?;
+            self.dialogue.send(|buf| frontend::query(command, buf)).await?;
             let (mut found, mut failure) = (None, None);
             loop {
-                match self.receive().await? {
+                match self.dialogue.receive().await? {
                     Message::DataRow(body) => found = Some(columns(&body)?),
                     Message::ErrorResponse(body) => failure = Some(server_error(body.fields())),
                     Message::ReadyForQuery(_) => break,
@@ -128,135 +114,4 @@ impl ReplicationClient {
         })
         .await
     }
-
-    /// Answers the server until it is ready.
-    async fn log_in(
-        &mut self,
-        user: &str,
-        password: Option<&str>,
-        binding: Option<&str>,
-    ) -> Result<(), PgError> {
-        let required =
-            || password.ok_or_else(|| PgError::Connection("fe_sendauth: no password supplied".to_owned()));
-        let mut bound = false;
-        loop {
-            match self.receive().await? {
-                Message::AuthenticationOk if binding == Some("require") && !bound => {
-                    return Err(PgError::Connection(
-                        "channel binding required, but server authenticated client without channel binding"
-                            .into(),
-                    ));
-                }
-                Message::AuthenticationCleartextPassword => {
-                    let password = required()?;
-                    self.send(|buf| frontend::password_message(password.as_bytes(), buf)).await?;
-                }
-                Message::AuthenticationMd5Password(body) => {
-                    let hash = md5_hash(user.as_bytes(), required()?.as_bytes(), body.salt());
-                    self.send(|buf| frontend::password_message(hash.as_bytes(), buf)).await?;
-                }
-                Message::AuthenticationSasl(body) => bound = self.scram(&body, required()?, binding).await?,
-                Message::ErrorResponse(body) => return Err(server_error(body.fields())),
-                Message::ReadyForQuery(_) => return Ok(()),
-                Message::AuthenticationOk
-                | Message::BackendKeyData(_)
-                | Message::ParameterStatus(_)
-                | Message::NoticeResponse(_) => {}
-                _ => return Err(PgError::Connection("authentication method not supported".to_owned())),
-            }
-        }
-    }
-
-    /// SCRAM-SHA-256 (RFC 7677). Whether it was bound to the TLS channel.
-    async fn scram(
-        &mut self,
-        body: &AuthenticationSaslBody,
-        password: &str,
-        binding: Option<&str>,
-    ) -> Result<bool, PgError> {
-        let mut offered = Vec::new();
-        let mut mechanisms = body.mechanisms();
-        while let Some(name) = mechanisms.next()? {
-            offered.push(name.to_owned());
-        }
-        let end_point = if binding == Some("disable") { None } else { self.wire.scram_binding() };
-        let plus = offered.iter().any(|m| m == SCRAM_SHA_256_PLUS);
-        let (mechanism, channel) = match end_point {
-            Some(hash) if plus => (SCRAM_SHA_256_PLUS, ChannelBinding::tls_server_end_point(hash)),
-            Some(_) => (SCRAM_SHA_256, ChannelBinding::unrequested()),
-            None => (SCRAM_SHA_256, ChannelBinding::unsupported()),
-        };
-        if !offered.iter().any(|m| m == mechanism) {
-            return Err(PgError::Connection(
-                "none of the server's SASL authentication mechanisms are supported".into(),
-            ));
-        }
-        let mut scram = ScramSha256::new(password.as_bytes(), channel);
-        self.send(|buf| frontend::sasl_initial_response(mechanism, scram.message(), buf)).await?;
-        match self.receive().await? {
-            Message::AuthenticationSaslContinue(body) => scram.update(body.data())?,
-            other => return Err(refused(other)),
-        }
-        self.send(|buf| frontend::sasl_response(scram.message(), buf)).await?;
-        match self.receive().await? {
-            Message::AuthenticationSaslFinal(body) => scram.finish(body.data())?,
-            other => return Err(refused(other)),
-        }
-        Ok(mechanism == SCRAM_SHA_256_PLUS)
-    }
-
-    async fn send(
-        &mut self,
-        message: impl FnOnce(&mut BytesMut) -> std::io::Result<()>,
-    ) -> Result<(), PgError> {
-        let mut buffer = BytesMut::new();
-        message(&mut buffer)?;
-        self.wire.write_all(&buffer).await?;
-        self.wire.flush().await?;
-        Ok(())
-    }
-
-    async fn receive(&mut self) -> Result<Message, PgError> {
-        loop {
-            if let Some(message) = Message::parse(&mut self.buffer)? {
-                return Ok(message);
-            }
-            if self.buffer.len() > MESSAGE_MAX {
-                return Err(PgError::Connection("message is too long".to_owned()));
-            }
-            if self.wire.read_buf(&mut self.buffer).await? == 0 {
-                return Err(PgError::Connection("server closed the connection unexpectedly".to_owned()));
-            }
-        }
-    }
-}
-
-fn refused(message: Message) -> PgError {
-    match message {
-        Message::ErrorResponse(body) => server_error(body.fields()),
-        _ => PgError::Connection("unexpected message during authentication".to_owned()),
-    }
-}
-
-fn columns(body: &postgres_protocol::message::backend::DataRowBody) -> Result<RawRow, PgError> {
-    let (bytes, mut ranges) = (body.buffer(), body.ranges());
-    let mut row = Vec::new();
-    while let Some(range) = ranges.next()? {
-        row.push(range.and_then(|r| bytes.get(r)).map(<[u8]>::to_vec));
-    }
-    Ok(row)
-}
-
-fn server_error(mut fields: ErrorFields<'_>) -> PgError {
-    let (mut code, mut message, mut detail) = (String::new(), String::new(), None);
-    while let Ok(Some(field)) = fields.next() {
-        let value = String::from_utf8_lossy(field.value_bytes()).into_owned();
-        match field.type_() {
-            b'C' => code = value,
-            b'M' => message = value,
-            b'D' => detail = Some(value),
-            _ => {}
-        }
-    }
-    PgError::Server { code, message, detail }
 }

@@ -75,11 +75,6 @@ impl Session {
         self.server_version
     }
 
-    /// The connection underneath, for statements whose columns count as well.
-    pub fn client(&self) -> &Client {
-        &self.client
-    }
-
     /// Has the server or the network ended it?
     pub fn is_closed(&self) -> bool {
         self.client.is_closed()

@@ -39,6 +39,9 @@ pub(super) fn attempts(mode: SslMode, target: &Target) -> &'static [Encryption] 
     }
 }
 
+/// libpq's words for a server that is no PostgreSQL.
+pub(super) const NO_ANSWER: &str = "received invalid response to SSL negotiation";
+
 /// The stream under a connection.
 #[derive(Debug)]
 pub(super) enum Wire {
@@ -54,12 +57,19 @@ impl Wire {
         target: &Target,
         encryption: Encryption,
     ) -> Result<Wire, PgError> {
+        Wire::reach(params, target).await?.secured(params, target, encryption).await
+    }
+
+    /// The connection to a server, on which nothing was said yet.
+    ///
+    /// # Errors
+    /// The server cannot be reached.
+    pub(super) async fn reach(params: &ConnParams, target: &Target) -> Result<Wire, PgError> {
         let (host, addr, port) = match target {
             Target::Unix(path) => {
-                let shown = path.display().to_string();
-                let server = format!("on socket \"{shown}\"");
                 let hint = "locally and accepting connections on that socket";
-                let stream = UnixStream::connect(path).await.map_err(|e| unreachable(&server, hint, &e))?;
+                let stream =
+                    UnixStream::connect(path).await.map_err(|e| unreachable(&target.shown(), hint, &e))?;
                 check_peer(params, &stream)?;
                 return Ok(Wire::Unix(stream));
             }
@@ -69,15 +79,29 @@ impl Wire {
             Some(ip) => TcpStream::connect((ip, port)).await,
             None => TcpStream::connect((host, port)).await,
         };
-        let server = format!("at \"{host}\", port {port}");
         let hint = "on that host and accepting TCP/IP connections";
-        let stream = stream.map_err(|e| unreachable(&server, hint, &e))?;
+        let stream = stream.map_err(|e| unreachable(&target.shown(), hint, &e))?;
         stream.set_nodelay(true)?;
         keep_alive(&stream);
-        if encryption == Encryption::Plain {
-            return Ok(Wire::Tcp(stream));
+        Ok(Wire::Tcp(stream))
+    }
+
+    /// The connection after the negotiation of encryption.
+    ///
+    /// # Errors
+    /// The two sides do not agree.
+    pub(super) async fn secured(
+        self,
+        params: &ConnParams,
+        target: &Target,
+        encryption: Encryption,
+    ) -> Result<Wire, PgError> {
+        match (self, target) {
+            (Wire::Tcp(stream), Target::Tcp { host, .. }) if encryption != Encryption::Plain => {
+                encrypt(params, host, stream, encryption).await
+            }
+            (wire, _) => Ok(wire),
         }
-        encrypt(params, host, stream, encryption).await
     }
 
     fn binding(&self) -> Option<Vec<u8>> {
@@ -146,6 +170,10 @@ async fn encrypt(
         match (answer, encryption) {
             (b'S', _) => {}
             (b'N', Encryption::IfOffered) => return Ok(Wire::Tcp(stream)),
+            (other, _) if !matches!(other, b'N' | b'E') => {
+                let byte = char::from(other);
+                return Err(PgError::Connection(format!("{NO_ANSWER}: {byte}")));
+            }
             _ => {
                 return Err(PgError::Connection(
                     "server does not support SSL, but SSL was required".to_owned(),
@@ -163,11 +191,15 @@ async fn encrypt(
     }
     let mut stream = SslStream::new(ssl, stream).map_err(|e| PgError::Connection(chain(&e)))?;
     Pin::new(&mut stream).connect().await.map_err(|e| {
-        let verdict = stream.ssl().verify_result();
-        let reason = match verdict {
-            openssl::x509::X509VerifyResult::OK => chain(&e),
-            bad => format!("certificate verify failed: {}", bad.error_string()),
-        };
+        if let Some(text) = tls::mismatch(stream.ssl(), host) {
+            return PgError::Connection(text);
+        }
+        // libpq gives OpenSSL's reason, and no more.
+        let reason = e.ssl_error().and_then(|stack| stack.errors().first()?.reason().map(str::to_owned));
+        let reason = reason.unwrap_or_else(|| match chain(&e).as_str() {
+            "unexpected EOF" => "unexpected eof while reading".to_owned(),
+            other => other.to_owned(),
+        });
         PgError::Connection(format!("SSL error: {reason}"))
     })?;
     Ok(Wire::Tls(Box::new(stream)))

@@ -107,7 +107,7 @@ async fn tls_modes_are_libpqs() {
         assert_eq!(ssl_in_use(&client).await, Ok(true));
         let error =
             ssl_in_use(&client.with("sslpassword", "wrong").with("sslmode", "require")).await.unwrap_err();
-        assert!(error.to_string().contains("could not read private key file"), "{error}");
+        assert!(error.to_string().contains("could not load private key file"), "{error}");
         for params in [with(&[]), with(&[("channel_binding", "require"), ("sslmode", "require")])] {
             let mut replication = ReplicationClient::connect(&params).await.unwrap();
             assert_eq!(replication.identify_system().await.unwrap().timeline, 1);
