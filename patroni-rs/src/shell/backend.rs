@@ -378,15 +378,16 @@ impl Backend for ApiBackend {
     async fn schedule_restart(&self, filter: Value, at_us: i64) -> Result<bool> {
         let shared = self.shared.clone();
         let start_time = self.on_main(async move { shared.instance.start_time().await }).await?;
-        let mut slot = locked(&self.shared.scheduled_restart);
-        if slot.is_some() {
-            return Ok(false);
+        {
+            let mut slot = locked(&self.shared.scheduled_restart);
+            if slot.is_some() {
+                return Ok(false);
+            }
+            let schedule = filter.get("schedule").map(Value::py_str).unwrap_or_default();
+            let mut data = filter;
+            data.set("postmaster_start_time", start_time);
+            *slot = Some(ScheduledRestart { data, at_us, schedule });
         }
-        let schedule = filter.get("schedule").map(Value::py_str).unwrap_or_default();
-        let mut data = filter;
-        data.set("postmaster_start_time", start_time);
-        *slot = Some(ScheduledRestart { data, at_us, schedule });
-        drop(slot);
         self.restart_is_published(true).await;
         Ok(true)
     }
