@@ -229,6 +229,7 @@ fn restart_scheduled(side: &mut Side) -> Result<()> {
     request(side, "node1", "DELETE", "/restart", None)?;
     request(side, "node1", "POST", "/restart", Some(r#"{"schedule":"2035-05-05T05:05:05+00:00"}"#))?;
     request(side, "node1", "DELETE", "/restart", None)?;
+    key_says(side, "members/node1", "scheduled_restart", false)?;
     ctl(side, "restart batman node0 --scheduled 2035-05-05T05:05:05+00:00 --force")?;
     try_ctl(side, "restart batman node0 --scheduled 2036-05-05T05:05:05+00:00 --force")?;
     key_says(side, "members/node0", "scheduled_restart", true)
