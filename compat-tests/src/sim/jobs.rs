@@ -190,7 +190,8 @@ impl World {
         let clock = self.clock(node);
         let member = &self.members[node];
         let promised = member.keeper.lease_until().is_some_and(|until| until > clock);
-        let may_write = promised || member.dynamic.is_paused() || member.reference;
+        let careless = member.reference || self.config.planted == Planted::RestartsDemoted;
+        let may_write = promised || member.dynamic.is_paused() || careless;
         if member.pg.full || (!member.pg.recovery && !may_write) {
             return Some(self.no_start(node));
         }
