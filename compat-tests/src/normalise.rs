@@ -84,7 +84,7 @@ fn rules() -> &'static [(Regex, Replace)] {
     let table: [(&str, Replace); 9] = [
         (r"/tmp/patroni-rs-lab-[A-Za-z0-9]{6}", |_| "/tmp/patroni-rs-lab-XXXXXX".into()),
         (r"(?m)^Date: .*?(\r?)$", |found| format!("Date: D{}", group(found, 1))),
-        (r"(\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d)(\.\d{1,6})?", |found| {
+        (r"(\d{4}-\d\d-\d\d[ T]\d\d:\d\d(?::\d\d)?)(\.\d{1,6})?", |found| {
             let fraction = if group(found, 2).is_empty() { "" } else { ".DDDDDD" };
             digits(group(found, 1), 'D') + fraction
         }),
@@ -139,6 +139,7 @@ mod tests {
             ("File \"/opt/patroni-rs/reference/bin/x\"", "File \"/DEPS/reference/bin/x\""),
             ("/tmp/patroni-rs-lab-kIUWyr/batman", "/tmp/patroni-rs-lab-XXXXXX/batman"),
             ("2026-11-21 11:26:51.612045+00:00", "DDDD-DD-DD DD:DD:DD.DDDDDD+00:00"),
+            ("2026-11-21T19:45 (y/N)", "DDDD-DD-DDTDD:DD (y/N)"),
             ("2026-11-21T11:26:51+02:00", "DDDD-DD-DDTDD:DD:DD+02:00"),
             ("|   0/4000000 |", "|   H/HHHHHHH |"),
             ("\"optime\":67108864}", "\"optime\":N}"),

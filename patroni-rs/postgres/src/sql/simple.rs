@@ -134,6 +134,8 @@ impl SimpleClient {
             let lost = matches!(&error, PgError::Connection(t) if t == CLOSED || t.starts_with(NO_ANSWER));
             Failure { error, another_way: !lost }
         })?;
+        // Where TLS was offered and the server has none, the other way is this one.
+        let exhausted = encryption == Encryption::IfOffered && !matches!(wire, Wire::Tls(_));
         let options = params.session_options();
         let mut startup = vec![("database", params.dbname().unwrap_or_default())];
         let more = [
@@ -147,7 +149,8 @@ impl SimpleClient {
         if let Err(error) = result {
             // What the server refuses before it knows us, it may grant on the other way. Once it asked for a
             // password that we do not have, it makes no difference.
-            let another_way = matches!(error, PgError::Server { .. }) && !dialogue.authenticated;
+            let another_way =
+                matches!(error, PgError::Server { .. }) && !dialogue.authenticated && !exhausted;
             return Err(Failure { error, another_way });
         }
         let mut client = SimpleClient { dialogue };
