@@ -255,8 +255,13 @@ fn run(case: &Value, base: &Value) -> Value {
     substitute(&out, &directory, "$DIR")
 }
 
+/// One test after the other: what is told while nobody listens in one thread may not be heard in another
+/// (tracing remembers for each place in the code whether anybody wants to hear it).
+static ONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
 #[test]
 fn files_are_those_of_the_reference() {
+    let _one = ONE.lock().unwrap_or_else(|e| e.into_inner());
     let doc = read_json(&fixtures().join("cases.json"));
     let mut failures = Vec::new();
     for case in doc.get("cases").unwrap().as_list().unwrap() {
@@ -272,6 +277,7 @@ fn files_are_those_of_the_reference() {
 /// the old ones, so the server is asked (a full disk; the reference writes in place and sees a new time).
 #[test]
 fn an_unwritten_configuration_is_not_believed() {
+    let _one = ONE.lock().unwrap_or_else(|e| e.into_inner());
     let tmp = tempfile::Builder::new().prefix("patroni-postgres-files-").tempdir().unwrap();
     let directory = tmp.path().to_str().unwrap().to_owned();
     let data = tmp.path().join("data");
