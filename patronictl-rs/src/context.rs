@@ -133,9 +133,22 @@ impl Context {
             Some(endpoint) => member.endpoint_url(endpoint),
             None => member.api_url().unwrap_or_default().to_owned(),
         };
+        self.send(method, &url, body, None)
+    }
+
+    fn send(
+        &mut self,
+        method: &str,
+        url: &str,
+        body: Option<&Value>,
+        progress: Option<Progress>,
+    ) -> Result<Reply, RestError> {
         let config = &self.config;
-        let rest = self.rest.get_or_insert_with(|| Rest::new(config));
-        self.runtime.block_on(rest.call(method, &url, body))
+        let answer = self.rest.get_or_insert_with(|| Rest::new(config)).call(method, url, body);
+        match progress {
+            Some(progress) => self.runtime.block_on(progress.during(answer)),
+            None => self.runtime.block_on(answer),
+        }
     }
 
     /// A request whose answer may take long; a terminal is told meanwhile that `what` is waited for.
@@ -149,10 +162,7 @@ impl Context {
         body: &Value,
         what: String,
     ) -> Result<Reply, RestError> {
-        let url = member.endpoint_url(endpoint);
-        let config = &self.config;
-        let rest = self.rest.get_or_insert_with(|| Rest::new(config));
-        self.runtime.block_on(Progress::of(what).during(rest.call("POST", &url, Some(body))))
+        self.send("POST", &member.endpoint_url(endpoint), Some(body), Some(Progress::of(what)))
     }
 
     /// A request whose failure ends the program, as in the reference.

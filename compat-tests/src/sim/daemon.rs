@@ -84,8 +84,7 @@ impl World {
                     self.fail(10, format!("n{node}: {}", finished.line));
                 }
                 let member = &mut self.members[node];
-                member.held = member.finished.iter().any(|(job, _)| matches!(job, ha::Job::Demote { .. }))
-                    && self.config.planted != Planted::RestartsDemoted;
+                member.held = member.finished.iter().any(|(job, _)| matches!(job, ha::Job::Demote { .. }));
                 self.finish_cycle(node, *finished, last);
             }
         }

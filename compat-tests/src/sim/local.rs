@@ -54,8 +54,8 @@ impl World {
             Request::CanRewind => Answer::Bool(true),
             Request::CheckDiverged(source) => Answer::Diverged(self.diverged(node, &source.member.name)),
             Request::EnsureCheckpoint => Answer::Bool(true),
-            Request::SyncSlots { .. } => {
-                self.sync_slots(node);
+            Request::SyncSlots { cluster, .. } => {
+                self.sync_slots(node, cluster);
                 Answer::Names(Vec::new())
             }
             Request::AfterPause => {
@@ -136,13 +136,15 @@ impl World {
         (latency, Answer::Bool(true), After::Stopped { immediate, incarnation })
     }
 
+    /// Are operators' jobs refused?
+    pub(super) fn holds(&self, node: usize) -> bool {
+        self.members[node].held && self.config.planted != Planted::RestartsDemoted
+    }
+
     /// Until the engine has decided what follows, nobody else starts the server; a restart that has begun ends.
     fn hold(&mut self, node: usize) {
-        if self.config.planted == Planted::RestartsDemoted {
-            return;
-        }
         self.members[node].held = true;
-        if self.is_job(node, |job| matches!(job, Job::Restart { .. })) {
+        if self.holds(node) && self.is_job(node, |job| matches!(job, Job::Restart { .. })) {
             self.members[node].job = None;
             self.members[node].disable_sync = false;
         }

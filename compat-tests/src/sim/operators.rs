@@ -87,7 +87,7 @@ impl World {
     /// `POST /restart` at this member.
     fn order_restart(&mut self, node: usize) {
         let member = &self.members[node];
-        if !member.alive || member.frozen() || member.pg.data.is_none() || member.ending || member.held {
+        if !member.alive || member.frozen() || member.pg.data.is_none() || member.ending || self.holds(node) {
             return;
         }
         let has_lock = self.store.get("leader") == Some(member.me.name.as_str());
@@ -101,7 +101,7 @@ impl World {
     /// `POST /reinitialize` at this member.
     fn order_reinit(&mut self, node: usize) {
         let member = &self.members[node];
-        if !member.alive || member.frozen() || member.ending || member.held || !self.reaches_dcs(node) {
+        if !member.alive || member.frozen() || member.ending || self.holds(node) || !self.reaches_dcs(node) {
             return;
         }
         let name = if self.config.planted == Planted::ReinitsLeader { "" } else { member.me.name.as_str() };

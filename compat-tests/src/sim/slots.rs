@@ -101,13 +101,12 @@ impl World {
     }
 
     /// One round of creating, dropping and advancing, as `sync_replication_slots` does it.
-    pub(super) fn sync_slots(&mut self, node: usize) {
+    pub(super) fn sync_slots(&mut self, node: usize, cluster: &Cluster) {
         let member = &self.members[node];
         if !member.pg.running || member.pg.opening || member.pg.state.is_starting() {
             return;
         }
         let (me, config) = (member.me.clone(), member.dynamic.clone());
-        let cluster = member.memory.cluster.clone().unwrap_or_else(|| self.store.cluster());
         let role = member.pg.role;
         let subject = Node { name: &me.name, tags: &me.tags, role, major_version: VERSION };
         let incarnation = self.members[node].pg.incarnation;
@@ -120,7 +119,7 @@ impl World {
             let all = self.members[node].pg.slots.iter().map(|(n, lsn)| (n.clone(), known(*lsn))).collect();
             book.load(all);
         }
-        let (wanted, _) = slots::wanted_slots(&cluster, &config, &subject, &subject.subject());
+        let (wanted, _) = slots::wanted_slots(cluster, &config, &subject, &subject.subject());
         let none = Vec::new();
         let ignored = match self.config.planted {
             Planted::ForgetsIgnored => none.as_slice(),
@@ -131,7 +130,7 @@ impl World {
             let result = self.drop_slot(node, &drop, config.is_paused());
             book.dropped(&drop, result);
         }
-        let clean = self.is_clean(node, &cluster);
+        let clean = self.is_clean(node, cluster);
         for action in book.plan_physical(&wanted, true, clean) {
             match action {
                 PhysicalAction::Create(name) => self.create_slot(node, &name),

@@ -450,8 +450,7 @@ impl World {
         if let Some((view, _)) = self.members[node].job.take() {
             self.tell(node, format!("  job {} -> {result:?}", view.job.name()));
             // A demotion ends with the next cycle.
-            self.members[node].held |=
-                matches!(view.job, Job::Demote { .. }) && self.config.planted != Planted::RestartsDemoted;
+            self.members[node].held |= matches!(view.job, Job::Demote { .. });
             self.members[node].finished.push((view.job, result));
             self.at(now + 5, Event::Wake { node, forced: true });
         }

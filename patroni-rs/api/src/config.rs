@@ -7,7 +7,7 @@ use base64::Engine as _;
 use patroni_core::ha::VERSION;
 use patroni_net::{TlsOptions, VerifyClient};
 use pyfmt::value::str_repr;
-use pyfmt::Value;
+use pyfmt::{oserror, Value};
 
 use crate::access::IpNet;
 use crate::http::python::{parse_int, PyInt};
@@ -231,15 +231,9 @@ fn allowlist_entry(entry: &str) -> Vec<IpNet> {
 
 /// Logs a failure of the resolver as the reference does: `gaierror(number, text)`.
 pub(crate) fn log_unresolved(host: &str, error: &std::io::Error) {
-    let text = error.to_string();
-    let reason = text.rsplit(": ").next().unwrap_or_default();
-    let number = match reason {
-        "Name or service not known" => -2,
-        "Temporary failure in name resolution" => -3,
-        "No address associated with hostname" => -5,
-        _ => -4,
-    };
-    tracing::error!(target: "patroni.api", "Failed to resolve {host}: gaierror({number}, {})", str_repr(reason));
+    let (number, reason) = oserror::gaierror(error);
+    let number = number.unwrap_or(-4);
+    tracing::error!(target: "patroni.api", "Failed to resolve {host}: gaierror({number}, {})", str_repr(&reason));
 }
 
 #[cfg(test)]

@@ -30,19 +30,27 @@ pub fn class(error: &Error) -> &'static str {
     }
 }
 
-/// `str()` of a `gaierror`, of an error of the resolver: Rust gives its text, Python the number before it.
-pub fn resolver(error: &Error) -> String {
+/// Number and text of a `gaierror`, of an error of the resolver: Rust gives the text alone.
+pub fn gaierror(error: &Error) -> (Option<i32>, String) {
     let text = error.to_string();
     let reason = text.rsplit(": ").next().unwrap_or_default();
     let number = match reason {
-        "Name or service not known" => -2,
-        "Temporary failure in name resolution" => -3,
-        "Non-recoverable failure in name resolution" => -4,
-        "No address associated with hostname" => -5,
-        "Address family for hostname not supported" => -9,
-        _ => return reason.to_owned(),
+        "Name or service not known" => Some(-2),
+        "Temporary failure in name resolution" => Some(-3),
+        "Non-recoverable failure in name resolution" => Some(-4),
+        "No address associated with hostname" => Some(-5),
+        "Address family for hostname not supported" => Some(-9),
+        _ => None,
     };
-    format!("[Errno {number}] {reason}")
+    (number, reason.to_owned())
+}
+
+/// `str()` of a `gaierror`; one of no known number is its text.
+pub fn resolver(error: &Error) -> String {
+    match gaierror(error) {
+        (Some(number), reason) => format!("[Errno {number}] {reason}"),
+        (None, reason) => reason,
+    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
 use patroni_core::parse::split_host_port;
-use pyfmt::Value;
+use pyfmt::{oserror, Value};
 
 /// The reference waits as long as the kernel does, two minutes and more.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -65,7 +65,7 @@ pub(crate) fn resolve(host: &str) -> Result<Vec<SocketAddr>, String> {
         return Err(format!("encoding with 'idna' codec failed (UnicodeError: {reason})"));
     }
     let ascii = idna(host);
-    let found = (ascii.as_str(), 0).to_socket_addrs().map_err(|e| gai_text(&e.to_string()))?;
+    let found = (ascii.as_str(), 0).to_socket_addrs().map_err(|e| oserror::resolver(&e))?;
     Ok(found.collect())
 }
 
@@ -139,20 +139,6 @@ fn adapt(delta: u32, points: u32, first: bool) -> u32 {
         k += 36;
     }
     k + 36 * delta / (delta + 38)
-}
-
-/// Rust gives the resolver's text, Python the number before it.
-fn gai_text(error: &str) -> String {
-    let reason = error.rsplit(": ").next().unwrap_or(error);
-    let code = match reason {
-        "Name or service not known" => -2,
-        "Temporary failure in name resolution" => -3,
-        "Non-recoverable failure in name resolution" => -4,
-        "No address associated with hostname" => -5,
-        "Address family for hostname not supported" => -9,
-        _ => return reason.to_owned(),
-    };
-    format!("[Errno {code}] {reason}")
 }
 
 #[cfg(test)]
