@@ -82,6 +82,19 @@ Feature: real clients
     And SQL "SELECT pg_is_in_recovery()" gives "t" through HAProxy's replicas within 30 s
 
   @ci
+  Scenario: vip-manager moves the virtual address with the leader
+    Given a running cluster of 2 members
+    And vip-manager runs beside every member, once for the DCS and once for the REST API
+    Then the virtual addresses are on node0 alone within 20 s
+    When patronictl is called with "switchover batman --leader node0 --candidate node1 --force"
+    Then its exit code is 0
+    And the virtual addresses are on node1 alone within 20 s
+    And node0 follows node1 within 30 s
+    When patronictl is called with "failover batman --candidate node0 --force"
+    Then its exit code is 0
+    And the virtual addresses are on node0 alone within 20 s
+
+  @ci
   Scenario: Prometheus reads the metrics of a leader and a replica
     Given a running cluster of 2 members
     Then these shell lines succeed

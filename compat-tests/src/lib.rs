@@ -6,5 +6,6 @@ pub mod ctl;
 pub mod diff;
 pub mod lab;
 pub mod normalise;
+pub mod program;
 pub mod rest;
 pub mod sim;

@@ -13,7 +13,7 @@ use compat_tests::sim::{minimise, run, Config, Coverage, Failure, Plan, Planted}
 /// Seeds of every profile in CI.
 const SEEDS: u64 = 14;
 /// Within so many seeds a planted defect must be found.
-const PLANTED_SEEDS: u64 = 60;
+const PLANTED_SEEDS: u64 = 150;
 
 #[derive(Default)]
 struct Sum {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use compat_tests::lab::wait::ensure;
 use compat_tests::lab::writer::Writer;
 use compat_tests::lab::{process, Cluster, Kind, Options, Result};
+use compat_tests::program;
 
 /// How long anything here may take.
 const LONG: Duration = Duration::from_secs(60);
@@ -23,15 +24,17 @@ const MEASURES: &[(&str, Measure)] = &[
     ("restart in place: the REST call", restart_call),
 ];
 
+/// How long an application cannot write while the cluster switches over or restarts.
+#[derive(clap::Parser)]
+struct Asked {
+    /// Rounds of each measurement.
+    #[arg(default_value_t = 5)]
+    rounds: usize,
+}
+
 fn main() -> ExitCode {
-    let rounds = std::env::args().nth(1).and_then(|rounds| rounds.parse().ok()).unwrap_or(5);
-    match run(rounds) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("compat-bench: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    let asked = <Asked as clap::Parser>::parse();
+    program::ended("compat-bench", "", run(asked.rounds).map(|()| 0))
 }
 
 fn run(rounds: usize) -> Result<()> {

@@ -16,25 +16,48 @@ use compat_tests::ctl::{cases, run, world, world::World, Case};
 use compat_tests::diff::allow::AllowList;
 use compat_tests::lab::etcd::Etcd;
 use compat_tests::lab::{host, process, Cluster, Kind, Options, Result};
+use compat_tests::program;
 
 /// The area of `allow.tsv`.
 const AREA: &str = "patronictl";
 
-/// What the command line asked for.
+/// Compares patronictl, ours beside the reference.
+#[derive(clap::Parser)]
 struct Asked {
-    sql: bool,
+    /// Leave out what needs a PostgreSQL.
+    #[arg(long)]
+    no_sql: bool,
+    /// Only cases whose name has this text in it.
+    #[arg(long)]
     only: Vec<String>,
+    /// Leave out the first so many cases.
+    #[arg(long, default_value_t = 0)]
     from: usize,
+    /// Clusters that are asked side by side.
+    #[arg(long, default_value_t = 2)]
     workers: usize,
+    /// Keep the reference's answers in this file, and do not ask for them again.
+    #[arg(long, default_value = "", hide_default_value = true)]
     memory: Memory,
+    /// Only fill the memory.
+    #[arg(long)]
     learn: bool,
+    /// Only cases that are in the memory.
+    #[arg(long)]
     known: bool,
 }
 
 /// The reference's answers to cases that were asked before.
+#[derive(Clone)]
 struct Memory {
     file: Option<PathBuf>,
-    known: Mutex<HashMap<String, String>>,
+    known: Arc<Mutex<HashMap<String, String>>>,
+}
+
+impl From<&str> for Memory {
+    fn from(file: &str) -> Memory {
+        Memory::read(Some(file).filter(|file| !file.is_empty()).map(PathBuf::from))
+    }
 }
 
 impl Memory {
@@ -45,7 +68,7 @@ impl Memory {
             let [key, answer] = value.as_list()? else { return None };
             Some((key.as_str()?.to_owned(), answer.as_str()?.to_owned()))
         };
-        Memory { file, known: Mutex::new(text.lines().filter_map(pair).collect()) }
+        Memory { file, known: Arc::new(Mutex::new(text.lines().filter_map(pair).collect())) }
     }
 
     fn key(case: &Case) -> String {
@@ -78,34 +101,13 @@ impl Memory {
 }
 
 fn main() -> ExitCode {
-    let words: Vec<String> = std::env::args().skip(1).collect();
-    let after = |name: &str| {
-        let at = words.iter().enumerate().filter(|(_, word)| *word == name);
-        at.filter_map(|(index, _)| words.get(index + 1).cloned()).collect::<Vec<String>>()
-    };
-    let number = |name: &str| after(name).first().and_then(|text| text.parse().ok());
-    let asked = Asked {
-        sql: !words.iter().any(|word| word == "--no-sql"),
-        only: after("--only"),
-        from: number("--from").unwrap_or(0),
-        workers: number("--workers").unwrap_or(2),
-        memory: Memory::read(after("--memory").first().map(PathBuf::from)),
-        learn: words.iter().any(|word| word == "--learn"),
-        known: words.iter().any(|word| word == "--known"),
-    };
-    match compare(&asked) {
-        Ok(different) => ExitCode::from(u8::from(different > 0)),
-        Err(error) => {
-            eprintln!("compat-ctl: {error}");
-            ExitCode::from(2)
-        }
-    }
+    program::ended("compat-ctl", "cases differ", compare(&clap::Parser::parse()))
 }
 
 fn compare(asked: &Asked) -> Result<usize> {
     let wanted = |case: &Case| {
         let only = asked.only.is_empty() || asked.only.iter().any(|text| case.name.contains(text));
-        only && (asked.sql || !needs_sql(case)) && (!asked.known || asked.memory.knows(case))
+        only && (!asked.no_sql || !needs_sql(case)) && (!asked.known || asked.memory.knows(case))
     };
     let cases: Vec<Case> = cases::all().into_iter().filter(wanted).skip(asked.from).collect();
     let allow = AllowList::read(&host::repository().join("compat-tests/allow.tsv"))?;

@@ -14,57 +14,48 @@ use compat_tests::diff::states::STATES;
 use compat_tests::diff::table::Table;
 use compat_tests::diff::{cli, probes, Pair};
 use compat_tests::lab::{host, Result};
+use compat_tests::program;
 
-fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let has = |option: &str| arguments.iter().any(|argument| argument == option);
-    let value = |option: &str| {
-        arguments.iter().position(|argument| argument == option).and_then(|at| arguments.get(at + 1))
-    };
-    let number = |option: &str, usual: usize| value(option).map_or(Ok(usual), |text| text.parse());
-    let (Ok(from), Ok(to), Ok(version)) =
-        (number("--from", 0), number("--to", STATES.len()), number("--pg", 15))
-    else {
-        eprintln!("compat-diff: --from, --to and --pg want a number");
-        return ExitCode::from(2);
-    };
-    let asked = Asked {
-        full: has("--full"),
-        states_only: has("--states"),
-        from,
-        to,
-        areas: value("--areas").map(|text| text.split(',').collect()).unwrap_or_default(),
-        answers: value("--answers").map(PathBuf::from),
-    };
-    match run(&asked, u32::try_from(version).unwrap_or(15)) {
-        Ok(table) => {
-            print!("{table}");
-            ExitCode::from(u8::from(!table.is_clean()))
-        }
-        Err(error) => {
-            eprintln!("compat-diff: {error}");
-            ExitCode::from(2)
-        }
-    }
+/// Compares what a cluster of ours and one of the reference answer in the same states.
+#[derive(clap::Parser)]
+struct Asked {
+    /// Visit all states, and ask everything.
+    #[arg(long)]
+    full: bool,
+    /// Leave out what does not depend on a state.
+    #[arg(long = "states")]
+    states_only: bool,
+    /// Go through the states before this one (from 0) without asking.
+    #[arg(long, default_value_t = 0)]
+    from: usize,
+    /// End after this state.
+    #[arg(long, default_value_t = STATES.len())]
+    to: usize,
+    /// Ask these areas alone, with commas between them.
+    #[arg(long, value_delimiter = ',')]
+    areas: Vec<String>,
+    /// Write both answers to each probe that differs into this folder.
+    #[arg(long)]
+    answers: Option<PathBuf>,
+    /// Version of PostgreSQL: 15, 17 or 18.
+    #[arg(long, default_value_t = 15)]
+    pg: u32,
 }
 
-/// What a run asks.
-struct Asked<'a> {
-    full: bool,
-    states_only: bool,
-    from: usize,
-    to: usize,
-    /// Empty: all.
-    areas: Vec<&'a str>,
-    answers: Option<PathBuf>,
+fn main() -> ExitCode {
+    let result = run(&clap::Parser::parse()).map(|table| {
+        print!("{table}");
+        usize::from(!table.is_clean())
+    });
+    program::ended("compat-diff", "table with differences", result)
 }
 
 /// Visits the states; what was found before a state that cannot be reached is printed as well.
-fn run(asked: &Asked<'_>, version: u32) -> Result<Table> {
-    let Asked { full, states_only, from, to, areas, answers } = asked;
+fn run(asked: &Asked) -> Result<Table> {
+    let Asked { full, states_only, from, to, areas, answers, pg } = asked;
     let allow = AllowList::read(&host::repository().join("compat-tests/allow.tsv"))?;
-    eprintln!("compat-diff: bringing up two clusters on PostgreSQL {version}");
-    let mut pair = Pair::new(version)?;
+    eprintln!("compat-diff: bringing up two clusters on PostgreSQL {pg}");
+    let mut pair = Pair::new(*pg)?;
     let mut table = Table::default();
     for (number, state) in STATES.iter().enumerate().filter(|(_, state)| *full || state.short) {
         if number > *to {
@@ -83,7 +74,7 @@ fn run(asked: &Asked<'_>, version: u32) -> Result<Table> {
         if number == 0 && !states_only {
             questions.extend(cli::probes(*full));
         }
-        questions.retain(|probe| areas.is_empty() || areas.contains(&probe.area));
+        questions.retain(|probe| areas.is_empty() || areas.iter().any(|area| area == probe.area));
         let before = table.differences().len();
         pair.compare(state.name, &questions, &allow, &mut table);
         for (index, difference) in table.differences().iter().enumerate().skip(before) {

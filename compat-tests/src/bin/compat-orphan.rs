@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use compat_tests::lab::writer::Writer;
 use compat_tests::lab::{wait_until, Cluster, Kind, Options, Result};
+use compat_tests::program;
 use nix::sys::signal::Signal;
 
 /// How long anything here may take.
@@ -24,14 +25,13 @@ struct Seen {
     end: Duration,
 }
 
+/// Two writable primaries after the death of a daemon: for how long?
+#[derive(clap::Parser)]
+struct Asked {}
+
 fn main() -> ExitCode {
-    match run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("compat-orphan: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    let Asked {} = clap::Parser::parse();
+    program::ended("compat-orphan", "", run().map(|()| 0))
 }
 
 fn run() -> Result<()> {

@@ -9,30 +9,33 @@ use std::process::ExitCode;
 use compat_tests::diff::states::STATES;
 use compat_tests::diff::{cli, probes, recorded, Probe, Side};
 use compat_tests::lab::{Kind, Result};
+use compat_tests::program;
 
-fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let value = |option: &str| {
-        arguments.iter().position(|argument| argument == option).and_then(|at| arguments.get(at + 1))
-    };
-    let version = value("--pg").and_then(|text| text.parse().ok()).unwrap_or(15);
-    let areas: Vec<&str> = value("--areas").map(|text| text.split(',').collect()).unwrap_or_default();
-    let count = value("--states").and_then(|text| text.parse().ok()).unwrap_or(STATES.len());
-    match run(version, &areas, count) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("compat-record: {error}");
-            ExitCode::FAILURE
-        }
-    }
+/// Records what the reference answers in every state.
+#[derive(clap::Parser)]
+struct Asked {
+    /// Version of PostgreSQL: 15, 17 or 18.
+    #[arg(long, default_value_t = 15)]
+    pg: u32,
+    /// These areas alone, with commas between them: REST, patronictl, DCS, files, SQL, log, help.
+    #[arg(long, value_delimiter = ',')]
+    areas: Vec<String>,
+    /// The first so many states alone.
+    #[arg(long, default_value_t = STATES.len())]
+    states: usize,
 }
 
-fn run(version: u32, areas: &[&str], count: usize) -> Result<()> {
+fn main() -> ExitCode {
+    program::ended("compat-record", "", run(&clap::Parser::parse()).map(|()| 0))
+}
+
+fn run(asked: &Asked) -> Result<()> {
+    let version = asked.pg;
     eprintln!("compat-record: bringing up a cluster of the reference on PostgreSQL {version}");
     let mut side = Side::new(Kind::Reference, version)?;
-    let wanted = |probe: &Probe| areas.is_empty() || areas.contains(&probe.area);
+    let wanted = |probe: &Probe| asked.areas.is_empty() || asked.areas.iter().any(|area| area == probe.area);
     let mut before: BTreeMap<&str, recorded::Answers> = BTreeMap::new();
-    for (number, state) in STATES.iter().enumerate().take(count) {
+    for (number, state) in STATES.iter().enumerate().take(asked.states) {
         eprintln!("compat-record: {}", state.name);
         side.enter(state).map_err(|e| format!("{}: {e}\n{}", state.name, side.lab.report(30)))?;
         let mut questions: Vec<Probe> =

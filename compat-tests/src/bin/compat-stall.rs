@@ -7,6 +7,7 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use compat_tests::lab::{host, process, wait_until, Cluster, Kind, Options, Result};
+use compat_tests::program;
 use nix::sys::signal::{kill, Signal};
 use nix::unistd::Pid;
 
@@ -28,15 +29,17 @@ const LOADS: &[(&str, Load)] = &[
     ("disk: file system of the node frozen for 5 s", frozen),
 ];
 
+/// The longest time between two renewals of the lease, under loads of the machine.
+#[derive(clap::Parser)]
+struct Asked {
+    /// Length of each load, seconds.
+    #[arg(default_value_t = 30)]
+    seconds: u64,
+}
+
 fn main() -> ExitCode {
-    let seconds = std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(30);
-    match run(Duration::from_secs(seconds)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("compat-stall: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    let asked = <Asked as clap::Parser>::parse();
+    program::ended("compat-stall", "", run(Duration::from_secs(asked.seconds)).map(|()| 0))
 }
 
 fn run(long: Duration) -> Result<()> {

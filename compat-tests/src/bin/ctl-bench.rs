@@ -11,25 +11,24 @@ use std::time::{Duration, Instant};
 
 use compat_tests::lab::etcd::Etcd;
 use compat_tests::lab::{host, process, Cluster, Kind, Options, Result};
+use compat_tests::program;
 
 /// Times the reference's speed.
 const TARGET: f64 = 20.0;
 /// How long answers are held back.
 const DELAY: Duration = Duration::from_millis(100);
 
+/// How long patronictl takes, ours beside the reference.
+#[derive(clap::Parser)]
+struct Asked {
+    /// Runs of each command.
+    #[arg(default_value_t = 20)]
+    runs: usize,
+}
+
 fn main() -> ExitCode {
-    let runs = std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(20);
-    match run(runs) {
-        Ok(0) => ExitCode::SUCCESS,
-        Ok(missed) => {
-            eprintln!("ctl-bench: {missed} targets missed");
-            ExitCode::FAILURE
-        }
-        Err(error) => {
-            eprintln!("ctl-bench: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    let asked = <Asked as clap::Parser>::parse();
+    program::ended("ctl-bench", "targets missed", run(asked.runs))
 }
 
 fn run(runs: usize) -> Result<usize> {

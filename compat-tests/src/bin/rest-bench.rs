@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use compat_tests::diff::{Pair, Side};
 use compat_tests::lab::Result;
+use compat_tests::program;
 use compat_tests::rest::load::{self, Measured};
 use compat_tests::rest::{cpu_time, pss};
 
@@ -32,19 +33,17 @@ const SIMPLEST: &[u8] = &{
 /// KiB.
 const MEMORY: u64 = 6 * 1024;
 
+/// Requests per second of the REST API, ours beside the reference.
+#[derive(clap::Parser)]
+struct Asked {
+    /// Length of each measurement, seconds.
+    #[arg(default_value_t = 3.0)]
+    seconds: f64,
+}
+
 fn main() -> ExitCode {
-    let seconds = std::env::args().nth(1).and_then(|s| s.parse().ok()).unwrap_or(3.0);
-    match run(Duration::from_secs_f64(seconds)) {
-        Ok(0) => ExitCode::SUCCESS,
-        Ok(missed) => {
-            eprintln!("rest-bench: {missed} targets missed");
-            ExitCode::FAILURE
-        }
-        Err(error) => {
-            eprintln!("rest-bench: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    let asked = <Asked as clap::Parser>::parse();
+    program::ended("rest-bench", "targets missed", run(Duration::from_secs_f64(asked.seconds)))
 }
 
 fn run(period: Duration) -> Result<usize> {

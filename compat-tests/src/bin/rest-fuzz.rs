@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use compat_tests::diff::{Pair, Side};
 use compat_tests::lab::Result;
+use compat_tests::program;
 use compat_tests::rest::requests::{request, Request};
 
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -16,19 +17,20 @@ const PATIENCE: Duration = Duration::from_secs(40);
 /// document is refused by us, and done by the reference after its refusal (P18).
 const KNOWN: &[&str] = &["POST /reinitialize"];
 
+/// Random requests to both REST APIs.
+#[derive(clap::Parser)]
+struct Asked {
+    /// How many requests.
+    #[arg(default_value_t = 1000)]
+    count: u64,
+    /// Seed of the first one.
+    #[arg(default_value_t = 0)]
+    first: u64,
+}
+
 fn main() -> ExitCode {
-    let number = |index| std::env::args().nth(index).and_then(|text| text.parse().ok());
-    match run(number(1).unwrap_or(1000), number(2).unwrap_or(0)) {
-        Ok(0) => ExitCode::SUCCESS,
-        Ok(different) => {
-            eprintln!("rest-fuzz: {different} different answers");
-            ExitCode::FAILURE
-        }
-        Err(error) => {
-            eprintln!("rest-fuzz: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    let asked = <Asked as clap::Parser>::parse();
+    program::ended("rest-fuzz", "different answers", run(asked.count, asked.first))
 }
 
 fn run(count: u64, first: u64) -> Result<usize> {

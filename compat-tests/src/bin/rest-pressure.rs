@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use compat_tests::diff::{Pair, Side};
 use compat_tests::lab::{process, Result};
+use compat_tests::program;
 use compat_tests::rest::crowd::{Crowd, Manner};
 use compat_tests::rest::pss;
 use nix::sys::resource::{getrlimit, setrlimit, Resource};
@@ -22,19 +23,17 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const MEMORY: u64 = 64 * 1024;
 const CHECKS: [&str; 4] = ["/primary", "/health", "/liveness", "/readiness"];
 
+/// Health checks beside thousands of clients that do nothing.
+#[derive(clap::Parser)]
+struct Asked {
+    /// How many clients that do nothing.
+    #[arg(default_value_t = 3000)]
+    clients: usize,
+}
+
 fn main() -> ExitCode {
-    let clients = std::env::args().nth(1).and_then(|s| s.parse().ok()).unwrap_or(3000);
-    match run(clients) {
-        Ok(0) => ExitCode::SUCCESS,
-        Ok(missed) => {
-            eprintln!("rest-pressure: {missed} targets missed");
-            ExitCode::FAILURE
-        }
-        Err(error) => {
-            eprintln!("rest-pressure: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    let asked = <Asked as clap::Parser>::parse();
+    program::ended("rest-pressure", "targets missed", run(asked.clients))
 }
 
 fn run(clients: usize) -> Result<usize> {

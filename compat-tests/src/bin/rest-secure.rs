@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use compat_tests::diff::{Pair, Side};
 use compat_tests::lab::{wait_until, Result};
+use compat_tests::program;
 use compat_tests::rest::tls::{ask, certificates, Client};
 use nix::sys::signal::Signal;
 use openssl::ssl::SslVersion;
@@ -86,18 +87,13 @@ const CREDENTIALS: [&str; 6] = [
     "Authorization: Basic \r\n",
 ];
 
+/// Authentication, allowlist, headers and TLS of both REST APIs.
+#[derive(clap::Parser)]
+struct Asked {}
+
 fn main() -> ExitCode {
-    match run() {
-        Ok(0) => ExitCode::SUCCESS,
-        Ok(different) => {
-            eprintln!("rest-secure: {different} different answers");
-            ExitCode::FAILURE
-        }
-        Err(error) => {
-            eprintln!("rest-secure: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    let Asked {} = clap::Parser::parse();
+    program::ended("rest-secure", "different answers", run())
 }
 
 /// What was compared.

@@ -7,6 +7,7 @@ pub mod check;
 pub mod faults;
 pub mod fleet;
 pub mod net;
+pub mod options;
 pub mod report;
 pub mod run;
 mod sys;

@@ -10,44 +10,13 @@ use std::time::{Duration, Instant};
 use super::check::{self, Ack, Tenure};
 use super::faults::{Aim, Deck, Strike, KINDS};
 use super::fleet::{Fleet, Settings, ETCDS};
+use super::options::{FleetKind, Mode, Options};
 use super::report::{Episode, Finding, Report, Weight};
 use super::sys;
 use super::writer::{Door, Writers};
 use crate::lab::wait::ensure;
 use crate::lab::{host, process, wait_until, Kind, Result};
 use crate::sim::Rng;
-
-/// Who the members are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FleetKind {
-    /// All ours.
-    Ours,
-    /// Of each at least one; which may change when a daemon is started again.
-    Mixed,
-    /// All the reference.
-    Reference,
-}
-
-/// What the command line says.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// How long faults go on, minutes.
-    pub minutes: f64,
-    /// Decides the faults.
-    pub seed: u64,
-    /// Who the members are.
-    pub fleet: FleetKind,
-    /// `synchronous_mode`, as YAML.
-    pub sync: &'static str,
-    /// Only these kinds of faults, if any are named.
-    pub only: Vec<String>,
-    /// The logs stay also when nothing was found.
-    pub keep: bool,
-    /// PostgreSQL's major version.
-    pub version: u32,
-    /// Our daemons have a guardian (which `PATRONI_RS_GUARDIAN=off` forbids).
-    pub guardian: bool,
-}
 
 /// The switch of the guardian, in the environment.
 const GUARDIAN: &str = "PATRONI_RS_GUARDIAN";
@@ -158,9 +127,9 @@ impl Chaos {
             .collect();
         let settings = Settings {
             folder: folder.clone(),
-            bin: host::postgres_bin(options.version),
+            bin: host::postgres_bin(options.pg),
             timing: TIMING,
-            sync: options.sync,
+            sync: options.mode.yaml(),
             members: MEMBERS,
             environment,
         };
@@ -258,7 +227,7 @@ impl Chaos {
 
     fn round(&mut self, rng: &mut Rng, deck: &mut Deck) -> Result<()> {
         let from = self.began.elapsed();
-        let failover = self.options.sync == "false";
+        let failover = self.options.mode == Mode::Async;
         let mut strikes: Vec<Strike> = Vec::new();
         let count = if rng.percent(25) { 2 } else { 1 };
         let mut hold = Duration::ZERO;
@@ -434,7 +403,7 @@ impl Chaos {
         for loss in check::losses(&acks, &present) {
             let weight = self.weigh_loss(&loss);
             let Tenure { member, timeline, .. } = loss.tenure;
-            let invariant = if self.options.sync == "false" { 4 } else { 3 };
+            let invariant = if self.options.mode == Mode::Async { 4 } else { 3 };
             self.find(
                 invariant,
                 weight,
@@ -455,7 +424,7 @@ impl Chaos {
     }
 
     fn weigh_loss(&self, loss: &check::Loss) -> Weight {
-        if self.options.sync != "false" {
+        if self.options.mode != Mode::Async {
             return self.fault_of_all();
         }
         // What is written in the window, at the pace of that time, and what replication may lack before.

@@ -80,7 +80,7 @@ impl World {
             return now_and(patience, failure(request));
         }
         let sent = self.clock(node);
-        let latency = self.dcs_latency();
+        let latency = self.dcs_latency(node);
         let answer = self.store_does(node, request);
         // Or before, and the reply is lost.
         let lost = self.faults_on && self.rng.percent(1);

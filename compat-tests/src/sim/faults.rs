@@ -15,7 +15,11 @@ pub enum Fault {
     },
     /// The DCS takes seconds for many answers.
     SlowStore(bool),
-    /// A node loses the DCS.
+    /// The member of the DCS that this node talks to is slow.
+    SlowStoreMember(usize, bool),
+    /// A compaction ends all watches; each is opened anew within so long, and misses what happens meanwhile.
+    Compact(u64),
+    /// A node loses the DCS (or the member that it talks to is split from the others).
     CutDcs(usize, bool),
     /// A node's requests reach the DCS, the answers do not come back.
     Deaf(usize, bool),
@@ -114,6 +118,7 @@ impl Plan {
             }
         }
         faults.extend(Plan::hasty_restarts(seed, config, &faults));
+        faults.extend(Plan::store_members(seed, config, at));
         let heal = faults.iter().map(|(at, _)| *at).max().unwrap_or(at).max(at) + 2 * config.ttl + 1;
         faults.push((heal, Fault::Heal));
         Plan { faults, end: heal + 2 * config.ttl + 12 * config.loop_wait + 120_000 }
@@ -171,12 +176,31 @@ impl Plan {
         let mut rng = Rng::new(seed ^ 0x4a57_e000);
         let mut restarts = Vec::new();
         for (at, fault) in faults {
-            if *fault == Fault::Switchover(None) && rng.percent(40) {
+            if *fault == Fault::Switchover(None) && rng.percent(70) {
                 let after = rng.between(0, 3000);
                 restarts.extend((0..config.members).map(|node| (at + after, Fault::Restart(node))));
             }
         }
         restarts
+    }
+
+    /// Members of the DCS are split from the others, with all nodes that talk to them, or slow; watches are compacted away.
+    fn store_members(seed: u64, config: &Config, until: u64) -> Vec<(u64, Fault)> {
+        let mut rng = Rng::new(seed ^ 0x00dc_5000);
+        let mut faults = Vec::new();
+        for _ in 0..3 {
+            let at = rng.between(60_000, until);
+            let long = rng.between(500, 2 * config.ttl);
+            match rng.between(0, 2) {
+                0 => {
+                    let split = (0..config.members).filter(|_| rng.percent(50)).collect::<Vec<_>>();
+                    faults.extend(split.iter().flat_map(|n| spell(at, long, |on| Fault::CutDcs(*n, on))));
+                }
+                1 => faults.extend(spell(at, long, |on| Fault::SlowStoreMember(LEADER, on))),
+                _ => faults.push((at, Fault::Compact(rng.between(10, 2000)))),
+            }
+        }
+        faults
     }
 
     fn rough(rng: &mut Rng, at: u64, config: &Config) -> Vec<(u64, Fault)> {
@@ -234,6 +258,7 @@ impl World {
         match fault {
             Fault::CutDcs(LEADER, false) => all.for_each(|n| self.members[n].cut_from_dcs = false),
             Fault::CutPeers(LEADER, false) => all.for_each(|n| self.members[n].cut_from_peers = false),
+            Fault::SlowStoreMember(LEADER, false) => all.for_each(|n| self.members[n].slow_dcs = false),
             Fault::Deaf(LEADER, false) => all.for_each(|n| self.members[n].deaf_to_dcs = false),
             Fault::Stall(LEADER, false) => all.for_each(|n| self.members[n].pg.stalled = false),
             Fault::FullDisk(LEADER, false) => all.for_each(|n| self.members[n].pg.full = false),
@@ -256,6 +281,14 @@ impl World {
         match fault {
             Fault::Store { down } => self.store_down = down,
             Fault::SlowStore(slow) => self.store_slow = slow,
+            Fault::SlowStoreMember(node, slow) => self.members[node].slow_dcs = slow,
+            Fault::Compact(within) => {
+                for node in 0..self.members.len() {
+                    let back = now + self.rng.between(1, within);
+                    self.members[node].watch_from = back;
+                    self.at(back, Event::Wake { node, forced: true });
+                }
+            }
             Fault::CutDcs(node, cut) => self.members[node].cut_from_dcs = cut,
             Fault::Deaf(node, deaf) => self.members[node].deaf_to_dcs = deaf,
             Fault::CutPeers(node, cut) => self.members[node].cut_from_peers = cut,
@@ -327,7 +360,7 @@ impl World {
             let member = &mut self.members[node];
             (member.cut_from_dcs, member.deaf_to_dcs, member.cut_from_peers) = (false, false, false);
             (member.hung_until, member.pg.stalled, member.pg.slow) = (0, false, false);
-            member.stopped_until = 0;
+            (member.stopped_until, member.slow_dcs) = (0, false);
             (member.pg.full, member.no_watch, member.broken_watchdog) = (false, false, false);
             member.no_way_to.clear();
             self.at(now, Event::Boot { node });
@@ -349,6 +382,7 @@ fn aimed(fault: Fault, leader: usize) -> Fault {
     let at = |node: usize| if node == LEADER { leader } else { node };
     match fault {
         Fault::CutDcs(node, on) => Fault::CutDcs(at(node), on),
+        Fault::SlowStoreMember(node, on) => Fault::SlowStoreMember(at(node), on),
         Fault::Deaf(node, on) => Fault::Deaf(at(node), on),
         Fault::CutPeers(node, on) => Fault::CutPeers(at(node), on),
         Fault::KillNode(node, down) => Fault::KillNode(at(node), down),

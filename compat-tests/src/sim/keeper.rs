@@ -51,7 +51,7 @@ impl World {
             return self.at(now + limit, Event::Renewed { node, generation, sent, outcome: None });
         }
         let renewed = self.store.keepalive(lease, now);
-        let latency = self.dcs_latency();
+        let latency = self.dcs_latency(node);
         let lost = latency > limit || self.members[node].deaf_to_dcs;
         let outcome = Some(renewed).filter(|_| !lost);
         self.at(now + latency.min(limit), Event::Renewed { node, generation, sent, outcome });

@@ -93,6 +93,10 @@ pub struct Member {
     pub hung_since: u64,
     /// It cannot reach the DCS.
     pub cut_from_dcs: bool,
+    /// The member of the DCS that it talks to is slow.
+    pub slow_dcs: bool,
+    /// Its watches see what happens from then on.
+    pub watch_from: u64,
     /// Its requests reach the DCS, and no answer comes back.
     pub deaf_to_dcs: bool,
     /// It cannot reach its peers.
@@ -176,6 +180,8 @@ impl Member {
             hung_until: 0,
             hung_since: 0,
             cut_from_dcs: false,
+            slow_dcs: false,
+            watch_from: 0,
             deaf_to_dcs: false,
             cut_from_peers: false,
             no_watch: false,

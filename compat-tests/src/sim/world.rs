@@ -438,7 +438,8 @@ impl World {
     pub(super) fn wake_all(&mut self) {
         for node in 0..self.members.len() {
             let member = &self.members[node];
-            if self.reaches_dcs(node) && !member.deaf_to_dcs && !member.no_watch {
+            let watches = !member.deaf_to_dcs && !member.no_watch && member.watch_from <= self.now;
+            if self.reaches_dcs(node) && watches {
                 let at = self.now + self.rng.between(2, 40);
                 self.at(at, Event::Wake { node, forced: true });
             }
@@ -460,9 +461,9 @@ impl World {
         !self.store_down && !self.members[node].cut_from_dcs
     }
 
-    /// How long the DCS takes to answer.
-    pub(super) fn dcs_latency(&mut self) -> u64 {
-        if self.store_slow && self.rng.percent(40) {
+    /// How long the DCS takes to answer this node.
+    pub(super) fn dcs_latency(&mut self, node: usize) -> u64 {
+        if (self.store_slow || self.members[node].slow_dcs) && self.rng.percent(40) {
             self.rng.between(500, 12_000)
         } else {
             self.rng.between(1, 20)

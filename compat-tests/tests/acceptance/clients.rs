@@ -1,7 +1,7 @@
 //! The sentences about programs that users point at Patroni.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use compat_tests::lab::wait::ensure;
@@ -19,6 +19,8 @@ pub const STEPS: &[(&str, Step)] = &[
     (r#"SQL "(.+)" gives "(.*)" through HAProxy's (primary|replicas) within (\d+) s"#, through_haproxy),
     (r"Prometheus scrapes every member", prometheus),
     (r#"Prometheus finds "(.+)" = "(.*)" within (\d+) s"#, prometheus_finds),
+    (r"vip-manager runs beside every member, once for the DCS and once for the REST API", vip_manager),
+    (r"the virtual addresses are on (\S+) alone within (\d+) s", virtual_addresses),
     (r"the reference's client code reads from the DCS", read_dcs),
 ];
 
@@ -170,6 +172,49 @@ fn prometheus_finds(state: &mut State, call: &Call) -> Result<()> {
         let value = rows.first().and_then(|row| row.get("value")).and_then(Value::as_list);
         let value = value.and_then(|pair| pair.get(1)).and_then(Value::as_str).unwrap_or_default();
         ensure(rows.len() == 1 && value == call.arg(1), || json::dumps(&body))
+    })
+}
+
+/// What vip-manager may ask.
+const TRIGGERS: [&str; 2] = ["etcd", "patroni"];
+
+/// Two vip-managers for each member, each in a network namespace of its own (`clients/vip_manager.py`).
+fn vip_manager(state: &mut State, _: &Call) -> Result<()> {
+    let lab = state.cluster()?;
+    let script = lab.folder.join("vip_manager.py");
+    std::fs::copy(host::repository().join("compat-tests/clients/vip_manager.py"), &script)?;
+    let leader_key = format!("/service/{}/leader", lab.options.scope);
+    for (member, trigger) in lab.members.iter().flat_map(|member| TRIGGERS.map(|trigger| (member, trigger))) {
+        let (port, key, value) = match trigger {
+            "etcd" => (lab.etcd.port, leader_key.as_str(), member.name.as_str()),
+            _ => (member.rest, "/leader", "200"),
+        };
+        let mut command = process::command(&PathBuf::from("/usr/bin/python3"), &lab.folder, &lab.bin())?;
+        command
+            .arg(&script)
+            .arg(host::deps().join("vip-manager/usr/bin/vip-manager"))
+            .args([trigger, &port.to_string(), key, value])
+            .arg(address_file(&lab.folder, &member.name, trigger));
+        process::daemon(command, &lab.folder.join(format!("vip-manager-{trigger}-{}.log", member.name)))?;
+    }
+    Ok(())
+}
+
+/// Where `clients/vip_manager.py` says whether a member has the virtual address.
+fn address_file(folder: &Path, member: &str, trigger: &str) -> PathBuf {
+    folder.join(format!("vip-{trigger}-{member}"))
+}
+
+fn virtual_addresses(state: &mut State, call: &Call) -> Result<()> {
+    let lab = state.cluster()?;
+    wait_until(&call.text, call.seconds(1), || {
+        for (member, trigger) in lab.members.iter().flat_map(|m| TRIGGERS.map(|trigger| (m, trigger))) {
+            let wanted = if member.name == call.arg(0) { "up" } else { "down" };
+            let file = address_file(&lab.folder, &member.name, trigger);
+            let found = std::fs::read_to_string(file).unwrap_or_default();
+            ensure(found == wanted, || format!("{trigger}, {}: {found:?}, not {wanted}", member.name))?;
+        }
+        Ok(())
     })
 }
 

@@ -5,6 +5,7 @@
 mod act;
 mod executor;
 mod failsafe;
+mod follow;
 mod garbage;
 mod held_back;
 mod lines;

@@ -1,0 +1,71 @@
+//! What the command line of `compat-chaos` says.
+
+use clap::builder::{BoolishValueParser, PossibleValuesParser};
+use clap::ArgAction;
+
+use super::faults::KINDS;
+
+/// Who the members are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum FleetKind {
+    /// All ours.
+    Ours,
+    /// Of each at least one; which may change when a daemon is started again.
+    Mixed,
+    /// All the reference.
+    Reference,
+}
+
+/// `synchronous_mode`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Mode {
+    /// Off.
+    Async,
+    /// On.
+    Sync,
+    /// Quorum commit.
+    Quorum,
+}
+
+impl Mode {
+    /// As YAML.
+    pub fn yaml(self) -> &'static str {
+        match self {
+            Mode::Async => "false",
+            Mode::Sync => "true",
+            Mode::Quorum => "quorum",
+        }
+    }
+}
+
+/// A real cluster of three members, PostgreSQL and three etcd, under faults that the seed decides.
+#[derive(Debug, Clone, clap::Parser)]
+pub struct Options {
+    /// How long faults go on, minutes.
+    #[arg(long, default_value_t = 2.0)]
+    pub minutes: f64,
+    /// Decides the faults.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Who the members are.
+    #[arg(long, default_value = "ours")]
+    pub fleet: FleetKind,
+    /// `synchronous_mode`.
+    #[arg(long, default_value = "async")]
+    pub mode: Mode,
+    /// Only these kinds of faults, with commas between them.
+    #[arg(long, value_delimiter = ',', value_parser = PossibleValuesParser::new(KINDS))]
+    pub only: Vec<String>,
+    /// The logs stay also when nothing was found.
+    #[arg(long)]
+    pub keep: bool,
+    /// PostgreSQL's major version: 15, 17 or 18.
+    #[arg(long, default_value_t = 15)]
+    pub pg: u32,
+    /// Do our daemons have a guardian?
+    #[arg(long, default_value = "on", action = ArgAction::Set, value_parser = BoolishValueParser::new())]
+    pub guardian: bool,
+    /// Exit code 0 where this user may not make namespaces and is not root.
+    #[arg(long)]
+    pub may_skip: bool,
+}
