@@ -7,7 +7,7 @@
 //! | the ports of PostgreSQL, the REST API and etcd     | `PG<n>PG`, `RS<n>RS`, `ETCD.` (5 characters, as the port) |
 //! | the folder of what scripts/setup installed         | `/DEPS`                                    |
 //! | the system identifier                              | `S` for each of its digits                 |
-//! | a date with a time                                 | `D` for each digit; a fraction always `.DDDDDD` |
+//! | a date with a time                                 | `D` for each digit; a fraction always `.DDDDDD`, a log line's milliseconds `,DDD` |
 //! | a time zone of such a date                         | stays                                      |
 //! | an LSN as `0/3000148`                              | `H` for each digit                         |
 //! | a whole number of 7 digits or more (LSNs, epochs)  | `N` for each digit in a table's cell, else one `N` |
@@ -84,8 +84,12 @@ fn rules() -> &'static [(Regex, Replace)] {
     let table: [(&str, Replace); 9] = [
         (r"/tmp/patroni-rs-lab-[A-Za-z0-9]{6}", |_| "/tmp/patroni-rs-lab-XXXXXX".into()),
         (r"(?m)^Date: .*?(\r?)$", |found| format!("Date: D{}", group(found, 1))),
-        (r"(\d{4}-\d\d-\d\d[ T]\d\d:\d\d(?::\d\d)?)(\.\d{1,6})?", |found| {
-            let fraction = if group(found, 2).is_empty() { "" } else { ".DDDDDD" };
+        (r"(\d{4}-\d\d-\d\d[ T]\d\d:\d\d(?::\d\d)?)(\.\d{1,6}|,\d{3}\b)?", |found| {
+            let fraction = match group(found, 2).as_bytes().first() {
+                None => "",
+                Some(b',') => ",DDD",
+                Some(_) => ".DDDDDD",
+            };
             digits(group(found, 1), 'D') + fraction
         }),
         (r"\b[0-9A-F]{1,8}/[0-9A-F]{6,8}\b", |found| digits(group(found, 0), 'H')),
@@ -139,6 +143,7 @@ mod tests {
             ("File \"/opt/patroni-rs/reference/bin/x\"", "File \"/DEPS/reference/bin/x\""),
             ("/tmp/patroni-rs-lab-kIUWyr/batman", "/tmp/patroni-rs-lab-XXXXXX/batman"),
             ("2026-11-21 11:26:51.612045+00:00", "DDDD-DD-DD DD:DD:DD.DDDDDD+00:00"),
+            ("2026-11-21 11:26:51,612 - WARNING", "DDDD-DD-DD DD:DD:DD,DDD - WARNING"),
             ("2026-11-21T19:45 (y/N)", "DDDD-DD-DDTDD:DD (y/N)"),
             ("2026-11-21T11:26:51+02:00", "DDDD-DD-DDTDD:DD:DD+02:00"),
             ("|   0/4000000 |", "|   H/HHHHHHH |"),

@@ -157,15 +157,22 @@ impl World {
         Some(state)
     }
 
+    /// An operator makes this node the primary, whatever it lacks: a failover that names it, or a restart of a stopped
+    /// primary in pause.
+    pub(super) fn operator_answers_for(&mut self, node: usize) {
+        if let Some(data) = &self.members[node].pg.data {
+            self.ledger.guaranteed.retain(|branch, lsn| data.has(*branch, *lsn));
+        }
+    }
+
     /// A promotion has ended: nothing that was promised may be missing.
     pub(super) fn check_history(&mut self, node: usize) {
         self.promotions += 1;
         let by_hand = self.manual.is_some_and(|(_, to)| to == node);
-        let Some(data) = self.members[node].pg.data.clone() else { return };
         if by_hand {
-            // A failover to any node is what its operator answers for.
-            self.ledger.guaranteed.retain(|branch, lsn| data.has(*branch, *lsn));
+            self.operator_answers_for(node);
         }
+        let Some(data) = self.members[node].pg.data.clone() else { return };
         let missing = self.ledger.guaranteed.iter().find(|(branch, lsn)| !data.has(**branch, **lsn));
         if let Some((branch, lsn)) = missing {
             let what = format!(

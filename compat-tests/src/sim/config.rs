@@ -60,6 +60,8 @@ pub struct Config {
     pub faults_for: u64,
     /// So many in a hundred of the writes of `/sync` may be carried out after their sender gave up (half are).
     pub late_writes: u64,
+    /// How long after its sender has given up a request is carried out at the latest.
+    pub late_by: u64,
     /// Full disks, WAL gaps, lost watches, broken watchdogs, `pre_promote` that fails.
     pub rough: bool,
     /// Some members follow the reference's timing.
@@ -87,6 +89,7 @@ impl Default for Config {
             maximum_lag: 100_000,
             faults_for: 600_000,
             late_writes: 1,
+            late_by: 5000,
             rough: false,
             mixed: false,
             planted: Planted::Nothing,
@@ -116,16 +119,10 @@ impl Config {
             ("short", Config { members: 5, ..short }),
             ("mixed", Config { mixed: true, ..base.clone() }),
             ("mixed-sync", Config { mixed: true, sync: SyncMode::On, ..base.clone() }),
+            ("rough", Config { rough: true, ..base.clone() }),
+            ("rough-quorum", Config { rough: true, sync: SyncMode::Quorum, watchdog: true, ..base.clone() }),
             ("any", Config { members: 0, ..base }),
         ]
-    }
-
-    /// Clusters on request only, by `SIM_PROFILE`: some of their seeds still fail, and why is not known yet
-    /// (docs/safety.md).
-    pub fn unsettled() -> Vec<(&'static str, Config)> {
-        let base = Config { rough: true, ..Config::default() };
-        let quorum = Config { sync: SyncMode::Quorum, watchdog: true, ..base.clone() };
-        vec![("rough", base), ("rough-quorum", quorum)]
     }
 
     /// With what the seed decides: a cluster of no members gets 1 to 7, and any features.

@@ -95,7 +95,7 @@ impl World {
         let member = &mut self.members[node];
         member.cycle = None;
         member.memory = finished.memory;
-        member.settled = true;
+        (member.settled, member.died_in_pause) = (true, false);
         if last || finished.exit.is_some() {
             member.forget();
             member.alive = false;

@@ -75,7 +75,7 @@ impl World {
         };
         if self.faults_on && self.rng.percent(late) && self.rng.percent(50) {
             let generation = self.members[node].generation;
-            let at = self.now + patience + self.rng.between(1, 5000);
+            let at = self.now + patience + self.rng.between(1, self.config.late_by);
             self.at(at, Event::Late { node, generation, request: Box::new(request.clone()) });
             return now_and(patience, failure(request));
         }

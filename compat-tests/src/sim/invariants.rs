@@ -10,8 +10,8 @@ impl World {
     /// Why a writable primary is not this engine's fault. The only excuses there are:
     ///
     /// - the *orphan*: its daemon was killed or stopped and nothing else, and there is
-    ///   neither a guardian nor a watchdog. It ends with the first cycle of the daemon
-    ///   that is started again;
+    ///   neither a guardian nor a watchdog, or it was killed in a pause, when both are off.
+    ///   It ends with the first cycle of the daemon that is started again;
     /// - a *late pause*: the cluster was resumed, and the node still believes in
     ///   the pause because it has not reached the DCS since. It ends when it does;
     /// - a member with the *reference's timing* that has lost the lock and does not know it.
@@ -20,7 +20,8 @@ impl World {
         // The keeper of a daemon that was stopped acts at the first instant after.
         let stands_still = self.now <= member.stopped_until + 1 && member.stopped_until > 0;
         let daemon_works = member.alive && member.settled && !stands_still;
-        if !daemon_works && !self.config.watchdog && !self.config.guardian {
+        let unwatched = !self.config.watchdog && !self.config.guardian || member.died_in_pause;
+        if !daemon_works && unwatched {
             return Some("orphan");
         }
         if self.lost_unawares(node) {
@@ -190,7 +191,14 @@ impl World {
             self.members[node].thirsty_since = Some(since);
             let waited = now - since.max(calm_since).min(now);
             if waited > 6 * self.config.loop_wait + 90_000 {
-                self.fail(8, format!("n{node} knows its leader and has had no WAL receiver for {waited} ms"));
+                let mine = &self.members[node].pg;
+                let theirs = leader.map(|leader| &self.members[leader].pg.data);
+                let slot = leader.is_some_and(|leader| self.has_slot(leader, node));
+                let at =
+                    format!("source {:?}, slot {slot}, {:?}; leader {:?}", mine.source, mine.data, theirs);
+                let what =
+                    format!("n{node} knows its leader and has had no WAL receiver for {waited} ms ({at})");
+                self.fail(8, what);
             }
         }
     }

@@ -85,6 +85,8 @@ pub struct Member {
     pub ending: bool,
     /// The daemon has finished a cycle since it was started.
     pub settled: bool,
+    /// Its daemon died in a pause, when no guardian watches.
+    pub died_in_pause: bool,
     /// The whole node does not run until then (SIGSTOP of the machine).
     pub frozen_until: u64,
     /// The daemon's HA loop hangs until then (dead disk); its keeper runs.
@@ -176,6 +178,7 @@ impl Member {
             alive: true,
             ending: false,
             settled: false,
+            died_in_pause: false,
             frozen_until: 0,
             hung_until: 0,
             hung_since: 0,
@@ -204,6 +207,7 @@ impl Member {
     /// The daemon ends and forgets everything; PostgreSQL's fate is the caller's.
     pub fn forget(&mut self) {
         self.stopped_until = 0;
+        self.died_in_pause = self.memory.config.is_paused() || (self.died_in_pause && !self.settled);
         self.memory = Memory::new(GlobalConfig::new(self.me.dynamic_config.clone()));
         self.keeper = Keeper::new(self.me.ttl, self.me.loop_wait, self.me.retry_timeout);
         self.renewing = false;

@@ -93,8 +93,12 @@ impl World {
         let has_lock = self.store.get("leader") == Some(member.me.name.as_str());
         let job = commands::restart_job(&Value::map(), &member.memory, has_lock);
         let Job::Restart { timeout, .. } = job else { return };
+        let by_hand = member.memory.config.is_paused() && !member.pg.running && !member.pg.recovery;
         if self.start_job(node, &job).is_ok() {
             self.members[node].restarting = Some(timeout);
+            if by_hand {
+                self.operator_answers_for(node);
+            }
         }
     }
 

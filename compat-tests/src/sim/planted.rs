@@ -111,7 +111,9 @@ impl Planted {
             Planted::QuorumTooSmall | Planted::PromotesUnsynced => {
                 Config { sync: SyncMode::Quorum, members: 5, node_count: 2, ..base }
             }
-            Planted::StaleSyncToken => Config { sync: SyncMode::On, late_writes: 85, ..base },
+            Planted::StaleSyncToken => {
+                Config { sync: SyncMode::On, late_writes: 85, late_by: 40_000, ..base }
+            }
             Planted::IgnoresTimeline => Config { check_timeline: true, maximum_lag: 100_000_000, ..base },
             Planted::ReinitsLeader => Config { sync: SyncMode::On, members: 1, ..base },
             Planted::IgnoresLag => {

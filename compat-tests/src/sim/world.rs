@@ -247,7 +247,8 @@ impl World {
 
     pub(super) fn fail(&mut self, invariant: u32, what: impl Into<String>) {
         if self.failure.is_none() {
-            let from = self.story.len().saturating_sub(150);
+            let lines = std::env::var("SIM_STORY").ok().and_then(|lines| lines.parse().ok()).unwrap_or(150);
+            let from = self.story.len().saturating_sub(lines);
             let story = self.story.get(from..).unwrap_or_default().to_vec();
             self.failure =
                 Some(Failure { seed: self.seed, at: self.now, invariant, what: what.into(), story });

@@ -17,6 +17,10 @@ impl Cycle<'_> {
         if let Some(row) = self.pg.row().filter(|_| self.is_failsafe_mode()) {
             self.m.last_wal_lsn = Some(row.wal_position);
         }
+        // A promotion that came to nothing may have left it armed.
+        if self.watchdog_running && self.job.is_none() {
+            self.watchdog_off_standby()?;
+        }
         // While we bootstrap, the initialize key keeps everybody else away; a
         // demotion would leave a half-made cluster that nobody may finish.
         if self.is_paused() || !self.pg.running || self.m.bootstrapping {

@@ -1,5 +1,7 @@
 //! Following the right node: whom, and what has to happen first.
 
+use std::time::Duration;
+
 use pyfmt::Value;
 
 use super::cycle::{unexpected, Cycle};
@@ -19,6 +21,9 @@ const REMOTE_KEYS: [&str; 5] = [
     "archive_cleanup_command",
     "recovery_min_apply_delay",
 ];
+
+/// How long a failed rewind is not tried again.
+const REWIND_RETRY: Duration = Duration::from_secs(60);
 
 /// Whom the node `me` has to follow in `cluster`; nobody is an answer.
 pub fn node_to_follow(me: &str, tags: &Tags, config: &GlobalConfig, cluster: &Cluster) -> Option<Source> {
@@ -195,6 +200,10 @@ impl Cycle<'_> {
             self.set_role(role)?;
             self.call(Callback::OnRoleChange)?;
         }
+        if self.forgive_failed_rewind() {
+            self.arm_rewind_check()?;
+            return self.rewind_or_reinitialize();
+        }
         let leader = self.cluster.leader.as_ref().and_then(|l| l.timeline());
         if let (Some(mine), Some(leader)) = (self.m.last_timeline, leader) {
             if mine < leader {
@@ -206,6 +215,23 @@ impl Cycle<'_> {
     }
 
     // ---- rewind ----
+
+    /// After a while a rewind that failed (a full disk) may be tried again: true in the cycle in which it may. The
+    /// reference does not, and its node runs on beside the cluster until it is restarted.
+    pub(super) fn forgive_failed_rewind(&mut self) -> bool {
+        if self.m.rewind != Rewind::Failed || self.is_paused() {
+            self.m.rewind_failed_at = None;
+            return false;
+        }
+        let now = self.io.now();
+        let since = *self.m.rewind_failed_at.get_or_insert(now);
+        if now.saturating_sub(since) < REWIND_RETRY {
+            return false;
+        }
+        self.m.rewind_failed_at = None;
+        self.m.rewind = Rewind::Initial;
+        true
+    }
 
     fn can_rewind(&mut self) -> Step<bool> {
         self.bool(Request::CanRewind)

@@ -36,6 +36,10 @@ pub struct Memory {
     pub was_paused: bool,
     /// When the first synchronous replication step after promotion was made.
     pub promoted_at: Option<Mono>,
+    /// The last write of `/sync` was not confirmed: it may be carried out yet.
+    pub sync_unsure: bool,
+    /// `/sync` was taken over before the promotion, and synchronous replication was not looked at since.
+    pub quorum_adopted: bool,
     /// A start is under way whose failure costs the leader key.
     pub recovering: bool,
     /// When crash recovery began.
@@ -52,6 +56,8 @@ pub struct Memory {
     pub released_at: Option<Mono>,
     /// Rewind.
     pub rewind: Rewind,
+    /// Since when it has failed, as far as a cycle that could try again has noticed.
+    pub rewind_failed_at: Option<Mono>,
     /// We have asked for `/initialize` and were not told that it is ours.
     pub initialize_asked: bool,
     /// This node is bootstrapping the cluster.
@@ -83,6 +89,8 @@ impl Memory {
             old_cluster: None,
             was_paused: false,
             promoted_at: None,
+            sync_unsure: false,
+            quorum_adopted: false,
             recovering: false,
             crash_recovery_started: None,
             readonly_starts: 0,
@@ -91,6 +99,7 @@ impl Memory {
             last_timeline: None,
             released_at: None,
             rewind: Rewind::Initial,
+            rewind_failed_at: None,
             initialize_asked: false,
             bootstrapping: false,
             bootstrap_result: None,

@@ -147,6 +147,7 @@ impl Cycle<'_> {
             line = "starting as readonly because i had the session lock";
             source = None;
         } else {
+            self.forgive_failed_rewind();
             if !self.m.rewind.executed() {
                 self.arm_rewind_check()?;
             }

@@ -43,7 +43,8 @@ impl Cycle<'_> {
     fn disable_sync_replication(&mut self) -> Step<()> {
         if !self.cluster.sync.is_empty() {
             let version = self.cluster.sync.version.clone();
-            if !self.bool(Request::DeleteSync { version })? {
+            self.m.sync_unsure = !self.bool(Request::DeleteSync { version })?;
+            if self.m.sync_unsure {
                 // The key may still be there: PostgreSQL keeps what it promises until it is gone.
                 return Ok(());
             }
@@ -56,13 +57,25 @@ impl Cycle<'_> {
     fn enabled_sync(&mut self) -> Step<Option<SyncState>> {
         let sync = self.cluster.sync.clone();
         if !sync.is_empty() {
-            return Ok(Some(sync));
+            return if self.m.sync_unsure { self.outdate_writes(&sync) } else { Ok(Some(sync)) };
         }
         let me = self.name().to_owned();
         let written = self.write_sync(&me, &NameSet::new(), 0, &sync)?;
         if written.is_some() {
             self.log("Enabled synchronous replication");
         } else {
+            self.warn("Updating sync state failed");
+        }
+        Ok(written)
+    }
+
+    /// A write that was given up may still be on its way, and would meet the version that it compares with: the key is
+    /// written as it is, under a new one, before PostgreSQL gets another value. (The reference does not, and a late
+    /// write can promise what PostgreSQL does not keep any more: docs/safety.md S7.)
+    fn outdate_writes(&mut self, sync: &SyncState) -> Step<Option<SyncState>> {
+        let leader = sync.leader.clone().unwrap_or_default();
+        let written = self.write_sync(&leader, &names_of(&sync.voters()), sync.quorum, sync)?;
+        if written.is_none() {
             self.warn("Updating sync state failed");
         }
         Ok(written)
@@ -83,7 +96,9 @@ impl Cycle<'_> {
             quorum,
             version: over.version.clone(),
         };
-        match self.io.ask(request)? {
+        let answer = self.io.ask(request)?;
+        self.m.sync_unsure = matches!(answer, Answer::Version(None));
+        match answer {
             Answer::Version(Some(version)) => Ok(Some(SyncState {
                 version: Some(version),
                 leader: Some(leader.to_owned()),
@@ -202,6 +217,12 @@ impl Cycle<'_> {
         let mut looked_again = false;
         loop {
             let current = self.current_sync(wait)?;
+            // Right after a promotion the standbys may not have connected yet: they are not gone.
+            if std::mem::take(&mut self.m.quorum_adopted)
+                && current.sync.intersection(&current.active).is_empty()
+            {
+                return Ok(());
+            }
             let resolution = quorum::resolve(QuorumState {
                 leader: sync.leader.clone().unwrap_or_default(),
                 quorum: sync.quorum,
@@ -246,13 +267,7 @@ impl Cycle<'_> {
                     && (step.num > current.numsync || !current.sync.is_subset(&step.names));
                 match step.target {
                     Target::Quorum => {
-                        self.log(format!(
-                            "Setting leader to {}, quorum to {} of {} ({})",
-                            step.leader,
-                            step.num,
-                            step.names.len(),
-                            step.names.sorted().join(", ")
-                        ));
+                        self.log_quorum(&step.leader, step.num, &step.names);
                         let Some(written) = self.write_sync(&step.leader, &step.names, step.num, &sync)?
                         else {
                             self.log("Synchronous replication key updated by someone else.");
@@ -311,6 +326,9 @@ impl Cycle<'_> {
                 // A node outside of the voters has won their votes.
                 num += 1;
             }
+            if !self.adopt_quorum(&sync, &names)? {
+                return Ok(false);
+            }
             self.set_sync_names(&names, Some(num))?;
             return Ok(true);
         }
@@ -319,6 +337,24 @@ impl Cycle<'_> {
         }
         self.set_sync_names(&NameSet::new(), Some(min_sync))?;
         Ok(true)
+    }
+
+    /// The former leader may come back without anybody's vote while `/sync` names it: it must be out of there before
+    /// commits are accepted here. (The reference does so in the first cycle after the promotion, and loses what was
+    /// acknowledged before it: docs/safety.md S6.) The key is also written by whom it names already, so that a late
+    /// write of somebody who wanted to be promoted in between meets another version. False: somebody else wrote it.
+    fn adopt_quorum(&mut self, sync: &SyncState, voters: &NameSet) -> Step<bool> {
+        let me = self.name().to_owned();
+        if !sync.leader_matches(&me) {
+            self.log_quorum(&me, sync.quorum, voters);
+        }
+        self.m.quorum_adopted = self.write_sync(&me, voters, sync.quorum, sync)?.is_some();
+        Ok(self.m.quorum_adopted)
+    }
+
+    fn log_quorum(&mut self, leader: &str, quorum: i64, voters: &NameSet) {
+        let names = voters.sorted().join(", ");
+        self.log(format!("Setting leader to {leader}, quorum to {quorum} of {} ({names})", voters.len()));
     }
 }
 

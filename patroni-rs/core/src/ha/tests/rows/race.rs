@@ -240,7 +240,7 @@ fn sync_rows() -> Vec<Row> {
             "5.2-14",
             quorum("a,c", 1),
             WINS,
-            "load peers(b,c) acquire load watch ssn:1(b,c) job:promote slots touch",
+            "load peers(b,c) acquire load watch sync(a;b,c;1) ssn:1(b,c) job:promote slots touch",
         )
         .says("Got quorum vote from c"),
         row(
@@ -259,7 +259,7 @@ fn sync_rows() -> Vec<Row> {
             "5.2-14",
             quorum("c", 1),
             WINS,
-            "load peers(b,c) acquire load watch ssn:1(b,c) job:promote slots touch",
+            "load peers(b,c) acquire load watch sync(a;b,c;1) ssn:1(b,c) job:promote slots touch",
         )
         .says("Got quorum vote from b"),
         row(
@@ -275,7 +275,7 @@ fn sync_rows() -> Vec<Row> {
                 .peer("b", |p| p.reachable = false)
                 .peer("c", |p| p.reachable = false),
             WINS,
-            "load peers(c) acquire load watch ssn:0(c) job:promote slots touch",
+            "load peers(c) acquire load watch sync(a;c;1) ssn:0(c) job:promote slots touch",
         ),
         row(
             "5.2-01",
@@ -283,7 +283,7 @@ fn sync_rows() -> Vec<Row> {
                 .member("c", "replica", r#""tags":{"nofailover":true}"#)
                 .peer("b", |p| p.reachable = false),
             WINS,
-            "load peers(b,c) acquire load watch ssn:1(b,c) job:promote slots touch",
+            "load peers(b,c) acquire load watch sync(a;b,c;1) ssn:1(b,c) job:promote slots touch",
         ),
         row(
             "5.2-12",

@@ -1,7 +1,9 @@
 //! 4D, 4G, 10: PostgreSQL is down.
 
+use std::time::Duration;
+
 use super::super::super::*;
-use super::super::world::{leader, orphan, replica, Reply, World};
+use super::super::world::{leader, orphan, replica, Reply, World, NOW};
 use super::{row, Row};
 
 fn crashed(control: &str) -> World {
@@ -157,6 +159,21 @@ fn standby_rows() -> Vec<Row> {
         row(
             "10-17",
             rewind(replica().crashed("shut down"), Rewind::Check).answer(|a| a.diverged = Some(true)),
+            "running pg_rewind from b",
+            "load state(crashed) load job:running pg_rewind from b touch",
+        ),
+        // A rewind that failed is tried again, but not at once.
+        row(
+            "10-17",
+            rewind(replica().crashed("shut down"), Rewind::Failed).answer(|a| a.diverged = Some(true)),
+            "starting as a secondary",
+            "load state(crashed) load job:restarting after failure(b,replica) touch",
+        ),
+        row(
+            "10-17",
+            rewind(replica().crashed("shut down"), Rewind::Failed)
+                .memory(|m| m.rewind_failed_at = Some(NOW - Duration::from_secs(60)))
+                .answer(|a| a.diverged = Some(true)),
             "running pg_rewind from b",
             "load state(crashed) load job:running pg_rewind from b touch",
         ),

@@ -1,7 +1,9 @@
 //! 4I without the lock, and 8-02.
 
+use std::time::Duration;
+
 use super::super::super::*;
-use super::super::world::{replica, World};
+use super::super::world::{replica, World, NOW};
 use super::{row, Row};
 
 const FOLLOWS: &str = "no action. I am (a), a secondary, and following a leader (b)";
@@ -151,6 +153,20 @@ fn rewind_rows() -> Vec<Row> {
             "load slots touch",
         ),
         row("4I-09", rewind(replica(), Rewind::Check), FOLLOWS, "load slots touch"),
+        row(
+            "4I-09",
+            rewind(replica(), Rewind::Failed).answer(|a| a.diverged = Some(true)),
+            FOLLOWS,
+            "load slots touch",
+        ),
+        row(
+            "4I-09",
+            rewind(replica(), Rewind::Failed)
+                .memory(|m| m.rewind_failed_at = Some(NOW - Duration::from_secs(60)))
+                .answer(|a| a.diverged = Some(true)),
+            "running pg_rewind from b",
+            "load job:running pg_rewind from b touch",
+        ),
         row(
             "4I-09",
             unable(rewind(replica(), Rewind::Need)).me(|me| me.reinit_on_diverged = true),

@@ -138,6 +138,30 @@ fn quorum_rows() -> Vec<Row> {
             "load update+status feed slots touch",
         ),
         row(
+            "21-02b",
+            quorum(leader()).sync_key("a", "b,c", 1).current_sync(bc, 1, none, none).memory(|m| m.quorum_adopted = true),
+            LEADS,
+            "load update+status feed slots touch",
+        ),
+        // A write that was not confirmed may be on its way.
+        row(
+            "21-06",
+            quorum(leader()).sync_key("a", "b,c", 1).current_sync(bc, 1, bc, bc).memory(|m| m.sync_unsure = true),
+            LEADS,
+            "load update+status feed sync(a;b,c;1) slots touch",
+        ),
+        row(
+            "21-06",
+            quorum(leader())
+                .sync_key("a", "b,c", 1)
+                .current_sync(b, 1, b, bc)
+                .memory(|m| m.sync_unsure = true)
+                .answer(|a| a.write_sync = false),
+            LEADS,
+            "load update+status feed sync(a;b,c;1) slots touch",
+        )
+        .says("Updating sync state failed"),
+        row(
             "21-08",
             quorum(leader()).sync_key("a", "", 0).current_sync(none, 0, none, b),
             LEADS,
@@ -165,13 +189,19 @@ fn promotion_rows() -> Vec<Row> {
             "21-02",
             quorum(promotable()).sync_key("b", "a,c", 1),
             PROMOTES,
-            "load update+status feed ssn:1(b,c) job:promote slots touch",
+            "load update+status feed sync(a;b,c;1) ssn:1(b,c) job:promote slots touch",
         ),
         row(
             "21-02",
             quorum(promotable()).sync_key("b", "c", 1),
             PROMOTES,
-            "load update+status feed ssn:1(b,c) job:promote slots touch",
+            "load update+status feed sync(a;b,c;1) ssn:1(b,c) job:promote slots touch",
+        ),
+        row(
+            "21-02",
+            quorum(promotable()).sync_key("b", "a,c", 1).answer(|a| a.write_sync = false),
+            "Postponing promotion because synchronous replication state was updated by somebody else",
+            "load update+status feed sync(a;b,c;1) unwatch slots touch",
         ),
         row(
             "21-02",
