@@ -93,6 +93,7 @@ Feature: switchover
       {"postgresql": {"parameters": {"max_connections": 70}}}
       """
     Then GET "/patroni" of node1 has "pending_restart" = "true" within 15 s
+    And GET "/patroni" of node0 has "pending_restart" = "true" within 15 s
     When node1 is sent a request "POST /restart" with
       """
       {"restart_pending": true, "role": "replica"}

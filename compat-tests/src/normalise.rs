@@ -13,6 +13,7 @@
 //! | a whole number of 7 digits or more (LSNs, epochs)  | `N` for each digit in a table's cell, else one `N` |
 //! | the value of a metric that is a time or an LSN     | `N`, or `N.N` if it has a fraction         |
 //! | the HTTP header `Date`                             | `Date: D`                                  |
+//! | a WAL sender that is just starting, in `replication` | nothing: connections of the daemons themselves come and go |
 //! | `123 ms`, `0.5 seconds`, `pid=123`                 | `N ms`, `N seconds`, `pid=N`               |
 //!
 //! Order, separators, quotes, the type of a number, widths of tables and final newlines stay, and are
@@ -81,7 +82,12 @@ fn group<'t>(captures: &Captures<'t>, index: usize) -> &'t str {
 /// The rules that need no knowledge of a side, in their order.
 fn rules() -> &'static [(Regex, Replace)] {
     static RULES: OnceLock<Vec<(Regex, Replace)>> = OnceLock::new();
-    let table: [(&str, Replace); 9] = [
+    let table: [(&str, Replace); 10] = [
+        (
+            r#"(?x) "replication":\ \[ \{[^{}]*"state":\ "startup"[^{}]*\} \],\  | ,\ \{[^{}]*"state":\ "startup"[^{}]*\}
+               | \{[^{}]*"state":\ "startup"[^{}]*\},\  "#,
+            |_| String::new(),
+        ),
         (r"/tmp/patroni-rs-lab-[A-Za-z0-9]{6}", |_| "/tmp/patroni-rs-lab-XXXXXX".into()),
         (r"(?m)^Date: .*?(\r?)$", |found| format!("Date: D{}", group(found, 1))),
         (r"(\d{4}-\d\d-\d\d[ T]\d\d:\d\d(?::\d\d)?)(\.\d{1,6}|,\d{3}\b)?", |found| {
@@ -131,7 +137,7 @@ mod tests {
 
     #[test]
     fn all_rules_compile() {
-        assert_eq!(rules().len(), 9);
+        assert_eq!(rules().len(), 10);
     }
 
     #[test]
@@ -144,6 +150,18 @@ mod tests {
             ("/tmp/patroni-rs-lab-kIUWyr/batman", "/tmp/patroni-rs-lab-XXXXXX/batman"),
             ("2026-11-21 11:26:51.612045+00:00", "DDDD-DD-DD DD:DD:DD.DDDDDD+00:00"),
             ("2026-11-21 11:26:51,612 - WARNING", "DDDD-DD-DD DD:DD:DD,DDD - WARNING"),
+            (
+                r#""a": 1, "replication": [{"x": "", "state": "startup", "y": 0}], "b": 2"#,
+                r#""a": 1, "b": 2"#,
+            ),
+            (
+                r#""replication": [{"state": "streaming"}, {"state": "startup"}], "b": 2"#,
+                r#""replication": [{"state": "streaming"}], "b": 2"#,
+            ),
+            (
+                r#""replication": [{"state": "startup"}, {"state": "streaming"}], "b": 2"#,
+                r#""replication": [{"state": "streaming"}], "b": 2"#,
+            ),
             ("2026-11-21T19:45 (y/N)", "DDDD-DD-DDTDD:DD (y/N)"),
             ("2026-11-21T11:26:51+02:00", "DDDD-DD-DDTDD:DD:DD+02:00"),
             ("|   0/4000000 |", "|   H/HHHHHHH |"),

@@ -277,12 +277,21 @@ fn reinitialized(side: &mut Side) -> Result<()> {
     moved(side, "node0", "node1")
 }
 
+/// Its key outlives what is asked of it.
 fn replica_down(side: &mut Side) -> Result<()> {
+    patch(side, r#"{"ttl":300}"#)?;
+    let key = side.lab.key("members/node0");
+    wait_until("the member's lease is a long one", SOON, || {
+        let lease = side.lab.etcd.prefix(&key)?.into_iter().find_map(|found| found.lease);
+        let left = lease.map(|lease| side.lab.etcd.seconds_left(&lease)).transpose()?.flatten();
+        ensure(left > Some(60), || format!("{left:?} s"))
+    })?;
     side.lab.member_mut("node0")?.stop().map(drop)
 }
 
 /// A standby is starting as long as its archive does not say whether there is more.
 fn replica_starting(side: &mut Side) -> Result<()> {
+    patch(side, r#"{"ttl":20}"#)?;
     let over = yaml::load("postgresql: {recovery_conf: {restore_command: 'sleep 1000'}}")?;
     let member = side.lab.member_mut("node0")?;
     config::merge(&mut member.config, &over);

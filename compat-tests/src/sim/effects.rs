@@ -150,11 +150,7 @@ impl World {
                 self.members[node].leader_lease = Some(lease).filter(|_| !moves);
                 true
             }
-            Some(_) => false,
-            None => {
-                self.members[node].leader_lease = None;
-                self.store.create("leader", &name, Some(lease))
-            }
+            _ => false,
         }
     }
 

@@ -189,7 +189,7 @@ impl World {
         self.members[node].disable_sync = false;
         let clock = self.clock(node);
         let member = &self.members[node];
-        let promised = member.keeper.lease_until().is_some_and(|until| until > clock);
+        let promised = member.keeper.may_start_writing(clock);
         let careless = member.reference || self.config.planted == Planted::RestartsDemoted;
         let may_write = promised || member.dynamic.is_paused() || careless;
         if member.pg.full || (!member.pg.recovery && !may_write) {

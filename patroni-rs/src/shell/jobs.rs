@@ -201,7 +201,7 @@ async fn run(shared: &Arc<Shared>, jobs: &Jobs, job: &Job) -> JobResult {
                 shared.release_sync_standby().await;
             }
             // Asked again when the server has stopped: a stop may take longer than the lease.
-            let may_write = || shared.lease.until().is_some() || pg.dynamic().is_paused();
+            let may_write = || shared.lease.may_start_writing() || pg.dynamic().is_paused();
             let result = started(pg.restart(Some(*timeout), false, None, may_write).await);
             shared.disable_sync.store(false, Ordering::SeqCst);
             result

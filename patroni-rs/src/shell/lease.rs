@@ -105,6 +105,11 @@ impl Lease {
         locked(&self.keeper).lease_until().filter(|until| *until > mono_now())
     }
 
+    /// May a server be started that will write under the lock?
+    pub fn may_start_writing(&self) -> bool {
+        locked(&self.keeper).may_start_writing(mono_now())
+    }
+
     /// Has the keeper begun to stop PostgreSQL, and nobody acted upon it yet?
     pub fn is_fenced(&self) -> bool {
         self.fenced.load(Ordering::SeqCst)

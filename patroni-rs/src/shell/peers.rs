@@ -170,7 +170,8 @@ mod tests {
     /// A silent peer costs its two seconds, unless another has decided.
     #[tokio::test]
     async fn a_decisive_answer_ends_the_round() {
-        let bar = |position| Decided::Rival(Decisive { position, tolerated: None });
+        let bar =
+            |position| Decided::Rival(Decisive { position, tolerated: None, least_timeline: 0, timeline: 0 });
         let enough = |number, least| Decided::Enough { fit: Fit { least, timeline: Some(1) }, number };
         let heard = || vec![("talks".to_owned(), 5)];
         let all = || vec![("silent".to_owned(), 0), ("talks".to_owned(), 5)];

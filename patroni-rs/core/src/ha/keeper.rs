@@ -191,6 +191,11 @@ impl Keeper {
         self.lease_until
     }
 
+    /// May a server be started that will write? Not one that the keeper would stop at once.
+    pub fn may_start_writing(&self, now: Mono) -> bool {
+        self.lease_until.is_some_and(|until| now + self.fence_margin() < until)
+    }
+
     fn renew_interval(&self) -> Duration {
         self.loop_wait.min(self.ttl / 3)
     }
@@ -241,6 +246,16 @@ mod tests {
         assert_eq!(k.next(s(10)), Next::Renew);
         k.lease_confirmed(s(10));
         assert_eq!(k.lease_until(), Some(s(40)));
+    }
+
+    #[test]
+    fn no_server_is_started_to_be_stopped_at_once() {
+        let mut k = keeper();
+        assert!(k.may_start_writing(s(26)));
+        assert!(!k.may_start_writing(s(27)));
+        assert_eq!(k.next(s(27)), Next::Fence);
+        k.lease_dropped();
+        assert!(!k.may_start_writing(s(1)));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::cycle::Cycle;
 use super::held_back::Reason;
 use super::request::Request;
-use super::script::Step;
+use super::script::{Halt, Step};
 
 /// How long a node that must not win gives others to take the lock (surface-ha-pg 6-11).
 pub(super) const COURTESY: Duration = Duration::from_secs(2);
@@ -16,6 +16,7 @@ impl Cycle<'_> {
         if !self.is_healthiest()? {
             return self.lose_race();
         }
+        self.still_fresh()?;
         if !self.acquire_lock()? {
             let line = self.follow(
                 "demoted self after trying and failing to obtain lock",
@@ -25,6 +26,10 @@ impl Cycle<'_> {
             let winner = self.cluster.leader_name().map(str::to_owned);
             self.held_back(Reason::LostRace, winner.as_deref(), &[]);
             return Ok(line);
+        }
+        if let Err(stale) = self.still_fresh() {
+            self.release_leader_key(None)?;
+            return Err(stale);
         }
         self.clear_failover_after_win()?;
         self.load_cluster()?;
@@ -36,6 +41,17 @@ impl Cycle<'_> {
             "acquired session lock as a leader".into(),
             "promoted self to leader by acquiring session lock",
         )
+    }
+
+    /// A cycle that has stood still (a frozen process, a hung disk) must not take the lock by what it saw before: others
+    /// may have led, and been gone again, in between. (The reference does: docs/safety.md S9.)
+    fn still_fresh(&mut self) -> Step<()> {
+        let age = self.io.now().saturating_sub(self.v.now);
+        if age <= self.v.me.loop_wait + self.v.me.retry_timeout {
+            return Ok(());
+        }
+        self.warn(format!("This cycle began {} s ago, too long to take the leader lock", age.as_secs()));
+        Err(Halt::Pg)
     }
 
     fn acquire_lock(&mut self) -> Step<bool> {

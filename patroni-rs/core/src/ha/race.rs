@@ -39,6 +39,11 @@ impl Cycle<'_> {
         if self.v.me.tags.nofailover() {
             return self.no(Reason::NoFailover);
         }
+        // The primary need not have asked this node for its consent, whoever an operator wants to lead: it may go on
+        // without the DCS. (In the reference a switchover makes two primaries: docs/safety.md S8.)
+        if self.is_missing_in_failsafe() {
+            return self.no(Reason::NotInFailsafe);
+        }
         if let Some(failover) = self.cluster.failover.clone() {
             let sync_denies = failover.leader.is_some()
                 && self.sync_is_active()
@@ -83,6 +88,19 @@ impl Cycle<'_> {
         Ok(true)
     }
 
+    /// The members in `/failsafe`, if the failsafe mode is on and the key makes sense.
+    fn failsafe_listed(&self) -> Option<&IndexMap<Value, Value>> {
+        match &self.m.failsafe_members {
+            Some(Value::Map(map)) if self.is_failsafe_mode() => Some(map),
+            _ => None,
+        }
+    }
+
+    fn is_missing_in_failsafe(&self) -> bool {
+        self.failsafe_listed()
+            .is_some_and(|map| !map.is_empty() && !map.contains_key(&Value::from(self.name())))
+    }
+
     fn behind_timeline(&mut self, mine: u32, known: u32) -> Step<bool> {
         let facts = [("timeline", mine.into()), ("known_timeline", known.into())];
         self.held_back(Reason::BehindTimeline, None, &facts);
@@ -98,17 +116,10 @@ impl Cycle<'_> {
         if let Some(old) = &self.m.old_cluster {
             old.members.iter().for_each(&mut add);
         }
-        if self.is_failsafe_mode() {
-            if let Some(Value::Map(map)) = &self.m.failsafe_members {
-                if !map.is_empty() && !map.contains_key(&Value::from(self.name())) {
-                    return Err(Reason::NotInFailsafe);
-                }
-                for (name, url) in map {
-                    let mut data = Value::map();
-                    data.set("api_url", url.clone());
-                    add(&Member { version: String::new(), name: name.py_str(), session: None, data });
-                }
-            }
+        for (name, url) in self.failsafe_listed().into_iter().flatten() {
+            let mut data = Value::map();
+            data.set("api_url", url.clone());
+            add(&Member { version: String::new(), name: name.py_str(), session: None, data });
         }
         self.cluster.members.iter().for_each(&mut add);
         let sync = &self.cluster.sync;
@@ -147,7 +158,8 @@ impl Cycle<'_> {
             );
             return Ok(false);
         }
-        if !self.is_standby_cluster() && self.check_timeline() {
+        let by_timeline = !self.is_standby_cluster() && self.check_timeline();
+        if by_timeline {
             let Some(mine) = my_timeline else {
                 self.log("Can not figure out my timeline");
                 return self.no(Reason::UnknownTimeline);
@@ -170,7 +182,9 @@ impl Cycle<'_> {
             .filter(|m| !m.nofailover() || voters.contains(&m.name.to_lowercase()))
             .collect();
         let tolerated = self.cluster.sync.leader.clone().filter(|_| self.sync_is_active());
-        let decisive = Decisive { position, tolerated };
+        let least_timeline = if by_timeline { known_timeline } else { 0 };
+        let timeline = my_timeline.filter(|_| self.votes_count()).unwrap_or(0);
+        let decisive = Decisive { position, tolerated, least_timeline, timeline };
         let peers = self.poll(asked, Some(Decided::Rival(decisive.clone())))?;
         Ok(self.judge(&peers, &decisive, &voters, former_leader))
     }
@@ -203,7 +217,14 @@ impl Cycle<'_> {
             }
             if bar.is_ahead(peer) {
                 ahead += 1;
-                self.log(format!("Wal position of {} is ahead of my wal position", peer.name));
+                if bar.later_timeline(peer).is_some() {
+                    self.log(format!(
+                        "Timeline {} of {} is ahead of my timeline {}",
+                        peer.timeline, peer.name, bar.timeline
+                    ));
+                } else {
+                    self.log(format!("Wal position of {} is ahead of my wal position", peer.name));
+                }
                 if !bar.tolerates(peer) {
                     self.held_back(Reason::PeerAhead, Some(&peer.name), &facts);
                     return false;

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use etcd_client::{Compare, CompareOp, Txn, TxnOp, TxnOpResponse};
+use etcd_client::{Compare, CompareOp, Txn, TxnOp};
 use patroni_core::model::{status_value, sync_state_value, Cluster, Leader, Lsn, Status, SyncState};
 use patroni_core::parse::deep_compare;
 use pyfmt::{json, Value};
@@ -192,18 +192,11 @@ impl Etcd3 {
         self.lease.set_of_leader(None);
         let (key, name) = (self.key("leader"), self.settings.name.as_str());
         let put = TxnOp::put(key.as_str(), name, put_options(lease));
-        let create = Txn::new().when([absent(&key)]).and_then([put.clone()]);
         let ours = Compare::value(key.as_str(), CompareOp::Equal, name);
-        let txn = Txn::new().when([ours]).and_then([put]).or_else([TxnOp::txn(create)]);
-        let reply = self.pool.call(&Rpc::Txn(txn), effort).await?;
-        let created = match &reply.body {
-            Body::Txn(txn) => txn
-                .op_responses()
-                .iter()
-                .any(|op| matches!(op, TxnOpResponse::Txn(inner) if inner.succeeded())),
-            _ => false,
-        };
-        let ours = succeeded(&reply) || created;
+        // A key that is gone is not made again, as the reference does: since it was read, another may have led, and be
+        // gone as well (docs/safety.md S9). Whoever wants it races for it.
+        let reply = self.pool.call(&Rpc::Txn(Txn::new().when([ours]).and_then([put])), effort).await?;
+        let ours = succeeded(&reply);
         self.lease.set_of_leader(ours.then_some(lease));
         Ok(ours)
     }

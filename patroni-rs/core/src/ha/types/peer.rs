@@ -112,6 +112,13 @@ pub struct Decisive {
     pub position: Lsn,
     /// The leader in `/sync` of an active synchronous mode: it may be ahead.
     pub tolerated: Option<String>,
+    /// With `check_timeline`, the cluster's last known timeline: who is behind it refuses to lead, and is not waited
+    /// for. (In the reference such a peer holds up everybody.) 0: any.
+    pub least_timeline: u32,
+    /// Where votes count, the asking node's timeline: a later one is ahead and an earlier one behind, whatever their
+    /// positions. (The reference compares positions alone, and a node with much WAL on a timeline that the cluster
+    /// has left wins over those that have what was acknowledged since: docs/safety.md S10.) 0: positions alone.
+    pub timeline: u32,
 }
 
 impl Decisive {
@@ -123,7 +130,17 @@ impl Decisive {
 
     /// Has the peer more WAL?
     pub fn is_ahead(&self, peer: &PeerStatus) -> bool {
-        peer.wal_position > self.position
+        let refuses = peer.timeline > 0 && peer.timeline < self.least_timeline;
+        if refuses {
+            return false;
+        }
+        self.later_timeline(peer).unwrap_or(peer.wal_position > self.position)
+    }
+
+    /// Is the peer on a later timeline, if that counts and theirs are not the same?
+    pub fn later_timeline(&self, peer: &PeerStatus) -> Option<bool> {
+        let counts = self.timeline > 0 && peer.timeline > 0 && peer.timeline != self.timeline;
+        counts.then_some(peer.timeline > self.timeline)
     }
 
     /// May it have? Names are compared as PostgreSQL does.

@@ -88,6 +88,16 @@ fn eligible_rows() -> Vec<Row> {
         ),
         row("5.1-08", orphan().view(|v| v.watchdog.healthy = false), LOSES, "load load slots touch")
             .says("Watchdog device is not usable"),
+        // Nor for a switchover.
+        row(
+            "5.1-09",
+            orphan()
+                .config(failsafe)
+                .key("failsafe", r#"{"b":"http://b/"}"#)
+                .key("failover", r#"{"leader":"b"}"#),
+            LOSES,
+            "load load slots touch",
+        ),
         row(
             "5.1-09",
             orphan().config(failsafe).key("failsafe", r#"{"b":"http://b/"}"#),
@@ -130,6 +140,20 @@ fn eligible_rows() -> Vec<Row> {
             .says("Can not figure out my timeline"),
         row("5.2-05", timeline(orphan(), Some(1)), LOSES, "load load slots touch")
             .says("My timeline 1 is behind last known cluster timeline 2"),
+        // Who is behind on timelines refuses to lead, however far its WAL goes, and so holds nobody up.
+        row(
+            "5.2-05",
+            timeline(orphan(), Some(2)).peer("c", |p| (p.timeline, p.wal_position) = (1, 2000)),
+            WINS,
+            "load peers(b,c) acquire load watch ssn:none job:promote slots touch",
+        ),
+        row(
+            "5.2-05",
+            timeline(orphan(), Some(2)).peer("c", |p| (p.timeline, p.wal_position) = (0, 2000)),
+            LOSES,
+            "load peers(b,c) load slots touch",
+        )
+        .says("Wal position of c is ahead of my wal position"),
         row(
             "5.2-05",
             timeline(orphan(), Some(2)),
@@ -210,6 +234,23 @@ fn poll_rows() -> Vec<Row> {
 
 fn sync_rows() -> Vec<Row> {
     vec![
+        // Where votes count, a timeline counts more than a position.
+        row(
+            "5.2-11",
+            quorum("a,c", 1).answer(|a| a.replica_timeline = Some(2)).peer("c", |p| {
+                (p.timeline, p.wal_position) = (1, 2000);
+            }),
+            WINS,
+            "load peers(b,c) acquire load watch sync(a;b,c;1) ssn:1(b,c) job:promote slots touch",
+        )
+        .says("Got quorum vote from c"),
+        row(
+            "5.2-11",
+            quorum("a,c", 1).peer("c", |p| (p.timeline, p.wal_position) = (2, 500)),
+            LOSES,
+            "load peers(b,c) load slots touch",
+        )
+        .says("Timeline 2 of c is ahead of my timeline 1"),
         row("5.1-10", priority_sync("c"), LOSES, "load load slots touch"),
         row(
             "5.1-10",
