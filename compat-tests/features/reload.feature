@@ -97,3 +97,22 @@ Feature: reload
       """
     And node0 is sent SIGHUP
     Then the file "data/patroni.log" of node0 matches "(?m)^\{.message.: .Reloading PostgreSQL configuration\.., .level.: .INFO., .lineno.: \d+, .app.: .lab.\}$" within 20 s
+
+  @ci
+  Scenario: a ttl many times as long, and back again, costs nobody his role
+    Given a running cluster of 2 members
+    When the postmasters are remembered
+    And node0 is configured by PATCH with
+      """
+      {"ttl": 300}
+      """
+    Then node1's log says "No PostgreSQL configuration items changed, nothing to reload." within 20 s
+    And the leader's lease has more than 100 s left within 20 s
+    And node0 leads within 1 s
+    When node0 is configured by PATCH with
+      """
+      {"ttl": 20}
+      """
+    Then the leader's lease has less than 21 s left within 20 s
+    And node0 leads within 1 s
+    And the postmasters are the remembered ones

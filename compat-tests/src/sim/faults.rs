@@ -121,7 +121,10 @@ impl Plan {
         faults.extend(Plan::store_members(seed, config, at));
         let heal = faults.iter().map(|(at, _)| *at).max().unwrap_or(at).max(at) + 2 * config.ttl + 1;
         faults.push((heal, Fault::Heal));
-        Plan { faults, end: heal + 2 * config.ttl + 12 * config.loop_wait + 120_000 }
+        let ttls =
+            faults.iter().map(|(_, fault)| if let Fault::Timing(ttl, ..) = fault { ttl * 1000 } else { 0 });
+        let longest = ttls.max().unwrap_or(0).max(config.ttl);
+        Plan { faults, end: heal + 2 * longest + 12 * config.loop_wait + 120_000 }
     }
 
     fn fault(rng: &mut Rng, at: u64, config: &Config) -> Vec<(u64, Fault)> {
@@ -235,8 +238,8 @@ impl Plan {
             6 => vec![(at, Fault::Restart(node))],
             7 => vec![(at, Fault::Reinit(node))],
             8 => {
-                let all = [(30, 10, 10), (40, 10, 10), (20, 5, 5), (60, 10, 10)];
-                let (ttl, loop_wait, retry) = all[rng.between(0, 3) as usize];
+                let all = [(30, 10, 10), (40, 10, 10), (20, 5, 5), (60, 10, 10), (300, 10, 10)];
+                let (ttl, loop_wait, retry) = all[rng.between(0, 4) as usize];
                 vec![(at, Fault::Timing(ttl, loop_wait, retry))]
             }
             _ if config.sync != SyncMode::Off => {

@@ -26,6 +26,7 @@ pub const STEPS: &[(&str, Step)] = &[
     (r#"the DCS key "(\S+)" does not match "(.*)""#, key_differs),
     (r#"the DCS key "(\S+)" is absent within (\d+) s"#, key_absent),
     (r"the members' keys have leases", leases),
+    (r"the leader's lease has (more|less) than (\d+) s left within (\d+) s", leaders_lease),
     (r#"the row "(\w+)" is on every member within (\d+) s"#, row_everywhere),
     (r#"the row "(\w+)" is on (\w+) within (\d+) s"#, row_on),
     (r#"the row "(\w+)" is on no member"#, row_nowhere),
@@ -150,6 +151,17 @@ fn key_absent(state: &mut State, call: &Call) -> Result<()> {
     wait_until(&call.text, call.seconds(1), || {
         let value = lab.etcd.get(&lab.key(call.arg(0)))?;
         ensure(value.is_none(), || format!("{value:?}"))
+    })
+}
+
+fn leaders_lease(state: &mut State, call: &Call) -> Result<()> {
+    let bound: i64 = call.arg(1).parse()?;
+    let lab = state.cluster()?;
+    wait_until(&call.text, call.seconds(2), || {
+        let keys = lab.etcd.prefix(&lab.key("leader"))?;
+        let lease = keys.into_iter().find_map(|key| key.lease).ok_or("the key hangs on no lease")?;
+        let left = lab.etcd.seconds_left(&lease)?.ok_or("the lease is gone")?;
+        ensure(if call.arg(0) == "more" { left > bound } else { left < bound }, || format!("{left} s"))
     })
 }
 

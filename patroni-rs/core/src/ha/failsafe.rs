@@ -166,7 +166,7 @@ fn place_cascaded(members: &mut [Member], positions: &IndexMap<String, Lsn>) {
     }
 }
 
-fn member_at(name: &str, url: &Value) -> Member {
+pub(super) fn member_at(name: &str, url: &Value) -> Member {
     let mut data = Value::map();
     data.set("api_url", url.clone());
     Member { version: String::new(), name: name.to_owned(), session: None, data }

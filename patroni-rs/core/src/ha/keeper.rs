@@ -197,13 +197,14 @@ impl Keeper {
     }
 
     fn renew_interval(&self) -> Duration {
-        self.loop_wait.min(self.ttl / 3)
+        self.loop_wait.min(self.granted / 3)
     }
 
     /// How long before the lease's end PostgreSQL is stopped: the time that an
-    /// immediate stop takes, with room for a clock that drifts.
+    /// immediate stop takes, with room for a clock that drifts. By the lease that is out: with
+    /// the margin of a much longer ttl it would be over before the key hangs on the new one.
     pub fn fence_margin(&self) -> Duration {
-        (self.ttl / 10).max(Duration::from_secs(2))
+        (self.granted / 10).max(Duration::from_secs(2))
     }
 
     /// What to do at `now`.
@@ -246,6 +247,23 @@ mod tests {
         assert_eq!(k.next(s(10)), Next::Renew);
         k.lease_confirmed(s(10));
         assert_eq!(k.lease_until(), Some(s(40)));
+    }
+
+    #[test]
+    fn a_much_longer_ttl_does_not_fence() {
+        let mut k = keeper();
+        k.cycle_ended(s(1));
+        k.set_timing(s(600), s(10), s(10), s(2));
+        assert_eq!(k.next(s(2)), Next::WaitUntil(s(10)));
+        assert_eq!(k.next(s(10)), Next::Renew);
+        k.lease_renewed(s(10));
+        assert_eq!(k.lease_until(), Some(s(40)));
+        // The loop has moved the key to a new lease.
+        k.lease_confirmed(s(12));
+        k.cycle_ended(s(600));
+        assert_eq!(k.lease_until(), Some(s(612)));
+        assert_eq!(k.next(s(551)), Next::Renew);
+        assert_eq!(k.next(s(552)), Next::Fence);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use indexmap::IndexMap;
 use pyfmt::Value;
 
 use super::cycle::{unexpected, Cycle};
+use super::failsafe::member_at;
 use super::held_back::Reason;
 use super::request::{Answer, Request};
 use super::script::Step;
@@ -39,9 +40,7 @@ impl Cycle<'_> {
         if self.v.me.tags.nofailover() {
             return self.no(Reason::NoFailover);
         }
-        // The primary need not have asked this node for its consent, whoever an operator wants to lead: it may go on
-        // without the DCS. (In the reference a switchover makes two primaries: docs/safety.md S8.)
-        if self.is_missing_in_failsafe() {
+        if self.failsafe_forbids()? {
             return self.no(Reason::NotInFailsafe);
         }
         if let Some(failover) = self.cluster.failover.clone() {
@@ -96,9 +95,19 @@ impl Cycle<'_> {
         }
     }
 
-    fn is_missing_in_failsafe(&self) -> bool {
-        self.failsafe_listed()
-            .is_some_and(|map| !map.is_empty() && !map.contains_key(&Value::from(self.name())))
+    /// A primary that goes on without the DCS asks those that `/failsafe` names for their consent, and is one of them. A
+    /// node that is missing there may be meant to lead by an operator, or have more WAL than all others: it waits until
+    /// each of them answers, and none is a primary. (The reference has it wait for ever, but not at all for a
+    /// switchover, which makes two primaries: docs/safety.md S8.)
+    fn failsafe_forbids(&mut self) -> Step<bool> {
+        let me = Value::from(self.name());
+        let Some(listed) = self.failsafe_listed().filter(|map| !map.is_empty() && !map.contains_key(&me))
+        else {
+            return Ok(false);
+        };
+        let members = listed.iter().map(|(name, url)| member_at(&name.py_str(), url)).collect();
+        let peers = self.ask_peers(members)?;
+        Ok(!peers.iter().all(|peer| peer.reachable && peer.in_recovery == Some(true)))
     }
 
     fn behind_timeline(&mut self, mine: u32, known: u32) -> Step<bool> {
@@ -117,9 +126,7 @@ impl Cycle<'_> {
             old.members.iter().for_each(&mut add);
         }
         for (name, url) in self.failsafe_listed().into_iter().flatten() {
-            let mut data = Value::map();
-            data.set("api_url", url.clone());
-            add(&Member { version: String::new(), name: name.py_str(), session: None, data });
+            add(&member_at(&name.py_str(), url));
         }
         self.cluster.members.iter().for_each(&mut add);
         let sync = &self.cluster.sync;

@@ -167,11 +167,13 @@ async fn leases() {
     assert_eq!(dcs.acquire_leader().await, Ok(true));
     let leader = dcs.get_cluster().await.unwrap().leader.clone().unwrap();
 
-    // The lease is revoked behind our back and the key with it: made anew.
+    // The lease is revoked behind our back and the key with it: lost, and to be raced for.
     etcd.run(&["lease", "revoke", &hex]);
     assert_eq!(etcd.value(&key("leader")), "");
     assert_eq!(keeper.keepalive(lease).await, Ok(false));
-    assert_eq!(dcs.update_leader(&leader, None, None).await, Ok(true));
+    assert_eq!(dcs.update_leader(&leader, None, None).await, Ok(false));
+    assert_eq!(etcd.value(&key("leader")), "");
+    assert_eq!(dcs.acquire_leader().await, Ok(true));
     let renewed = dcs.lease_id().unwrap();
     assert_ne!(renewed, lease);
     assert_eq!(etcd.field(&key("leader"), "lease"), renewed);

@@ -39,7 +39,14 @@ fn cases() -> Vec<(World, Reason, Option<&'static str>)> {
             Reason::NoQuorum,
             Some("b,c"),
         ),
-        (orphan().config(FAILSAFE).key("failsafe", r#"{"b":"http://b/"}"#), Reason::NotInFailsafe, None),
+        (
+            orphan()
+                .config(FAILSAFE)
+                .key("failsafe", r#"{"b":"http://b/"}"#)
+                .peer("b", |p| p.reachable = false),
+            Reason::NotInFailsafe,
+            None,
+        ),
         (orphan().crashed("in production"), Reason::NotRunning, None),
         (orphan().config(SYNC).sync_key("b", "c", 0), Reason::NotSynchronous, None),
         (switchover(orphan().config(SYNC).sync_key("b", "c", 0), "b", "c"), Reason::NotSynchronous, None),

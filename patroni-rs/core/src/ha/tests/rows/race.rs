@@ -94,15 +94,35 @@ fn eligible_rows() -> Vec<Row> {
             orphan()
                 .config(failsafe)
                 .key("failsafe", r#"{"b":"http://b/"}"#)
-                .key("failover", r#"{"leader":"b"}"#),
+                .key("failover", r#"{"leader":"b"}"#)
+                .peer("b", |p| p.reachable = false),
             LOSES,
-            "load load slots touch",
+            "load peers(b) load slots touch",
         ),
         row(
             "5.1-09",
-            orphan().config(failsafe).key("failsafe", r#"{"b":"http://b/"}"#),
+            orphan()
+                .config(failsafe)
+                .key("failsafe", r#"{"b":"http://b/"}"#)
+                .peer("b", |p| p.reachable = false),
             LOSES,
-            "load load slots touch",
+            "load peers(b) load slots touch",
+        ),
+        row(
+            "5.1-09",
+            orphan()
+                .config(failsafe)
+                .key("failsafe", r#"{"b":"http://b/"}"#)
+                .peer("b", |p| p.in_recovery = Some(false)),
+            LOSES,
+            "load peers(b) load slots touch",
+        ),
+        // Nobody goes on by failsafe when all who could are standbys.
+        row(
+            "5.1-09",
+            orphan().config(failsafe).key("failsafe", r#"{"b":"http://b/"}"#),
+            WINS,
+            "load peers(b) peers(b,c) acquire load watch ssn:none job:promote slots touch",
         ),
         row(
             "5.1-09",
