@@ -84,7 +84,7 @@ fn rules() -> &'static [(Regex, Replace)] {
     static RULES: OnceLock<Vec<(Regex, Replace)>> = OnceLock::new();
     let table: [(&str, Replace); 10] = [
         (
-            r#"(?x) "replication":\ \[ \{[^{}]*"state":\ "startup"[^{}]*\} \],\  | ,\ \{[^{}]*"state":\ "startup"[^{}]*\}
+            r#"(?x) "replication":\ \[ \{[^{}]*"state":\ "startup"[^{}]*\} (?:,\ \{[^{}]*"state":\ "startup"[^{}]*\})* \],\  | ,\ \{[^{}]*"state":\ "startup"[^{}]*\}
                | \{[^{}]*"state":\ "startup"[^{}]*\},\  "#,
             |_| String::new(),
         ),
@@ -152,6 +152,10 @@ mod tests {
             ("2026-11-21 11:26:51,612 - WARNING", "DDDD-DD-DD DD:DD:DD,DDD - WARNING"),
             (
                 r#""a": 1, "replication": [{"x": "", "state": "startup", "y": 0}], "b": 2"#,
+                r#""a": 1, "b": 2"#,
+            ),
+            (
+                r#""a": 1, "replication": [{"state": "startup"}, {"state": "startup"}], "b": 2"#,
                 r#""a": 1, "b": 2"#,
             ),
             (

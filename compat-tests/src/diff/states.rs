@@ -395,8 +395,11 @@ fn standby_cluster(side: &mut Side) -> Result<()> {
     side.lab.wait_leader("node1", SOON)?;
     side.lab.wait_follows("node0", "node1", SOON)?;
     let port = side.lab.member("node1")?.postgres;
+    // The promotion is a change of the configuration: whether on_reload or on_role_change comes first, and the role that
+    // the former is told, is a race in the reference too.
     let over = yaml::load(&format!(
-        "bootstrap: {{dcs: {{standby_cluster: {{host: 127.0.0.1, port: {port}, create_replica_methods: [basebackup]}}}}}}"
+        "bootstrap: {{dcs: {{standby_cluster: {{host: 127.0.0.1, port: {port}, create_replica_methods: [basebackup]}}}}}}\n\
+         postgresql: {{callbacks: {{on_reload: /bin/true}}}}"
     ))?;
     for (name, path) in [("robin0", "/standby-leader"), ("robin1", "/replica")] {
         let kind: Kind = side.kind;

@@ -48,22 +48,34 @@ impl Console for Stdio {
     }
 
     fn ask_secret(&mut self, text: &str) -> Result<String, CliError> {
+        let mut warned = false;
         loop {
             let secret = if std::fs::File::open("/dev/tty").is_ok() {
                 crate::signals::in_prompt(true);
                 let typed = rpassword::prompt_password(format!("{text}: "));
                 crate::signals::in_prompt(false);
-                typed.map_err(|_| CliError::Abort)?
+                typed.map_err(|error| {
+                    // A hidden answer has left the cursor behind the question; Ctrl-C moves it itself.
+                    if error.kind() == std::io::ErrorKind::UnexpectedEof {
+                        self.say("");
+                    }
+                    CliError::Abort
+                })?
             } else {
-                // Python's getpass warns when it cannot switch the echo off.
-                tracing::warn!(
-                    target: "patroni.ctl",
-                    "/usr/lib/python3.11/getpass.py:91: GetPassWarning: Can not control echo on the terminal.\n  \
-                     passwd = fallback_getpass(prompt, stream)\n"
-                );
+                // Python's getpass warns when it cannot switch the echo off; Python shows a warning once.
+                if !std::mem::replace(&mut warned, true) {
+                    tracing::warn!(
+                        target: "patroni.ctl",
+                        "/usr/lib/python3.11/getpass.py:91: GetPassWarning: Can not control echo on the terminal.\n  \
+                         passwd = fallback_getpass(prompt, stream)\n"
+                    );
+                }
                 crate::out::stderr(&format!("Warning: Password input may be echoed.\n{text}: "));
                 let typed = self.ask("");
-                crate::out::stderr("\n");
+                match typed {
+                    Ok(_) => crate::out::stderr("\n"),
+                    Err(_) => self.say(""),
+                }
                 typed?
             };
             if !secret.is_empty() {
