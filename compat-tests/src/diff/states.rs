@@ -286,6 +286,11 @@ fn replica_down(side: &mut Side) -> Result<()> {
         let left = lease.map(|lease| side.lab.etcd.seconds_left(&lease)).transpose()?.flatten();
         ensure(left > Some(60), || format!("{left:?} s"))
     })?;
+    let cache = side.lab.member("node1")?.data().join("patroni.dynamic.json");
+    wait_until("node1 has kept the configuration", SOON, || {
+        let text = std::fs::read_to_string(&cache)?;
+        ensure(text.contains("\"ttl\": 300"), || text)
+    })?;
     side.lab.member_mut("node0")?.stop().map(drop)
 }
 
