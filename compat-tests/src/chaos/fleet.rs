@@ -380,7 +380,7 @@ impl Etcd {
 
 impl Drop for Fleet {
     fn drop(&mut self) {
-        let _ = process::kill_under(&self.settings.folder);
+        let _ = process::end_under(&self.settings.folder);
         for node in &mut self.nodes {
             if let Some(mut child) = node.child.take() {
                 let _ = child.wait();

@@ -478,7 +478,7 @@ impl Chaos {
     }
 
     fn keep_or_remove(&mut self, acks: &[Ack], remove: bool) {
-        let _ = process::kill_under(&self.folder);
+        let _ = process::end_under(&self.folder);
         if remove {
             return;
         }

@@ -303,7 +303,7 @@ fn takes_writes(member: &Member) -> Result<()> {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        if process::kill_under(&self.folder).is_err() {
+        if process::end_under(&self.folder).is_err() {
             eprintln!("processes live on under {}", self.folder.display());
         }
         for member in &mut self.members {
