@@ -37,8 +37,8 @@ struct Asked {
     #[arg(long, default_value_t = 2)]
     workers: usize,
     /// Keep the reference's answers in this file, and do not ask for them again.
-    #[arg(long, default_value = "", hide_default_value = true)]
-    memory: Memory,
+    #[arg(long)]
+    memory: Option<PathBuf>,
     /// Only fill the memory.
     #[arg(long)]
     learn: bool,
@@ -48,16 +48,9 @@ struct Asked {
 }
 
 /// The reference's answers to cases that were asked before.
-#[derive(Clone)]
 struct Memory {
     file: Option<PathBuf>,
-    known: Arc<Mutex<HashMap<String, String>>>,
-}
-
-impl From<&str> for Memory {
-    fn from(file: &str) -> Memory {
-        Memory::read(Some(file).filter(|file| !file.is_empty()).map(PathBuf::from))
-    }
+    known: Mutex<HashMap<String, String>>,
 }
 
 impl Memory {
@@ -68,7 +61,7 @@ impl Memory {
             let [key, answer] = value.as_list()? else { return None };
             Some((key.as_str()?.to_owned(), answer.as_str()?.to_owned()))
         };
-        Memory { file, known: Arc::new(Mutex::new(text.lines().filter_map(pair).collect())) }
+        Memory { file, known: Mutex::new(text.lines().filter_map(pair).collect()) }
     }
 
     fn key(case: &Case) -> String {
@@ -105,9 +98,10 @@ fn main() -> ExitCode {
 }
 
 fn compare(asked: &Asked) -> Result<usize> {
+    let memory = Memory::read(asked.memory.clone());
     let wanted = |case: &Case| {
         let only = asked.only.is_empty() || asked.only.iter().any(|text| case.name.contains(text));
-        only && (!asked.no_sql || !needs_sql(case)) && (!asked.known || asked.memory.knows(case))
+        only && (!asked.no_sql || !needs_sql(case)) && (!asked.known || memory.knows(case))
     };
     let cases: Vec<Case> = cases::all().into_iter().filter(wanted).skip(asked.from).collect();
     let allow = AllowList::read(&host::repository().join("compat-tests/allow.tsv"))?;
@@ -132,7 +126,7 @@ fn compare(asked: &Asked) -> Result<usize> {
             loop {
                 let index = next.fetch_add(1, Ordering::Relaxed);
                 let Some(case) = cases.get(index) else { return Ok(()) };
-                let found = one(&world, case, &allow, asked);
+                let found = one(&world, case, &allow, &memory, asked.learn);
                 if index % 100 == 99 {
                     eprintln!(
                         "compat-ctl: {} of {}, {} s",
@@ -164,15 +158,15 @@ fn needs_sql(case: &Case) -> bool {
 }
 
 /// What differs, if anything does; once more before it counts, for the machine may be busy.
-fn one(world: &World, case: &Case, allow: &AllowList, asked: &Asked) -> Option<String> {
+fn one(world: &World, case: &Case, allow: &AllowList, memory: &Memory, learn: bool) -> Option<String> {
     let ask = |kind| run::run(world, case, kind).unwrap_or_else(|error| format!("not run: {error}"));
-    let theirs = |again| asked.memory.answer(case, again, || ask(Kind::Reference));
-    if asked.learn {
+    let theirs = |again| memory.answer(case, again, || ask(Kind::Reference));
+    if learn {
         theirs(false);
         return None;
     }
     let mut answers = [ask(Kind::Ours), theirs(false)];
-    if !allow.same(AREA, &case.name, &answers) && asked.memory.file.is_none() {
+    if !allow.same(AREA, &case.name, &answers) && memory.file.is_none() {
         answers = [ask(Kind::Ours), theirs(true)];
     }
     if allow.same(AREA, &case.name, &answers) {

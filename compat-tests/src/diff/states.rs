@@ -282,8 +282,7 @@ fn replica_down(side: &mut Side) -> Result<()> {
     patch(side, r#"{"ttl":300}"#)?;
     let key = side.lab.key("members/node0");
     wait_until("the member's lease is a long one", SOON, || {
-        let lease = side.lab.etcd.prefix(&key)?.into_iter().find_map(|found| found.lease);
-        let left = lease.map(|lease| side.lab.etcd.seconds_left(&lease)).transpose()?.flatten();
+        let left = side.lab.etcd.lease_left(&key)?;
         ensure(left > Some(60), || format!("{left:?} s"))
     })?;
     let cache = side.lab.member("node1")?.data().join("patroni.dynamic.json");

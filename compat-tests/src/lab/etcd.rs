@@ -134,6 +134,16 @@ impl Etcd {
         Ok(Some(left).filter(|left| *left >= 0))
     }
 
+    /// Whole seconds that the lease of a key has left; `None`: there is no such key, or it hangs on none, or that has
+    /// ended.
+    ///
+    /// # Errors
+    /// etcd does not answer.
+    pub fn lease_left(&self, name: &str) -> Result<Option<i64>> {
+        let lease = self.prefix(name)?.into_iter().find(|key| key.name == name).and_then(|key| key.lease);
+        lease.map_or(Ok(None), |lease| self.seconds_left(&lease))
+    }
+
     /// Writes one key, without a lease.
     ///
     /// # Errors

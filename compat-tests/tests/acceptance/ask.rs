@@ -158,9 +158,7 @@ fn leaders_lease(state: &mut State, call: &Call) -> Result<()> {
     let bound: i64 = call.arg(1).parse()?;
     let lab = state.cluster()?;
     wait_until(&call.text, call.seconds(2), || {
-        let keys = lab.etcd.prefix(&lab.key("leader"))?;
-        let lease = keys.into_iter().find_map(|key| key.lease).ok_or("the key hangs on no lease")?;
-        let left = lab.etcd.seconds_left(&lease)?.ok_or("the lease is gone")?;
+        let left = lab.etcd.lease_left(&lab.key("leader"))?.ok_or("the key hangs on no lease")?;
         ensure(if call.arg(0) == "more" { left > bound } else { left < bound }, || format!("{left} s"))
     })
 }

@@ -183,7 +183,7 @@ fn vip_manager(state: &mut State, _: &Call) -> Result<()> {
     let lab = state.cluster()?;
     let script = lab.folder.join("vip_manager.py");
     std::fs::copy(host::repository().join("compat-tests/clients/vip_manager.py"), &script)?;
-    let leader_key = format!("/service/{}/leader", lab.options.scope);
+    let leader_key = lab.key("leader");
     for (member, trigger) in lab.members.iter().flat_map(|member| TRIGGERS.map(|trigger| (member, trigger))) {
         let (port, key, value) = match trigger {
             "etcd" => (lab.etcd.port, leader_key.as_str(), member.name.as_str()),

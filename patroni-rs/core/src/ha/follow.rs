@@ -200,16 +200,11 @@ impl Cycle<'_> {
             self.set_role(role)?;
             self.call(Callback::OnRoleChange)?;
         }
-        if self.forgive_failed_rewind() {
+        let leader = self.cluster.leader.as_ref().and_then(|l| l.timeline());
+        let behind = self.m.last_timeline.zip(leader).is_some_and(|(mine, leader)| mine < leader);
+        if self.forgive_failed_rewind() || behind {
             self.arm_rewind_check()?;
             return self.rewind_or_reinitialize();
-        }
-        let leader = self.cluster.leader.as_ref().and_then(|l| l.timeline());
-        if let (Some(mine), Some(leader)) = (self.m.last_timeline, leader) {
-            if mine < leader {
-                self.arm_rewind_check()?;
-                return self.rewind_or_reinitialize();
-            }
         }
         Ok(None)
     }
