@@ -66,6 +66,16 @@ pub struct Config {
     pub rough: bool,
     /// Some members follow the reference's timing.
     pub mixed: bool,
+    /// What befalls few clusters: see `hazards.rs`.
+    pub hazards: bool,
+    /// `primary_start_timeout`, seconds.
+    pub start_timeout: u64,
+    /// The cluster is made by a custom bootstrap method, which recovers for a while.
+    pub custom_bootstrap: bool,
+    /// Logical slots of the dynamic configuration.
+    pub logical: bool,
+    /// A standby cluster of a remote server, which operators may make independent.
+    pub standby: bool,
     /// A defect to find.
     pub planted: Planted,
 }
@@ -92,6 +102,11 @@ impl Default for Config {
             late_by: 5000,
             rough: false,
             mixed: false,
+            hazards: false,
+            start_timeout: 300,
+            custom_bootstrap: false,
+            logical: false,
+            standby: false,
             planted: Planted::Nothing,
         }
     }
@@ -121,6 +136,11 @@ impl Config {
             ("mixed-sync", Config { mixed: true, sync: SyncMode::On, ..base.clone() }),
             ("rough", Config { rough: true, ..base.clone() }),
             ("rough-quorum", Config { rough: true, sync: SyncMode::Quorum, watchdog: true, ..base.clone() }),
+            ("standby", Config { standby: true, ..base.clone() }),
+            ("rough-standby", Config { standby: true, rough: true, members: 4, ..base.clone() }),
+            ("hazards", Config { hazards: true, watchdog: true, ..base.clone() }),
+            ("hazards-quorum", Config { hazards: true, sync: SyncMode::Quorum, members: 4, ..base.clone() }),
+            ("logical", Config { logical: true, ..base.clone() }),
             ("any", Config { members: 0, ..base }),
         ]
     }
@@ -128,6 +148,11 @@ impl Config {
     /// With what the seed decides: a cluster of no members gets 1 to 7, and any features.
     #[must_use]
     pub fn for_seed(&self, seed: u64) -> Config {
+        if self.hazards {
+            let mut rng = Rng::new(seed ^ 0x5a27_0000);
+            let start_timeout = [0, 10, 20, 300][rng.between(0, 3) as usize];
+            return Config { start_timeout, custom_bootstrap: rng.percent(30), ..self.clone() };
+        }
         if self.members > 0 {
             return self.clone();
         }
@@ -159,7 +184,11 @@ impl Config {
         config.set("synchronous_node_count", self.node_count);
         config.set("failsafe_mode", self.failsafe);
         config.set("check_timeline", self.check_timeline);
-        super::slots::configure(&mut config);
+        config.set("primary_start_timeout", self.start_timeout);
+        if self.standby {
+            config.set("standby_cluster", super::remote::standby_cluster());
+        }
+        super::slots::configure(&mut config, self.logical);
         config
     }
 }

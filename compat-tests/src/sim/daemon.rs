@@ -96,6 +96,7 @@ impl World {
         member.cycle = None;
         member.memory = finished.memory;
         (member.settled, member.died_in_pause) = (true, false);
+        member.by_hand = member.by_hand.filter(|at| *at > member.began_at);
         if last || finished.exit.is_some() {
             member.forget();
             member.alive = false;
@@ -256,7 +257,8 @@ impl World {
     /// The daemon is gone, and nothing else. What PostgreSQL had begun goes on.
     pub(super) fn daemon_dies(&mut self, node: usize) {
         use super::world::Postmaster;
-        let promoting = self.is_job(node, |job| *job == ha::Job::Promote);
+        let ordered = self.members[node].pg.role == Role::Promoted;
+        let promoting = ordered && self.is_job(node, |job| *job == ha::Job::Promote);
         let member = &mut self.members[node];
         member.alive = false;
         let incarnation = member.pg.incarnation;

@@ -278,6 +278,11 @@ impl World {
                     config.data.remove("pause");
                 }
             }
+            Planted::ForgetsStandbyCluster => {
+                if let Some(config) = &mut seen.config {
+                    config.data.remove("standby_cluster");
+                }
+            }
             Planted::IgnoresTimeline => seen.history = None,
             Planted::IgnoresLag => seen.status = Status::default(),
             _ => return cluster,

@@ -2,6 +2,7 @@
 //! run begins.
 
 use super::config::{Config, SyncMode};
+use super::hazards::Dir;
 use super::rng::Rng;
 use super::world::{Event, World};
 
@@ -71,6 +72,28 @@ pub enum Fault {
     BrokenWatchdog(usize, bool),
     /// An operator makes this slot on a node; or drops that of a member, there.
     Slot(usize, &'static str, bool),
+    /// The remote server of a standby cluster is down.
+    RemoteDown(bool),
+    /// It fails over to another one, and loses its last WAL.
+    RemoteFailover,
+    /// Operators make a standby cluster independent, or a cluster a standby cluster again.
+    Independent(bool),
+    /// Somebody removes a data directory.
+    LoseData(usize),
+    /// A data directory is not as it ought to be, or is again.
+    Directory(usize, Dir),
+    /// An operator schedules a restart after so long.
+    ScheduleRestart(usize, u64),
+    /// An operator sets or removes the tag `nofailover`.
+    NoFailover(usize, bool),
+    /// In a pause: `/initialize` is another cluster's, or right again.
+    Foreign(bool),
+    /// In a pause: an operator promotes a standby by hand.
+    PromoteByHand(usize),
+    /// In a pause: somebody deletes the leader key.
+    DropLeaderKey,
+    /// Nobody leads, since what they wait for is gone: an operator names who is to lead.
+    Rescue,
     /// A node that is down is started.
     Start(usize),
     /// All is well from here.
@@ -119,6 +142,8 @@ impl Plan {
         }
         faults.extend(Plan::hasty_restarts(seed, config, &faults));
         faults.extend(Plan::store_members(seed, config, at));
+        faults.extend(super::remote::orders(seed, config, at));
+        faults.extend(super::hazards::orders(seed, config, at));
         let heal = faults.iter().map(|(at, _)| *at).max().unwrap_or(at).max(at) + 2 * config.ttl + 1;
         faults.push((heal, Fault::Heal));
         let ttls =
@@ -269,6 +294,8 @@ impl World {
             Fault::BrokenWatchdog(LEADER, false) => {
                 all.for_each(|n| self.members[n].broken_watchdog = false);
             }
+            Fault::Directory(LEADER, Dir::Sound) => all.for_each(|n| self.members[n].pg.dir = Dir::Sound),
+            Fault::NoFailover(LEADER, false) => all.for_each(|n| self.retag(n, false)),
             Fault::SlowServer(LEADER, false) => all.for_each(|n| self.members[n].pg.slow = false),
             fault => self.strike(aimed(fault, leader.unwrap_or(0))),
         }
@@ -351,6 +378,17 @@ impl World {
             Fault::NoWatch(node, on) => self.members[node].no_watch = on,
             Fault::BrokenWatchdog(node, on) => self.members[node].broken_watchdog = on,
             Fault::Slot(node, name, there) => self.order_slot(node, name, there),
+            Fault::LoseData(node) => self.lose_data(node),
+            Fault::Directory(node, dir) => self.members[node].pg.dir = dir,
+            Fault::ScheduleRestart(node, after) => self.schedule_restart(node, after),
+            Fault::NoFailover(node, on) => self.retag(node, on),
+            Fault::Foreign(on) => self.make_foreign(on),
+            Fault::PromoteByHand(node) => self.promote_by_hand(node),
+            Fault::DropLeaderKey => self.drop_leader_key(),
+            Fault::Rescue => self.rescue(),
+            Fault::RemoteDown(down) => self.remote.down = down,
+            Fault::RemoteFailover => self.remote_failover(),
+            Fault::Independent(on) => self.order_independence(on),
             Fault::Heal => self.heal(),
             order => self.apply_order(order),
         }
@@ -359,11 +397,13 @@ impl World {
     fn heal(&mut self) {
         let now = self.now;
         (self.store_down, self.store_slow, self.faults_on) = (false, false, false);
+        self.remote.down = false;
         for node in 0..self.members.len() {
             let member = &mut self.members[node];
             (member.cut_from_dcs, member.deaf_to_dcs, member.cut_from_peers) = (false, false, false);
             (member.hung_until, member.pg.stalled, member.pg.slow) = (0, false, false);
             (member.stopped_until, member.slow_dcs) = (0, false);
+            member.pg.dir = Dir::Sound;
             (member.pg.full, member.no_watch, member.broken_watchdog) = (false, false, false);
             member.no_way_to.clear();
             self.at(now, Event::Boot { node });
@@ -374,6 +414,10 @@ impl World {
                 self.at(now + after, Event::Fault(Fault::Start(node)));
                 self.at(now + after, Event::FillGap { node });
             }
+        }
+        if self.config.hazards {
+            (0..self.members.len()).for_each(|node| self.retag(node, false));
+            self.at(now + 70_000, Event::Fault(Fault::Rescue));
         }
         self.apply_order(Fault::Pause(false));
         self.healed_at = Some(now);
@@ -403,6 +447,10 @@ fn aimed(fault: Fault, leader: usize) -> Fault {
         Fault::BrokenWatchdog(node, on) => Fault::BrokenWatchdog(at(node), on),
         Fault::ClockStep(node, step) => Fault::ClockStep(at(node), step),
         Fault::Slot(node, name, there) => Fault::Slot(at(node), name, there),
+        Fault::LoseData(node) => Fault::LoseData(at(node)),
+        Fault::Directory(node, dir) => Fault::Directory(at(node), dir),
+        Fault::ScheduleRestart(node, after) => Fault::ScheduleRestart(at(node), after),
+        Fault::NoFailover(node, on) => Fault::NoFailover(at(node), on),
         other => other,
     }
 }

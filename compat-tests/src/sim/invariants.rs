@@ -4,6 +4,8 @@
 use patroni_core::ha::{Job, Request};
 use patroni_core::sync::SyncType;
 
+use super::hazards::Dir;
+use super::remote::REMOTE;
 use super::world::World;
 
 impl World {
@@ -14,6 +16,7 @@ impl World {
     ///   It ends with the first cycle of the daemon that is started again;
     /// - a *late pause*: the cluster was resumed, and the node still believes in
     ///   the pause because it has not reached the DCS since. It ends when it does;
+    /// - what an operator *promoted by hand*, until a cycle has seen it;
     /// - a member with the *reference's timing* that has lost the lock and does not know it.
     pub(super) fn excuse(&self, node: usize) -> Option<&'static str> {
         let member = &self.members[node];
@@ -27,6 +30,9 @@ impl World {
         if self.lost_unawares(node) {
             return Some("the reference's timing");
         }
+        if member.by_hand.is_some() {
+            return Some("promoted by hand");
+        }
         // A pause takes effect with the cycle that sees it, and ends so.
         member.memory.config.is_paused().then_some("late pause")
     }
@@ -38,7 +44,8 @@ impl World {
                 writable.push(i);
             }
         }
-        match (writable.first(), self.writable_since) {
+        let serves = writable.first().copied().or_else(|| self.serves_standby().then_some(0));
+        match (serves, self.writable_since) {
             (Some(_), None) => self.writable_since = Some(self.now),
             (None, _) => self.writable_since = None,
             _ => {}
@@ -95,6 +102,11 @@ impl World {
         if self.store.get("leader").is_some_and(|owner| owner != name) && !self.members[node].reference {
             self.fail(2, format!("n{node} begins a promotion while another owns the lock"));
         }
+        let copies =
+            self.remote.copied_since.filter(|since| *since > 0 || self.store.get("initialize").is_some());
+        if copies.is_some_and(|since| self.members[node].loaded_at > since) {
+            self.fail(2, format!("n{node} begins a promotion in a standby cluster"));
+        }
         let mine = self.members[node].pg.data.as_ref().map_or(0, |d| d.timeline);
         let known = self.store.cluster().timeline();
         let by_hand = self.manual.is_some_and(|(_, to)| to == node);
@@ -111,7 +123,9 @@ impl World {
         // Nor is what an operator ordered the node's own decision; who takes the lock for it
         // removes the order before he promotes (surface-ha-pg section 7).
         let ordered = self.ordered_at > 0 && self.now <= self.ordered_at + 2 * self.config.retry_timeout;
-        if !knew || ordered {
+        // A server without its data directory is stopped whatever it was.
+        let broken = member.pg.data.is_none() || member.pg.dir == Dir::Inaccessible;
+        if !knew || ordered || broken {
             return;
         }
         let primary = member.pg.writable();
@@ -163,12 +177,15 @@ impl World {
         let now = self.now;
         self.check_sync_promise();
         let leader = self.index_of(&self.last_leader);
+        let copies = self.remote.copied_since.is_some();
         let calm_since = self.last_fault.max(self.leader_since);
         for node in 0..self.members.len() {
             let member = &self.members[node];
             let well = leader.is_none_or(|leader| {
-                leader == node
-                    || !self.members[leader].pg.writable()
+                let source = if leader == node { REMOTE } else { leader };
+                (leader == node && (!copies || !self.reaches_remote(node)))
+                    || (!copies && !self.members[leader].pg.writable())
+                    || !self.members[leader].pg.running
                     || !member.alive
                     || !member.pg.running
                     || !member.pg.recovery
@@ -177,11 +194,12 @@ impl World {
                     || member.stopped(now)
                     || self.members[leader].stopped(now)
                     || member.pg.gap
+                    || self.members[leader].pg.gap
                     || member.pg.full
                     || !self.reaches_dcs(node)
-                    || !self.reaches_peer(node, leader)
+                    || (leader != node && !self.reaches_peer(node, leader))
                     || self.members[leader].hung_until > now
-                    || self.streams(node, leader)
+                    || self.streams(node, source)
             });
             if well {
                 self.members[node].thirsty_since = None;
@@ -238,7 +256,7 @@ impl World {
         }
         // In strict mode commits wait for a standby, which not every cluster has.
         let may_wait = self.config.strict && (self.config.tags || self.config.members == 1);
-        if self.ledger.at + 30_000 < self.now && !may_wait {
+        if self.ledger.at + 30_000 < self.now && !may_wait && self.remote.copied_since.is_none() {
             let silent = self.now - self.ledger.at;
             self.fail(9, format!("nothing was acknowledged for {silent} ms at the end"));
         }

@@ -29,6 +29,8 @@ impl World {
     /// What is true at once, and how long the first step takes.
     fn begin(&mut self, node: usize, job: &Job) -> u64 {
         let slow = self.members[node].pg.slow;
+        let lazy = *job == Job::Promote && self.config.hazards && self.rng.percent(20);
+        let hook = if lazy { self.rng.between(0, 100_000) } else { 1 };
         let mut spell = |short: u64, long: u64| {
             let end = if slow { long } else { short };
             self.rng.between(short / 20, end)
@@ -59,7 +61,7 @@ impl World {
                 self.members[node].pg.role = *role;
                 time
             }
-            Job::StartPrimary { .. } => {
+            Job::StartPrimary { timeout } => {
                 let time = spell(5000, 60_000);
                 self.set_state(node, PgState::Starting);
                 if !self.members[node].pg.full {
@@ -72,7 +74,8 @@ impl World {
                     let at = self.now + time;
                     self.at(at, Event::Postmaster { node, incarnation, what: Postmaster::Opens });
                 }
-                time
+                // Who waits for it does so for this long only.
+                time.min(timeout.as_millis() as u64)
             }
             Job::Restart { release_sync, .. } => {
                 self.members[node].disable_sync = *release_sync;
@@ -84,12 +87,10 @@ impl World {
                 self.set_state(node, PgState::Stopping);
                 time
             }
-            Job::Promote => {
-                let time = spell(1500, 25_000);
-                self.members[node].pg.role = Role::Promoted;
-                time
-            }
+            // The pre_promote script, which may take its time.
+            Job::Promote => hook,
             Job::Rewind { .. } => spell(4000, 30_000),
+            Job::CrashRecovery if self.config.hazards => spell(2000, 90_000),
             Job::CrashRecovery | Job::PostBootstrap | Job::CopySlots { .. } => spell(1000, 10_000),
         }
     }
@@ -111,8 +112,8 @@ impl World {
             Job::Bootstrap => self.bootstrap(node),
             Job::Clone { source, .. }
             | Job::Reinitialize { source, .. }
-            | Job::ReinitializeDiverged { source, .. } => self.copy(node, source.as_ref()),
-            Job::BootstrapStandbyLeader { .. } => JobResult::Failed,
+            | Job::ReinitializeDiverged { source, .. } => self.copy(node, source.as_ref(), Role::Replica),
+            Job::BootstrapStandbyLeader { source } => self.copy(node, Some(source), Role::StandbyLeader),
             Job::Follow { source, role, .. } => self.run_as_standby(node, source.as_ref(), *role),
             Job::StartPrimary { .. } => self.run_as_primary(node),
             Job::Restart { .. } => {
@@ -120,22 +121,8 @@ impl World {
                 result
             }
             Job::Promote => {
-                let hook_fails = self.config.rough && self.faults_on && self.rng.percent(10);
-                if hook_fails && self.members[node].pg.running {
-                    self.members[node].pg.role = Role::Replica;
-                    return self.finish_job(node, JobResult::PrePromoteFailed);
-                }
-                if self.members[node].pg.full {
-                    // The timeline's history file cannot be written.
-                    self.members[node].pg.crash();
-                }
-                if self.members[node].pg.running {
-                    self.promote(node);
-                    self.members[node].pg.role = Role::Primary;
-                    JobResult::Done
-                } else {
-                    JobResult::Failed
-                }
+                let Some(result) = self.promote_step(node, ticket, step) else { return };
+                result
             }
             Job::Rewind { source } => self.rewind(node, source),
             Job::CrashRecovery => {
@@ -144,9 +131,38 @@ impl World {
                 }
                 JobResult::Done
             }
-            Job::PostBootstrap | Job::CopySlots { .. } => JobResult::Done,
+            Job::CopySlots { slots } => {
+                self.copy_slots(node, slots);
+                JobResult::Done
+            }
+            Job::PostBootstrap => JobResult::Done,
         };
         self.finish_job(node, result);
+    }
+
+    /// A promotion: the script before it, which a cycle may cancel; the order; the new timeline.
+    fn promote_step(&mut self, node: usize, ticket: u64, step: u32) -> Option<JobResult> {
+        if step == 0 {
+            let hook_fails = self.config.rough && self.faults_on && self.rng.percent(10);
+            if hook_fails && self.members[node].pg.running {
+                return Some(JobResult::PrePromoteFailed);
+            }
+            let long = if self.members[node].pg.slow { 25_000 } else { 1500 };
+            let at = self.now + self.rng.between(75, long);
+            self.members[node].pg.role = Role::Promoted;
+            self.at(at, Event::Job { node, ticket, step: 1 });
+            return None;
+        }
+        if self.members[node].pg.full {
+            // The timeline's history file cannot be written.
+            self.members[node].pg.crash();
+        }
+        if !self.members[node].pg.running {
+            return Some(JobResult::Failed);
+        }
+        self.promote(node);
+        self.members[node].pg.role = Role::Primary;
+        Some(JobResult::Done)
     }
 
     /// PostgreSQL is promoted, whoever still wants it.
@@ -199,6 +215,9 @@ impl World {
         let role = if pg.recovery { Role::Replica } else { Role::Primary };
         pg.started(pg.recovery, role);
         self.set_state(node, PgState::Running);
+        if self.members[node].memory.bootstrapping {
+            self.recover_and_promote(node);
+        }
         Some(JobResult::Done)
     }
 
@@ -224,20 +243,36 @@ impl World {
         let history = Rc::default();
         pg.slots.clear();
         pg.data = Some(Data { sysid: sysid.into(), timeline, branch, lsn, history, dirty: false });
-        pg.started(false, Role::Primary);
+        pg.started(self.config.custom_bootstrap, Role::Primary);
         self.set_state(node, PgState::Running);
+        self.recover_and_promote(node);
         JobResult::Done
+    }
+
+    /// What a custom bootstrap has restored recovers to its target, and ends recovery.
+    fn recover_and_promote(&mut self, node: usize) {
+        let incarnation = self.members[node].pg.incarnation;
+        if self.members[node].pg.recovery {
+            let at = self.now + self.rng.between(1000, 60_000);
+            self.at(at, Event::Postmaster { node, incarnation, what: Postmaster::Promotes });
+        }
     }
 
     fn source_index(&self, node: usize, source: Option<&Source>) -> Option<usize> {
         let index = self.index_of(&source?.member.name)?;
-        let reached = self.reaches_peer(node, index) && self.members[index].pg.running;
+        let reached = self.reaches_peer(node, index) && self.server(index).running;
         reached.then_some(index)
     }
 
-    fn copy(&mut self, node: usize, source: Option<&Source>) -> JobResult {
+    fn copy(&mut self, node: usize, source: Option<&Source>, role: Role) -> JobResult {
         let Some(from) = self.source_index(node, source) else {
-            self.members[node].pg.data = None;
+            let backup = self.backup.clone().filter(|_| source.is_none() && !self.members[node].pg.full);
+            self.members[node].pg.data = backup;
+            if self.members[node].pg.data.is_some() {
+                self.members[node].pg.slots.clear();
+                self.members[node].pg.gap = false;
+                return self.run_as_standby(node, None, role);
+            }
             self.set_state(node, PgState::Stopped);
             return JobResult::Failed;
         };
@@ -246,11 +281,11 @@ impl World {
             self.set_state(node, PgState::Stopped);
             return JobResult::Failed;
         }
-        self.members[node].pg.data = self.members[from].pg.data.clone();
+        self.members[node].pg.data = self.server(from).data.clone();
         // Neither pg_basebackup nor pg_rewind brings or leaves slots.
         self.members[node].pg.slots.clear();
         self.members[node].pg.gap = false;
-        self.run_as_standby(node, source, Role::Replica)
+        self.run_as_standby(node, source, role)
     }
 
     fn run_as_standby(&mut self, node: usize, source: Option<&Source>, role: Role) -> JobResult {
@@ -281,13 +316,16 @@ impl World {
         if !self.members[node].pg.running || self.members[node].pg.full {
             return self.no_start(node);
         }
+        if self.members[node].pg.opening {
+            return JobResult::Unknown;
+        }
         self.set_state(node, PgState::Running);
         JobResult::Done
     }
 
     fn rewind(&mut self, node: usize, source: &Source) -> JobResult {
         let Some(from) = self.source_index(node, Some(source)) else { return JobResult::Unknown };
-        let theirs = &self.members[from].pg;
+        let theirs = self.server(from);
         if theirs.recovery {
             return JobResult::Unknown;
         }

@@ -1,7 +1,7 @@
 //! What requests of the engine do to its own node.
 
 use patroni_core::ha::{
-    Answer, ControlData, Job, PgState, RecoveryChange, Request, Source, StopMode, SyncNames,
+    Answer, ControlData, Job, PgState, RecoveryChange, Request, Role, Source, StopMode, SyncNames,
 };
 use patroni_core::sync::{names_value, NameSet};
 use pyfmt::Value;
@@ -54,10 +54,11 @@ impl World {
             Request::CanRewind => Answer::Bool(true),
             Request::CheckDiverged(source) => Answer::Diverged(self.diverged(node, &source.member.name)),
             Request::EnsureCheckpoint => Answer::Bool(true),
-            Request::SyncSlots { cluster, .. } => {
-                self.sync_slots(node, cluster);
-                Answer::Names(Vec::new())
+            Request::DropScheduledRestart => {
+                self.members[node].scheduled = None;
+                Answer::Done
             }
+            Request::SyncSlots { cluster, .. } => Answer::Names(self.sync_slots(node, cluster)),
             Request::AfterPause => {
                 if let Some(book) = &mut self.members[node].slots.book {
                     book.schedule();
@@ -179,7 +180,10 @@ impl World {
     }
 
     fn history(&self, node: usize, timeline: u32) -> Vec<Value> {
-        let Some(data) = self.members[node].pg.data.as_ref().filter(|d| d.timeline >= timeline) else {
+        let own = self.members[node].pg.data.as_ref();
+        let Some(data) =
+            [own, self.fetched_history(node)].into_iter().flatten().find(|d| d.timeline >= timeline)
+        else {
             return Vec::new();
         };
         let me = self.members[node].me.name.as_str();
@@ -191,7 +195,7 @@ impl World {
 
     fn diverged(&self, node: usize, source: &str) -> Option<bool> {
         let source = self.index_of(source).filter(|i| self.reaches_peer(node, *i))?;
-        let theirs = &self.members[source].pg;
+        let theirs = self.server(source);
         if !theirs.running || theirs.recovery {
             return None;
         }
@@ -203,11 +207,17 @@ impl World {
     }
 
     fn cancel_job(&mut self, node: usize, kill: bool) -> bool {
-        if self.is_job(node, |job| *job == Job::Promote) && self.members[node].pg.recovery {
+        // Until the order has gone out.
+        let ordered = self.members[node].pg.role == Role::Promoted;
+        if self.is_job(node, |job| *job == Job::Promote) && self.members[node].pg.recovery && !ordered {
             self.members[node].job = None;
             return true;
         }
-        if kill && self.is_job(node, |job| matches!(job, Job::Restart { .. } | Job::StartPrimary { .. })) {
+        if kill
+            && self.is_job(node, |job| {
+                matches!(job, Job::Restart { .. } | Job::StartPrimary { .. } | Job::CrashRecovery)
+            })
+        {
             self.members[node].job = None;
             self.members[node].pg.crash();
             return true;

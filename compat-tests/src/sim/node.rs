@@ -7,7 +7,7 @@ use patroni_core::global_config::GlobalConfig;
 use patroni_core::ha::keeper::{Arm, Keeper};
 use patroni_core::ha::{
     DataDir, FailsafePing, Job, JobResult, JobView, Me, Memory, Mono, PgStatus, PgView, Query, Request,
-    Transcript, View, WatchdogView,
+    ScheduledRestart, Transcript, View, WatchdogView,
 };
 use patroni_core::sync::Tracker;
 use patroni_core::tags::Tags;
@@ -15,6 +15,7 @@ use pyfmt::Value;
 
 use super::config::Config;
 use super::guardian::Guardian;
+use super::hazards::Dir;
 use super::pg::Server;
 use super::slots::{Knowledge, VERSION};
 
@@ -71,6 +72,10 @@ pub struct Member {
     pub finished: Vec<(Job, JobResult)>,
     /// The engine stops PostgreSQL and has not decided yet what follows: operators' jobs are refused.
     pub held: bool,
+    /// An operator has promoted its PostgreSQL by hand, then; until a cycle has seen it.
+    pub by_hand: Option<u64>,
+    /// A restart that waits for its time.
+    pub scheduled: Option<ScheduledRestart>,
     /// A restart on request has begun.
     pub restarting: Option<Duration>,
     /// It asks to be left alone as synchronous standby.
@@ -171,6 +176,8 @@ impl Member {
             job: None,
             finished: Vec::new(),
             held: false,
+            by_hand: None,
+            scheduled: None,
             restarting: None,
             disable_sync: false,
             lease: None,
@@ -216,6 +223,7 @@ impl Member {
         self.cycle = None;
         self.job = None;
         self.finished.clear();
+        self.scheduled = None;
         self.restarting = None;
         self.held = false;
         self.disable_sync = false;
@@ -251,7 +259,7 @@ impl Member {
             watchdog: WatchdogView { running: self.watchdog.is_some(), healthy: true },
             failsafe_ping: self.failsafe_ping.clone(),
             disable_sync: self.disable_sync,
-            scheduled_restart: None,
+            scheduled_restart: self.scheduled.clone(),
         }
     }
 
@@ -266,7 +274,7 @@ impl Member {
                     wal_position: data.lsn,
                     replayed: pg.recovery.then_some(data.lsn),
                     received: pg.recovery.then_some(data.lsn),
-                    received_timeline: (pg.recovery && pg.source.is_some()).then_some(data.timeline),
+                    received_timeline: (pg.recovery && pg.receiving).then_some(data.timeline),
                     control_timeline: Some(data.timeline),
                     slots: self.slots.published.clone(),
                     ..PgStatus::default()
@@ -279,8 +287,17 @@ impl Member {
             role: pg.role,
             running: pg.running,
             query,
-            data_dir: if pg.data.is_some() { DataDir::Present } else { DataDir::Empty },
-            sysid: pg.data.as_ref().map(|d| d.sysid.to_string()).unwrap_or_default(),
+            data_dir: match (&pg.data, pg.dir) {
+                (_, Dir::Inaccessible) => DataDir::Inaccessible("simulated".into()),
+                (Some(_), _) => DataDir::Present,
+                (None, _) => DataDir::Empty,
+            },
+            sysid: pg
+                .data
+                .as_ref()
+                .filter(|_| pg.dir == Dir::Sound)
+                .map(|d| d.sysid.to_string())
+                .unwrap_or_default(),
             state_since: self.clock(pg.state_since),
             cb_called: pg.cb_called,
             server_version: VERSION,

@@ -8,7 +8,7 @@ use super::config::SyncMode;
 use super::faults::Fault;
 use super::node::EPOCH_US;
 use super::planted::Planted;
-use super::world::World;
+use super::world::{Event, World};
 
 impl World {
     pub(super) fn apply_order(&mut self, order: Fault) {
@@ -38,7 +38,7 @@ impl World {
         }
     }
 
-    fn change_config(&mut self, change: impl FnOnce(&mut Value)) {
+    pub(super) fn change_config(&mut self, change: impl FnOnce(&mut Value)) {
         let Some(mut config) = self.store.get("config").and_then(|text| json::loads(text).ok()) else {
             return;
         };
@@ -64,7 +64,8 @@ impl World {
 
     fn order_failover(&mut self, node: usize) {
         let member = &self.members[node];
-        if self.paused_since.is_some() || !member.alive || self.config.members == 1 {
+        if (self.paused_since.is_some() && !self.config.hazards) || !member.alive || self.config.members == 1
+        {
             return;
         }
         let name = member.me.name.clone();
@@ -78,6 +79,9 @@ impl World {
         let known = self.store.get("config").is_some();
         if on == self.paused_since.is_some() || !known {
             return;
+        }
+        if !on {
+            self.make_foreign(false);
         }
         self.paused_since = on.then_some(self.now);
         self.last_paused = self.now;
@@ -99,6 +103,21 @@ impl World {
             if by_hand {
                 self.operator_answers_for(node);
             }
+        }
+    }
+
+    /// Somebody looks after a member whose WAL is gone: it is made anew, a standby leader after another has taken over.
+    pub(super) fn fill_gap(&mut self, node: usize) {
+        if !self.members[node].pg.gap {
+            return;
+        }
+        if self.store.get("leader") != Some(self.members[node].me.name.as_str()) {
+            return self.apply_order(Fault::Reinit(node));
+        }
+        if let Some(other) = (0..self.members.len()).find(|i| *i != node && !self.members[*i].pg.gap) {
+            self.apply_order(Fault::Failover(other));
+            let at = self.now + 30_000;
+            self.at(at, Event::FillGap { node });
         }
     }
 

@@ -6,6 +6,8 @@ use std::rc::Rc;
 use patroni_core::ha::{PgState, Role};
 use patroni_core::sync::SyncNamesValue;
 
+use super::hazards::Dir;
+
 /// A piece of WAL history: this timeline of this branch was left at this position.
 /// Branches tell two timelines apart that two nodes gave the same number.
 pub type Switch = (u32, u64, u64);
@@ -41,6 +43,8 @@ pub struct Server {
     pub sync_live: (String, SyncNamesValue),
     /// Its WAL receiver is stalled.
     pub stalled: bool,
+    /// It has a WAL receiver.
+    pub receiving: bool,
     /// Starts, stops and promotions take long.
     pub slow: bool,
     /// Its disk is full.
@@ -49,6 +53,8 @@ pub struct Server {
     pub slots: super::slots::Slots,
     /// The WAL that it needs next is gone everywhere.
     pub gap: bool,
+    /// What is wrong with its data directory.
+    pub dir: Dir,
 }
 
 /// A data directory.
@@ -106,10 +112,12 @@ impl Server {
             sync_file: String::new(),
             sync_live: Default::default(),
             stalled: false,
+            receiving: false,
             slow: false,
             full: false,
             slots: Default::default(),
             gap: false,
+            dir: Dir::Sound,
         }
     }
 

@@ -64,11 +64,13 @@ pub enum Planted {
     DropsInPause,
     /// Members' slots are advanced further than the leader has published.
     AdvancesTooFar,
+    /// The standby cluster is taken for one of its own.
+    ForgetsStandbyCluster,
 }
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Planted; 26] = [
+    pub const ALL: [Planted; 27] = [
         Planted::NoDemotion,
         Planted::RenewsForever,
         Planted::TakesLockBlindly,
@@ -95,6 +97,7 @@ impl Planted {
         Planted::ForgetsIgnored,
         Planted::DropsInPause,
         Planted::AdvancesTooFar,
+        Planted::ForgetsStandbyCluster,
     ];
 
     /// The cluster in which the defect matters.
@@ -103,6 +106,7 @@ impl Planted {
         let guardian = matches!(self, Planted::GuardianSleeps | Planted::GuardianStays);
         let base = Config { planted: self, guardian, ..Config::default() };
         match self {
+            Planted::ForgetsStandbyCluster => Config { standby: true, ..base },
             Planted::ForgetsWatchdog => Config { watchdog: true, ..base },
             Planted::FailsafeAlone | Planted::ForgetsConsent => Config { failsafe: true, ..base },
             Planted::PublishesSyncEarly | Planted::DropsSyncLate | Planted::RacesOutsideSync => {

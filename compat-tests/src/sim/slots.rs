@@ -1,12 +1,12 @@
 //! Replication slots in the simulated world: the production book and plans
-//! (`patroni_core::slots`) on servers that have nothing but physical slots.
+//! (`patroni_core::slots`) on servers with physical slots and, where the profile says so, one logical slot with a consumer.
 
 use std::collections::BTreeMap;
 
 use indexmap::IndexMap;
 use patroni_core::model::{status_value, Cluster, Lsn, Status};
 use patroni_core::slots::{
-    self, DropResult, KnownKind, KnownSlot, Node, PhysicalAction, PlannedDrop, SlotBook,
+    self, DropResult, KnownKind, KnownSlot, Node, PhysicalAction, PlannedDrop, SlotBook, Wanted,
 };
 use pyfmt::Value;
 
@@ -22,6 +22,10 @@ pub const IGNORED: &str = "ours_to_keep";
 pub const STRAY: &str = "stray";
 /// A permanent slot of the dynamic configuration.
 pub const PERMANENT: &str = "permanent";
+/// A logical one, where there is any.
+pub const LOGICAL: &str = "subscribed";
+const PLUGIN: &str = "test_decoding";
+const DATABASE: &str = "app";
 
 /// The slots of a server: their `restart_lsn` by name.
 pub type Slots = BTreeMap<String, Lsn>;
@@ -40,15 +44,28 @@ pub struct Knowledge {
 }
 
 /// The part of the dynamic configuration that concerns slots.
-pub fn configure(config: &mut Value) {
+pub fn configure(config: &mut Value, with_logical: bool) {
     let physical: Value = [("type", "physical")].into_iter().collect();
-    config.set("slots", [(PERMANENT, physical)].into_iter().collect::<Value>());
+    let mut slots: Value = [(PERMANENT, physical)].into_iter().collect();
+    if with_logical {
+        let logical = [("type", "logical"), ("database", DATABASE), ("plugin", PLUGIN)];
+        slots.set(LOGICAL, logical.into_iter().collect::<Value>());
+    }
+    config.set("slots", slots);
     let ignored: Value = [("name", IGNORED), ("type", "physical")].into_iter().collect();
     config.set("ignore_slots", Value::List(vec![ignored]));
 }
 
-fn known(lsn: Lsn) -> KnownSlot {
-    KnownSlot { kind: KnownKind::Physical { xmin: None, restart_lsn: Some(lsn) }, wal_status: None }
+fn known(name: &str, lsn: Lsn) -> KnownSlot {
+    let physical = KnownKind::Physical { xmin: None, restart_lsn: Some(lsn) };
+    let logical = KnownKind::Logical {
+        plugin: PLUGIN.into(),
+        database: Some(DATABASE.into()),
+        datoid: Some(16_384),
+        catalog_xmin: None,
+        confirmed_flush_lsn: Some(lsn),
+    };
+    KnownSlot { kind: if name == LOGICAL { logical } else { physical }, wal_status: None }
 }
 
 impl World {
@@ -68,7 +85,7 @@ impl World {
     pub(super) fn observe_slots(&mut self, node: usize) {
         let member = &mut self.members[node];
         let Some(cluster) = member.memory.cluster.clone() else { return };
-        let seen = member.pg.slots.iter().map(|(name, lsn)| (name.clone(), known(*lsn))).collect();
+        let seen = member.pg.slots.iter().map(|(name, lsn)| (name.clone(), known(name, *lsn))).collect();
         let positions = member.slots.book.as_mut().map(|book| book.refresh(&seen)).unwrap_or_default();
         let name = member.me.name.clone();
         let all = slots::with_own_slot(positions, &name, member.pg.lsn(), VERSION);
@@ -100,11 +117,11 @@ impl World {
         status_value(&Status { last_lsn, slots: positions, retain_slots: retain.unwrap_or_default() })
     }
 
-    /// One round of creating, dropping and advancing, as `sync_replication_slots` does it.
-    pub(super) fn sync_slots(&mut self, node: usize, cluster: &Cluster) {
+    /// One round of creating, dropping and advancing, as `sync_replication_slots` does it; the logical slots to copy.
+    pub(super) fn sync_slots(&mut self, node: usize, cluster: &Cluster) -> Vec<String> {
         let member = &self.members[node];
         if !member.pg.running || member.pg.opening || member.pg.state.is_starting() {
-            return;
+            return Vec::new();
         }
         let (me, config) = (member.me.clone(), member.dynamic.clone());
         let role = member.pg.role;
@@ -116,10 +133,11 @@ impl World {
             book.schedule();
         }
         if book.needs_reload() {
-            let all = self.members[node].pg.slots.iter().map(|(n, lsn)| (n.clone(), known(*lsn))).collect();
+            let all =
+                self.members[node].pg.slots.iter().map(|(n, lsn)| (n.clone(), known(n, *lsn))).collect();
             book.load(all);
         }
-        let (wanted, _) = slots::wanted_slots(cluster, &config, &subject, &subject.subject());
+        let (mut wanted, _) = slots::wanted_slots(cluster, &config, &subject, &subject.subject());
         let none = Vec::new();
         let ignored = match self.config.planted {
             Planted::ForgetsIgnored => none.as_slice(),
@@ -144,8 +162,68 @@ impl World {
                 }
             }
         }
+        let copy = self.tend_logical(node, &mut book, &mut wanted);
         book.settle(&wanted);
         self.members[node].slots.book = Some(book);
+        copy
+    }
+
+    fn tend_logical(&mut self, node: usize, book: &mut SlotBook, wanted: &mut Wanted) -> Vec<String> {
+        if !self.members[node].pg.recovery {
+            for slot in book.plan_logical_primary(wanted).into_values().flatten() {
+                self.create_slot(node, &slot.name);
+            }
+            return Vec::new();
+        }
+        let work = book.plan_logical_replica(wanted, self.members[node].pg.lsn());
+        for (name, lsn) in work.advance.into_values().flatten() {
+            self.advance_slot(node, &name, lsn);
+        }
+        work.copy
+    }
+
+    /// The end of a copy of logical slots from the leader.
+    pub(super) fn copy_slots(&mut self, node: usize, names: &[String]) {
+        let leader = self.store.get("leader").and_then(|name| self.index_of(name));
+        let Some(leader) = leader.filter(|leader| *leader != node && self.reaches_peer(node, *leader)) else {
+            return;
+        };
+        if !self.members[leader].pg.running || !self.members[node].pg.recovery {
+            return;
+        }
+        for name in names {
+            if let Some(lsn) = self.members[leader].pg.slots.get(name).copied() {
+                self.members[node].pg.slots.insert(name.clone(), lsn);
+                self.check_consumer(node, name, lsn);
+            }
+        }
+    }
+
+    /// Somebody reads the logical slot of the leader, and confirms what it has got.
+    pub(super) fn consume(&mut self) {
+        if !self.config.logical || self.rng.percent(50) {
+            return;
+        }
+        let leader = self.store.get("leader").and_then(|name| self.index_of(name));
+        let Some(leader) = leader.filter(|leader| self.members[*leader].pg.writable()) else { return };
+        let lsn = self.members[leader].pg.lsn();
+        let branch = self.members[leader].pg.data.as_ref().map_or(0, |data| data.branch);
+        if let Some(slot) = self.members[leader].pg.slots.get_mut(LOGICAL) {
+            *slot = lsn.max(*slot);
+            self.consumed = Some((branch, *slot));
+        }
+    }
+
+    /// The slot of a standby must not be ahead of its consumer, who would miss what is between.
+    fn check_consumer(&mut self, node: usize, name: &str, target: Lsn) {
+        let Some((branch, confirmed)) = self.consumed else { return };
+        let mine = self.members[node].pg.data.as_ref().map_or(0, |data| data.branch);
+        if name == LOGICAL && mine == branch && target > confirmed {
+            self.fail(
+                10,
+                format!("n{node} has the logical slot at {target}, its consumer is at {confirmed}"),
+            );
+        }
     }
 
     fn is_clean(&self, node: usize, cluster: &Cluster) -> bool {
@@ -200,6 +278,7 @@ impl World {
             self.fail(10, format!("n{node} advances the slot that ignore_slots names"));
         }
         self.check_advance(node, name, target);
+        self.check_consumer(node, name, target);
     }
 
     /// A member's slot must not run away from it: what it needs next would be removed.

@@ -13,6 +13,7 @@ use super::dcs::Store;
 use super::faults::{Fault, Plan};
 use super::node::{ms, Member};
 use super::planted::Planted;
+use super::remote::{Remote, REMOTE};
 use super::rng::Rng;
 
 /// Why a run failed.
@@ -95,6 +96,13 @@ pub struct World {
     pub(super) store_down: bool,
     pub(super) store_slow: bool,
     pub(super) members: Vec<Member>,
+    pub(super) remote: Remote,
+    /// What the consumer of the logical slot has confirmed, and on which branch.
+    pub(super) consumed: Option<(u64, u64)>,
+    /// The newest backup.
+    pub(super) backup: Option<super::pg::Data>,
+    /// The cluster's own identifier, while `/initialize` has another.
+    pub(super) own_sysid: Option<String>,
     pub(super) tickets: u64,
     pub(super) faults_on: bool,
     pub(super) ledger: Ledger,
@@ -181,6 +189,8 @@ impl World {
                 Member::new(i, config, &tags, rng.between(950, 1050))
             })
             .collect();
+        let mut ledger = Ledger::default();
+        let remote = Remote::new(config, ledger.branch());
         let mut world = World {
             config: config.clone(),
             now: 0,
@@ -189,9 +199,13 @@ impl World {
             store_down: false,
             store_slow: false,
             members,
+            remote,
+            consumed: None,
+            backup: None,
+            own_sysid: None,
             tickets: 0,
             faults_on: true,
-            ledger: Ledger::default(),
+            ledger,
             sync_is_off: config.sync == super::config::SyncMode::Off,
             paused_since: None,
             last_paused: 0,
@@ -214,6 +228,7 @@ impl World {
             promotions: 0,
         };
         world.appoint_references(seed);
+        world.appoint_restorers();
         for node in 0..config.members {
             let at = world.rng.between(0, 3000);
             world.at(at, Event::Wake { node, forced: true });
@@ -338,11 +353,7 @@ impl World {
             Event::Job { node, ticket, step } => self.job_step(node, ticket, step),
             Event::Postmaster { node, incarnation, what } => self.postmaster(node, incarnation, what),
             Event::Boot { node } => self.boot(node),
-            Event::FillGap { node } => {
-                if self.members[node].pg.gap {
-                    self.apply_order(Fault::Reinit(node));
-                }
-            }
+            Event::FillGap { node } => self.fill_gap(node),
             Event::Beat => self.beat(),
             Event::Fault(fault) => self.apply_fault(fault),
         }
@@ -355,6 +366,8 @@ impl World {
 
     fn beat(&mut self) {
         let now = self.now;
+        self.remote_writes();
+        self.back_up();
         for node in 0..self.members.len() {
             let pg = &self.members[node].pg;
             if pg.writable() && !pg.full && !self.members[node].frozen() {
@@ -365,6 +378,7 @@ impl World {
             }
             self.replicate(node);
         }
+        self.consume();
         self.acknowledge();
         self.watch_the_watchdogs();
         self.check_receivers();
@@ -373,10 +387,11 @@ impl World {
 
     /// Can WAL flow from `source` to `node`?
     pub(super) fn streams(&self, node: usize, source: usize) -> bool {
-        let (to, from) = (&self.members[node], &self.members[source]);
+        let to = &self.members[node];
         if to.pg.gap || to.pg.full {
             return false;
         }
+        let Some(from) = self.members.get(source) else { return self.streams_from_remote(node) };
         let up = |m: &Member| m.pg.running && !m.frozen() && !m.cut_from_peers;
         let (Some(mine), Some(theirs)) = (&to.pg.data, &from.pg.data) else { return false };
         to.pg.source == Some(source)
@@ -391,15 +406,19 @@ impl World {
     }
 
     fn replicate(&mut self, node: usize) {
-        let Some(source) = self.members[node].pg.source else { return };
-        if self.members[node].pg.stalled || !self.streams(node, source) || self.rng.percent(10) {
+        let source = self.members[node].pg.source.filter(|source| self.streams(node, *source));
+        self.members[node].pg.receiving = source.is_some();
+        let Some(source) = source.filter(|_| !self.members[node].pg.stalled) else { return };
+        if self.rng.percent(10) {
             return;
         }
-        let theirs = self.members[source].pg.data.clone();
+        let theirs = self.server(source).data.clone();
         if let (Some(mine), Some(theirs)) = (self.members[node].pg.data.as_mut(), theirs) {
             *mine = super::pg::Data { dirty: true, ..theirs };
         }
-        self.confirm_slot(source, node);
+        if source != REMOTE {
+            self.confirm_slot(source, node);
+        }
     }
 
     fn postmaster(&mut self, node: usize, incarnation: u64, what: Postmaster) {
@@ -483,11 +502,15 @@ impl World {
 
     /// A request arrives, and so does its answer.
     pub(super) fn reaches_peer(&self, from: usize, to: usize) -> bool {
+        if to == REMOTE {
+            return self.reaches_remote(from);
+        }
         self.packet_passes(from, to) && self.packet_passes(to, from)
     }
 
     pub(super) fn index_of(&self, name: &str) -> Option<usize> {
-        self.members.iter().position(|m| m.me.name == name)
+        let remote = (name == super::remote::NAME).then_some(REMOTE);
+        remote.or_else(|| self.members.iter().position(|m| m.me.name == name))
     }
 
     pub(super) fn set_state(&mut self, node: usize, state: ha::PgState) {

@@ -193,16 +193,23 @@ impl Cycle<'_> {
         self.arm_rewind_check()
     }
 
-    /// Nothing to write: take the role, and look whether the leader went to a
-    /// later timeline without us.
+    /// Nothing to write: take the role, and look whether the leader went to another timeline without us: a later one, or,
+    /// where nothing is received, an earlier one, which the reference sees only after a restart.
     fn settle_as(&mut self, role: Role) -> Step<Option<String>> {
         if role == Role::StandbyLeader && self.pg.role != role {
             self.set_role(role)?;
             self.call(Callback::OnRoleChange)?;
         }
         let leader = self.cluster.leader.as_ref().and_then(|l| l.timeline());
-        let behind = self.m.last_timeline.zip(leader).is_some_and(|(mine, leader)| mine < leader);
-        if self.forgive_failed_rewind() || behind {
+        let apart = match self.m.last_timeline.zip(leader) {
+            // A leader that was promoted just now may not have published its timeline: who receives from it is not apart.
+            Some((mine, leader)) if mine > leader => {
+                self.pg.row().is_some_and(|row| !row.is_primary && row.received_timeline.unwrap_or(0) == 0)
+            }
+            Some((mine, leader)) => mine < leader,
+            None => false,
+        };
+        if self.forgive_failed_rewind() || apart {
             self.arm_rewind_check()?;
             return self.rewind_or_reinitialize();
         }
