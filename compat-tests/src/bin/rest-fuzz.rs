@@ -75,13 +75,24 @@ fn both(pair: &Pair, member: &str, request: &Request) -> [String; 2] {
     let one = |side: &Side| {
         let port = side.lab.member(member).map(|m| m.rest).unwrap_or_default();
         let answer = exchange(port, request).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-        side.known.normalise(&answer.unwrap_or_else(|error| format!("no answer: {error}")))
+        let answer = answer.unwrap_or_else(|error| format!("no answer: {error}"));
+        side.known.normalise(&without_keep_alive(&answer))
     };
     std::thread::scope(|scope| {
         let ours = scope.spawn(|| one(&pair.sides[0]));
         let theirs = one(&pair.sides[1]);
         [ours.join().unwrap_or_default(), theirs]
     })
+}
+
+/// What ours says to a client that wants the connection kept open, which the reference never does
+/// (docs/compatibility.md).
+fn without_keep_alive(answer: &str) -> String {
+    let Some((head, rest)) = answer.split_once("Connection: keep-alive\r\n") else {
+        return answer.to_owned();
+    };
+    let head = head.rsplit_once("Content-Length: ").map_or(head, |(before, _)| before);
+    format!("{head}{rest}")
 }
 
 /// Sends, and reads to the end. A connection that was reset counts as ended: who closes while something

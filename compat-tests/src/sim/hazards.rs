@@ -53,11 +53,21 @@ pub fn orders(seed: u64, config: &Config, until: u64) -> Vec<(u64, Fault)> {
             ],
             4 => vec![(at, Fault::ScheduleRestart(node, long))],
             5 => {
-                vec![
+                let mut faults = vec![
                     (at, Fault::SlowServer(node, true)),
                     (at + 1000, Fault::KillPostmaster(node)),
                     (at + 3 * long, Fault::SlowServer(node, false)),
-                ]
+                ];
+                if rng.percent(50) {
+                    // The lock is lost while the server starts.
+                    let later = at + rng.between(12_000, 30_000);
+                    faults.extend([
+                        (at + 2000, Fault::SlowStoreMember(LEADER, true)),
+                        (later, Fault::Hang(LEADER, 2 * config.ttl)),
+                        (later + long, Fault::SlowStoreMember(LEADER, false)),
+                    ]);
+                }
+                faults
             }
             6 => vec![(at, Fault::NoFailover(node, true)), (at + 2 * long, Fault::NoFailover(node, false))],
             _ => paused(&mut rng, at, config, node),
@@ -127,6 +137,9 @@ impl World {
             other != node && of.streams(other, node) && theirs + CLOSE > mine.lsn
         };
         let leads = !self.members[node].pg.recovery;
+        if !leads && !self.members.iter().any(|member| member.pg.writable()) {
+            return;
+        }
         let eligible = |other: &usize| !self.members[*other].me.tags.nofailover();
         if leads && !(0..self.members.len()).filter(eligible).any(|other| near(other, self)) {
             return;

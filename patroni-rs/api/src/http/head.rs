@@ -65,6 +65,16 @@ pub struct HeadReader {
 }
 
 impl HeadReader {
+    /// Begins with what was received behind the request before.
+    pub fn after(received: Vec<u8>) -> HeadReader {
+        HeadReader { buf: received, ..HeadReader::default() }
+    }
+
+    /// Has nothing been received yet?
+    pub fn is_empty(&self) -> bool {
+        self.buf.is_empty()
+    }
+
     /// The buffer to append received bytes to.
     pub fn buffer(&mut self) -> &mut Vec<u8> {
         &mut self.buf

@@ -45,6 +45,8 @@ pub struct Frame<'a> {
     pub http09: bool,
     /// The method is `HEAD`: error pages have no body.
     pub head: bool,
+    /// The connection stays open: the answer says so, and how long it is.
+    pub keep: bool,
 }
 
 impl Response {
@@ -100,6 +102,10 @@ impl Full {
             push_header(&mut head, "Content-Type", self.content_type);
             for (name, value) in frame.extra {
                 push_header(&mut head, name, value);
+            }
+            if frame.keep {
+                push_header(&mut head, "Content-Length", &self.body.len().to_string());
+                push_header(&mut head, "Connection", "keep-alive");
             }
             head.push_str("\r\n");
             out = to_latin1(&head)?;

@@ -1,4 +1,4 @@
-//! One connection: read a request, answer it, close (surface-api-ctl H1).
+//! One connection: read a request, answer it, close (surface-api-ctl H1), unless the client wants it kept open.
 
 use std::cell::RefCell;
 use std::net::{SocketAddr, TcpStream};
@@ -21,6 +21,8 @@ use crate::http::response::{Frame, Response};
 
 /// For the TLS handshake.
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
+/// For the next request on a connection that was kept open.
+const KEPT_DEADLINE: Duration = Duration::from_secs(5);
 /// For the whole head.
 const HEAD_DEADLINE: Duration = Duration::from_secs(10);
 /// For the whole body.
@@ -36,6 +38,8 @@ pub struct Job<B> {
     pub backend: Arc<B>,
     /// Configuration and TLS.
     pub live: Rc<Live>,
+    /// Those in force by now.
+    pub newest: Rc<RefCell<Rc<Live>>>,
     /// Memory for requests.
     pub budget: Rc<Budget>,
     /// Address of the client.
@@ -98,44 +102,81 @@ async fn encrypted<B: Backend>(job: &Job<B>, context: &SslContext, tcp: TcpStrea
     );
 }
 
-/// One request and its answer.
+/// Requests and their answers: one, or as many as a client asks that wants the connection to stay open.
 pub(super) async fn session<B: Backend, S: AsyncRead + AsyncWrite + Unpin>(
     job: &Job<B>,
     mut stream: S,
     verified: bool,
 ) {
-    let started = Instant::now();
+    let (mut received, mut deadline) = (Vec::new(), HEAD_DEADLINE);
+    while let Some(rest) = exchange(job, &mut stream, verified, received, deadline).await {
+        (received, deadline) = (rest, KEPT_DEADLINE);
+        // Whoever asks without a pause does not keep others waiting.
+        tokio::task::consume_budget().await;
+    }
+}
+
+/// One request and its answer. None: the connection has ended; else what was received behind the request.
+async fn exchange<B: Backend, S: AsyncRead + AsyncWrite + Unpin>(
+    job: &Job<B>,
+    stream: &mut S,
+    verified: bool,
+    received: Vec<u8>,
+    deadline: Duration,
+) -> Option<Vec<u8>> {
     let mut lease = job.budget.lease();
-    let mut reader = HeadReader::default();
-    let read = timeout(HEAD_DEADLINE, read_head(&mut stream, &mut reader, &mut lease)).await;
-    let (head, response, unread) = match read {
-        Err(_) | Ok(Progress::Silent | Progress::More) => return,
-        Ok(Progress::Refused(error)) => (error.head, Response::Page(error.page), true),
+    let mut reader = HeadReader::after(received);
+    let mut started = Instant::now();
+    let read = timeout(deadline, read_head(stream, &mut reader, &mut lease, &mut started)).await;
+    // The configuration may have changed while the connection was kept open; a handshake was one of the old.
+    let kept = deadline == KEPT_DEADLINE;
+    let live = if kept { Rc::clone(&job.newest.borrow()) } else { Rc::clone(&job.live) };
+    if (job.live.tls.is_some() || live.tls.is_some()) && !Rc::ptr_eq(&job.live, &live) {
+        return None;
+    }
+    let (head, response, unread, rest) = match read {
+        Err(_) | Ok(Progress::Silent | Progress::More) => return None,
+        Ok(Progress::Refused(error)) => (error.head, Response::Page(error.page), true, None),
         Ok(Progress::Done(head)) if acts(&head) && !job.ticket.set_busy(true) => {
-            (head, Response::page(503), true)
+            (head, Response::page(503), true, None)
         }
         Ok(Progress::Done(head)) => {
-            let mut source = Source {
-                stream: &mut stream,
-                received: reader.into_rest(),
-                lease: &mut lease,
-                job,
-                done: false,
-            };
-            let config = &job.live.config;
-            let exchange = Exchange { config, head: &head, peer: job.peer, verified, body: &mut source };
+            let received = reader.into_rest();
+            let mut source = Source { stream: &mut *stream, received, lease: &mut lease, job, done: false };
+            let exchange =
+                Exchange { config: &live.config, head: &head, peer: job.peer, verified, body: &mut source };
             let response = respond(&*job.backend, exchange).await;
             let unread = !source.done && head.headers.get("content-length").is_some_and(|n| n != "0");
+            let rest = std::mem::take(&mut source.received);
             job.ticket.set_busy(false);
-            (head, response, unread)
+            let keep = stays_open(&head, &response, &live.config.extra_headers);
+            (head, response, unread, keep.then_some(rest))
         }
     };
     drop(lease);
     log_answer(job.peer, &head, &response, started);
-    if let Err(error) = send(job, &mut stream, &head, &response, unread).await {
+    if let Err(error) = send(job, &live, stream, &head, &response, unread, rest.is_some()).await {
         let peer = job.peer;
         tracing::debug!(target: "patroni.api", "Connection from {}:{} was reset: {error}", peer.ip(), peer.port());
+        return None;
     }
+    rest
+}
+
+/// Does the connection stay open after the answer? Only for a client that asks for it in so many words (the reference
+/// never does, surface-api-ctl H1): others may wait for the end of the connection.
+fn stays_open(head: &Head, response: &Response, extra: &[(String, String)]) -> bool {
+    let wants = head
+        .headers
+        .get("connection")
+        .is_some_and(|tokens| tokens.split(',').any(|token| token.trim().eq_ignore_ascii_case("keep-alive")));
+    let bodiless =
+        ["content-length", "transfer-encoding"].iter().all(|name| head.headers.get(name).is_none());
+    let told = |name: &str| {
+        ["content-length", "connection", "transfer-encoding"].iter().any(|own| name.eq_ignore_ascii_case(own))
+    };
+    let plain = matches!(response, Response::Full(_)) && !extra.iter().any(|(name, _)| told(name));
+    wants && bodiless && plain && head.command == "GET" && !head.http09
 }
 
 /// May the request have an effect? Then it is not sent away while it is served; one
@@ -148,18 +189,29 @@ async fn read_head<S: AsyncRead + Unpin>(
     stream: &mut S,
     reader: &mut HeadReader,
     lease: &mut Lease,
+    started: &mut Instant,
 ) -> Progress {
+    let mut waits = reader.is_empty();
     loop {
+        if !std::mem::take(&mut waits) {
+            match reader.advance(false) {
+                Progress::More => {}
+                other => return other,
+            }
+        }
         let buffer = reader.buffer();
         let room = buffer.len().clamp(512, 16384);
         buffer.reserve(room);
         if !lease.grow(buffer.capacity()) {
             return Progress::Silent;
         }
+        let first = buffer.is_empty();
         let Ok(count) = stream.read_buf(buffer).await else { return Progress::Silent };
-        match reader.advance(count == 0) {
-            Progress::More => {}
-            other => return other,
+        if first {
+            *started = Instant::now();
+        }
+        if count == 0 {
+            return reader.advance(true);
         }
     }
 }
@@ -219,24 +271,30 @@ impl<B, S: AsyncRead + Unpin> Source<'_, B, S> {
 
 async fn send<B, S: AsyncRead + AsyncWrite + Unpin>(
     job: &Job<B>,
+    live: &Live,
     stream: &mut S,
     head: &Head,
     response: &Response,
     unread: bool,
+    keep: bool,
 ) -> std::io::Result<()> {
     let date = job.dates.now();
-    let config = &job.live.config;
+    let config = &live.config;
     let frame = Frame {
         server: &config.server,
         date: &date,
         extra: &config.extra_headers,
         http09: head.http09,
         head: head.command == "HEAD",
+        keep,
     };
     let Some(bytes) = response.encode(frame) else { return Ok(()) };
     let write = async {
         stream.write_all(&bytes).await?;
-        stream.shutdown().await
+        match keep {
+            true => stream.flush().await,
+            false => stream.shutdown().await,
+        }
     };
     timeout(WRITE_DEADLINE, write).await.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))?;
     if unread {

@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
 /// See the module. What is written goes out with the end of the connection, in one
-/// packet where it fits: it must be shut down after the last byte.
+/// packet where it fits: it must be flushed or shut down after the last byte.
 pub enum Link {
     /// As accepted.
     Fresh(StdStream),
@@ -99,8 +99,14 @@ impl AsyncWrite for Link {
         }
     }
 
+    /// What was written goes out now, the connection stays: setting the option pushes it (tcp(7)).
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+        let pushed = match &*self {
+            Link::Fresh(stream) => stream.set_nodelay(true),
+            Link::Watched(stream) => stream.set_nodelay(true),
+            Link::Lost => Ok(()),
+        };
+        Poll::Ready(pushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

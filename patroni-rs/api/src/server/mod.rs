@@ -40,6 +40,10 @@ const MAX_CONNECTIONS: usize = 1024;
 const MAX_RESOLVERS: usize = 4;
 /// Bytes for requests that are being received, of all connections together.
 const REQUEST_MEMORY: usize = 32 * 1024 * 1024;
+/// How often it is looked whether a crowd has gone, whose memory can be given back.
+const LOOK_AT_TIDE: Duration = Duration::from_secs(1);
+/// So many connections are a crowd.
+const CROWD: usize = 16;
 /// How often the files of the TLS context are looked at.
 const LOOK_AT_FILES: Duration = Duration::from_secs(2);
 /// How long [`RestServer::stop`] waits for requests that are being served.
@@ -241,6 +245,7 @@ impl<B: Backend> Server<B> {
 
     async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Command>) {
         let files = tokio::task::spawn_local(watch_files(Rc::clone(&self.live)));
+        let tide = tokio::task::spawn_local(watch_tide(Rc::clone(&self.registry)));
         loop {
             tokio::select! {
                 command = inbox.recv() => match command {
@@ -255,6 +260,7 @@ impl<B: Backend> Server<B> {
             }
         }
         files.abort();
+        tide.abort();
         self.listener = None;
         self.registry.evict_waiting();
         let _ = tokio::time::timeout(STOP_DEADLINE, self.registry.empty()).await;
@@ -266,6 +272,7 @@ impl<B: Backend> Server<B> {
         let job = conn::Job {
             backend: Arc::clone(&self.backend),
             live: Rc::clone(&self.live.borrow()),
+            newest: Rc::clone(&self.live),
             budget: Rc::clone(&self.budget),
             dates: Rc::clone(&self.dates),
             peer,
@@ -309,6 +316,31 @@ impl<B: Backend> Server<B> {
                 Err(error)
             }
         }
+    }
+}
+
+/// The heap keeps what a crowd of clients needed, in pieces between what is still in use; when they have gone it is given
+/// back to the system.
+async fn watch_tide(registry: Rc<Registry>) {
+    let mut highest = 0;
+    loop {
+        tokio::time::sleep(LOOK_AT_TIDE).await;
+        let (now, peak) = registry.tide();
+        highest = highest.max(peak);
+        if highest >= CROWD && now < CROWD && peak < CROWD {
+            highest = 0;
+            give_memory_back();
+        }
+    }
+}
+
+/// `malloc_trim(3)`: a call takes about a millisecond.
+#[allow(unsafe_code)]
+fn give_memory_back() {
+    // SAFETY: it takes a number, is thread-safe, and touches free memory alone.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        nix::libc::malloc_trim(0);
     }
 }
 

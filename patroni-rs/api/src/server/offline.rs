@@ -1,6 +1,7 @@
 //! One exchange without sockets: the same code from the bytes of a request to those of
 //! its answer, for fuzzing and tests.
 
+use std::cell::RefCell;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -44,6 +45,7 @@ impl<B: Backend> Offline<B> {
         let job = Job {
             backend: Arc::clone(&self.backend),
             live: Rc::clone(&self.live),
+            newest: Rc::new(RefCell::new(Rc::clone(&self.live))),
             budget: Rc::clone(&self.budget),
             dates: Rc::default(),
             peer,

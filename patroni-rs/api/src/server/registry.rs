@@ -74,6 +74,8 @@ pub struct Registry {
     max: usize,
     next: Cell<u64>,
     slots: RefCell<Slots>,
+    /// Most connections at a time since it was last asked.
+    peak: Cell<usize>,
     emptied: Notify,
 }
 
@@ -87,7 +89,8 @@ pub struct Ticket {
 impl Registry {
     /// An empty registry.
     pub fn new(max: usize) -> Rc<Registry> {
-        Rc::new(Registry { max, next: Cell::new(0), slots: RefCell::default(), emptied: Notify::new() })
+        let (next, peak) = (Cell::new(0), Cell::new(0));
+        Rc::new(Registry { max, next, slots: RefCell::default(), peak, emptied: Notify::new() })
     }
 
     /// A place for a connection from `ip`. None: all others are being served.
@@ -98,7 +101,9 @@ impl Registry {
         let id = self.next.get();
         self.next.set(id.wrapping_add(1));
         let evict = Rc::new(Notify::new());
-        self.slots.borrow_mut().insert(id, ip, Rc::clone(&evict));
+        let mut slots = self.slots.borrow_mut();
+        slots.insert(id, ip, Rc::clone(&evict));
+        self.peak.set(self.peak.get().max(slots.all.len()));
         Some(Ticket { id, evict, registry: Rc::clone(self) })
     }
 
@@ -112,6 +117,12 @@ impl Registry {
     /// Ends all connections that are only waiting.
     pub fn evict_waiting(&self) {
         while self.evict_one() {}
+    }
+
+    /// How many are connected, and how many were at most since this was last asked.
+    pub fn tide(&self) -> (usize, usize) {
+        let now = self.slots.borrow().all.len();
+        (now, self.peak.replace(now))
     }
 
     /// Waits until nobody is connected.
@@ -211,6 +222,16 @@ mod tests {
         assert_eq!(registry.slots.borrow().all.len(), 2);
         drop((tickets, fifth));
         assert!(registry.slots.borrow().all.is_empty() && registry.slots.borrow().groups.is_empty());
+    }
+
+    #[test]
+    fn the_peak_is_told_once() {
+        let registry = Registry::new(4);
+        let ip: IpAddr = "10.0.0.1".parse().unwrap();
+        let tickets = [registry.admit(ip), registry.admit(ip)];
+        assert_eq!(registry.tide(), (2, 2));
+        drop(tickets);
+        assert_eq!((registry.tide(), registry.tide()), ((0, 2), (0, 0)));
     }
 
     #[test]

@@ -218,6 +218,10 @@ impl Cycle<'_> {
     pub(super) fn check_system_identifier(&mut self) -> Step<Option<String>> {
         let mine = self.pg.sysid.clone();
         if !sysid_valid(Some(&mine)) {
+            // Whose data it is, is not known; that it may not write is. (The reference leaves it running beside the leader.)
+            if self.pg.running && self.pg.is_primary() && !self.is_paused() && !self.has_lock_quietly() {
+                self.demote(DemoteMode::ImmediateNolock)?;
+            }
             return Ok(Some(
                 "data dir for the cluster is not empty, but system ID is invalid; consider doing reinitialize"
                     .into(),

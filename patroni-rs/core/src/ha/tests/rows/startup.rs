@@ -293,6 +293,14 @@ fn sysid_rows() -> Vec<Row> {
     let uninitialized = || orphan().without("initialize").view(|v| v.pg.cb_called = false);
     vec![
         row("4F-01", sysid(replica(), "123"), invalid, "load touch"),
+        row(
+            "4F-01",
+            sysid(replica().primary(), "123"),
+            invalid,
+            "load stop(immediate) role(demoted) load job:starting after demotion(b,replica) touch",
+        )
+        .says("Demoting self (immediate-nolock)"),
+        row("4F-01", sysid(leader(), "123"), invalid, "load touch"),
         row("4F-02", sysid(replica(), other), "", "load touch").exits(1).says(
             "system ID mismatch, node a belongs to a different cluster: 7000000000000000001 != \
              7000000000000000002",
