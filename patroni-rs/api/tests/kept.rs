@@ -59,6 +59,10 @@ fn many_requests_on_one_connection() {
         std::thread::sleep(Duration::from_millis(2));
     }
     answer(&mut stream, &mut received);
+    // A status line alone says how long it is.
+    stream.write_all(b"GET /liveness HTTP/1.1\r\nConnection: Keep-Alive, x\r\n\r\n").unwrap();
+    let alone = answer(&mut stream, &mut received);
+    assert_eq!(alone, "HTTP/1.0 200 OK\r\nContent-Length: 0\r\nConnection: keep-alive\r\n\r\n");
     // Without the wish it is the last.
     stream.write_all(b"GET /health HTTP/1.1\r\n\r\n").unwrap();
     let mut last = String::new();

@@ -83,7 +83,13 @@ impl Response {
     /// The bytes to send. None: close without any.
     pub fn encode(&self, frame: Frame<'_>) -> Option<Vec<u8>> {
         match self {
-            Response::StatusOnly(code) => Some((status_line(*code, phrases(*code).0) + "\r\n").into_bytes()),
+            Response::StatusOnly(code) => {
+                let mut head = status_line(*code, phrases(*code).0);
+                if frame.keep {
+                    push_keep_alive(&mut head, 0);
+                }
+                Some((head + "\r\n").into_bytes())
+            }
             Response::Full(full) => full.encode(frame),
             Response::Page(page) => encode_page(page, frame),
             Response::Drop(_) => None,
@@ -104,8 +110,7 @@ impl Full {
                 push_header(&mut head, name, value);
             }
             if frame.keep {
-                push_header(&mut head, "Content-Length", &self.body.len().to_string());
-                push_header(&mut head, "Connection", "keep-alive");
+                push_keep_alive(&mut head, self.body.len());
             }
             head.push_str("\r\n");
             out = to_latin1(&head)?;
@@ -141,6 +146,11 @@ fn common(code: u16, phrase: &str, frame: Frame<'_>) -> String {
 
 fn status_line(code: u16, phrase: &str) -> String {
     format!("HTTP/1.0 {code} {phrase}\r\n")
+}
+
+fn push_keep_alive(head: &mut String, length: usize) {
+    push_header(head, "Content-Length", &length.to_string());
+    push_header(head, "Connection", "keep-alive");
 }
 
 fn push_header(head: &mut String, name: &str, value: &str) {

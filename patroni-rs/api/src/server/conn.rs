@@ -175,7 +175,8 @@ fn stays_open(head: &Head, response: &Response, extra: &[(String, String)]) -> b
     let told = |name: &str| {
         ["content-length", "connection", "transfer-encoding"].iter().any(|own| name.eq_ignore_ascii_case(own))
     };
-    let plain = matches!(response, Response::Full(_)) && !extra.iter().any(|(name, _)| told(name));
+    let plain = matches!(response, Response::Full(_) | Response::StatusOnly(_))
+        && !extra.iter().any(|(name, _)| told(name));
     wants && bodiless && plain && head.command == "GET" && !head.http09
 }
 
