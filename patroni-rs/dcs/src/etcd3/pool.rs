@@ -331,6 +331,8 @@ impl Pool {
             let single = Slices { tries: 1, ..slices };
             match self.ask(url, &Rpc::Members, single).await {
                 Ok(Reply { body: Body::Urls(urls), .. }) if !urls.is_empty() => {
+                    let shown: Vec<String> = urls.iter().map(|url| pyfmt::value::str_repr(url)).collect();
+                    tracing::debug!(target: LOG, "Retrieved list of machines: [{}]", shown.join(", "));
                     self.learn(urls);
                     return Ok(());
                 }
