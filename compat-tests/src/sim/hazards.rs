@@ -197,9 +197,10 @@ impl World {
     /// In a pause an operator promotes a standby with pg_ctl: what it lacks is given up.
     pub(super) fn promote_by_hand(&mut self, node: usize) {
         let pg = &self.members[node].pg;
-        let idle = |m: &Member| !m.pg.running || (m.alive && m.job.is_none() && m.memory.config.is_paused());
-        let known = self.paused_since.is_some() && self.members.iter().all(idle);
-        if !known || !pg.running || !pg.recovery || pg.opening {
+        let known = self.paused_since.is_some() && self.all_know_of_the_pause();
+        // A second one would give two timelines the same number, which nobody could tell apart.
+        let another = self.manual.is_some_and(|(at, _)| self.paused_since.is_some_and(|since| at >= since));
+        if !known || another || !pg.running || !pg.recovery || pg.opening {
             return;
         }
         self.manual = Some((self.now, node));
@@ -209,10 +210,18 @@ impl World {
         self.ledger.guaranteed.clear();
     }
 
+    /// No server runs whose daemon has not heard of the pause, or has begun something.
+    fn all_know_of_the_pause(&self) -> bool {
+        let idle = |m: &Member| !m.pg.running || (m.alive && m.job.is_none() && m.memory.config.is_paused());
+        self.members.iter().all(idle)
+    }
+
     /// In a pause somebody deletes the leader key.
     pub(super) fn drop_leader_key(&mut self) {
-        let since_pause = self.now.saturating_sub(self.last_paused);
-        if self.paused_since.is_some() || since_pause <= 1 {
+        // Also in the moment of its end, if primaries stand against each other; later it would be an attack.
+        let rivals = self.members.iter().filter(|member| member.pg.writable()).count() > 1;
+        let ending = rivals && self.now.saturating_sub(self.last_paused) <= 1;
+        if (self.paused_since.is_some() && self.all_know_of_the_pause()) || ending {
             self.store.delete_if("leader", None);
         }
     }

@@ -148,7 +148,9 @@ impl Cycle<'_> {
     /// In pause a primary stays one, and a replica moves only to a known leader
     /// (surface-ha-pg 8-02).
     fn follow_in_pause(&mut self, is_primary: bool, has_source: bool) -> Step<Option<String>> {
-        let rewind_due = self.m.rewind.is_needed() && self.rewind_allowed()?;
+        // A running primary is one whatever a check that was due before says: somebody has promoted it by hand. (The
+        // reference restarts it as a standby then: docs/safety.md, `hazards` 419.)
+        let rewind_due = !is_primary && self.m.rewind.is_needed() && self.rewind_allowed()?;
         if rewind_due && !self.cluster.is_unlocked() {
             return Ok(None);
         }

@@ -100,6 +100,12 @@ pub fn rows() -> Vec<Row> {
         ),
         row(
             "4I-07",
+            replica().primary().paused().memory(|m| m.rewind = Rewind::Need),
+            "PAUSE: continue to run as primary without lock",
+            "load slots touch",
+        ),
+        row(
+            "4I-07",
             replica()
                 .role(Role::Primary)
                 .paused()
