@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use patroni_core::model::SyncState;
 use patroni_core::sync::{candidates, CurrentState, NameSet, Observed, ReplicaRow, SyncOptions, SyncType};
 
+use super::invariants::LATE_PAUSE;
 use super::planted::Planted;
 use super::world::World;
 
@@ -106,7 +107,9 @@ impl World {
             self.ledger.last = Some((branch, lsn));
             self.ledger.at = self.now;
             self.ledger.count += 1;
-            if promised {
+            // Not beside a primary that people have made: either may be rewound.
+            let rival = (0..self.members.len()).any(|i| i != node && self.members[i].leads_by_hand());
+            if promised && !rival {
                 let known = self.ledger.guaranteed.entry(branch).or_default();
                 *known = lsn.max(*known);
             }
@@ -168,9 +171,13 @@ impl World {
     /// A promotion has ended: nothing that was promised may be missing.
     pub(super) fn check_history(&mut self, node: usize) {
         self.promotions += 1;
-        let by_hand = self.manual.is_some_and(|(_, to)| to == node);
+        let by_hand = self.is_manual(node);
         if by_hand {
             self.operator_answers_for(node);
+        }
+        // The order had gone out when the node stood still or was cut off, and the pause has ended without it.
+        if self.excuse(node) == Some(LATE_PAUSE) && self.paused_since.is_none() {
+            return;
         }
         let Some(data) = self.members[node].pg.data.clone() else { return };
         let missing = self.ledger.guaranteed.iter().find(|(branch, lsn)| !data.has(**branch, **lsn));

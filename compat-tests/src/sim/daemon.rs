@@ -69,7 +69,7 @@ impl World {
             Progress::Ask(request) => {
                 self.tickets += 1;
                 let ticket = self.tickets;
-                self.check_request(node, &request);
+                self.check_request(node, &view, &request);
                 let (latency, answer, after) = self.perform(node, &request);
                 let asked = self.now;
                 self.members[node].cycle =
@@ -93,7 +93,7 @@ impl World {
     fn finish_cycle(&mut self, node: usize, finished: ha::Finished, last: bool) {
         let (now, clock) = (self.now, self.clock(node));
         let member = &mut self.members[node];
-        member.cycle = None;
+        (member.cycle, member.pause_ends, member.takes_lead) = (None, false, false);
         member.memory = finished.memory;
         (member.settled, member.died_in_pause) = (true, false);
         member.by_hand = member.by_hand.filter(|at| *at > member.began_at);
@@ -155,6 +155,11 @@ impl World {
             self.members[node].dynamic = self.members[node].dynamic.updated_from(cluster);
             let asked = self.members[node].cycle.as_ref().map_or(0, |c| c.asked);
             self.members[node].loaded_at = asked;
+            let clock = self.clock(node);
+            let member = &mut self.members[node];
+            member.pause_ends |= !member.dynamic.is_paused()
+                && cluster.leader_name() == Some(member.me.name.as_str())
+                && member.keeper.may_start_writing(clock);
         }
         match after {
             After::Held { sent } => {
@@ -246,9 +251,12 @@ impl World {
         self.members[node].alive = true;
         let dynamic = self.store.cluster().config.as_ref().map(|c| c.data.clone());
         if let Some(dynamic) = dynamic {
-            self.members[node].memory.config = patroni_core::global_config::GlobalConfig::new(dynamic);
+            let config = patroni_core::global_config::GlobalConfig::new(dynamic);
+            self.members[node].dynamic = config.clone();
+            self.members[node].memory.config = config;
             self.new_configuration(node);
         }
+        self.members[node].started_in_pause = self.paused_since.is_some() && self.members[node].pg.writable();
         self.tell(node, "daemon starts");
         let now = self.now;
         self.at(now, Event::Wake { node, forced: true });

@@ -80,6 +80,15 @@ impl World {
             return now_and(patience, failure(request));
         }
         let sent = self.clock(node);
+        if *request == Request::TakeLeader {
+            self.members[node].takes_lead = true;
+            self.members[node].keeper.lease_released();
+        }
+        if matches!(request, Request::AcquireLeader | Request::TakeLeader) {
+            let member = &mut self.members[node];
+            member.keeper.lease_asked(sent);
+            member.pause_ends |= !member.dynamic.is_paused();
+        }
         let latency = self.dcs_latency(node);
         let answer = self.store_does(node, request);
         // Or before, and the reply is lost.
@@ -88,9 +97,11 @@ impl World {
             return now_and(patience, failure(request));
         }
         if matches!((&answer, request), (Answer::Bool(true), Request::Initialize { sysid, .. }) if sysid.is_empty())
-            && self.rng.percent(90)
         {
-            // The second step, which may fail alone.
+            // The second step, which may fail alone: the next cycle asks again.
+            if self.rng.percent(10) {
+                return now_and(latency, Answer::Bool(false));
+            }
             self.store.put("initialize", "", None);
         }
         let after = match (&answer, request) {
@@ -131,6 +142,11 @@ impl World {
         }
         let created = self.store.create("leader", &name, Some(lease));
         if created {
+            // In a pause the primary that the daemon finds when it starts is the people's, whatever it lacks.
+            let found = self.members[node].started_in_pause && self.members[node].pg.writable();
+            if found && self.paused_since.is_some() {
+                self.operator_answers_for(node);
+            }
             self.retain_slots(node);
             self.members[node].leader_lease = Some(lease);
         }

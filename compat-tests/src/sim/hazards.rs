@@ -4,7 +4,7 @@
 //!
 //! Only in the profiles that ask for it, from random numbers of its own.
 
-use patroni_core::ha::ScheduledRestart;
+use patroni_core::ha::{Job, ScheduledRestart};
 use patroni_core::tags::Tags;
 use pyfmt::{datetime, Value};
 
@@ -59,11 +59,13 @@ pub fn orders(seed: u64, config: &Config, until: u64) -> Vec<(u64, Fault)> {
                     (at + 3 * long, Fault::SlowServer(node, false)),
                 ];
                 if rng.percent(50) {
-                    // The lock is lost while the server starts.
+                    // The lock is lost while the server starts, in the middle of a cycle that does not wait for it:
+                    // the daemon was started anew.
                     let later = at + rng.between(12_000, 30_000);
                     faults.extend([
                         (at + 2000, Fault::SlowStoreMember(LEADER, true)),
-                        (later, Fault::Hang(LEADER, 2 * config.ttl)),
+                        (later - 500, Fault::KillDaemon(LEADER, 300)),
+                        (later + rng.between(0, 8000), Fault::Hang(LEADER, 2 * config.ttl)),
                         (later + long, Fault::SlowStoreMember(LEADER, false)),
                     ]);
                 }
@@ -124,7 +126,9 @@ impl World {
         if !self.config.hazards || !self.now.is_multiple_of(30_000) {
             return;
         }
-        if let Some(writer) = self.members.iter().find(|m| m.pg.writable()) {
+        let ours = |data: &super::pg::Data| self.store.get("initialize") == Some(&*data.sysid);
+        let writer = self.members.iter().find(|m| m.pg.writable() && m.pg.data.as_ref().is_some_and(ours));
+        if let Some(writer) = writer {
             self.backup.clone_from(&writer.pg.data);
         }
     }
@@ -154,16 +158,24 @@ impl World {
         let kept: Vec<u64> =
             self.ledger.guaranteed.iter().filter(|(b, lsn)| elsewhere(**b, **lsn)).map(|(b, _)| *b).collect();
         self.ledger.guaranteed.retain(|branch, _| kept.contains(branch));
+        self.forget_data(node);
         let pg = &mut self.members[node].pg;
         pg.crash();
-        (pg.data, pg.recovery, pg.source) = (None, false, None);
+        (pg.recovery, pg.source) = (false, None);
         pg.slots.clear();
     }
 
     /// `patronictl failover` to whoever has most, if nobody leads: a quorum that lost data never comes back by itself.
+    /// Nor does a cluster whose maker died in the bootstrap: `/initialize` keeps others away until somebody removes it,
+    /// as in the reference.
     pub(super) fn rescue(&mut self) {
         if self.store.get("leader").is_some() {
             return;
+        }
+        let bootstraps = (0..self.members.len()).any(|node| self.is_job(node, |job| *job == Job::Bootstrap));
+        if self.store.get("initialize") == Some("") && !bootstraps {
+            self.store.delete_if("initialize", None);
+            return self.wake_all();
         }
         let sound = (0..self.members.len()).filter(|node| {
             let member = &self.members[*node];
@@ -199,20 +211,24 @@ impl World {
         let pg = &self.members[node].pg;
         let known = self.paused_since.is_some() && self.all_know_of_the_pause();
         // A second one would give two timelines the same number, which nobody could tell apart.
-        let another = self.manual.is_some_and(|(at, _)| self.paused_since.is_some_and(|since| at >= since));
+        let another = self.manual.values().any(|at| self.paused_since.is_some_and(|since| *at >= since));
         if !known || another || !pg.running || !pg.recovery || pg.opening {
             return;
         }
-        self.manual = Some((self.now, node));
+        self.manual.insert(node, self.now);
         self.members[node].by_hand = Some(self.now);
         self.ledger.last = None;
         self.promote(node);
+        self.members[node].hand_branch = self.members[node].pg.data.as_ref().map(|data| data.branch);
         self.ledger.guaranteed.clear();
     }
 
     /// No server runs whose daemon has not heard of the pause, or has begun something.
     fn all_know_of_the_pause(&self) -> bool {
-        let idle = |m: &Member| !m.pg.running || (m.alive && m.job.is_none() && m.memory.config.is_paused());
+        // Nor does a cycle in progress, which may take the lock for a promise.
+        let knows =
+            |m: &Member| m.memory.config.is_paused() && m.loaded_at > self.pause_began && m.cycle.is_none();
+        let idle = |m: &Member| !m.pg.running || (m.alive && m.job.is_none() && knows(m));
         self.members.iter().all(idle)
     }
 
@@ -221,7 +237,7 @@ impl World {
         // Also in the moment of its end, if primaries stand against each other; later it would be an attack.
         let rivals = self.members.iter().filter(|member| member.pg.writable()).count() > 1;
         let ending = rivals && self.now.saturating_sub(self.last_paused) <= 1;
-        if (self.paused_since.is_some() && self.all_know_of_the_pause()) || ending {
+        if (self.paused_since.is_some() || ending) && self.all_know_of_the_pause() {
             self.store.delete_if("leader", None);
         }
     }

@@ -1,12 +1,15 @@
 //! What must never happen, and what must happen in the end. The numbers are those
 //! of issue 9.
 
-use patroni_core::ha::{Job, Request};
+use patroni_core::ha::{DataDir, Job, Request, View};
 use patroni_core::sync::SyncType;
 
 use super::hazards::Dir;
 use super::remote::REMOTE;
 use super::world::World;
+
+/// The excuse of a node that has not heard that the pause is over.
+pub(super) const LATE_PAUSE: &str = "late pause";
 
 impl World {
     /// Why a writable primary is not this engine's fault. The only excuses there are:
@@ -34,7 +37,7 @@ impl World {
             return Some("promoted by hand");
         }
         // A pause takes effect with the cycle that sees it, and ends so.
-        member.memory.config.is_paused().then_some("late pause")
+        member.memory.config.is_paused().then_some(LATE_PAUSE)
     }
 
     pub(super) fn check_safety(&mut self) {
@@ -109,14 +112,14 @@ impl World {
         }
         let mine = self.members[node].pg.data.as_ref().map_or(0, |d| d.timeline);
         let known = self.store.cluster().timeline();
-        let by_hand = self.manual.is_some_and(|(_, to)| to == node);
+        let by_hand = self.is_manual(node);
         if self.config.check_timeline && mine < known && !by_hand {
             self.fail(2, format!("n{node} begins a promotion on timeline {mine}, the cluster is on {known}"));
         }
     }
 
     /// In pause nobody changes a role on his own.
-    pub(super) fn check_request(&mut self, node: usize, request: &Request) {
+    pub(super) fn check_request(&mut self, node: usize, view: &View, request: &Request) {
         let member = &self.members[node];
         // A cycle that began before the pause may end what it has begun.
         let knew = self.paused_since.is_some_and(|since| member.loaded_at > since && member.began_at > since);
@@ -124,7 +127,9 @@ impl World {
         // removes the order before he promotes (surface-ha-pg section 7).
         let ordered = self.ordered_at > 0 && self.now <= self.ordered_at + 2 * self.config.retry_timeout;
         // A server without its data directory is stopped whatever it was.
-        let broken = member.pg.data.is_none() || member.pg.dir == Dir::Inaccessible;
+        let broken = member.pg.data.is_none()
+            || member.pg.dir == Dir::Inaccessible
+            || view.pg.data_dir != DataDir::Present;
         if !knew || ordered || broken {
             return;
         }
@@ -148,10 +153,14 @@ impl World {
         let Some(sync) = self.sync_key() else { return };
         let leader = self.store.get("leader").and_then(|name| self.index_of(name));
         let Some(node) = leader.filter(|i| self.members[*i].pg.writable()) else { return };
-        if self.excuse(node).is_some() || self.manual.is_some_and(|(_, to)| to == node) {
+        if self.excuse(node).is_some() || self.is_manual(node) {
             return;
         }
         let member = &self.members[node];
+        // Who was promoted after the mode was switched off removes the key with his next cycle; nobody goes by it.
+        if self.sync_is_off && member.memory.promoted_at.is_none() {
+            return;
+        }
         let (name, live) = (&member.me.name, &member.pg.sync_live.1);
         let voters: Vec<String> = sync.members();
         let in_voters = |n: &str| voters.iter().any(|v| v.eq_ignore_ascii_case(n));

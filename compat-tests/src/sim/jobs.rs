@@ -1,6 +1,7 @@
 //! Long work in the simulated world: each job is one or two events.
 
 use patroni_core::ha::{Job, JobResult, JobView, PgState, Role, Source};
+use patroni_core::slots::member_slot_name;
 
 use std::rc::Rc;
 
@@ -46,11 +47,15 @@ impl World {
                 self.set_state(node, PgState::CreatingReplica);
                 time
             }
-            Job::Reinitialize { .. } | Job::ReinitializeDiverged { .. } => {
+            Job::Reinitialize { source, .. } | Job::ReinitializeDiverged { source, .. } => {
                 let time = spell(8000, 60_000);
-                self.check_removal(node);
                 self.members[node].pg.stopped(true);
-                self.members[node].pg.data = None;
+                // Nothing is removed for a source that does not let us in.
+                let careless = self.config.planted == Planted::ReinitsLeader;
+                if careless || source.is_none() || self.source_index(node, source.as_ref()).is_some() {
+                    self.check_removal(node);
+                    self.forget_data(node);
+                }
                 self.set_state(node, PgState::CreatingReplica);
                 time
             }
@@ -147,6 +152,11 @@ impl World {
             if hook_fails && self.members[node].pg.running {
                 return Some(JobResult::PrePromoteFailed);
             }
+            let clock = self.clock(node);
+            let member = &self.members[node];
+            if !member.reference && !member.keeper.may_start_writing(clock) {
+                return Some(JobResult::Cancelled);
+            }
             let long = if self.members[node].pg.slow { 25_000 } else { 1500 };
             let at = self.now + self.rng.between(75, long);
             self.members[node].pg.role = Role::Promoted;
@@ -207,7 +217,7 @@ impl World {
         let member = &self.members[node];
         let promised = member.keeper.may_start_writing(clock);
         let careless = member.reference || self.config.planted == Planted::RestartsDemoted;
-        let may_write = promised || member.dynamic.is_paused() || careless;
+        let may_write = promised || member.dynamic.is_paused() || member.memory.bootstrapping || careless;
         if member.pg.full || (!member.pg.recovery && !may_write) {
             return Some(self.no_start(node));
         }
@@ -266,6 +276,10 @@ impl World {
 
     fn copy(&mut self, node: usize, source: Option<&Source>, role: Role) -> JobResult {
         let Some(from) = self.source_index(node, source) else {
+            if self.members[node].pg.data.is_some() {
+                self.run_as_standby(node, None, role);
+                return JobResult::Failed;
+            }
             let backup = self.backup.clone().filter(|_| source.is_none() && !self.members[node].pg.full);
             self.members[node].pg.data = backup;
             if self.members[node].pg.data.is_some() {
@@ -286,6 +300,13 @@ impl World {
         self.members[node].pg.slots.clear();
         self.members[node].pg.gap = false;
         self.run_as_standby(node, source, role)
+    }
+
+    /// The node's slots elsewhere stay where they are.
+    pub(super) fn forget_data(&mut self, node: usize) {
+        let lsn = self.members[node].pg.lsn();
+        self.rob(&member_slot_name(&self.members[node].me.name), lsn);
+        self.members[node].pg.data = None;
     }
 
     fn run_as_standby(&mut self, node: usize, source: Option<&Source>, role: Role) -> JobResult {
@@ -335,6 +356,7 @@ impl World {
         }
         let data = theirs.data.clone();
         self.check_removal(node);
+        self.forget_data(node);
         let pg = &mut self.members[node].pg;
         pg.data = data;
         pg.slots.clear();

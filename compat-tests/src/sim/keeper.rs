@@ -115,7 +115,9 @@ impl World {
         let at = match next {
             Next::Idle => return,
             Next::WaitUntil(at) => self.when(node, at).max(now + 1),
-            Next::Fence | Next::Renew => now,
+            Next::Renew => now,
+            // The thread is woken by the change itself.
+            Next::Fence => return self.keep(node),
         };
         // One alarm at a time; an earlier one replaces a later one.
         let member = &mut self.members[node];

@@ -132,6 +132,14 @@ pub struct Member {
     pub wall_step: i64,
     /// When the newest cycle began.
     pub began_at: u64,
+    /// The cycle in progress has seen that a pause is over, and the lock ours or asked for it.
+    pub pause_ends: bool,
+    /// It has asked for the lock of the cluster that it has made.
+    pub takes_lead: bool,
+    /// Its daemon was started over a running primary in a pause, and knows nothing of who led meanwhile.
+    pub started_in_pause: bool,
+    /// The branch that an operator has made here by hand.
+    pub hand_branch: Option<u64>,
     /// When the cluster was last read.
     pub loaded_at: u64,
     /// Standby of a known leader without WAL receiver, since then.
@@ -206,6 +214,10 @@ impl Member {
             rate,
             wall_step: 0,
             began_at: 0,
+            pause_ends: false,
+            takes_lead: false,
+            started_in_pause: false,
+            hand_branch: None,
             loaded_at: 0,
             thirsty_since: None,
         }
@@ -221,6 +233,7 @@ impl Member {
         self.tracker = Tracker::default();
         self.slots = Knowledge::default();
         self.cycle = None;
+        (self.pause_ends, self.takes_lead) = (false, false);
         self.job = None;
         self.finished.clear();
         self.scheduled = None;
@@ -312,6 +325,12 @@ impl Member {
         self.stopped_until > now
     }
 
+    /// A primary that people have made.
+    pub fn leads_by_hand(&self) -> bool {
+        let branch = self.pg.data.as_ref().map(|data| data.branch);
+        self.pg.writable() && self.hand_branch.is_some() && self.hand_branch == branch
+    }
+
     /// The whole node stands still.
     pub fn frozen(&self) -> bool {
         self.frozen_until > 0
@@ -324,7 +343,8 @@ impl Member {
             return (Arm::Unknown, 0);
         }
         let promoting = self.job.as_ref().is_some_and(|(view, _)| view.job == Job::Promote);
-        let (paused, bootstrapping) = (self.memory.config.is_paused(), self.memory.bootstrapping);
+        let paused = self.memory.config.is_paused() && !self.pause_ends;
+        let bootstrapping = self.memory.bootstrapping && !self.takes_lead;
         (Arm::of(self.pg.role, promoting, paused, bootstrapping), self.pg.incarnation)
     }
 }

@@ -64,12 +64,15 @@ impl World {
 
     fn order_failover(&mut self, node: usize) {
         let member = &self.members[node];
-        if (self.paused_since.is_some() && !self.config.hazards) || !member.alive || self.config.members == 1
-        {
+        // In a pause the order is obeyed also beside a primary that has lost the lock: two timelines of the same number,
+        // which nobody can tell apart.
+        let rival = self.store.get("leader").is_none() && self.members.iter().any(|m| m.pg.writable());
+        let unwise = self.paused_since.is_some() && (!self.config.hazards || rival);
+        if unwise || !member.alive || self.config.members == 1 {
             return;
         }
         let name = member.me.name.clone();
-        self.manual = Some((self.now, node));
+        self.manual.insert(node, self.now);
         let text = failover_value(None, Some(&name), None);
         self.store.put("failover", &text, None);
         self.wake_all();
@@ -84,6 +87,7 @@ impl World {
             self.make_foreign(false);
         }
         self.paused_since = on.then_some(self.now);
+        self.pause_began = self.paused_since.unwrap_or(self.pause_began);
         self.last_paused = self.now;
         self.change_config(|config| config.set("pause", if on { Value::from(true) } else { Value::Null }));
     }

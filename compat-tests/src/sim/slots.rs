@@ -233,12 +233,17 @@ impl World {
 
     fn create_slot(&mut self, node: usize, name: &str) {
         let lsn = self.members[node].pg.lsn();
-        if self.index_of(name).is_some_and(|owner| self.members[owner].pg.lsn() < lsn) {
-            // It begins where the server is, and what its owner lacks is not kept (a server that was copied
-            // or rewound has none to begin with).
-            self.robbed.insert(name.to_owned());
-        }
+        // It begins where the server is, and what its owner lacks is not kept (a server that was copied
+        // or rewound has none to begin with).
+        self.rob(name, lsn);
         self.members[node].pg.slots.entry(name.to_owned()).or_insert(lsn);
+    }
+
+    /// The slot of a member may be ahead of it, up to `lsn`: it was made there, or the member was there before it lost its
+    /// data. What the cluster knows of the slot stays, as in the reference.
+    pub(super) fn rob(&mut self, name: &str, lsn: Lsn) {
+        let mark = self.robbed.entry(name.to_owned()).or_default();
+        *mark = lsn.max(*mark);
     }
 
     /// Who streams by that slot, if anybody does.
@@ -287,7 +292,8 @@ impl World {
         let Some(owner) = owner else { return };
         let (theirs, mine) = (&self.members[owner].pg.data, &self.members[node].pg.data);
         let (Some(theirs), Some(mine)) = (theirs, mine) else { return };
-        if theirs.branch == mine.branch && theirs.lsn < target && !self.robbed.contains(name) {
+        let robbed = self.robbed.get(name).is_some_and(|mark| target <= *mark);
+        if theirs.branch == mine.branch && theirs.lsn < target && !robbed {
             let at = theirs.lsn;
             self.fail(10, format!("n{node} advances the slot of n{owner} to {target}, which is at {at}"));
         }

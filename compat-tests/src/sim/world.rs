@@ -1,10 +1,11 @@
 //! The event loop.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BinaryHeap};
 
 use patroni_core::ha::{self, Answer, Job, JobResult, Mono, Request};
-use pyfmt::Value;
+use patroni_core::model::Lsn;
+use pyfmt::{json, Value};
 
 use super::commits::Ledger;
 use super::config::Config;
@@ -111,14 +112,16 @@ pub struct World {
     /// The cluster is paused, since then; and when it was last.
     pub(super) paused_since: Option<u64>,
     pub(super) last_paused: u64,
+    /// When the last pause began.
+    pub(super) pause_began: u64,
     /// The longest ttl that was in force.
     pub(super) longest_ttl: u64,
-    /// The last failover that an operator asked for: when, to whom.
-    pub(super) manual: Option<(u64, usize)>,
+    /// Whom operators have named as the next primary, and when the order last stood.
+    pub(super) manual: BTreeMap<usize, u64>,
     /// When an operator's order last stood in the DCS.
     pub(super) ordered_at: u64,
-    /// Members that were behind when their slot was made somewhere.
-    pub(super) robbed: BTreeSet<String>,
+    /// Slots that may be ahead of their owners, up to there: see `rob`.
+    pub(super) robbed: BTreeMap<String, Lsn>,
     pub(super) last_fault: u64,
     pub(super) leader_since: u64,
     pub(super) healed_at: Option<u64>,
@@ -139,6 +142,9 @@ pub struct World {
 
 /// Period of replication, writes and checks.
 const BEAT: u64 = 100;
+
+/// How long the failover to a named member may last.
+const MANUAL_FOR: u64 = 180_000;
 
 /// Runs a seed to its end.
 ///
@@ -209,10 +215,11 @@ impl World {
             sync_is_off: config.sync == super::config::SyncMode::Off,
             paused_since: None,
             last_paused: 0,
+            pause_began: 0,
             longest_ttl: config.ttl,
-            manual: None,
+            manual: BTreeMap::new(),
             ordered_at: 0,
-            robbed: BTreeSet::new(),
+            robbed: BTreeMap::new(),
             last_fault: 0,
             leader_since: 0,
             healed_at: None,
@@ -300,9 +307,7 @@ impl World {
             self.handle(event);
             self.check_safety();
             self.notice_leader();
-            if self.store.get("failover").is_some() {
-                self.ordered_at = self.now;
-            }
+            self.notice_order();
         }
         if self.failure.is_none() {
             self.check_liveness();
@@ -442,6 +447,22 @@ impl World {
     }
 
     // ---- words that the modules share ----
+
+    /// An order in the DCS stands until somebody removes it.
+    fn notice_order(&mut self) {
+        let Some(order) = self.store.get("failover").and_then(|text| json::loads(text).ok()) else { return };
+        self.ordered_at = self.now;
+        let named = order.get("member").filter(|_| order.get("leader").is_none());
+        if let Some(node) = named.and_then(|name| self.index_of(&name.py_str())) {
+            self.manual.insert(node, self.now);
+        }
+    }
+
+    /// Does an operator answer for what this node lacks as the primary? He has named it: the promotion and the first
+    /// write of `/sync` after it may take their time.
+    pub(super) fn is_manual(&self, node: usize) -> bool {
+        self.manual.get(&node).is_some_and(|at| self.now <= at + MANUAL_FOR)
+    }
 
     fn notice_leader(&mut self) {
         if self.store.get("leader").unwrap_or_default() == self.last_leader {

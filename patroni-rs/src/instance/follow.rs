@@ -132,8 +132,8 @@ impl Instance {
     }
 
     /// Promotion. After `committed` is set it cannot be cancelled any more.
-    /// `before` is called when nothing can keep the order from going out any more.
-    pub async fn promote(&self, loop_wait: Duration, before: impl FnOnce()) -> JobResult {
+    /// `may_write` is asked last: may what the order brings write, and is the fence armed for it?
+    pub async fn promote(&self, loop_wait: Duration, may_write: impl FnOnce() -> bool) -> JobResult {
         if matches!(self.role(), Role::Promoted | Role::Primary) {
             return JobResult::Done;
         }
@@ -149,7 +149,12 @@ impl Instance {
             return JobResult::Cancelled;
         }
         self.slots_before_promote().await;
-        before();
+        // The script may have outlived the lock; a pause would keep the fence away from what follows.
+        if !may_write() {
+            self.committed.store(false, Ordering::SeqCst);
+            tracing::info!(target: "patroni.postgresql", "PostgreSQL promote cancelled.");
+            return JobResult::Cancelled;
+        }
         if !promote::request(&self.bin, &self.cancel, &self.data_dir).await {
             return JobResult::Failed;
         }

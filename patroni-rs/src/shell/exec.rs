@@ -20,6 +20,8 @@ use crate::watchdog::Watchdog;
 pub struct Executor {
     shared: Arc<Shared>,
     cluster: Arc<Cluster>,
+    pause_ends: bool,
+    takes_lead: bool,
     /// A stop that goes on after its shutdown checkpoint was reported.
     stopping: Option<tokio::task::JoinHandle<bool>>,
 }
@@ -37,7 +39,18 @@ impl Executor {
     /// For one cycle.
     pub fn new(shared: Arc<Shared>) -> Executor {
         let cluster = shared.cluster();
-        Executor { shared, cluster, stopping: None }
+        Executor { shared, cluster, pause_ends: false, takes_lead: false, stopping: None }
+    }
+
+    /// Has this cycle seen that a pause is over, and the lock ours or asked for it? The fence is armed from there on: the
+    /// cycle may stand still before its own end, which takes note of it.
+    pub fn pause_ends(&self) -> bool {
+        self.pause_ends
+    }
+
+    /// Has this cycle asked for the lock of the cluster that it has made? The bootstrap is over then.
+    pub fn takes_lead(&self) -> bool {
+        self.takes_lead
     }
 
     /// Carries out one request.
@@ -126,12 +139,20 @@ impl Executor {
                     self.cluster = cluster.clone();
                     // What this cycle decides on is what PostgreSQL is asked and told by.
                     let dynamic = shared.instance.dynamic().updated_from(&cluster);
+                    self.pause_ends |= !dynamic.is_paused()
+                        && cluster.leader_name() == Some(shared.instance.name.as_str())
+                        && shared.lease.may_start_writing();
                     shared.instance.set_dynamic(dynamic);
                     Answer::Cluster(Ok(cluster))
                 }
                 Err(e) => Answer::Cluster(Err(down(e))),
             },
             Request::AcquireLeader => {
+                shared.lease.will_ask(sent);
+                if !self.pause_ends && !shared.instance.dynamic().is_paused() {
+                    self.pause_ends = true;
+                    super::tick::arm(&shared, false, false);
+                }
                 let outcome = shared.dcs.acquire_leader().await;
                 if let Ok(true) = outcome {
                     shared.lease.confirmed(sent);
@@ -151,6 +172,11 @@ impl Executor {
                 Answer::Dcs(outcome.map_err(down))
             }
             Request::TakeLeader => {
+                self.takes_lead = true;
+                shared.lease.released();
+                shared.lease.will_ask(sent);
+                // A hung loop would not hear the answer.
+                super::tick::arm(&shared, shared.instance.dynamic().is_paused(), false);
                 let taken = shared.dcs.take_leader().await.unwrap_or(false);
                 if taken {
                     shared.lease.confirmed(sent);

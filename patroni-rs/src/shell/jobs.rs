@@ -192,8 +192,14 @@ async fn run(shared: &Arc<Shared>, jobs: &Jobs, job: &Job) -> JobResult {
             started(pg.follow(source.clone(), *role, Apply::Restart(*timeout)).await)
         }
         Job::Promote => {
-            let arm = || super::tick::arm(shared, pg.dynamic().is_paused(), false);
-            pg.promote(shared.me().loop_wait, arm).await
+            let may_write = || {
+                let may = shared.lease.may_start_writing();
+                if may {
+                    super::tick::arm(shared, pg.dynamic().is_paused(), false);
+                }
+                may
+            };
+            pg.promote(shared.me().loop_wait, may_write).await
         }
         Job::Demote { mode, timeout, .. } => demote(shared, jobs, *mode, *timeout).await,
         Job::Restart { timeout, release_sync } => {
@@ -201,7 +207,9 @@ async fn run(shared: &Arc<Shared>, jobs: &Jobs, job: &Job) -> JobResult {
                 shared.release_sync_standby().await;
             }
             // Asked again when the server has stopped: a stop may take longer than the lease.
-            let may_write = || shared.lease.may_start_writing() || pg.dynamic().is_paused();
+            // Who makes a cluster has no lock yet.
+            let may_write =
+                || shared.lease.may_start_writing() || pg.dynamic().is_paused() || pg.is_bootstrapping();
             let result = started(pg.restart(Some(*timeout), false, None, may_write).await);
             shared.disable_sync.store(false, Ordering::SeqCst);
             result

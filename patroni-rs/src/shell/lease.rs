@@ -71,6 +71,11 @@ impl Lease {
         self.with(|k| k.set_timing(ttl, loop_wait, retry_timeout, mono_now()));
     }
 
+    /// The lock is about to be asked for.
+    pub fn will_ask(&self, sent: Mono) {
+        self.with(|k| k.lease_asked(sent));
+    }
+
     /// The lock was acquired or refreshed by a request sent at `sent`.
     pub fn confirmed(&self, sent: Mono) {
         self.asked.store(true, Ordering::SeqCst);

@@ -111,7 +111,8 @@ async fn drive(shared: &Arc<Shared>, memory: &mut Memory, view: View, engine: En
             Progress::Ask(request) if transcript.len() < MAX_QUESTIONS => {
                 let answer = executor.perform(&request, &view).await;
                 transcript.record(*request, answer, mono_now());
-                arm_fence(shared, memory);
+                let paused = memory.config.is_paused() && !executor.pause_ends();
+                arm(shared, paused, memory.bootstrapping && !executor.takes_lead());
             }
             Progress::Ask(request) => {
                 tracing::error!(target: "patroni.ha", "Unexpected exception: no end of questions: {request:?}");
@@ -128,15 +129,11 @@ async fn drive(shared: &Arc<Shared>, memory: &mut Memory, view: View, engine: En
                 *locked(&shared.failsafe_since) = memory.failsafe_since;
                 note_held_back(shared, finished.held_back.as_ref());
                 shared.jobs.release();
-                arm_fence(shared, memory);
+                arm(shared, memory.config.is_paused(), memory.bootstrapping);
                 return *finished;
             }
         }
     }
-}
-
-fn arm_fence(shared: &Shared, memory: &Memory) {
-    arm(shared, memory.config.is_paused(), memory.bootstrapping);
 }
 
 /// PostgreSQL is stopped before the lease ends only where it may be writing: not

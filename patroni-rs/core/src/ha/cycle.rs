@@ -209,6 +209,7 @@ impl<'a> Cycle<'a> {
             Answer::Cluster(cluster) => cluster.map_err(Halt::Dcs)?,
             other => return unexpected(other),
         };
+        self.note_overtaken(&cluster);
         if !cluster.is_unlocked() || self.m.old_cluster.is_none() {
             self.m.old_cluster = Some(cluster.clone());
         }
@@ -222,8 +223,20 @@ impl<'a> Cycle<'a> {
         Ok(())
     }
 
+    /// Between two looks at the cluster others have led, and this node, which led before, does not know it yet.
+    fn note_overtaken(&mut self, cluster: &Cluster) {
+        let led = self.cluster.leader_name() == Some(self.name());
+        let known = cluster.timeline();
+        if led && cluster.leader_name() != Some(self.name()) && known > self.cluster.timeline() {
+            self.m.overtaken = Some(known);
+        }
+    }
+
     /// Step 2: what the first cycle after a pause has to recheck.
     fn note_pause(&mut self) -> Step<()> {
+        if !self.is_paused() || !self.pg.is_primary() {
+            self.m.overtaken = None;
+        }
         if self.is_paused() {
             self.watchdog_disable()?;
             self.m.was_paused = true;
@@ -379,7 +392,7 @@ impl<'a> Cycle<'a> {
     }
 
     pub(super) fn drop_lease(&mut self) -> Step<()> {
-        self.m.promoted_at = None;
+        (self.m.promoted_at, self.m.quorum_adopted) = (None, false);
         if self.lease_until.take().is_some() {
             self.done(Request::DropLease)?;
         }

@@ -127,6 +127,9 @@ impl Cycle<'_> {
             return Ok("continue following the old known standby leader".into());
         }
         let change = self.recovery_change(source.clone())?;
+        if change.change && change.restart && self.promoted_meanwhile()? {
+            return Ok("continue to run as primary without lock".into());
+        }
         if change.change {
             self.apply_recovery_change(source, role, change.restart)?;
         } else if let Some(line) = self.settle_as(role)? {
@@ -162,6 +165,20 @@ impl Cycle<'_> {
             self.set_role(Role::Replica)?;
         }
         Ok((!has_source).then(|| format!("no action. I am ({})", self.name())))
+    }
+
+    /// In a pause: has somebody promoted PostgreSQL by hand since the cycle looked at it? A restart would make it a
+    /// standby again. (The reference does not look again: docs/safety.md, `hazards-quorum` 1355.)
+    fn promoted_meanwhile(&mut self) -> Step<bool> {
+        if !self.is_paused() || !self.pg.running {
+            return Ok(false);
+        }
+        self.look_again()?;
+        let primary = self.pg.is_primary();
+        if primary {
+            self.set_role(Role::Primary)?;
+        }
+        Ok(primary)
     }
 
     fn rewind_before_follow(&mut self) -> Step<Option<String>> {

@@ -113,6 +113,13 @@ impl Keeper {
         }
     }
 
+    /// The lock is about to be asked for, at `sent`: a server that writes already must be gone by the end of the lease
+    /// that this may bring, should the loop never hear the answer. A promise that is out stands as it is; one whose end
+    /// a pause has let pass does not count.
+    pub fn lease_asked(&mut self, sent: Mono) {
+        self.end = self.end.filter(|end| *end > sent).or(Some(sent + self.ttl));
+    }
+
     /// The lock was acquired or refreshed by the loop with a request sent at `sent`.
     pub fn lease_confirmed(&mut self, sent: Mono) {
         self.granted = self.ttl;
@@ -264,6 +271,25 @@ mod tests {
         assert_eq!(k.lease_until(), Some(s(612)));
         assert_eq!(k.next(s(551)), Next::Renew);
         assert_eq!(k.next(s(552)), Next::Fence);
+    }
+
+    #[test]
+    fn a_question_for_the_lock_is_a_promise_until_it_is_answered() {
+        // A primary without a lock asks for it, and its loop hangs.
+        let mut k = Keeper::new(s(30), s(10), s(10));
+        k.arm(Arm::Writes, 1);
+        k.lease_asked(s(100));
+        assert_eq!(k.next(s(100)), Next::WaitUntil(s(127)));
+        assert_eq!(k.next(s(127)), Next::Fence);
+        // What was promised before ends no later by another question; what ended in a pause does not count.
+        let mut k = keeper();
+        k.lease_dropped();
+        k.lease_asked(s(20));
+        assert_eq!(k.next(s(27)), Next::Fence);
+        let mut k = keeper();
+        k.lease_dropped();
+        k.lease_asked(s(60));
+        assert_eq!(k.next(s(61)), Next::WaitUntil(s(87)));
     }
 
     #[test]

@@ -14,15 +14,21 @@ pub const VERSION: &str = "4.1.5";
 impl Cycle<'_> {
     /// Publishes what this node is right now; a failure is not an error of the cycle.
     pub(super) fn touch_member(&mut self) -> Step<()> {
+        self.look_again()?;
+        let timeline = self.published_timeline()?;
+        let data = self.member_data(timeline);
+        self.bool(Request::TouchMember(data))?;
+        Ok(())
+    }
+
+    /// PostgreSQL as it is now, if it answers.
+    pub(super) fn look_again(&mut self) -> Step<()> {
         match self.io.ask(Request::Probe) {
             Ok(Answer::Pg(pg)) => self.pg = *pg,
             Ok(other) => return unexpected(other),
             Err(Halt::Pg) => {}
             Err(other) => return Err(other),
         }
-        let timeline = self.published_timeline()?;
-        let data = self.member_data(timeline);
-        self.bool(Request::TouchMember(data))?;
         Ok(())
     }
 

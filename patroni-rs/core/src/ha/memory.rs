@@ -32,6 +32,8 @@ pub struct Memory {
     pub cluster: Option<ClusterRef>,
     /// The last cluster that had a leader: the electorate of a race.
     pub old_cluster: Option<ClusterRef>,
+    /// A primary in pause: the cluster's timeline after another led while this node, its leader, did not look.
+    pub overtaken: Option<u32>,
     /// The cycle before this one was in pause.
     pub was_paused: bool,
     /// When the first synchronous replication step after promotion was made.
@@ -87,6 +89,7 @@ impl Memory {
             config,
             cluster: None,
             old_cluster: None,
+            overtaken: None,
             was_paused: false,
             promoted_at: None,
             sync_unsure: false,

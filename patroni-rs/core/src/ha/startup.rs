@@ -222,6 +222,8 @@ impl Cycle<'_> {
             if self.pg.running && self.pg.is_primary() && !self.is_paused() && !self.has_lock_quietly() {
                 self.demote(DemoteMode::ImmediateNolock)?;
             }
+            // Nor may a watchdog reset a standby that is not going to be promoted as long as this lasts.
+            self.watchdog_off_standby()?;
             return Ok(Some(
                 "data dir for the cluster is not empty, but system ID is invalid; consider doing reinitialize"
                     .into(),

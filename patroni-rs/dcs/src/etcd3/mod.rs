@@ -15,7 +15,7 @@ mod wake;
 mod watcher;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,6 +50,8 @@ pub struct Etcd3 {
     wake: Arc<Notify>,
     changes: watch::Sender<u64>,
     ttl_changed: AtomicBool,
+    /// The revision that made `/initialize` as our claim, while its lease is not known to be gone; else 0.
+    claim: AtomicI64,
     watcher: Option<JoinHandle<()>>,
 }
 
@@ -87,6 +89,7 @@ impl Etcd3 {
             wake: Arc::new(Notify::new()),
             changes: watch::Sender::new(0),
             ttl_changed: AtomicBool::new(false),
+            claim: AtomicI64::new(0),
             watcher: None,
             settings,
         };

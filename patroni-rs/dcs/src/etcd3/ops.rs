@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use etcd_client::{Compare, CompareOp, Txn, TxnOp};
+use etcd_client::{Compare, CompareOp, KeyValue, Txn, TxnOp};
 use patroni_core::model::{status_value, sync_state_value, Cluster, Leader, Lsn, Status, SyncState};
 use patroni_core::parse::deep_compare;
 use pyfmt::{json, Value};
@@ -138,24 +138,45 @@ impl Etcd3 {
     /// The race for the bootstrap. All who race write the same empty value, so a lost answer would leave a key
     /// that nobody knows to be his own, for good (as the reference does). Therefore it is created under
     /// our lease, by which we know it again, and then set free of the lease: a bootstrap may take longer
-    /// than the DCS is away.
+    /// than the DCS is away. Not ours before that: a node that died would leave its half-made cluster and
+    /// no key. Who asks again is told whether the second step was done after all.
     async fn claim_bootstrap(&self, key: &str, effort: Effort) -> Result<bool, Failure> {
         let lease = self.lease.refresh(&self.pool, false, effort).await?;
         let write = Conditional { key, value: b"", lease, condition: absent(key) };
         let reply = self.pool.call(&Rpc::Txn(write.txn()), effort).await?;
-        if !succeeded(&reply) {
-            let found = self.pool.call(&Rpc::Get(key.to_owned()), effort).await?.keys();
-            if !found.iter().any(|kv| kv.value().is_empty() && kv.lease() == lease) {
-                return Ok(false);
+        if succeeded(&reply) {
+            self.claim.store(reply.revision, Ordering::Relaxed);
+        } else {
+            match self.empty_key(key, effort).await? {
+                Some(found) if found.lease() == lease => {
+                    self.claim.store(found.create_revision(), Ordering::Relaxed);
+                }
+                found => return Ok(self.is_claimed(found.as_ref())),
             }
         }
         let ours = Compare::lease(key, CompareOp::Equal, lease);
         let free = Txn::new().when([ours]).and_then([TxnOp::put(key, "", put_options(0))]);
-        if let Err(failure) = self.pool.call(&Rpc::Txn(free), effort).await {
-            // Ours all the same; if the lease ends before the bootstrap does, another may begin one.
-            tracing::warn!(target: LOG, "{}", failure.text());
+        if succeeded(&self.pool.call(&Rpc::Txn(free), effort).await?) {
+            self.claim.store(0, Ordering::Relaxed);
+            return Ok(true);
         }
-        Ok(true)
+        let found = self.empty_key(key, effort).await?;
+        Ok(self.is_claimed(found.as_ref()))
+    }
+
+    async fn empty_key(&self, key: &str, effort: Effort) -> Result<Option<KeyValue>, Failure> {
+        let found = self.pool.call(&Rpc::Get(key.to_owned()), effort).await?.keys();
+        Ok(found.into_iter().find(|kv| kv.value().is_empty()))
+    }
+
+    /// Is this the key that we have made, free of the lease? An answer with yes ends the claim.
+    fn is_claimed(&self, found: Option<&KeyValue>) -> bool {
+        let claim = self.claim.load(Ordering::Relaxed);
+        let ours = claim != 0 && found.is_some_and(|kv| kv.create_revision() == claim && kv.lease() == 0);
+        if ours {
+            self.claim.store(0, Ordering::Relaxed);
+        }
+        ours
     }
 
     async fn try_acquire(&self) -> Result<bool, Failure> {

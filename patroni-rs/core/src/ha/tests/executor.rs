@@ -71,7 +71,7 @@ impl Executor {
             Request::EnsureCheckpoint => Answer::Bool(a.checkpoint),
             Request::SyncSlots { .. } => Answer::Names(a.slots.clone()),
             Request::WatchdogActivate => Answer::Bool(a.watchdog),
-            other => self.local(other),
+            other => self.local(world, other),
         }
     }
 
@@ -85,8 +85,12 @@ impl Executor {
         }
     }
 
-    fn local(&mut self, request: &Request) -> Answer {
+    fn local(&mut self, world: &World, request: &Request) -> Answer {
         match request {
+            Request::Probe if world.answers.promoted_by_hand => {
+                let primary = world.clone().primary().view.pg.query;
+                return Answer::Pg(Box::new(PgView { query: primary, ..self.pg.clone() }));
+            }
             Request::Probe => return Answer::Pg(Box::new(self.pg.clone())),
             Request::SetRole(role) => self.pg.role = *role,
             Request::SetState(state) => self.pg.state = *state,

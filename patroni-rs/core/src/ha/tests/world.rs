@@ -59,6 +59,8 @@ pub struct Answers {
     /// Answers to `CurrentSync`; the last one stays.
     pub sync: Vec<CurrentState>,
     pub stopping: (Option<(u64, u64)>, bool),
+    /// Somebody promotes PostgreSQL by hand after the first look at it.
+    pub promoted_by_hand: bool,
     /// The stop ends while candidates are asked again.
     pub exits: bool,
     /// A job that began after the view was taken.
@@ -208,6 +210,7 @@ fn answers() -> Answers {
         failsafe: BTreeMap::new(),
         sync: Vec::new(),
         stopping: (None, true),
+        promoted_by_hand: false,
         exits: false,
         running: None,
         confused: false,

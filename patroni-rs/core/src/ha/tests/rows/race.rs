@@ -21,6 +21,13 @@ fn timeline(world: World, mine: Option<u32>) -> World {
         .answer(|a| a.replica_timeline = mine)
 }
 
+/// In a pause: the primary that led when it last looked.
+fn overtaken() -> World {
+    let mut world = orphan().primary().leads("a");
+    world.memory.cluster = Some(world.cluster(&world.keys));
+    world.without("leader").paused().key("history", r#"[[1,900,"x"]]"#)
+}
+
 fn priority_sync(names: &str) -> World {
     orphan().config(r#""synchronous_mode":true"#).sync_key("b", names, 0)
 }
@@ -60,6 +67,22 @@ fn eligible_rows() -> Vec<Row> {
             orphan().primary().paused().key("initialize", ""),
             "PAUSE: acquired session lock as a leader",
             "load acquire load ssn:none slots touch",
+        ),
+        // Another has led, on the timeline after ours, since we saw ourselves lead (docs/safety.md, `hazards-quorum` 1085);
+        // a primary that people have started meanwhile, or that is not behind, is taken.
+        row("5.1-04", overtaken(), "PAUSE: continue to run as primary without lock", "load load slots touch")
+            .says("My timeline 1 is behind last known cluster timeline 2"),
+        row(
+            "5.1-04",
+            overtaken().row(|r| r.timeline = 2),
+            "PAUSE: acquired session lock as a leader",
+            "load acquire load ssn:none slots touch",
+        ),
+        row(
+            "5.1-04",
+            orphan().primary().paused().key("history", r#"[[1,900,"x"]]"#),
+            "PAUSE: acquired session lock as a leader",
+            "load acquire load ssn:none history([]) slots touch",
         ),
         row(
             "5.1-04",
@@ -323,6 +346,14 @@ fn sync_rows() -> Vec<Row> {
             "load peers(b,c) acquire load watch sync(a;b,c;1) ssn:1(b,c) job:promote slots touch",
         )
         .says("Got quorum vote from b"),
+        // Without a vote, and not compared with the leader that it missed (docs/safety.md, `hazards-quorum` 2385).
+        row("5.2-14", quorum("c", 1).memory(|m| m.rewind = Rewind::Check), LOSES, "load load slots touch"),
+        row(
+            "5.2-14",
+            quorum("a,c", 1).memory(|m| m.rewind = Rewind::Check),
+            WINS,
+            "load peers(b,c) acquire load watch sync(a;b,c;1) ssn:1(b,c) job:promote slots touch",
+        ),
         row(
             "5.2-14",
             quorum("c", 1).peer("b", |p| p.reachable = false),

@@ -54,6 +54,19 @@ pub fn rows() -> Vec<Row> {
             FOLLOWS,
             "load follow(nobody,replica) slots touch",
         ),
+        // docs/safety.md, `hazards-quorum` 1355.
+        row(
+            "8-02",
+            change(replica().paused(), true).answer(|a| a.promoted_by_hand = true),
+            "PAUSE: continue to run as primary without lock",
+            "load role(primary) slots touch",
+        ),
+        row(
+            "8-02",
+            change(replica().paused(), true),
+            "PAUSE: no action. I am (a), a secondary, and following a leader (b)",
+            "load job:changing primary_conninfo and restarting(b,replica) touch",
+        ),
         row("4I-05", replica().row(|r| r.replay_paused = true), FOLLOWS, "load resume slots touch"),
         row(
             "4I-05",

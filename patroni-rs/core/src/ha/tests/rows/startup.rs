@@ -293,6 +293,7 @@ fn sysid_rows() -> Vec<Row> {
     let uninitialized = || orphan().without("initialize").view(|v| v.pg.cb_called = false);
     vec![
         row("4F-01", sysid(replica(), "123"), invalid, "load touch"),
+        row("4F-01", sysid(replica().watchdog(true), "123"), invalid, "load unwatch touch"),
         row(
             "4F-01",
             sysid(replica().primary(), "123"),
