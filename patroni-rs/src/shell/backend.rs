@@ -27,6 +27,8 @@ const QUERY_LIMIT: Duration = Duration::from_secs(5);
 /// Answers of this age count as just asked for: however many clients there are, PostgreSQL
 /// is asked twenty times a second at most.
 const RECENT: Duration = Duration::from_millis(50);
+/// A state of this node that is no older stands for that of this moment.
+const MOMENT: Duration = Duration::from_millis(1);
 /// A query result that is not older may stand for one that does not come.
 const FRESH: Duration = Duration::from_secs(3);
 /// How long a request waits for PostgreSQL where there is a result that may stand in,
@@ -41,7 +43,7 @@ const PUBLISHED: Duration = Duration::from_secs(2);
 /// See the module.
 pub struct ApiBackend {
     shared: Arc<Shared>,
-    flight: SingleFlight<Option<Queried>>,
+    flight: SingleFlight<Option<Arc<Queried>>>,
     reads: Batched<Result<Arc<Cluster>>>,
     /// The last read of the DCS.
     read: Mutex<Option<Read>>,
@@ -50,6 +52,7 @@ pub struct ApiBackend {
     /// Writes of requests that have begun or ended.
     writes: AtomicU64,
     known: Arc<Known>,
+    made: Mutex<Option<Made>>,
 }
 
 /// A view of the cluster that a request has read.
@@ -73,7 +76,16 @@ struct Answer {
     asked: Instant,
     /// State and role that were believed when it was asked: with others, it is out of date.
     believed: (PgState, Role),
-    queried: Queried,
+    queried: Arc<Queried>,
+}
+
+/// The last state that was put together.
+struct Made {
+    at: Instant,
+    believed: (PgState, Role),
+    counts: (u64, u64),
+    queried: Option<Arc<Queried>>,
+    snapshot: Arc<Snapshot>,
 }
 
 impl ApiBackend {
@@ -94,6 +106,7 @@ impl ApiBackend {
             changes: shared.dcs.changes(),
             writes: AtomicU64::new(0),
             known: Arc::default(),
+            made: Mutex::default(),
             shared,
         }
     }
@@ -154,7 +167,28 @@ impl ApiBackend {
         self.on_main(work).await?.map_err(|e| BackendError(e.to_string()))
     }
 
-    fn snapshot_of(&self, queried: Option<Queried>) -> Arc<Snapshot> {
+    /// One that was put together a moment ago stands for others, if PostgreSQL has said nothing new, we believe the same
+    /// of it, and no key has changed.
+    fn snapshot_of(&self, queried: Option<Arc<Queried>>) -> Arc<Snapshot> {
+        let (at, believed, counts) = (Instant::now(), self.believed(), self.counts());
+        let same = |made: &&Made| {
+            let queried = match (&made.queried, &queried) {
+                (None, None) => true,
+                (Some(old), Some(new)) => Arc::ptr_eq(old, new),
+                _ => false,
+            };
+            let unchanged = queried && made.believed == believed && made.counts == counts;
+            unchanged && at.saturating_duration_since(made.at) < MOMENT
+        };
+        if let Some(made) = locked(&self.made).as_ref().filter(same) {
+            return Arc::clone(&made.snapshot);
+        }
+        let snapshot = Arc::new(self.put_together(queried.as_deref().cloned()));
+        *locked(&self.made) = Some(Made { at, believed, counts, queried, snapshot: Arc::clone(&snapshot) });
+        snapshot
+    }
+
+    fn put_together(&self, queried: Option<Queried>) -> Snapshot {
         let shared = &self.shared;
         let me = shared.me();
         let (now, mono) = (Instant::now(), mono_now());
@@ -166,7 +200,7 @@ impl ApiBackend {
             || locked(&shared.failsafe_ping).as_ref().is_some_and(|p| fresh(p.at));
         let log = shared.log.counters();
         let watchdog = shared.watchdog_view();
-        Arc::new(Snapshot {
+        Snapshot {
             name: shared.instance.name.clone(),
             scope: shared.instance.scope.clone(),
             lease_until: shared.lease.until().map(instant),
@@ -197,7 +231,7 @@ impl ApiBackend {
             log_queue_size: log.queue_size as i64,
             log_records_lost: log.records_lost as i64,
             copy_progress: shared.instance.copy_progress(),
-        })
+        }
     }
 
     fn may_query(&self) -> bool {
@@ -223,7 +257,7 @@ impl ApiBackend {
 
     /// The last answer, if it is not older than that. None also where PostgreSQL has ended
     /// the connection since, or we believe something else of it than then.
-    fn known(&self, age: Duration) -> Option<Queried> {
+    fn known(&self, age: Duration) -> Option<Arc<Queried>> {
         let last = locked(&self.known.last);
         let answer = last.as_ref().filter(|a| a.asked.elapsed() < age && a.believed == self.believed())?;
         (self.may_query() && self.shared.instance.pool().is_restapi_open()).then(|| answer.queried.clone())
@@ -231,11 +265,12 @@ impl ApiBackend {
 
     /// Joins the query on its way or begins one, and waits for its end as long as
     /// PostgreSQL deserves.
-    async fn query(&self) -> Option<Queried> {
+    async fn query(&self) -> Option<Arc<Queried>> {
         let (shared, known, believed) = (self.shared.clone(), self.known.clone(), self.believed());
         let query = move || async move {
             let (asked, runtime) = (Instant::now(), shared.runtime.clone());
-            let found = runtime.spawn(async move { queried(&shared).await }).await.ok().flatten();
+            let found =
+                runtime.spawn(async move { queried(&shared).await }).await.ok().flatten().map(Arc::new);
             if let Some(queried) = &found {
                 known.stalled.store(false, Ordering::Relaxed);
                 *locked(&known.last) = Some(Answer { asked, believed, queried: queried.clone() });

@@ -7,17 +7,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use openssl::ssl::SslContext;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
 use super::dispatch::{respond, BodySource, Exchange};
-use super::link::Link;
-use super::registry::{Budget, Lease, Ticket};
+use super::link::{Link, Session};
+use super::registry::{Budget, Lease, Registry, Ticket};
+use super::shelf::Shelf;
 use super::{tls, Live};
 use crate::actions::body::{Length, MAX_BODY};
 use crate::backend::Backend;
 use crate::http::head::{Head, HeadReader, Progress};
 use crate::http::response::{Frame, Response};
+use crate::snapshot::Snapshot;
 
 /// For the TLS handshake.
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
@@ -44,8 +46,12 @@ pub struct Job<B> {
     pub budget: Rc<Budget>,
     /// Address of the client.
     pub peer: SocketAddr,
+    /// Answers of the last moment.
+    pub shelf: Rc<Shelf<Snapshot>>,
     /// For `Date`.
     pub dates: Rc<Dates>,
+    /// Where there is a processor to spare for a client that asks without a pause.
+    pub spins: Option<Rc<Registry>>,
     /// Its place.
     pub ticket: Ticket,
 }
@@ -79,7 +85,7 @@ pub async fn serve<B: Backend>(job: Job<B>, tcp: TcpStream) {
 
 async fn run<B: Backend>(job: &Job<B>, tcp: TcpStream) {
     match &job.live.tls {
-        None => session(job, Link::Fresh(tcp), false).await,
+        None => session(job, Link::new(tcp, job.spins.clone()), false).await,
         // What few connections need is not in the task of every one.
         Some(context) => Box::pin(encrypted(job, context, tcp)).await,
     }
@@ -87,7 +93,7 @@ async fn run<B: Backend>(job: &Job<B>, tcp: TcpStream) {
 
 async fn encrypted<B: Backend>(job: &Job<B>, context: &SslContext, tcp: TcpStream) {
     let handshake = async {
-        let tcp = Link::Fresh(tcp).watched().map_err(|e| e.to_string())?;
+        let tcp = Link::new(tcp, None).watched().map_err(|e| e.to_string())?;
         tls::accept(context, tcp).await
     };
     let failure = match timeout(HANDSHAKE_DEADLINE, handshake).await {
@@ -103,11 +109,7 @@ async fn encrypted<B: Backend>(job: &Job<B>, context: &SslContext, tcp: TcpStrea
 }
 
 /// Requests and their answers: one, or as many as a client asks that wants the connection to stay open.
-pub(super) async fn session<B: Backend, S: AsyncRead + AsyncWrite + Unpin>(
-    job: &Job<B>,
-    mut stream: S,
-    verified: bool,
-) {
+pub(super) async fn session<B: Backend, S: Session>(job: &Job<B>, mut stream: S, verified: bool) {
     let (mut received, mut deadline) = (Vec::new(), HEAD_DEADLINE);
     while let Some(rest) = exchange(job, &mut stream, verified, received, deadline).await {
         (received, deadline) = (rest, KEPT_DEADLINE);
@@ -117,7 +119,7 @@ pub(super) async fn session<B: Backend, S: AsyncRead + AsyncWrite + Unpin>(
 }
 
 /// One request and its answer. None: the connection has ended; else what was received behind the request.
-async fn exchange<B: Backend, S: AsyncRead + AsyncWrite + Unpin>(
+async fn exchange<B: Backend, S: Session>(
     job: &Job<B>,
     stream: &mut S,
     verified: bool,
@@ -143,8 +145,14 @@ async fn exchange<B: Backend, S: AsyncRead + AsyncWrite + Unpin>(
         Ok(Progress::Done(head)) => {
             let received = reader.into_rest();
             let mut source = Source { stream: &mut *stream, received, lease: &mut lease, job, done: false };
-            let exchange =
-                Exchange { config: &live.config, head: &head, peer: job.peer, verified, body: &mut source };
+            let exchange = Exchange {
+                config: &live.config,
+                head: &head,
+                peer: job.peer,
+                verified,
+                shelf: &job.shelf,
+                body: &mut source,
+            };
             let response = respond(&*job.backend, exchange).await;
             let unread = !source.done && head.headers.get("content-length").is_some_and(|n| n != "0");
             let rest = std::mem::take(&mut source.received);
@@ -270,7 +278,7 @@ impl<B, S: AsyncRead + Unpin> Source<'_, B, S> {
     }
 }
 
-async fn send<B, S: AsyncRead + AsyncWrite + Unpin>(
+async fn send<B, S: Session>(
     job: &Job<B>,
     live: &Live,
     stream: &mut S,
@@ -290,6 +298,7 @@ async fn send<B, S: AsyncRead + AsyncWrite + Unpin>(
         keep,
     };
     let Some(bytes) = response.encode(frame) else { return Ok(()) };
+    stream.stays_open(keep);
     let write = async {
         stream.write_all(&bytes).await?;
         match keep {

@@ -20,6 +20,8 @@ use crate::http::url::Target;
 use crate::route::{route, Action, Body, Route};
 use crate::snapshot::Snapshot;
 
+use super::shelf::{Made, Shelf};
+
 /// How long a status query may take; the query itself is limited to 2 s (J14).
 const QUERY_DEADLINE: Duration = Duration::from_secs(3);
 /// The same where a lost connection is tried once more (J13).
@@ -46,6 +48,8 @@ pub struct Exchange<'a, S> {
     pub peer: SocketAddr,
     /// It showed a verified certificate.
     pub verified: bool,
+    /// Answers of the last moment.
+    pub shelf: &'a Shelf<Snapshot>,
     /// Its body.
     pub body: S,
 }
@@ -64,30 +68,42 @@ pub async fn respond<B: Backend, S: BodySource>(backend: &B, exchange: Exchange<
         }
         // Rare and big: not in the task of every connection.
         Some(Route::Act(action)) => Box::pin(perform(backend, action, exchange)).await,
-        Some(route) => get(backend, route, &target).await,
+        Some(route) => get(backend, route, &target, head, exchange.shelf).await,
     }
 }
 
-async fn get<B: Backend>(backend: &B, route: Route, target: &Target) -> Response {
-    match answer::need(route) {
+async fn get<B: Backend>(
+    backend: &B,
+    route: Route,
+    target: &Target,
+    head: &Head,
+    shelf: &Shelf<Snapshot>,
+) -> Response {
+    let snapshot = match answer::need(route) {
         Some(Need::Query { retry }) => {
             let deadline = if retry { RETRY_DEADLINE } else { QUERY_DEADLINE };
             let queried = tokio::time::timeout(deadline, backend.snapshot(retry)).await;
-            let snapshot = queried.unwrap_or_else(|_| backend.last_snapshot());
-            answer::from_snapshot(route, target, &snapshot, Instant::now())
+            queried.unwrap_or_else(|_| backend.last_snapshot())
         }
         Some(need @ (Need::View | Need::Read)) => {
-            let snapshot = backend.last_snapshot();
-            if let Some(view) = snapshot.view(Instant::now()).filter(|_| need == Need::View) {
+            let (snapshot, now) = (backend.last_snapshot(), Instant::now());
+            if let Some(view) = snapshot.view(now).filter(|_| need == Need::View) {
                 return answer::from_cluster(route, view, &snapshot);
             }
-            match backend.cluster().await {
-                Ok(cluster) => answer::from_cluster(route, &cluster, &snapshot),
+            return match backend.cluster().await {
+                Ok(cluster) => {
+                    let lease_until = snapshot.lease_until;
+                    let made = Made { head, snapshot: &snapshot, lease_until, cluster: Some(&cluster), now };
+                    shelf.answer(&made, || answer::from_cluster(route, &cluster, &snapshot))
+                }
                 Err(error) => Response::Drop(error.0),
-            }
+            };
         }
-        _ => answer::from_snapshot(route, target, &backend.last_snapshot(), Instant::now()),
-    }
+        _ => backend.last_snapshot(),
+    };
+    let now = Instant::now();
+    let made = Made { head, snapshot: &snapshot, lease_until: snapshot.lease_until, cluster: None, now };
+    shelf.answer(&made, || answer::from_snapshot(route, target, &snapshot, now))
 }
 
 async fn perform<B: Backend, S: BodySource>(

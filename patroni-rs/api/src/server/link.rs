@@ -5,17 +5,52 @@
 
 use std::io;
 use std::net::{Shutdown, TcpStream as StdStream};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{ready, Context, Poll};
+use std::time::{Duration, Instant};
 
 use nix::sys::socket::{recv, send, MsgFlags};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::registry::Registry;
+
+/// A client whose next request came within this is expected to ask again as soon.
+const SOON: Duration = Duration::from_micros(100);
+/// How long it is waited for without the runtime: to be woken takes longer than anything else that an answer needs.
+const SPIN: Duration = Duration::from_micros(60);
+
+/// What a connection is to a session.
+pub trait Session: AsyncRead + AsyncWrite + Unpin {
+    /// Does it stay open after what is written next? Else the end follows at once.
+    fn stays_open(&mut self, _stays: bool) {}
+}
+
+impl<S: Session> Session for &mut S {
+    fn stays_open(&mut self, stays: bool) {
+        (**self).stays_open(stays);
+    }
+}
+
 /// See the module. What is written goes out with the end of the connection, in one
-/// packet where it fits: it must be flushed or shut down after the last byte.
-pub enum Link {
+/// packet where it fits, and must be shut down after the last byte; at once if it stays open.
+pub struct Link {
+    socket: Socket,
+    /// It stays open after what is written.
+    stays: bool,
+    /// What is written to it does not wait for acknowledgements.
+    prompt: bool,
+    /// Tells whether this is the only connection; none where nobody may be waited for.
+    registry: Option<Rc<Registry>>,
+    /// Since when the client is waited for.
+    since: Option<Instant>,
+    /// It asked soon the last time.
+    eager: bool,
+}
+
+enum Socket {
     /// As accepted.
     Fresh(StdStream),
     /// Registered with the runtime.
@@ -25,26 +60,52 @@ pub enum Link {
 }
 
 impl Link {
+    /// A connection as it was accepted. With a registry, a client that asks request after request on the only connection
+    /// is waited for by looking again and again, each time for less than a tenth of a millisecond.
+    pub fn new(stream: StdStream, registry: Option<Rc<Registry>>) -> Link {
+        let socket = Socket::Fresh(stream);
+        Link { socket, stays: false, prompt: false, registry, since: None, eager: false }
+    }
+
     /// The connection, registered with the runtime.
     ///
     /// # Errors
     /// The system refuses.
     pub fn watched(self) -> io::Result<TcpStream> {
-        match self {
-            Link::Fresh(stream) => {
-                stream.set_nonblocking(true)?;
-                TcpStream::from_std(stream)
-            }
-            Link::Watched(stream) => Ok(stream),
-            Link::Lost => Err(io::ErrorKind::NotConnected.into()),
-        }
+        self.socket.watched()
     }
 
     fn watch(&mut self) -> io::Result<&mut TcpStream> {
-        *self = Link::Watched(std::mem::replace(self, Link::Lost).watched()?);
-        match self {
-            Link::Watched(stream) => Ok(stream),
+        self.socket = Socket::Watched(std::mem::replace(&mut self.socket, Socket::Lost).watched()?);
+        match &mut self.socket {
+            Socket::Watched(stream) => Ok(stream),
             _ => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+
+    /// Something has come.
+    fn came(&mut self, since: Instant) {
+        (self.eager, self.since) = (since.elapsed() < SOON, None);
+    }
+}
+
+impl Socket {
+    fn watched(self) -> io::Result<TcpStream> {
+        match self {
+            Socket::Fresh(stream) => {
+                stream.set_nonblocking(true)?;
+                TcpStream::from_std(stream)
+            }
+            Socket::Watched(stream) => Ok(stream),
+            Socket::Lost => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+
+    fn number(&self) -> io::Result<RawFd> {
+        match self {
+            Socket::Fresh(stream) => Ok(stream.as_raw_fd()),
+            Socket::Watched(stream) => Ok(stream.as_raw_fd()),
+            Socket::Lost => Err(io::ErrorKind::NotConnected.into()),
         }
     }
 }
@@ -52,9 +113,24 @@ impl Link {
 /// The kernel's flag for data that more will follow.
 const MORE: MsgFlags = MsgFlags::from_bits_retain(nix::libc::MSG_MORE);
 
-/// Without waiting, whatever the socket's mode. The end of the connection follows.
-fn push(socket: &impl AsRawFd, bytes: &[u8]) -> io::Result<usize> {
-    Ok(send(socket.as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL | MORE)?)
+/// Without waiting, whatever the socket's mode.
+fn push(socket: &impl AsRawFd, bytes: &[u8], stays: bool) -> io::Result<usize> {
+    let more = if stays { MsgFlags::empty() } else { MORE };
+    Ok(send(socket.as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL | more)?)
+}
+
+impl Session for Link {
+    fn stays_open(&mut self, stays: bool) {
+        self.stays = stays;
+        if stays && !self.prompt {
+            // One that refuses this is only slower.
+            self.prompt = match &self.socket {
+                Socket::Fresh(stream) => stream.set_nodelay(true).is_ok(),
+                Socket::Watched(stream) => stream.set_nodelay(true).is_ok(),
+                Socket::Lost => false,
+            };
+        }
+    }
 }
 
 impl AsyncRead for Link {
@@ -63,17 +139,31 @@ impl AsyncRead for Link {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if let Link::Fresh(stream) = &*self {
-            match recv(stream.as_raw_fd(), buffer.initialize_unfilled(), MsgFlags::MSG_DONTWAIT) {
+        let link = &mut *self;
+        let since = *link.since.get_or_insert_with(Instant::now);
+        let socket = link.socket.number()?;
+        loop {
+            match recv(socket, buffer.initialize_unfilled(), MsgFlags::MSG_DONTWAIT) {
                 Ok(count) => {
                     buffer.advance(count);
+                    link.came(since);
                     return Poll::Ready(Ok(()));
                 }
                 Err(nix::Error::EAGAIN) => {}
                 Err(error) => return Poll::Ready(Err(error.into())),
             }
+            let alone = link.registry.as_ref().is_some_and(|registry| registry.has_one());
+            if !link.eager || !alone || since.elapsed() > SPIN {
+                break;
+            }
+            std::hint::spin_loop();
         }
-        Pin::new(self.watch()?).poll_read(context, buffer)
+        link.eager = false;
+        let polled = Pin::new(link.watch()?).poll_read(context, buffer);
+        if polled.is_ready() {
+            link.came(since);
+        }
+        polled
     }
 }
 
@@ -83,37 +173,32 @@ impl AsyncWrite for Link {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if let Link::Fresh(stream) = &*self {
-            match push(stream, bytes) {
+        if let Socket::Fresh(stream) = &self.socket {
+            match push(stream, bytes, self.stays) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 result => return Poll::Ready(result),
             }
         }
+        let stays = self.stays;
         let stream = self.watch()?;
         loop {
             ready!(stream.poll_write_ready(context))?;
-            match stream.try_io(Interest::WRITABLE, || push(stream, bytes)) {
+            match stream.try_io(Interest::WRITABLE, || push(stream, bytes, stays)) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 result => return Poll::Ready(result),
             }
         }
     }
 
-    /// What was written goes out now, the connection stays: setting the option pushes it (tcp(7)).
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let pushed = match &*self {
-            Link::Fresh(stream) => stream.set_nodelay(true),
-            Link::Watched(stream) => stream.set_nodelay(true),
-            Link::Lost => Ok(()),
-        };
-        Poll::Ready(pushed)
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut *self {
-            Link::Fresh(stream) => Poll::Ready(stream.shutdown(Shutdown::Write)),
-            Link::Watched(stream) => Pin::new(stream).poll_shutdown(context),
-            Link::Lost => Poll::Ready(Ok(())),
+        match &mut self.socket {
+            Socket::Fresh(stream) => Poll::Ready(stream.shutdown(Shutdown::Write)),
+            Socket::Watched(stream) => Pin::new(stream).poll_shutdown(context),
+            Socket::Lost => Poll::Ready(Ok(())),
         }
     }
 }
@@ -149,10 +234,10 @@ mod tests {
             }
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             let watched = runtime.block_on(async move {
-                let mut link = Link::Fresh(accepted);
+                let mut link = Link::new(accepted, None);
                 let mut question = [0; 8];
                 link.read_exact(&mut question).await.unwrap();
-                let watched = matches!(link, Link::Watched(_));
+                let watched = matches!(link.socket, Socket::Watched(_));
                 link.write_all(&vec![b'x'; 20_000_000]).await.unwrap();
                 link.shutdown().await.unwrap();
                 watched

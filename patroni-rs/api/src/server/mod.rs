@@ -7,6 +7,7 @@ mod link;
 mod listener;
 mod offline;
 mod registry;
+mod shelf;
 mod tls;
 
 use std::cell::RefCell;
@@ -26,10 +27,12 @@ use tokio::task::LocalSet;
 
 use crate::backend::Backend;
 use crate::config::{ApiConfig, ConfigError};
+use crate::snapshot::Snapshot;
 use conn::Dates;
 use listener::Listener;
 use patroni_net::server_context;
 use registry::{Budget, Registry};
+use shelf::Shelf;
 use tls::Stamp;
 
 pub use offline::Offline;
@@ -225,19 +228,26 @@ struct Server<B> {
     listener: Option<Listener>,
     live: Rc<RefCell<Rc<Live>>>,
     registry: Rc<Registry>,
+    spins: Option<Rc<Registry>>,
     budget: Rc<Budget>,
+    shelf: Rc<Shelf<Snapshot>>,
     dates: Rc<Dates>,
     accepting: bool,
 }
 
 impl<B: Backend> Server<B> {
     fn new(backend: Arc<B>, listener: Listener, live: Live) -> Server<B> {
+        let registry = Registry::new(max_connections());
+        // With one processor the client could not ask meanwhile.
+        let many = std::thread::available_parallelism().is_ok_and(|n| n.get() > 1);
         Server {
             backend,
             listener: Some(listener),
             live: Rc::new(RefCell::new(Rc::new(live))),
-            registry: Registry::new(max_connections()),
+            spins: many.then(|| Rc::clone(&registry)),
+            registry,
             budget: Budget::new(REQUEST_MEMORY),
+            shelf: Rc::default(),
             dates: Rc::default(),
             accepting: false,
         }
@@ -274,8 +284,10 @@ impl<B: Backend> Server<B> {
             live: Rc::clone(&self.live.borrow()),
             newest: Rc::clone(&self.live),
             budget: Rc::clone(&self.budget),
+            shelf: Rc::clone(&self.shelf),
             dates: Rc::clone(&self.dates),
             peer,
+            spins: self.spins.clone(),
             ticket,
         };
         tokio::task::spawn_local(conn::serve(job, tcp));

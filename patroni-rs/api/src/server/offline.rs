@@ -12,6 +12,7 @@ use pyfmt::Value;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::conn::{session, Job};
+use super::link::Session;
 use super::registry::{Budget, Registry};
 use super::{Live, REQUEST_MEMORY};
 use crate::backend::Backend;
@@ -47,8 +48,10 @@ impl<B: Backend> Offline<B> {
             live: Rc::clone(&self.live),
             newest: Rc::new(RefCell::new(Rc::clone(&self.live))),
             budget: Rc::clone(&self.budget),
+            shelf: Rc::default(),
             dates: Rc::default(),
             peer,
+            spins: None,
             ticket,
         };
         let mut stream = Script { request, answer: Vec::new() };
@@ -62,6 +65,8 @@ struct Script<'a> {
     request: &'a [u8],
     answer: Vec<u8>,
 }
+
+impl Session for Script<'_> {}
 
 impl AsyncRead for Script<'_> {
     fn poll_read(

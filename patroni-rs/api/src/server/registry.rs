@@ -119,6 +119,11 @@ impl Registry {
         while self.evict_one() {}
     }
 
+    /// Is exactly one connected?
+    pub fn has_one(&self) -> bool {
+        self.slots.borrow().all.len() == 1
+    }
+
     /// How many are connected, and how many were at most since this was last asked.
     pub fn tide(&self) -> (usize, usize) {
         let now = self.slots.borrow().all.len();

@@ -11,6 +11,7 @@ use tokio::net::TcpStream;
 use tokio_openssl::SslStream;
 
 use super::conn::linger;
+use super::link::Session;
 
 /// What tells one state of the files of a context from another: device, inode, size
 /// and time of change of each.
@@ -30,6 +31,8 @@ impl Stamp {
         Stamp(files.into_iter().flatten().map(|path| state(path)).collect())
     }
 }
+
+impl Session for SslStream<TcpStream> {}
 
 /// Shakes hands. True beside the stream: the client showed a verified certificate.
 ///
