@@ -100,11 +100,20 @@ mod tests {
         let s = proc::stat(process.pid).unwrap();
         assert_ne!(s.ppid, std::process::id() as i32);
         assert_ne!(s.session, process.pid, "the exited child leads the session, as with pg_ctl");
-        // Only what the test itself was started with (cargo's jobserver) may remain.
+        // Only what the test itself was started with (cargo's jobserver, a shell's own) may remain: all that it opens
+        // itself is closed by exec.
         let fds = std::fs::read_dir(format!("/proc/{}/fd", process.pid)).unwrap();
         let names: Vec<String> = fds.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
         assert!(!names.contains(&pipe.0.as_raw_fd().to_string()), "{names:?}");
-        assert!(names.len() <= 5, "{names:?}");
+        let inherited = |name: &String| {
+            let number: i32 = name.parse().unwrap();
+            // SAFETY: the descriptor is only looked at, and not used if it is closed.
+            let flags = unsafe { nix::libc::fcntl(number, nix::libc::F_GETFD) };
+            flags >= 0 && flags & nix::libc::FD_CLOEXEC == 0
+        };
+        let leaked: Vec<&String> =
+            names.iter().filter(|name| name.parse::<i32>().unwrap() > 2 && !inherited(name)).collect();
+        assert!(leaked.is_empty(), "{leaked:?}");
         process.signal(nix::sys::signal::Signal::SIGTERM).unwrap();
         assert!(process.wait_exit_within(Some(Duration::from_secs(5))).await);
     }
