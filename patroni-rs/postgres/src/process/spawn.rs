@@ -105,11 +105,12 @@ mod tests {
         let fds = std::fs::read_dir(format!("/proc/{}/fd", process.pid)).unwrap();
         let names: Vec<String> = fds.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
         assert!(!names.contains(&pipe.0.as_raw_fd().to_string()), "{names:?}");
+        // proc(5): the flags are octal.
         let inherited = |name: &String| {
-            let number: i32 = name.parse().unwrap();
-            // SAFETY: the descriptor is only looked at, and not used if it is closed.
-            let flags = unsafe { nix::libc::fcntl(number, nix::libc::F_GETFD) };
-            flags >= 0 && flags & nix::libc::FD_CLOEXEC == 0
+            let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{name}")).unwrap_or_default();
+            let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
+            let flags = flags.and_then(|flags| i32::from_str_radix(flags.trim(), 8).ok());
+            flags.is_some_and(|flags| flags & nix::libc::O_CLOEXEC == 0)
         };
         let leaked: Vec<&String> =
             names.iter().filter(|name| name.parse::<i32>().unwrap() > 2 && !inherited(name)).collect();
