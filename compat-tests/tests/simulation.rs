@@ -22,6 +22,7 @@ struct Sum {
     cycles: u64,
     promotions: u64,
     acknowledged: u64,
+    namesakes: u64,
     coverage: Coverage,
 }
 
@@ -90,6 +91,7 @@ fn clusters_survive_everything() {
             sum.cycles += world.cycles;
             sum.promotions += world.promotions;
             sum.acknowledged += world.acknowledged();
+            sum.namesakes += world.namesakes;
             sum.coverage.add(&world.coverage);
         }
         Err(failure) => {
@@ -100,8 +102,9 @@ fn clusters_survive_everything() {
     });
     let sum = sum.into_inner().unwrap();
     println!(
-        "{} seeds, {:.1} cluster-hours of faults, {} cycles, {} promotions, {} acknowledgements",
-        sum.seeds, sum.hours, sum.cycles, sum.promotions, sum.acknowledged
+        "{} seeds, {:.1} cluster-hours of faults, {} cycles, {} promotions, {} acknowledgements; known: {} times \
+         two timelines of one number",
+        sum.seeds, sum.hours, sum.cycles, sum.promotions, sum.acknowledged, sum.namesakes
     );
     for (row, count) in sum.coverage.rows() {
         println!("{count:>9}  {row}");

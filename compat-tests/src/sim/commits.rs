@@ -7,6 +7,7 @@ use patroni_core::model::SyncState;
 use patroni_core::sync::{candidates, CurrentState, NameSet, Observed, ReplicaRow, SyncOptions, SyncType};
 
 use super::invariants::LATE_PAUSE;
+use super::pg::Data;
 use super::planted::Planted;
 use super::world::World;
 
@@ -24,6 +25,8 @@ pub struct Ledger {
     pub at: u64,
     /// How many acknowledgements.
     pub count: u64,
+    /// The numbers of the timelines that promotions have begun, by branch.
+    pub numbers: BTreeMap<u64, u32>,
     branches: u64,
 }
 
@@ -181,6 +184,12 @@ impl World {
         }
         let Some(data) = self.members[node].pg.data.clone() else { return };
         let missing = self.ledger.guaranteed.iter().find(|(branch, lsn)| !data.has(**branch, **lsn));
+        if let Some((branch, _)) = missing.filter(|(branch, _)| self.is_namesake(&data, **branch)) {
+            let branch = *branch;
+            self.namesakes += 1;
+            self.ledger.guaranteed.remove(&branch);
+            return self.tell_all("  (known: two timelines of one number)");
+        }
         if let Some((branch, lsn)) = missing {
             let what = format!(
                 "n{node} was promoted without the acknowledged commit {lsn} of branch {branch}: it has {:?}",
@@ -200,6 +209,13 @@ impl World {
                 self.fail(4, format!("n{node} was promoted and {lost} bytes were lost, more than {bound}"));
             }
         }
+    }
+
+    /// Did it go through another timeline of the same number? A leader was promoted and cut off before anybody had its
+    /// timeline, and so was the next one: neither PostgreSQL nor the engine can tell the two apart (docs/safety.md).
+    fn is_namesake(&self, data: &Data, branch: u64) -> bool {
+        let number = self.ledger.numbers.get(&branch);
+        data.history.iter().any(|(timeline, _, other)| Some(timeline) == number && *other != branch)
     }
 
     /// Only copies of promised commits must not be removed.

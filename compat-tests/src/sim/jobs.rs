@@ -179,6 +179,8 @@ impl World {
     pub(super) fn promote(&mut self, node: usize) {
         let branch = self.ledger.branch();
         self.members[node].pg.promote(branch);
+        let number = self.members[node].pg.data.as_ref().map_or(0, |data| data.timeline);
+        self.ledger.numbers.insert(branch, number);
         self.tell(node, "* promoted");
         self.check_history(node);
     }

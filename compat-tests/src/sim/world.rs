@@ -138,6 +138,8 @@ pub struct World {
     pub cycles: u64,
     /// Promotions seen.
     pub promotions: u64,
+    /// Losses that nobody can prevent: see `is_namesake`.
+    pub namesakes: u64,
 }
 
 /// Period of replication, writes and checks.
@@ -233,6 +235,7 @@ impl World {
             coverage: Coverage::default(),
             cycles: 0,
             promotions: 0,
+            namesakes: 0,
         };
         world.appoint_references(seed);
         world.appoint_restorers();
