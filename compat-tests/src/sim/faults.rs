@@ -417,6 +417,8 @@ impl World {
         }
         if self.config.hazards {
             (0..self.members.len()).for_each(|node| self.retag(node, false));
+        }
+        if self.config.hazards || self.config.standby {
             self.at(now + 70_000, Event::Fault(Fault::Rescue));
         }
         self.apply_order(Fault::Pause(false));

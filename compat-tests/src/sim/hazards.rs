@@ -172,10 +172,14 @@ impl World {
         if self.store.get("leader").is_some() {
             return;
         }
-        let bootstraps = (0..self.members.len()).any(|node| self.is_job(node, |job| *job == Job::Bootstrap));
+        let makes = |job: &Job| matches!(job, Job::Bootstrap | Job::BootstrapStandbyLeader { .. });
+        let bootstraps = (0..self.members.len()).any(|node| self.is_job(node, makes));
         if self.store.get("initialize") == Some("") && !bootstraps {
             self.store.delete_if("initialize", None);
             return self.wake_all();
+        }
+        if !self.config.hazards {
+            return;
         }
         let sound = (0..self.members.len()).filter(|node| {
             let member = &self.members[*node];
