@@ -10,7 +10,26 @@ use super::node::EPOCH_US;
 use super::planted::Planted;
 use super::world::{Event, World};
 
+/// How long the failover to a named member may last.
+const MANUAL_FOR: u64 = 180_000;
+
 impl World {
+    /// An order in the DCS stands until somebody removes it.
+    pub(super) fn notice_order(&mut self) {
+        let Some(order) = self.store.get("failover").and_then(|text| json::loads(text).ok()) else { return };
+        self.ordered_at = self.now;
+        let named = order.get("member").filter(|_| order.get("leader").is_none());
+        if let Some(node) = named.and_then(|name| self.index_of(&name.py_str())) {
+            self.manual.insert(node, self.now);
+        }
+    }
+
+    /// Does an operator answer for what this node lacks as the primary? He has named it: the promotion and the first
+    /// write of `/sync` after it may take their time.
+    pub(super) fn is_manual(&self, node: usize) -> bool {
+        self.manual.get(&node).is_some_and(|at| self.now <= at + MANUAL_FOR)
+    }
+
     pub(super) fn apply_order(&mut self, order: Fault) {
         match order {
             Fault::Switchover(after) => self.order_switchover(after),

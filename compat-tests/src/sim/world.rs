@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BinaryHeap};
 
 use patroni_core::ha::{self, Answer, Job, JobResult, Mono, Request};
 use patroni_core::model::Lsn;
-use pyfmt::{json, Value};
+use pyfmt::Value;
 
 use super::commits::Ledger;
 use super::config::Config;
@@ -144,9 +144,6 @@ pub struct World {
 
 /// Period of replication, writes and checks.
 const BEAT: u64 = 100;
-
-/// How long the failover to a named member may last.
-const MANUAL_FOR: u64 = 180_000;
 
 /// Runs a seed to its end.
 ///
@@ -450,22 +447,6 @@ impl World {
     }
 
     // ---- words that the modules share ----
-
-    /// An order in the DCS stands until somebody removes it.
-    fn notice_order(&mut self) {
-        let Some(order) = self.store.get("failover").and_then(|text| json::loads(text).ok()) else { return };
-        self.ordered_at = self.now;
-        let named = order.get("member").filter(|_| order.get("leader").is_none());
-        if let Some(node) = named.and_then(|name| self.index_of(&name.py_str())) {
-            self.manual.insert(node, self.now);
-        }
-    }
-
-    /// Does an operator answer for what this node lacks as the primary? He has named it: the promotion and the first
-    /// write of `/sync` after it may take their time.
-    pub(super) fn is_manual(&self, node: usize) -> bool {
-        self.manual.get(&node).is_some_and(|at| self.now <= at + MANUAL_FOR)
-    }
 
     fn notice_leader(&mut self) {
         if self.store.get("leader").unwrap_or_default() == self.last_leader {

@@ -172,13 +172,10 @@ impl ApiBackend {
     fn snapshot_of(&self, queried: Option<Arc<Queried>>) -> Arc<Snapshot> {
         let (at, believed, counts) = (Instant::now(), self.believed(), self.counts());
         let same = |made: &&Made| {
-            let queried = match (&made.queried, &queried) {
-                (None, None) => true,
-                (Some(old), Some(new)) => Arc::ptr_eq(old, new),
-                _ => false,
-            };
-            let unchanged = queried && made.believed == believed && made.counts == counts;
-            unchanged && at.saturating_duration_since(made.at) < MOMENT
+            made.queried.as_ref().map(Arc::as_ptr) == queried.as_ref().map(Arc::as_ptr)
+                && made.believed == believed
+                && made.counts == counts
+                && at.saturating_duration_since(made.at) < MOMENT
         };
         if let Some(made) = locked(&self.made).as_ref().filter(same) {
             return Arc::clone(&made.snapshot);

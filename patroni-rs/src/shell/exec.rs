@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::Duration;
 
-use patroni_core::ha::{Answer, DcsDown, Request, StopMode, View};
+use patroni_core::ha::{Answer, DcsDown, Memory, Mono, Request, StopMode, View};
 use patroni_core::model::{failover_value, Cluster, Lsn, Status};
 use patroni_dcs::{Dcs, DcsError};
 use patroni_postgres::process::stop::StopEvent;
@@ -20,8 +20,9 @@ use crate::watchdog::Watchdog;
 pub struct Executor {
     shared: Arc<Shared>,
     cluster: Arc<Cluster>,
-    pause_ends: bool,
-    takes_lead: bool,
+    /// What keeps the fence away, as far as this cycle knows: a pause, a cluster that is being made.
+    paused: bool,
+    bootstrapping: bool,
     /// A stop that goes on after its shutdown checkpoint was reported.
     stopping: Option<tokio::task::JoinHandle<bool>>,
 }
@@ -36,21 +37,23 @@ fn best_effort(outcome: Result<bool, DcsError>) -> Answer {
 }
 
 impl Executor {
-    /// For one cycle.
-    pub fn new(shared: Arc<Shared>) -> Executor {
+    /// For one cycle, which begins with this memory.
+    pub fn new(shared: Arc<Shared>, memory: &Memory) -> Executor {
         let cluster = shared.cluster();
-        Executor { shared, cluster, pause_ends: false, takes_lead: false, stopping: None }
+        let (paused, bootstrapping) = (memory.config.is_paused(), memory.bootstrapping);
+        Executor { shared, cluster, paused, bootstrapping, stopping: None }
     }
 
-    /// Has this cycle seen that a pause is over, and the lock ours or asked for it? The fence is armed from there on: the
-    /// cycle may stand still before its own end, which takes note of it.
-    pub fn pause_ends(&self) -> bool {
-        self.pause_ends
+    /// Arms the fence by what this cycle knows: it may stand still before its own end, which takes note of it.
+    pub fn arm(&self) {
+        super::tick::arm(&self.shared, self.paused, self.bootstrapping);
     }
 
-    /// Has this cycle asked for the lock of the cluster that it has made? The bootstrap is over then.
-    pub fn takes_lead(&self) -> bool {
-        self.takes_lead
+    /// A question for the lock is about to go out, whose answer a hung loop would not hear. It ends a pause that is over.
+    fn will_ask_for_lock(&mut self, sent: Mono) {
+        self.shared.lease.will_ask(sent);
+        self.paused &= self.shared.instance.dynamic().is_paused();
+        self.arm();
     }
 
     /// Carries out one request.
@@ -139,20 +142,16 @@ impl Executor {
                     self.cluster = cluster.clone();
                     // What this cycle decides on is what PostgreSQL is asked and told by.
                     let dynamic = shared.instance.dynamic().updated_from(&cluster);
-                    self.pause_ends |= !dynamic.is_paused()
-                        && cluster.leader_name() == Some(shared.instance.name.as_str())
+                    let held = cluster.leader_name() == Some(shared.instance.name.as_str())
                         && shared.lease.may_start_writing();
+                    self.paused &= dynamic.is_paused() || !held;
                     shared.instance.set_dynamic(dynamic);
                     Answer::Cluster(Ok(cluster))
                 }
                 Err(e) => Answer::Cluster(Err(down(e))),
             },
             Request::AcquireLeader => {
-                shared.lease.will_ask(sent);
-                if !self.pause_ends && !shared.instance.dynamic().is_paused() {
-                    self.pause_ends = true;
-                    super::tick::arm(&shared, false, false);
-                }
+                self.will_ask_for_lock(sent);
                 let outcome = shared.dcs.acquire_leader().await;
                 if let Ok(true) = outcome {
                     shared.lease.confirmed(sent);
@@ -172,11 +171,10 @@ impl Executor {
                 Answer::Dcs(outcome.map_err(down))
             }
             Request::TakeLeader => {
-                self.takes_lead = true;
+                // The bootstrap is over, and what was promised before it.
+                self.bootstrapping = false;
                 shared.lease.released();
-                shared.lease.will_ask(sent);
-                // A hung loop would not hear the answer.
-                super::tick::arm(&shared, shared.instance.dynamic().is_paused(), false);
+                self.will_ask_for_lock(sent);
                 let taken = shared.dcs.take_leader().await.unwrap_or(false);
                 if taken {
                     shared.lease.confirmed(sent);

@@ -102,7 +102,7 @@ type Engine = fn(&View, &Memory, &Transcript) -> (Progress, Vec<LogLine>);
 
 async fn drive(shared: &Arc<Shared>, memory: &mut Memory, view: View, engine: Engine) -> Finished {
     shared.instance.set_bootstrapping(memory.bootstrapping);
-    let mut executor = Executor::new(shared.clone());
+    let mut executor = Executor::new(shared.clone(), memory);
     let mut transcript = Transcript::default();
     loop {
         let (progress, lines) = engine(&view, memory, &transcript);
@@ -111,8 +111,7 @@ async fn drive(shared: &Arc<Shared>, memory: &mut Memory, view: View, engine: En
             Progress::Ask(request) if transcript.len() < MAX_QUESTIONS => {
                 let answer = executor.perform(&request, &view).await;
                 transcript.record(*request, answer, mono_now());
-                let paused = memory.config.is_paused() && !executor.pause_ends();
-                arm(shared, paused, memory.bootstrapping && !executor.takes_lead());
+                executor.arm();
             }
             Progress::Ask(request) => {
                 tracing::error!(target: "patroni.ha", "Unexpected exception: no end of questions: {request:?}");

@@ -39,12 +39,8 @@ struct Entry<S> {
 
 impl<S> Entry<S> {
     fn is(&self, made: &Made<'_, S>) -> bool {
-        let view = match (&self.cluster, made.cluster) {
-            (None, None) => true,
-            (Some(mine), Some(theirs)) => Arc::ptr_eq(mine, theirs),
-            _ => false,
-        };
-        view && Arc::ptr_eq(&self.snapshot, made.snapshot)
+        self.cluster.as_ref().map(Arc::as_ptr) == made.cluster.map(Arc::as_ptr)
+            && Arc::ptr_eq(&self.snapshot, made.snapshot)
             && made.now < self.until
             && self.target == made.head.target
             && self.method == made.head.command

@@ -76,23 +76,17 @@ impl Cycle<'_> {
             if known.is_some_and(|i| !i.is_empty() && i != self.pg.sysid) {
                 return self.no(Reason::ForeignSystem);
             }
-            // Who has slept through another's time as the leader is no server that people have made a primary. (The
-            // reference takes the lock: docs/safety.md, `hazards-quorum` 1085.)
-            let Some(known) = self.m.overtaken else { return Ok(true) };
-            let mine = self.row()?.timeline;
-            return if mine < known { self.behind_last_leader(mine, known) } else { Ok(true) };
         }
+        // In a pause only who has slept through another's time as the leader is held to its timeline: he is no server that
+        // people have made a primary. (The reference takes the lock: docs/safety.md, `hazards-quorum` 1085.)
+        let bar = if self.is_paused() { self.m.overtaken } else { Some(self.cluster.timeline()) };
+        let Some(known) = bar else { return Ok(true) };
         let mine = self.row()?.timeline;
-        let known = self.cluster.timeline();
         if mine < known {
-            return self.behind_last_leader(mine, known);
+            self.warn(format!("My timeline {mine} is behind last known cluster timeline {known}"));
+            return self.behind_timeline(mine, known);
         }
         Ok(true)
-    }
-
-    fn behind_last_leader(&mut self, mine: u32, known: u32) -> Step<bool> {
-        self.warn(format!("My timeline {mine} is behind last known cluster timeline {known}"));
-        self.behind_timeline(mine, known)
     }
 
     /// The members in `/failsafe`, if the failsafe mode is on and the key makes sense.
@@ -141,12 +135,10 @@ impl Cycle<'_> {
         if !self.sync_is_active() {
             return Ok(known.into_values().collect());
         }
-        if !self.is_quorum_mode() && !sync.matches(self.name(), true) {
-            return Err(Reason::NotSynchronous);
-        }
         // A former primary that has no vote, and was not compared with the leader that it missed, may be on a timeline of
         // its own which has the leader's number. (In the reference it races: docs/safety.md, `hazards-quorum` 2385.)
-        if self.m.rewind.is_needed() && !sync.matches(self.name(), true) {
+        let may_win_outside = self.is_quorum_mode() && !self.m.rewind.is_needed();
+        if !may_win_outside && !sync.matches(self.name(), true) {
             return Err(Reason::NotSynchronous);
         }
         Ok(known.into_values().filter(|m| sync.matches(&m.name, true)).collect())
