@@ -18,6 +18,19 @@ pub struct Etcd {
     peer_port: u16,
     folder: PathBuf,
     child: Option<Child>,
+    /// The token of the etcd cluster, of which and of the URLs its id is made.
+    token: String,
+}
+
+/// How an etcd comes back with the data of [`Etcd::snapshot`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Restore {
+    /// `snapshot restore` with the token that it had: the same cluster id, and raft terms from the beginning.
+    SameToken,
+    /// `snapshot restore` with another token: another cluster id.
+    NewToken,
+    /// The data folder as it was, started with `--force-new-cluster`: the same cluster id, the terms of that time.
+    ForceNewCluster,
 }
 
 /// A key and what etcd knows of it.
@@ -42,7 +55,8 @@ impl Etcd {
         let folder = folder.join("etcd");
         std::fs::create_dir_all(&folder)?;
         host::give_away(&folder)?;
-        let mut etcd = Etcd { port: host::free_port()?, peer_port: host::free_port()?, folder, child: None };
+        let (port, peer_port) = (host::free_port()?, host::free_port()?);
+        let mut etcd = Etcd { port, peer_port, folder, child: None, token: "lab".into() };
         etcd.restart()?;
         Ok(etcd)
     }
@@ -52,6 +66,10 @@ impl Etcd {
     /// # Errors
     /// It does not answer in time.
     pub fn restart(&mut self) -> Result<()> {
+        self.launch(&[])
+    }
+
+    fn launch(&mut self, more: &[&str]) -> Result<()> {
         let client = format!("http://127.0.0.1:{}", self.port);
         let peer = format!("http://127.0.0.1:{}", self.peer_port);
         let mut command = process::command(Path::new("/usr/bin/etcd"), &self.folder, Path::new("/usr/bin"))?;
@@ -59,7 +77,9 @@ impl Etcd {
             .args(["--name", "lab", "--data-dir", "data", "--logger", "zap", "--log-outputs", "stderr"])
             .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
             .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
-            .args(["--initial-cluster", &format!("lab={peer}"), "--unsafe-no-fsync"]);
+            .args(["--initial-cluster", &format!("lab={peer}"), "--initial-cluster-token", &self.token])
+            .arg("--unsafe-no-fsync")
+            .args(more);
         self.child = Some(process::daemon(command, &self.folder.join("etcd.log"))?);
         wait_until("etcd answers", Duration::from_secs(20), || self.prefix("/none").map(drop))
     }
@@ -74,6 +94,63 @@ impl Etcd {
             child.wait()?;
         }
         Ok(())
+    }
+
+    /// Takes a snapshot, and a copy of the data folder, for [`Etcd::restore`].
+    ///
+    /// # Errors
+    /// etcdctl or the copy fails.
+    pub fn snapshot(&self) -> Result<()> {
+        self.remove("snapshot.db")?;
+        let endpoint = format!("http://127.0.0.1:{}", self.port);
+        self.run("/usr/bin/etcdctl", &["--endpoints", &endpoint, "snapshot", "save", "snapshot.db"])?;
+        // While it stands still its files are as a crash would leave them.
+        self.remove("copy")?;
+        self.freeze();
+        let copied = self.run("/bin/cp", &["-a", "data", "copy"]);
+        self.thaw();
+        copied
+    }
+
+    /// Ends it, puts it back to [`Etcd::snapshot`], and starts it.
+    ///
+    /// # Errors
+    /// There is no snapshot, or etcd does not answer in time.
+    pub fn restore(&mut self, how: Restore) -> Result<()> {
+        self.kill()?;
+        self.remove("data")?;
+        if how == Restore::ForceNewCluster {
+            self.run("/bin/cp", &["-a", "copy", "data"])?;
+            return self.launch(&["--force-new-cluster"]);
+        }
+        if how == Restore::NewToken {
+            self.token.push('+');
+        }
+        let peer = format!("http://127.0.0.1:{}", self.peer_port);
+        let cluster = format!("lab={peer}");
+        let words = ["snapshot", "restore", "snapshot.db", "--name", "lab", "--data-dir", "data"];
+        let more = ["--initial-cluster", &cluster, "--initial-advertise-peer-urls", &peer];
+        self.run(
+            "/usr/bin/etcdctl",
+            &[&words[..], &more, &["--initial-cluster-token", &self.token]].concat(),
+        )?;
+        self.restart()
+    }
+
+    fn run(&self, program: &str, words: &[&str]) -> Result<()> {
+        let mut command = process::command(Path::new(program), &self.folder, Path::new("/usr/bin"))?;
+        command.env("ETCDCTL_API", "3").args(words);
+        process::run(command, Duration::from_secs(20))?.ok().map(drop)
+    }
+
+    /// Removes a file or folder beside the data, if it is there.
+    fn remove(&self, name: &str) -> Result<()> {
+        let path = self.folder.join(name);
+        let removed = if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
+        match removed {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e.into()),
+            _ => Ok(()),
+        }
     }
 
     /// Stops it with SIGSTOP: connections stay open and silent.

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use compat_tests::lab::etcd::Restore;
 use compat_tests::lab::wait::ensure;
 use compat_tests::lab::{process, wait_until, Result};
 use nix::sys::signal::{kill, Signal};
@@ -25,6 +26,8 @@ pub const STEPS: &[(&str, Step)] = &[
     (r"the whole node of (\w+) is (frozen|thawed)", freeze_node),
     (r"the synchronous standby's whole node is killed", kill_sync),
     (r"etcd is (killed|started|frozen|thawed)", etcd),
+    (r"a snapshot of etcd is taken", snapshot),
+    (r"etcd is set back to the snapshot: (.+)", restore),
     (r"the postmasters are remembered", remember),
     (r#"a row "(\w+)" is written on (the leader|\w+)"#, row),
     (r"a checkpoint is made on (\w+)", checkpoint),
@@ -134,6 +137,20 @@ fn etcd(state: &mut State, call: &Call) -> Result<()> {
         _ => etcd.thaw(),
     }
     Ok(())
+}
+
+fn snapshot(state: &mut State, _: &Call) -> Result<()> {
+    state.lab()?.etcd.snapshot()
+}
+
+fn restore(state: &mut State, call: &Call) -> Result<()> {
+    let how = match call.arg(0) {
+        "restored with the same token" => Restore::SameToken,
+        "restored with a new token" => Restore::NewToken,
+        "its data with --force-new-cluster" => Restore::ForceNewCluster,
+        other => return Err(format!("no such way: {other}").into()),
+    };
+    state.lab()?.etcd.restore(how)
 }
 
 fn remember(state: &mut State, _: &Call) -> Result<()> {
