@@ -1,4 +1,4 @@
-//! The statement behind `GET /patroni` (surface-api: status of PostgreSQL).
+//! The statement behind `GET /patroni` (surface-api-ctl 5).
 
 use patroni_core::model::Lsn;
 use pyfmt::Value;
