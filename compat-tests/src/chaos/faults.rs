@@ -5,8 +5,11 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 
 use super::fleet::{Fleet, ETCDS};
+use super::harm::{Breach, Victim};
 use super::net::Link;
-use crate::lab::Kind;
+use super::restore::Plan;
+use crate::lab::wait::ensure;
+use crate::lab::{wait_until, Kind};
 use crate::sim::Rng;
 
 /// A kind of fault: its name, and whether operators do it.
@@ -31,11 +34,24 @@ pub const KINDS: &[&str] = &[
     "etcd-leader-cut",
     "etcd-quorum-lost",
     "disk-full",
+    "descriptors",
+    "pid-file",
+    "slow-stop",
+    "auto-conf",
+    "etcd-silent",
+    "etcd-restored",
+    "etcd-restored-new-token",
+    "copy-broken",
+    "rewind-broken",
     "switchover",
     "failover",
     "restart",
     "reinitialize",
 ];
+
+/// Kinds that are stories of their own: with another fault beside them nobody could say what must hold.
+pub const ALONE: &[&str] =
+    &["auto-conf", "etcd-restored", "etcd-restored-new-token", "copy-broken", "rewind-broken"];
 
 /// A cut in both directions.
 const CUT: Link = Link { cut: true, loss: 0, delay: 0 };
@@ -53,6 +69,16 @@ pub struct Strike {
     pub away: Option<usize>,
     /// All of this member stands still until then.
     pub frozen: Option<usize>,
+    /// The store goes back to what it was.
+    pub restored: bool,
+    /// What was seen to be wrong while it was done.
+    pub breaches: Vec<Breach>,
+}
+
+impl Strike {
+    fn new(kind: &'static str, what: String, hold: Duration) -> Strike {
+        Strike { kind, what, hold, away: None, frozen: None, restored: false, breaches: Vec::new() }
+    }
 }
 
 /// Whom faults hit.
@@ -60,30 +86,40 @@ pub struct Strike {
 pub struct Aim {
     /// The member that takes writes, as far as is known.
     pub leader: usize,
-    /// Operators may fail over to any member (asynchronous mode only: else it means to lose commits).
-    pub failover: bool,
+    /// Commits wait for nobody: operators may fail over to any member (else it means to lose commits).
+    pub asynchronous: bool,
 }
 
-/// An endless pack of kinds: each comes once before any comes again.
+/// An endless pack of kinds: each comes once before any comes again. Its order hangs on the seed alone, not on
+/// what the faults meet, so that a seed can be chosen for the kinds that come first.
 #[derive(Debug)]
 pub struct Deck {
     kinds: Vec<&'static str>,
     left: Vec<&'static str>,
+    dice: Rng,
 }
 
 impl Deck {
     /// Of these kinds.
-    pub fn new(kinds: Vec<&'static str>) -> Deck {
-        Deck { kinds, left: Vec::new() }
+    pub fn new(kinds: Vec<&'static str>, seed: u64) -> Deck {
+        Deck { kinds, left: Vec::new(), dice: Rng::new(seed ^ 0xdec4) }
     }
 
     /// The next kind.
-    pub fn deal(&mut self, rng: &mut Rng) -> Option<&'static str> {
+    pub fn deal(&mut self) -> Option<&'static str> {
         if self.left.is_empty() {
             self.left.clone_from(&self.kinds);
         }
         let count = self.left.len() as u64;
-        (count > 0).then(|| self.left.swap_remove((rng.number() % count) as usize))
+        (count > 0).then(|| self.left.swap_remove((self.dice.number() % count) as usize))
+    }
+
+    /// The next kind that may fall together with another, if one is left.
+    pub fn deal_second(&mut self) -> Option<&'static str> {
+        let may = |(index, kind): (usize, &&'static str)| (!ALONE.contains(kind)).then_some(index);
+        let left: Vec<usize> = self.left.iter().enumerate().filter_map(may).collect();
+        let index = left.get((self.dice.number() % left.len().max(1) as u64) as usize)?;
+        Some(self.left.swap_remove(*index))
     }
 }
 
@@ -101,7 +137,7 @@ impl Fleet {
         let short = Duration::from_millis(rng.between(500, 3000));
         let role = if node == aim.leader { "primary" } else { "standby" };
         let name = format!("node{node}, {role}");
-        let strike = |what: String, hold: Duration| Strike { kind, what, hold, away: None, frozen: None };
+        let strike = |what: String, hold: Duration| Strike::new(kind, what, hold);
         let is_etcd = move |port: usize| port >= members;
         let either = move |port: usize| move |from: usize, to: usize| from == port || to == port;
         Some(match kind {
@@ -195,6 +231,53 @@ impl Fleet {
                 self.fill_disk(node);
                 strike(name, hold)
             }
+            "etcd-silent" => {
+                // It accepts connections and says nothing, for longer than any lease.
+                let etcd = (rng.number() % ETCDS as u64) as usize;
+                self.signal_etcd(etcd, Signal::SIGSTOP);
+                strike(format!("etcd{etcd}"), Duration::from_millis(rng.between(ttl, 3 * ttl)))
+            }
+            "descriptors" => {
+                let limit = self.exhaust_descriptors(node, rng.between(0, 3))?;
+                strike(format!("{name}, {limit} descriptors"), hold)
+            }
+            "pid-file" => {
+                let by = if rng.percent(50) { 10 } else { -10 };
+                self.move_pid_file(node, by)?;
+                Strike { away: Some(node), ..strike(format!("{name}, {by} s"), hold) }
+            }
+            "slow-stop" => {
+                self.stop_slowly(node)?;
+                let hold = Duration::from_millis(rng.between(5000, 2 * ttl + 10_000));
+                Strike { away: Some(node), ..strike(name, hold) }
+            }
+            "auto-conf" => self.auto_conf(kind, rng, aim)?,
+            "etcd-restored" | "etcd-restored-new-token" => {
+                let plan = Plan {
+                    new_token: kind == "etcd-restored-new-token",
+                    switchover: rng.percent(60),
+                    after: Duration::from_millis(rng.between(500, 5000)),
+                    away: Duration::from_millis(rng.between(0, 5000)),
+                };
+                let what = self.restore_etcd(aim.leader, plan).unwrap_or_else(|error| error.to_string());
+                let hold = Duration::from_millis(rng.between(ttl / 2, 2 * ttl));
+                Strike { restored: true, ..strike(what, hold) }
+            }
+            "copy-broken" => {
+                self.rest(standby, "POST", "/reinitialize", Some(r#"{"force": true}"#)).ok()?;
+                self.broken_off(kind, rng, standby, aim.leader, short)?
+            }
+            "rewind-broken" => {
+                // What the leader wrote last reaches nobody, so that it has to be rewound.
+                let leader = aim.leader;
+                self.net.set(CUT, move |from, _| from == leader);
+                std::thread::sleep(Duration::from_millis(500));
+                self.signal_node(leader, Signal::SIGKILL);
+                self.net.mend();
+                let source = self.wait_for_leader(leader, Duration::from_millis(2 * ttl))?;
+                self.start_daemon(leader).ok()?;
+                self.broken_off(kind, rng, leader, source, short)?
+            }
             "switchover" => {
                 let kind = if rng.percent(50) { Kind::Ours } else { Kind::Reference };
                 let candidate = format!("node{standby}");
@@ -205,7 +288,7 @@ impl Fleet {
                 strike(said(self.ctl(kind, aim.leader, &arguments)), short)
             }
             "failover" => {
-                aim.failover.then_some(())?;
+                aim.asynchronous.then_some(())?;
                 let arguments = ["failover", "chaos", "--force", "--candidate", &format!("node{standby}")];
                 strike(said(self.ctl(Kind::Ours, standby, &arguments)), short)
             }
@@ -221,6 +304,54 @@ impl Fleet {
             }
             _ => return None,
         })
+    }
+
+    /// Standbys have a forgotten `ALTER SYSTEM`, and one of them has to lead.
+    fn auto_conf(&mut self, kind: &'static str, rng: &mut Rng, aim: Aim) -> Option<Strike> {
+        (!aim.asynchronous).then_some(())?;
+        self.overrule_sync_names(aim.leader)?;
+        let killed = rng.percent(50);
+        if killed {
+            self.signal_node(aim.leader, Signal::SIGKILL);
+        } else {
+            let _ = self.ctl(Kind::Ours, aim.leader, &["switchover", "chaos", "--force"]);
+        }
+        let ttl = Duration::from_secs(self.settings.timing[0]);
+        let breaches = self.watch_promises(if killed { ttl + ttl / 2 } else { ttl / 2 });
+        let what =
+            format!("the leader node{} {}", aim.leader, if killed { "killed" } else { "switched over" });
+        let away = killed.then_some(aim.leader);
+        Some(Strike { away, breaches, ..Strike::new(kind, what, Duration::from_secs(1)) })
+    }
+
+    /// A copy or a rewind is broken off by somebody's death.
+    fn broken_off(
+        &mut self,
+        kind: &'static str,
+        rng: &mut Rng,
+        target: usize,
+        source: usize,
+        hold: Duration,
+    ) -> Option<Strike> {
+        let victim = Victim::any(rng);
+        let Some((program, breaches)) = self.break_copy(target, source, victim) else {
+            return Some(Strike::new(kind, format!("node{target}: nothing was copied or rewound"), hold));
+        };
+        let what = format!("{program} on node{target}, the {victim:?} killed");
+        let away = if victim == Victim::Source { source } else { target };
+        Some(Strike { away: Some(away), breaches, ..Strike::new(kind, what, hold) })
+    }
+
+    /// Waits for a member other than `old` that leads, and takes writes.
+    pub fn wait_for_leader(&self, old: usize, within: Duration) -> Option<usize> {
+        let other =
+            |name: &String| self.nodes.iter().position(|node| node.name == *name).filter(|i| *i != old);
+        wait_until("another leads", within, || {
+            let index = self.key("leader")?.as_ref().and_then(other).ok_or("no other")?;
+            ensure(self.sql(index, "SELECT pg_is_in_recovery()")? == "f", || "in recovery".into())?;
+            Ok(index)
+        })
+        .ok()
     }
 }
 
@@ -242,14 +373,23 @@ mod tests {
 
     #[test]
     fn every_kind_comes_before_one_comes_again() {
-        let mut rng = Rng::new(1);
-        let mut deck = Deck::new(KINDS.to_vec());
+        let mut deck = Deck::new(KINDS.to_vec(), 1);
         for _ in 0..3 {
-            let mut round: Vec<_> = (0..KINDS.len()).filter_map(|_| deck.deal(&mut rng)).collect();
+            let mut round: Vec<_> = (0..KINDS.len()).filter_map(|_| deck.deal()).collect();
             round.sort_unstable();
             let mut all = KINDS.to_vec();
             all.sort_unstable();
             assert_eq!(round, all);
+        }
+    }
+
+    #[test]
+    fn stories_never_come_second() {
+        let mut deck = Deck::new(KINDS.to_vec(), 2);
+        assert_eq!(deck.deal_second(), None);
+        for _ in 0..100 {
+            deck.deal();
+            assert!(deck.deal_second().is_none_or(|kind| !ALONE.contains(&kind)));
         }
     }
 }

@@ -8,6 +8,7 @@ use nix::sys::signal::{kill, Signal};
 use nix::unistd::Pid;
 use pyfmt::{json, yaml, Value};
 
+use super::harm::{Breach, Harm};
 use super::net::{address, Net};
 use super::sys;
 use crate::lab::config::{self, Facts};
@@ -72,7 +73,8 @@ impl Node {
 /// One etcd.
 #[derive(Debug)]
 pub struct Etcd {
-    folder: PathBuf,
+    /// Its folder: log and data.
+    pub folder: PathBuf,
     child: Option<Child>,
 }
 
@@ -87,6 +89,8 @@ pub struct Fleet {
     pub etcds: Vec<Etcd>,
     /// What they share.
     pub settings: Settings,
+    /// What has to be undone.
+    pub(super) harm: Harm,
 }
 
 impl Fleet {
@@ -114,7 +118,7 @@ impl Fleet {
             host::give_away(&folder)?;
             etcds.push(Etcd { folder, child: None });
         }
-        Ok(Fleet { net, nodes, etcds, settings })
+        Ok(Fleet { net, nodes, etcds, settings, harm: Harm::default() })
     }
 
     /// The number of an etcd in the network.
@@ -347,10 +351,11 @@ postgresql:
     }
 
     /// Ends all harm: the network is whole, everything goes on, disks are free, what is down is started.
+    /// Gives what was seen to be wrong meanwhile.
     ///
     /// # Errors
     /// A process cannot be started.
-    pub fn heal(&mut self) -> Result<()> {
+    pub fn heal(&mut self) -> Result<Vec<Breach>> {
         self.net.mend();
         for node in &self.nodes {
             let _ = std::fs::remove_file(node.disk().join("ballast"));
@@ -360,12 +365,15 @@ postgresql:
             self.signal_etcd(index, Signal::SIGCONT);
             self.start_etcd(index)?;
         }
-        (0..self.nodes.len()).try_for_each(|index| self.start_daemon(index))
+        let breaches = self.undo();
+        (0..self.nodes.len()).try_for_each(|index| self.start_daemon(index))?;
+        Ok(breaches)
     }
 }
 
 impl Etcd {
-    fn runs(&mut self) -> bool {
+    /// Does its process live?
+    pub fn runs(&mut self) -> bool {
         self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
     }
 

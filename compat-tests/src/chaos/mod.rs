@@ -6,9 +6,12 @@
 pub mod check;
 pub mod faults;
 pub mod fleet;
+pub mod harm;
+mod judge;
 pub mod net;
 pub mod options;
 pub mod report;
+mod restore;
 pub mod run;
 mod sys;
 pub mod writer;

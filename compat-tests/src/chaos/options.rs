@@ -56,6 +56,9 @@ pub struct Options {
     /// Only these kinds of faults, with commas between them.
     #[arg(long, value_delimiter = ',', value_parser = PossibleValuesParser::new(KINDS))]
     pub only: Vec<String>,
+    /// `ttl`, `loop_wait` and `retry_timeout`, seconds.
+    #[arg(long, default_value = "20,2,5", value_parser = timing)]
+    pub timing: [u64; 3],
     /// The logs stay also when nothing was found.
     #[arg(long)]
     pub keep: bool,
@@ -68,4 +71,11 @@ pub struct Options {
     /// Exit code 0 where this user may not make namespaces and is not root.
     #[arg(long)]
     pub may_skip: bool,
+}
+
+/// Three numbers with commas between them.
+fn timing(text: &str) -> Result<[u64; 3], String> {
+    let numbers =
+        text.split(',').map(str::parse).collect::<Result<Vec<u64>, _>>().map_err(|e| e.to_string())?;
+    numbers.try_into().map_err(|_| "ttl,loop_wait,retry_timeout".to_owned())
 }

@@ -7,11 +7,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use super::check::{self, Ack, Tenure};
-use super::faults::{Aim, Deck, Strike, KINDS};
+use super::check::{self, Ack};
+use super::faults::{Aim, Deck, Strike, ALONE, KINDS};
 use super::fleet::{Fleet, Settings, ETCDS};
+use super::judge;
 use super::options::{FleetKind, Mode, Options};
-use super::report::{Episode, Finding, Report, Weight};
+use super::report::{Episode, Report};
 use super::sys;
 use super::writer::{Door, Writers};
 use crate::lab::wait::ensure;
@@ -27,46 +28,46 @@ fn has_guardian() -> Result<bool> {
     Ok(program.windows(GUARDIAN.len()).any(|bytes| bytes == GUARDIAN.as_bytes()))
 }
 
-/// `ttl`, `loop_wait`, `retry_timeout`.
-const TIMING: [u64; 3] = [20, 2, 5];
 /// `maximum_lag_on_failover`, bytes.
-const MAXIMUM_LAG: u64 = 1_048_576;
+pub(super) const MAXIMUM_LAG: u64 = 1_048_576;
 /// How many members.
 const MEMBERS: usize = 3;
 /// How long bringing up may take on a busy machine.
 const BRING_UP: Duration = Duration::from_secs(120);
 /// How long until all standbys stream again after a fault, before somebody has to look.
-const WHOLE: Duration = Duration::from_secs(180);
+pub(super) const WHOLE: Duration = Duration::from_secs(180);
 /// A primary whose whole node stood still may answer this long before its keeper has acted: no process can
 /// act while it is stopped. Only a watchdog device can.
-const THAW: Duration = Duration::from_millis(1500);
+pub(super) const THAW: Duration = Duration::from_millis(1500);
 /// A daemon that was started again needs this long to its first decision.
 const FIRST_CYCLE: Duration = Duration::from_secs(10);
 
 /// A primary must be writable so long after the healing: ttl, six loops and 90 s, as in the simulation.
-fn patience() -> Duration {
-    Duration::from_secs(TIMING[0] + 6 * TIMING[1] + 90)
+fn patience([ttl, loop_wait, _]: [u64; 3]) -> Duration {
+    Duration::from_secs(ttl + 6 * loop_wait + 90)
 }
 
 /// A run in progress.
-struct Chaos {
-    options: Options,
-    fleet: Fleet,
-    writers: Option<Writers>,
-    began: Instant,
-    log: File,
+pub(super) struct Chaos {
+    pub(super) options: Options,
+    pub(super) fleet: Fleet,
+    pub(super) writers: Option<Writers>,
+    pub(super) began: Instant,
+    pub(super) log: File,
     /// Daemons that were dead or stopped: who, from when, to when.
-    away: Vec<(usize, Duration, Duration)>,
+    pub(super) away: Vec<(usize, Duration, Duration)>,
     /// Nodes that stood still until then.
-    thawed: Vec<(usize, Duration)>,
+    pub(super) thawed: Vec<(usize, Duration)>,
+    /// When the store had gone back, from the snapshot until all was well again.
+    pub(super) restored: Vec<(Duration, Duration)>,
     /// What each member's daemon was, from when on.
-    kinds: Vec<(usize, Duration, Kind)>,
+    pub(super) kinds: Vec<(usize, Duration, Kind)>,
     /// Acknowledgements before that were checked for loss.
-    checked: Duration,
-    seen: HashSet<(usize, u32, usize, u32)>,
-    report: Report,
-    folder: PathBuf,
-    _janitor: crate::lab::janitor::Janitor,
+    pub(super) checked: Duration,
+    pub(super) seen: HashSet<(usize, u32, usize, u32)>,
+    pub(super) report: Report,
+    pub(super) folder: PathBuf,
+    pub(super) _janitor: crate::lab::janitor::Janitor,
 }
 
 /// What this machine must allow.
@@ -128,7 +129,7 @@ impl Chaos {
         let settings = Settings {
             folder: folder.clone(),
             bin: host::postgres_bin(options.pg),
-            timing: TIMING,
+            timing: options.timing,
             sync: options.mode.yaml(),
             members: MEMBERS,
             environment,
@@ -143,6 +144,7 @@ impl Chaos {
             log,
             away: Vec::new(),
             thawed: Vec::new(),
+            restored: Vec::new(),
             kinds,
             checked: Duration::ZERO,
             seen: HashSet::new(),
@@ -152,7 +154,7 @@ impl Chaos {
         })
     }
 
-    fn say(&mut self, text: &str) {
+    pub(super) fn say(&mut self, text: &str) {
         // Wall clock in UTC, as in the members' logs.
         let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         let day = wall.as_secs() % 86_400;
@@ -178,7 +180,7 @@ impl Chaos {
         (1..MEMBERS).try_for_each(|index| self.fleet.start_daemon(index))?;
         let doors = self.fleet.nodes.iter().enumerate();
         let doors = doors.map(|(member, node)| Door { member, socket: node.folder.clone() }).collect();
-        self.writers = Some(Writers::start(&self.fleet.settings.bin, &self.folder, doors, self.began));
+        self.writers = Some(Writers::start(doors, self.began));
         let took = self.wait_whole(BRING_UP)?;
         let kinds: Vec<String> =
             self.fleet.nodes.iter().map(|n| format!("{} {:?}", n.name, n.kind)).collect();
@@ -186,12 +188,12 @@ impl Chaos {
         Ok(())
     }
 
-    fn acks(&self) -> Vec<Ack> {
+    pub(super) fn acks(&self) -> Vec<Ack> {
         self.writers.as_ref().map(Writers::acks).unwrap_or_default()
     }
 
     /// The member that acknowledged a write just now.
-    fn primary(&self) -> Option<usize> {
+    pub(super) fn primary(&self) -> Option<usize> {
         let last = self.writers.as_ref()?.last()?;
         (last.acked + Duration::from_secs(3) > self.began.elapsed()).then_some(last.member)
     }
@@ -217,7 +219,7 @@ impl Chaos {
         let mut rng = Rng::new(self.options.seed);
         let wanted =
             |kind: &&&str| self.options.only.is_empty() || self.options.only.iter().any(|o| o == **kind);
-        let mut deck = Deck::new(KINDS.iter().filter(wanted).copied().collect());
+        let mut deck = Deck::new(KINDS.iter().filter(wanted).copied().collect(), self.options.seed);
         let until = Instant::now() + Duration::from_secs_f64(self.options.minutes * 60.0);
         while Instant::now() < until {
             self.round(&mut rng, &mut deck)?;
@@ -227,32 +229,23 @@ impl Chaos {
 
     fn round(&mut self, rng: &mut Rng, deck: &mut Deck) -> Result<()> {
         let from = self.began.elapsed();
-        let failover = self.options.mode == Mode::Async;
-        let mut strikes: Vec<Strike> = Vec::new();
-        let count = if rng.percent(25) { 2 } else { 1 };
-        let mut hold = Duration::ZERO;
-        for index in 0..count {
-            let kind = deck.deal(rng).ok_or("no such kind of fault")?;
-            let aim = Aim { leader: self.primary().unwrap_or(0), failover };
-            let Some(strike) = self.fleet.strike(kind, rng, aim) else {
-                self.say(&format!("  {kind}: nothing to hit"));
-                continue;
-            };
-            self.say(&format!("# {kind}: {}, {:.1} s", strike.what, strike.hold.as_secs_f32()));
-            hold = hold.max(strike.hold);
-            strikes.push(strike);
-            if index + 1 < count {
-                std::thread::sleep(Duration::from_millis(rng.between(50, 5000)));
-            }
+        let mut strikes = Vec::new();
+        let first = deck.deal().ok_or("no such kind of fault")?;
+        let two = rng.percent(25) && !ALONE.contains(&first);
+        strikes.extend(self.strike(first, rng));
+        if let Some(second) = two.then(|| deck.deal_second()).flatten() {
+            std::thread::sleep(Duration::from_millis(rng.between(50, 5000)));
+            strikes.extend(self.strike(second, rng));
         }
-        if strikes.is_empty() {
-            return Ok(());
-        }
+        let Some(hold) = strikes.iter().map(|strike| strike.hold).max() else { return Ok(()) };
         std::thread::sleep(hold);
         self.heal(&strikes, from, rng)?;
         let healed = self.began.elapsed();
         let whole = self.wait_whole(WHOLE);
         let to = self.began.elapsed();
+        if strikes.iter().any(|strike| strike.restored) {
+            self.restored.push((from, to));
+        }
         let acks = self.acks();
         let writable = check::first_after(&acks, healed).map(|at| at - healed);
         let gap = check::longest_gap(&acks, from, to);
@@ -264,8 +257,9 @@ impl Chaos {
         ));
         let what: Vec<String> = strikes.iter().map(|s| format!("{} ({})", s.kind, s.what)).collect();
         let what = format!("at {:.1} s, {}", from.as_secs_f32(), what.join(" and "));
-        if writable.is_none_or(|time| time > patience()) {
-            self.find(9, self.fault_of_all(), format!("not writable within {:?}: {what}", patience()));
+        let patience = patience(self.options.timing);
+        if writable.is_none_or(|time| time > patience) {
+            self.find(9, self.fault_of_all(), format!("not writable within {patience:?}: {what}"));
         }
         self.report.episodes.push(Episode {
             kinds: strikes.iter().map(|s| s.kind).collect(),
@@ -281,6 +275,29 @@ impl Chaos {
         self.check_rows()
     }
 
+    fn strike(&mut self, kind: &'static str, rng: &mut Rng) -> Option<Strike> {
+        let asynchronous = self.options.mode == Mode::Async;
+        let aim = Aim { leader: self.primary().unwrap_or(0), asynchronous };
+        let strike = self.fleet.strike(kind, rng, aim);
+        self.note_kinds();
+        match &strike {
+            None => self.say(&format!("  {kind}: nothing to hit")),
+            Some(strike) => {
+                self.say(&format!("# {kind}: {}, {:.1} s", strike.what, strike.hold.as_secs_f32()));
+                self.breached(&strike.breaches);
+            }
+        }
+        strike
+    }
+
+    /// What each daemon is from now on.
+    fn note_kinds(&mut self) {
+        let now = self.began.elapsed();
+        for (index, node) in self.fleet.nodes.iter().enumerate() {
+            self.kinds.push((index, now, node.runs));
+        }
+    }
+
     fn heal(&mut self, strikes: &[Strike], from: Duration, rng: &mut Rng) -> Result<()> {
         if self.options.fleet == FleetKind::Mixed {
             // A daemon that is started again may be of the other kind.
@@ -291,15 +308,17 @@ impl Chaos {
                 }
             }
         }
-        self.fleet.heal()?;
+        let breaches = self.fleet.heal()?;
+        if strikes.len() == 1 {
+            // A stop that is cut off from etcd as well has to be broken off.
+            self.breached(&breaches);
+        }
         let now = self.began.elapsed();
         for strike in strikes {
             self.away.extend(strike.away.map(|node| (node, from, now + FIRST_CYCLE)));
             self.thawed.extend(strike.frozen.map(|node| (node, now)));
         }
-        for (index, node) in self.fleet.nodes.iter().enumerate() {
-            self.kinds.push((index, now, node.runs));
-        }
+        self.note_kinds();
         self.say("  healed");
         Ok(())
     }
@@ -328,122 +347,6 @@ impl Chaos {
         self.wait_whole(WHOLE).map(drop)
     }
 
-    // ---- what is found ----
-
-    fn find(&mut self, invariant: u32, weight: Weight, what: String) {
-        self.say(&format!("! invariant {invariant}: {what}"));
-        self.report.findings.push(Finding { invariant, weight, what });
-    }
-
-    /// Who answers for what all members do together.
-    fn fault_of_all(&self) -> Weight {
-        match self.options.fleet {
-            FleetKind::Reference => Weight::Reference,
-            FleetKind::Ours | FleetKind::Mixed => Weight::Violation,
-        }
-    }
-
-    fn kind_at(&self, member: usize, at: Duration) -> Kind {
-        let known = self.kinds.iter().rev().find(|(m, from, _)| *m == member && *from <= at);
-        known.map_or(Kind::Ours, |(_, _, kind)| *kind)
-    }
-
-    /// Whose fault it is that this member accepted commits beside another, from when to when.
-    fn weigh(&self, member: usize, from: Duration, to: Duration) -> (Weight, &'static str) {
-        let thawed = self.thawed.iter().any(|(m, at)| *m == member && from < *at + THAW && to < *at + THAW);
-        if thawed {
-            return (Weight::Excused, "in the moment after its node stood still");
-        }
-        let orphan = self.away.iter().any(|(m, start, end)| *m == member && from >= *start && to <= *end);
-        let weight = match (self.kind_at(member, from), orphan && !self.options.guardian) {
-            (Kind::Reference, _) => Weight::Reference,
-            (Kind::Ours, true) => Weight::Excused,
-            (Kind::Ours, false) => Weight::Violation,
-        };
-        (weight, if orphan { "orphan: its daemon was dead or stopped" } else { "its daemon was alive" })
-    }
-
-    /// Invariant 1.
-    fn look(&mut self) {
-        let tenures = check::tenures(&self.acks());
-        for overlap in check::overlaps(&tenures) {
-            let (old, new) = (overlap.old, overlap.new);
-            if !self.seen.insert((old.member, old.timeline, new.member, new.timeline)) {
-                continue;
-            }
-            let (weight, why) = self.weigh(old.member, overlap.from, overlap.to);
-            let kind = self.kind_at(old.member, overlap.from);
-            self.find(
-                1,
-                weight,
-                format!(
-                    "node{} ({kind:?}, timeline {}) went on for {:.2} s beside node{} (timeline {}), {:.2} to {:.2}; {why}",
-                    old.member,
-                    old.timeline,
-                    overlap.long().as_secs_f32(),
-                    new.member,
-                    new.timeline,
-                    overlap.from.as_secs_f32(),
-                    overlap.to.as_secs_f32()
-                ),
-            );
-        }
-    }
-
-    /// Invariants 3 and 4: what was acknowledged since the last time is there.
-    fn check_rows(&mut self) -> Result<()> {
-        let now = self.began.elapsed();
-        let primary = wait_until("the journal is read", WHOLE, || {
-            let primary = self.primary().ok_or("nobody takes writes")?;
-            self.present(primary).map(|rows| (primary, rows))
-        })?;
-        let (primary, present) = primary;
-        let from = self.checked;
-        let acks: Vec<Ack> = self.acks().into_iter().filter(|a| a.acked >= from && a.acked < now).collect();
-        for loss in check::losses(&acks, &present) {
-            let weight = self.weigh_loss(&loss);
-            let Tenure { member, timeline, .. } = loss.tenure;
-            let invariant = if self.options.mode == Mode::Async { 4 } else { 3 };
-            self.find(
-                invariant,
-                weight,
-                format!(
-                    "node{primary} does not have {} rows ({} bytes, first {}) that node{member} ({:?}) acknowledged on \
-                     timeline {timeline} from {:.2} to {:.2}",
-                    loss.rows,
-                    loss.bytes,
-                    loss.first,
-                    self.kind_at(member, loss.from),
-                    loss.from.as_secs_f32(),
-                    loss.to.as_secs_f32()
-                ),
-            );
-        }
-        self.checked = now;
-        Ok(())
-    }
-
-    fn weigh_loss(&self, loss: &check::Loss) -> Weight {
-        if self.options.mode != Mode::Async {
-            return self.fault_of_all();
-        }
-        // What is written in the window, at the pace of that time, and what replication may lack before.
-        let window = TIMING[0] + 2 * (TIMING[1] + TIMING[2]);
-        let long = (loss.to - loss.from).as_secs_f64().max(1.0);
-        let pace = (loss.bytes as f64 / long).max(50_000.0) as u64;
-        let orphan = self.weigh(loss.tenure.member, loss.to, loss.to).1.starts_with("orphan");
-        let bounded = loss.bytes <= MAXIMUM_LAG + pace * window && long <= (window + TIMING[0]) as f64;
-        match bounded || orphan {
-            true => Weight::Excused,
-            false => self.fault_of_all(),
-        }
-    }
-
-    fn present(&self, primary: usize) -> Result<HashSet<u64>> {
-        let text = self.fleet.sql(primary, "SELECT n FROM journal")?;
-        Ok(text.lines().filter_map(|line| line.parse().ok()).collect())
-    }
-
     // ---- the end ----
 
     fn finish(&mut self) -> Report {
@@ -454,12 +357,17 @@ impl Chaos {
             if let Err(error) = self.check_rows() {
                 self.say(&format!("! {error}"));
             }
-            let before: HashSet<String> =
-                self.report.findings.iter().take(known).map(|f| first_row(&f.what).to_owned()).collect();
+            let before: HashSet<String> = self
+                .report
+                .findings
+                .iter()
+                .take(known)
+                .map(|f| judge::first_row(&f.what).to_owned())
+                .collect();
             let mut index = 0;
             self.report.findings.retain(|finding| {
                 index += 1;
-                index <= known || !before.contains(first_row(&finding.what))
+                index <= known || !before.contains(judge::first_row(&finding.what))
             });
         }
         let acks = self.writers.as_mut().map(Writers::finish).unwrap_or_default();
@@ -471,6 +379,8 @@ impl Chaos {
             "clock steps: CLOCK_REALTIME has no namespace, and the machine's clock is not ours".into(),
             "a slow or frozen disk: no device mapper here; tmpfs is never slow".into(),
             "loss of what was written but not synced: processes die here, the machine does not".into(),
+            "a machine that stands still with its clocks: that needs a hypervisor".into(),
+            "a changed etcd password: etcd has no users here".into(),
         ];
         let clean = self.report.is_clean();
         self.keep_or_remove(&acks, clean && !self.options.keep);
@@ -497,9 +407,4 @@ impl Chaos {
         }
         self.say(&format!("logs are in {}", self.folder.display()));
     }
-}
-
-/// What tells two findings of lost rows apart.
-fn first_row(what: &str) -> &str {
-    what.split_once("first ").map_or(what, |(_, rest)| rest.split(')').next().unwrap_or(rest))
 }
