@@ -238,7 +238,9 @@ impl Fleet {
                 strike(format!("etcd{etcd}"), Duration::from_millis(rng.between(ttl, 3 * ttl)))
             }
             "descriptors" => {
-                let limit = self.exhaust_descriptors(node, rng.between(0, 3))?;
+                // None at all, or so few that some looks fail and some do not.
+                let more = if rng.percent(60) { None } else { Some(rng.between(0, 3)) };
+                let limit = self.exhaust_descriptors(node, more)?;
                 strike(format!("{name}, {limit} descriptors"), hold)
             }
             "pid-file" => {
@@ -380,6 +382,18 @@ mod tests {
             let mut all = KINDS.to_vec();
             all.sort_unstable();
             assert_eq!(round, all);
+        }
+    }
+
+    #[test]
+    fn the_seeds_of_the_short_runs_begin_with_what_matters() {
+        // scripts/test: about three rounds each.
+        for (seed, begins) in [
+            (758_985, ["postmaster-kill", "descriptors", "daemon-kill", "pid-file"]),
+            (7594, ["auto-conf", "etcd-restored-new-token", "node-kill", "postmaster-kill"]),
+        ] {
+            let mut deck = Deck::new(KINDS.to_vec(), seed);
+            assert_eq!(begins.map(|_| deck.deal().unwrap_or_default()), begins);
         }
     }
 

@@ -16,6 +16,8 @@ use crate::lab::{host, http, process, Kind, Result};
 
 /// The size of a member's disk, MiB.
 const DISK: u32 = 600;
+/// The token that etcd takes where none is given.
+const USUAL_TOKEN: &str = "etcd-cluster";
 /// How many etcd there are.
 pub const ETCDS: usize = 3;
 
@@ -91,6 +93,8 @@ pub struct Fleet {
     pub settings: Settings,
     /// What has to be undone.
     pub(super) harm: Harm,
+    /// The token that etcd's cluster was made with.
+    pub(super) token: String,
 }
 
 impl Fleet {
@@ -118,7 +122,7 @@ impl Fleet {
             host::give_away(&folder)?;
             etcds.push(Etcd { folder, child: None });
         }
-        Ok(Fleet { net, nodes, etcds, settings, harm: Harm::default() })
+        Ok(Fleet { net, nodes, etcds, settings, harm: Harm::default(), token: USUAL_TOKEN.into() })
     }
 
     /// The number of an etcd in the network.
@@ -179,6 +183,16 @@ impl Fleet {
             (status.get("leader")?.as_str()? == me).then_some(())
         };
         (0..ETCDS).filter(|i| self.etcds.get(*i).is_some_and(Etcd::is_there)).find(|i| leads(i).is_some())
+    }
+
+    /// What etcd calls this one, in decimal.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub fn etcd_id(&self, index: usize) -> Result<String> {
+        let status = self.etcd_call(index, "maintenance/status", "{}")?;
+        let id = status.get("header").and_then(|header| header.get("member_id")).and_then(Value::as_str);
+        Ok(id.ok_or("no member_id")?.to_owned())
     }
 
     /// A value of the store, through any etcd that answers.

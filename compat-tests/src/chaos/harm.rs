@@ -8,7 +8,6 @@ use nix::sys::signal::{kill, Signal};
 use nix::unistd::Pid;
 
 use super::fleet::{Fleet, Node};
-use super::sys;
 use crate::lab::wait::ensure;
 use crate::lab::{process, wait_until, Kind, Result};
 use crate::sim::Rng;
@@ -107,8 +106,8 @@ fn without(text: &str, name: &str) -> Option<String> {
 }
 
 impl Fleet {
-    /// The daemon may open no more files: what is open stays, and `more` besides. Says what it may have.
-    pub fn exhaust_descriptors(&mut self, index: usize, more: u64) -> Option<u64> {
+    /// The daemon may open no more files, or so many `more`; what is open stays. Says what it may have.
+    pub fn exhaust_descriptors(&mut self, index: usize, more: Option<u64>) -> Option<u64> {
         let pid = self.nodes.get_mut(index)?.daemon()?;
         // A new descriptor is the lowest number that is free.
         let open = std::fs::read_dir(format!("/proc/{pid}/fd")).ok()?.flatten();
@@ -116,10 +115,24 @@ impl Fleet {
         let mut used: Vec<u64> = numbers.collect();
         used.sort_unstable();
         let free = (0..).find(|number| used.binary_search(number).is_err())?;
-        let limit = free + more;
-        let old = sys::limit_descriptors(pid, limit).ok()?;
+        let limit = more.map_or(3, |more| free + more);
+        let old = self.limit_descriptors(pid, limit).ok()?;
         self.harm.limits.push((index, old));
         Some(limit)
+    }
+
+    /// Sets how many descriptors a process may have (its soft limit), and gives what it was. As its own user:
+    /// root needs a capability for it that containers do not have.
+    fn limit_descriptors(&self, pid: Pid, soft: u64) -> Result<u64> {
+        let limits = std::fs::read_to_string(format!("/proc/{pid}/limits"))?;
+        let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
+        let old =
+            line.and_then(|line| line.split_whitespace().next()).ok_or("no limit of open files")?.parse()?;
+        let programs = Path::new("/usr/bin");
+        let mut command = process::command(&programs.join("prlimit"), &self.settings.folder, programs)?;
+        command.args(["--pid", &pid.to_string(), &format!("--nofile={soft}:")]);
+        process::run(command, Duration::from_secs(5))?.ok()?;
+        Ok(old)
     }
 
     /// The start time in postmaster.pid is `by` seconds off (the wall clock was stepped since), and the daemon
@@ -184,7 +197,7 @@ impl Fleet {
         for (index, limit) in harm.limits {
             // Also for what was started meanwhile.
             for pid in self.nodes.get(index).map(|n| process::under(&n.folder)).unwrap_or_default() {
-                let _ = sys::limit_descriptors(pid, limit);
+                let _ = self.limit_descriptors(pid, limit);
             }
         }
         for (index, postmaster, old) in harm.times {

@@ -12,7 +12,7 @@ use crate::lab::{wait_until, Kind, Result};
 
 impl Chaos {
     pub(super) fn find(&mut self, invariant: u32, weight: Weight, what: String) {
-        self.say(&format!("! invariant {invariant}: {what}"));
+        self.say(&format!("! invariant {invariant}, {weight}: {what}"));
         self.report.findings.push(Finding { invariant, weight, what });
     }
 

@@ -28,6 +28,16 @@ pub enum Weight {
     Violation,
 }
 
+impl fmt::Display for Weight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Weight::Excused => "excused",
+            Weight::Reference => "the reference's",
+            Weight::Violation => "VIOLATION",
+        })
+    }
+}
+
 /// Something that should not be.
 #[derive(Debug, Clone)]
 pub struct Finding {
@@ -116,11 +126,6 @@ impl fmt::Display for Report {
             writeln!(f, "not injected: {text}")?;
         }
         for Finding { invariant, weight, what } in &self.findings {
-            let weight = match weight {
-                Weight::Excused => "excused",
-                Weight::Reference => "the reference's",
-                Weight::Violation => "VIOLATION",
-            };
             writeln!(f, "invariant {invariant}, {weight}: {what}")?;
         }
         if self.findings.is_empty() {

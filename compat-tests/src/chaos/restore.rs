@@ -12,8 +12,6 @@ use crate::lab::{process, wait_until, Kind, Result};
 
 /// The program that makes and restores snapshots.
 const ETCDCTL: &str = "/usr/bin/etcdctl";
-/// The token that etcd takes where none is given.
-const USUAL_TOKEN: &str = "etcd-cluster";
 /// How long another member may need to lead after a switchover was asked for.
 const CHANGE: Duration = Duration::from_secs(20);
 
@@ -39,11 +37,23 @@ impl Fleet {
         namespace.enter(|| process::run(command, Duration::from_secs(20)))?.ok().map(drop)
     }
 
+    /// Another etcd leads from now on.
+    fn move_etcd_leader(&self) -> Result<()> {
+        let old = wait_until("etcd has a leader", CHANGE, || self.etcd_leader().ok_or("none".into()))?;
+        let new = (old + 1) % ETCDS;
+        let id: u64 = self.etcd_id(new)?.parse()?;
+        self.etcdctl(old, &["move-leader", &format!("{id:x}")])
+    }
+
     /// A snapshot is made, the cluster goes on, and then etcd is restored from it. Says what was done.
     ///
     /// # Errors
     /// A program fails; etcd may then be down, and [`Fleet::heal`] starts it as it is.
     pub fn restore_etcd(&mut self, leader: usize, plan: Plan) -> Result<String> {
+        // Terms count leaders: a store that goes back counts them anew, and from less than members have seen.
+        for _ in 0..3 {
+            self.move_etcd_leader()?;
+        }
         let source = self.etcd_leader().ok_or("etcd has no leader")?;
         let snapshot = self.etcds.get(source).ok_or("no such etcd")?.folder.join("snapshot.db");
         let file = snapshot.display().to_string();
@@ -64,10 +74,11 @@ impl Fleet {
         wait_until("etcd is dead", Duration::from_secs(5), || {
             ensure(!self.etcds.iter_mut().any(Etcd::runs), || "one lives".into())
         })?;
-        let token = match plan.new_token {
-            true => format!("restored-{}", snapshot.metadata()?.modified()?.elapsed()?.as_nanos()),
-            false => USUAL_TOKEN.to_owned(),
-        };
+        if plan.new_token {
+            let age = snapshot.metadata()?.modified()?.duration_since(std::time::UNIX_EPOCH)?;
+            self.token = format!("restored-{}", age.as_millis());
+        }
+        let token = self.token.clone();
         let urls: Vec<String> =
             (0..ETCDS).map(|i| format!("http://{}:2380", address(self.etcd_port(i)))).collect();
         let all: Vec<String> = urls.iter().enumerate().map(|(i, url)| format!("etcd{i}={url}")).collect();

@@ -94,11 +94,17 @@ pub fn run(options: Options) -> Result<Report> {
         chaos.say(&format!("! {error}"));
     }
     let mut report = chaos.finish();
+    if let Err(error) = outcome {
+        // What was found before counts, whatever ended the run.
+        if report.is_clean() {
+            return Err(error);
+        }
+        report.notes.push(format!("ended early: {error}"));
+    }
     let on = chaos.options.guardian;
     report
         .notes
         .push(format!("guardian of our daemons: {}", if on { "on" } else { "off, or not in this binary" }));
-    outcome?;
     Ok(report)
 }
 
@@ -192,17 +198,17 @@ impl Chaos {
         self.writers.as_ref().map(Writers::acks).unwrap_or_default()
     }
 
-    /// The member that acknowledged a write just now.
+    /// The member that acknowledged a write just now; of two, the one on the newer timeline.
     pub(super) fn primary(&self) -> Option<usize> {
-        let last = self.writers.as_ref()?.last()?;
-        (last.acked + Duration::from_secs(3) > self.began.elapsed()).then_some(last.member)
+        let since = self.began.elapsed().saturating_sub(Duration::from_secs(3));
+        self.writers.as_ref()?.newest(since).map(|ack| ack.member)
     }
 
     /// A primary that took a write that was sent after `since`, and everybody else streams from it.
     fn is_whole(&self, since: Duration) -> Result<usize> {
-        let last = self.writers.as_ref().and_then(Writers::last);
-        ensure(last.is_some_and(|ack| ack.sent >= since), || "nobody takes writes".into())?;
-        let primary = self.primary().ok_or("nobody takes writes")?;
+        let last = self.writers.as_ref().and_then(|writers| writers.newest(since));
+        let primary = last.filter(|ack| ack.sent >= since).ok_or("nobody takes writes")?.member;
+        ensure(self.primary() == Some(primary), || "nobody takes writes now".into())?;
         let count =
             self.fleet.sql(primary, "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'")?;
         ensure(count == (MEMBERS - 1).to_string(), || format!("{count} standbys stream from node{primary}"))?;

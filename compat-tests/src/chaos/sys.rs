@@ -76,15 +76,3 @@ pub fn tun() -> io::Result<File> {
     check(unsafe { libc::ioctl(file.as_raw_fd(), TUNSETIFF, &mut request) })?;
     Ok(file)
 }
-
-/// Sets how many descriptors a process may have (its soft limit) and gives what it was.
-pub fn limit_descriptors(pid: nix::unistd::Pid, soft: u64) -> io::Result<u64> {
-    let mut old = libc::rlimit64 { rlim_cur: 0, rlim_max: 0 };
-    let none = std::ptr::null();
-    // SAFETY: the structure outlives the call, which only writes it.
-    check(unsafe { libc::prlimit64(pid.as_raw(), libc::RLIMIT_NOFILE, none, &mut old) })?;
-    let new = libc::rlimit64 { rlim_cur: soft.min(old.rlim_max), ..old };
-    // SAFETY: the structure outlives the call, which only reads it.
-    check(unsafe { libc::prlimit64(pid.as_raw(), libc::RLIMIT_NOFILE, &new, std::ptr::null_mut()) })?;
-    Ok(old.rlim_cur)
-}

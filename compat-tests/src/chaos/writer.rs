@@ -75,9 +75,12 @@ impl Writers {
         self.acks.lock().map(|acks| acks.clone()).unwrap_or_default()
     }
 
-    /// The last acknowledgement.
-    pub fn last(&self) -> Option<Ack> {
-        self.acks.lock().ok()?.last().copied()
+    /// The last acknowledgement on the newest timeline, of those since then.
+    pub fn newest(&self, since: Duration) -> Option<Ack> {
+        let acks = self.acks.lock().ok()?;
+        // In order but for what two clients push at the same time.
+        let recent = acks.iter().rev().take_while(|ack| ack.acked >= since);
+        recent.max_by_key(|ack| (ack.timeline, ack.acked)).copied()
     }
 
     /// Stops them and gives the record.
