@@ -1,0 +1,299 @@
+//! The "must never" column of docs/architecture.md: what each room of the house may depend on, and what its sources
+//! must not say. A rule that stops a change is talked about in docs/architecture.md first, then changed here.
+
+#![allow(clippy::expect_used)]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A crate, the crates of the workspace that it may use, and all others (None: whatever it likes). Arrows go down
+/// only: no crate may use one that stands below it here.
+const CRATES: &[(&str, &[&str], Option<&[&str]>)] = &[
+    ("compat-tests", &["patroni-core", "pyfmt"], None),
+    (
+        "patronictl-rs",
+        &["patroni-config", "patroni-core", "patroni-dcs", "patroni-net", "patroni-postgres", "pyfmt"],
+        None,
+    ),
+    (
+        "patroni-rs",
+        &[
+            "patroni-api",
+            "patroni-config",
+            "patroni-core",
+            "patroni-dcs",
+            "patroni-net",
+            "patroni-postgres",
+            "pyfmt",
+        ],
+        None,
+    ),
+    ("patroni-rs/scripts", &["patroni-net", "patroni-postgres", "pyfmt"], None),
+    // The REST API reaches the DCS and PostgreSQL through its `Backend` alone.
+    ("patroni-rs/api", &["patroni-core", "patroni-net", "pyfmt"], None),
+    ("patroni-rs/postgres", &["patroni-core", "pyfmt"], None),
+    ("patroni-rs/dcs", &["patroni-core", "patroni-net", "pyfmt"], None),
+    ("patroni-rs/net", &["pyfmt"], None),
+    ("patroni-rs/config", &["patroni-core", "pyfmt"], None),
+    // No runtime, no dice, no log: jiff is a calendar, and its clock is forbidden below.
+    ("patroni-rs/core", &["pyfmt"], Some(&["indexmap", "jiff", "thiserror"])),
+    // nix: the names and texts of errno.
+    ("patroni-rs/pyfmt", &[], Some(&["indexmap", "nix", "thiserror"])),
+];
+
+/// Sources that must not contain one of these texts, outside of tests and comments, but for the files named.
+struct Never {
+    folder: &'static str,
+    says: &'static [&'static str],
+    but: &'static [&'static str],
+    why: &'static str,
+}
+
+const WALL_CLOCK: &[&str] = &["SystemTime::now", "Timestamp::now", "Zoned::now"];
+const RUNS_PROGRAMS: &[&str] =
+    &["Command::new", "tokio::process", "nix::unistd::fork", "nix::unistd::exec", "libc::fork"];
+const OUTSIDE: &[&str] = &[
+    "std::fs",
+    "std::net",
+    "std::process",
+    "std::thread",
+    "std::env",
+    "File::",
+    "SystemTime",
+    "Instant",
+    "Timestamp::now",
+    "Zoned::now",
+    "tokio",
+    "rand::",
+    "println!",
+];
+
+const NEVER: &[Never] = &[
+    Never { folder: "patroni-rs/core/src", says: OUTSIDE, but: &[], why: "core does no I/O, reads no clock, rolls no dice" },
+    Never { folder: "patroni-rs/pyfmt/src", says: OUTSIDE, but: &[], why: "pyfmt makes values of texts, and texts of values" },
+    Never {
+        folder: "patroni-rs/pyfmt/src",
+        says: &["patroni", "Patroni", "postgres", "Postgres"],
+        but: &[],
+        why: "pyfmt knows Python, and not Patroni",
+    },
+    Never {
+        folder: "patroni-rs/config/src",
+        says: RUNS_PROGRAMS,
+        // The validator asks `postgres --version`.
+        but: &["validate/files.rs"],
+        why: "config reads and writes configurations; it starts nothing",
+    },
+    Never {
+        folder: "patroni-rs/dcs/src",
+        says: &["patroni_core::ha", "patroni_core::quorum", "patroni_core::sync", "patroni_core::slots", "patroni_core::rewind"],
+        but: &[],
+        why: "a store carries out operations; whether, and when, is the engine's to say",
+    },
+    Never {
+        folder: "patroni-rs/postgres/src/files",
+        says: &["Command::new", "std::process", "tokio::process", "crate::process", "crate::sql"],
+        but: &[],
+        why: "files are written from values; no process is run and no server asked for them",
+    },
+    Never {
+        folder: "patroni-rs/postgres/src",
+        says: &["ha::run", "ha::Memory", "ha::View", "ha::Request", "patroni_core::quorum"],
+        but: &[],
+        why: "PostgreSQL's processes, files and statements decide nothing",
+    },
+    Never {
+        folder: "patroni-rs/api/src",
+        says: &["ha::run", "ha::Memory", "ha::Request", "patroni_dcs", "patroni_postgres", "etcd"],
+        but: &[],
+        why: "the REST API answers from a snapshot; effects go through `Backend`",
+    },
+    Never {
+        folder: "patroni-rs/src/instance",
+        says: &["ha::run", "ha::Memory", "patroni_dcs", "crate::shell"],
+        but: &[],
+        why: "an instance does what it is told",
+    },
+    Never {
+        folder: "patroni-rs/src/guardian",
+        says: &["Role", "patroni_dcs", "patroni_config", "patroni_api", "crate::shell", "Instance", "sql::", "postgres::files"],
+        but: &[],
+        why: "the guardian knows a postmaster and an instant, no role, no DCS",
+    },
+    Never {
+        folder: "patroni-rs/src/guardian/process.rs",
+        says: &["tokio", "File::", "data_dir", "Mutex", "sql::"],
+        but: &[],
+        why: "the guardian's own process waits for nothing but its pipe and its clock; PGDATA is a name to it",
+    },
+    Never {
+        folder: "patroni-rs/src/shell/lease.rs",
+        says: &["tokio::time", "tokio::runtime", "tokio::spawn", "std::fs", "sql::", "data_dir", ".await"],
+        but: &[],
+        why: "the lock keeper's thread touches neither PGDATA nor SQL nor the runtime of the HA loop",
+    },
+    Never {
+        folder: "patroni-rs/src/log",
+        says: &["std::fs", "File::", "OpenOptions"],
+        but: &["file.rs", "writer.rs"],
+        why: "who logs never waits for a disk: the writer's thread alone touches files",
+    },
+    Never {
+        folder: "patroni-rs",
+        says: WALL_CLOCK,
+        but: &[
+            // What the loop sees, and what the log, the keys and the answers tell people. Promises and waits go by CLOCK_BOOTTIME.
+            "src/shell/tick.rs",
+            "src/log/",
+            "src/guardian/process.rs",
+            "dcs/src/",
+            "api/src/actions/schedule.rs",
+            "api/src/server/",
+            "postgres/src/process/control.rs",
+            "scripts/src/",
+        ],
+        why: "the wall clock may be set back: nothing that is safe may hang on it",
+    },
+    Never {
+        folder: "patroni-rs",
+        says: &["thread::sleep"],
+        but: &[
+            // Threads of their own, and programs that do one thing.
+            "src/log/writer.rs",
+            "src/watchdog/linux.rs",
+            "postgres/src/process/fence.rs",
+            "config/src/validate/files.rs",
+            "scripts/src/",
+        ],
+        why: "a thread of the runtime that sleeps stops others with it: `tokio::time::sleep`, or better, wait for the event",
+    },
+];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the repository")
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+/// Names in `[dependencies]`, without those of tests.
+fn dependencies(crate_folder: &str) -> BTreeSet<String> {
+    let manifest = read(&root().join(crate_folder).join("Cargo.toml"));
+    let mut inside = false;
+    let mut found = BTreeSet::new();
+    for line in manifest.lines() {
+        if let Some(section) = line.strip_prefix('[') {
+            inside = section.starts_with("dependencies]") || section.starts_with("target.");
+        } else if let Some(name) =
+            line.split(['=', '.', ' ']).next().filter(|name| inside && !name.is_empty())
+        {
+            if !name.starts_with('#') {
+                found.insert(name.to_owned());
+            }
+        }
+    }
+    found
+}
+
+fn package(crate_folder: &str) -> String {
+    let manifest = read(&root().join(crate_folder).join("Cargo.toml"));
+    let name = manifest.lines().find_map(|line| line.strip_prefix("name = \""));
+    name.and_then(|name| name.split('"').next()).expect("a package has a name").to_owned()
+}
+
+#[test]
+fn crates_use_only_those_below_them() {
+    let names: Vec<String> = CRATES.iter().map(|(folder, ..)| package(folder)).collect();
+    let workspace = read(&root().join("Cargo.toml"));
+    let members =
+        workspace.split_once("members = [").and_then(|(_, rest)| rest.split_once(']')).expect("members").0;
+    for member in members.lines().map(|line| line.trim().trim_matches([',', '"'])).filter(|m| !m.is_empty()) {
+        assert!(CRATES.iter().any(|(folder, ..)| *folder == member), "{member} is missing here");
+    }
+    for (at, (folder, ours, others)) in CRATES.iter().enumerate() {
+        for name in dependencies(folder) {
+            match names.iter().position(|known| *known == name) {
+                Some(there) => {
+                    assert!(ours.contains(&name.as_str()), "{folder} must not use {name}");
+                    assert!(there > at, "{folder} uses {name}, which stands above it");
+                }
+                None => {
+                    let allowed = others.is_none_or(|others| others.contains(&name.as_str()));
+                    assert!(allowed, "{folder} must not use {name}");
+                }
+            }
+        }
+    }
+}
+
+/// Sources without their tests.
+fn sources(path: &Path) -> Vec<PathBuf> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    if path.is_file() {
+        return if name.ends_with(".rs") && !name.contains("test") {
+            vec![path.to_owned()]
+        } else {
+            Vec::new()
+        };
+    }
+    if ["tests", "examples", "target", "benches"].contains(&name.as_str()) {
+        return Vec::new();
+    }
+    let entries = fs::read_dir(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    entries.flatten().flat_map(|entry| sources(&entry.path())).collect()
+}
+
+/// The lines of code of a file up to its tests, without comments.
+fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    // A module of tests is the last thing of a file; a declaration of one (`mod tests;`) is not.
+    let tests = text.find("#[cfg(test)]\nmod tests {").unwrap_or(text.len());
+    let lines = text.get(..tests).unwrap_or(text).lines().enumerate();
+    lines.map(|(at, line)| (at + 1, line.split("//").next().unwrap_or_default()))
+}
+
+fn broken(never: &Never) -> Vec<String> {
+    let folder = root().join(never.folder);
+    let mut found = Vec::new();
+    for path in sources(&folder) {
+        let inside = path.strip_prefix(&folder).unwrap_or(&path).display().to_string();
+        if never.but.iter().any(|but| inside.starts_with(but)) {
+            continue;
+        }
+        for (at, line) in code(&read(&path)) {
+            for text in never.says.iter().filter(|text| line.contains(*text)) {
+                found.push(format!("{}:{at} says {text}: {}", path.display(), never.why));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn no_source_says_what_it_must_not() {
+    let found: Vec<String> = NEVER.iter().flat_map(broken).collect();
+    assert!(found.is_empty(), "docs/architecture.md, \"must never\":\n{}", found.join("\n"));
+}
+
+#[test]
+fn exceptions_are_needed() {
+    for never in NEVER {
+        for but in never.but {
+            let alone = Never { but: &[], ..*never };
+            let prefix = root().join(never.folder).join(but).display().to_string();
+            assert!(
+                broken(&alone).iter().any(|line| line.starts_with(&prefix)),
+                "{}: {but} needs no exception",
+                never.folder
+            );
+        }
+    }
+}
+
+#[test]
+fn code_is_told_from_comments_and_tests() {
+    let text = "use a; // tokio\n/// tokio\nlet b = 1;\n#[cfg(test)]\nmod tests {\n    use tokio;\n}\n";
+    let seen: Vec<&str> = code(text).map(|(_, line)| line.trim()).filter(|line| !line.is_empty()).collect();
+    assert_eq!(seen, ["use a;", "let b = 1;"]);
+}
