@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use futures_util::FutureExt;
 use patroni_config::{generate, Check, Config, Environment, Options, Outcome};
 use patroni_rs::cli::{self, Args, Mode};
 use patroni_rs::log::{self, Log, Settings};
@@ -92,6 +93,7 @@ fn run_daemon(config_file: &str, environment: &Environment) -> Outcome {
         return refused(e);
     }
     process::announce_threads(config.effective());
+    patroni_postgres::process::evidence::reserve();
     // Two workers: a cycle that blocks on a dead disk must not stop timers and jobs.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -100,9 +102,19 @@ fn run_daemon(config_file: &str, environment: &Environment) -> Outcome {
         .build();
     let code = match runtime {
         Ok(runtime) => {
-            let code = runtime.block_on(run(Start { config, log: log.clone() }));
-            runtime.shutdown_background();
-            code
+            let daemon = std::panic::AssertUnwindSafe(run(Start { config, log: log.clone() }));
+            match runtime.block_on(daemon.catch_unwind()) {
+                Ok(code) => {
+                    runtime.shutdown_background();
+                    code
+                }
+                Err(_) => {
+                    let text = "Unexpected exception in the main loop: the daemon ends";
+                    tracing::error!(target: "patroni.__main__", critical = true, "{text}");
+                    log.flush();
+                    process::end_at_once(process::PANICKED)
+                }
+            }
         }
         Err(e) => {
             tracing::error!(target: "patroni.__main__", critical = true, "{e}");

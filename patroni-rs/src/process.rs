@@ -35,6 +35,34 @@ pub fn release_memory() {
     }
 }
 
+/// Held by what the daemon must not live without: a panic in it ends the process at once, without destructors, which
+/// might wait for what hangs. Its supervisor starts it again, and until then the guardian has the last word.
+pub struct EndWithPanic(pub &'static str);
+
+impl Drop for EndWithPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let what = self.0;
+            tracing::error!(target: "patroni.__main__", critical = true, "Unexpected exception in the {what}: the daemon ends");
+            // The log is written by a thread of its own.
+            std::thread::sleep(LAST_WORDS);
+            end_at_once(PANICKED);
+        }
+    }
+}
+
+/// Time for the log to be written before the process ends.
+const LAST_WORDS: std::time::Duration = std::time::Duration::from_millis(200);
+/// The exit code after a panic.
+pub const PANICKED: i32 = 1;
+
+/// Ends the process: no destructor is run, and nobody is waited for.
+#[allow(unsafe_code)]
+pub fn end_at_once(code: i32) -> ! {
+    // SAFETY: _exit ends the process and touches no memory.
+    unsafe { libc::_exit(code) }
+}
+
 /// Files are ours alone unless something says otherwise (surface-config 7.7).
 pub fn set_umask() {
     let original = umask(Mode::from_bits_truncate(0o077));

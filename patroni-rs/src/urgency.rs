@@ -49,6 +49,28 @@ pub fn raise() -> Priority {
     Priority::Usual
 }
 
+/// Descriptors set aside for a connection that has to be made while none is to be had.
+#[derive(Debug, Default)]
+pub struct Spare(Vec<fs::File>);
+
+impl Spare {
+    /// A socket, the timer and the poll of a runtime, a name to look up.
+    const COUNT: usize = 6;
+
+    /// Sets them aside, as far as they are to be had.
+    pub fn refill(&mut self) {
+        while self.0.len() < Self::COUNT {
+            let Ok(file) = fs::File::open("/dev/null") else { return };
+            self.0.push(file);
+        }
+    }
+
+    /// Gives them up, to be used at once.
+    pub fn give_up(&mut self) {
+        self.0.clear();
+    }
+}
+
 /// So much of its stack a thread has for sure (of 2 MB).
 const STACK: usize = 128 * 1024;
 

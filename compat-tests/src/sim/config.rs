@@ -76,6 +76,8 @@ pub struct Config {
     pub logical: bool,
     /// A standby cluster of a remote server, which operators may make independent.
     pub standby: bool,
+    /// Servers that cannot be seen: see `unseen.rs`.
+    pub unseen: bool,
     /// A defect to find.
     pub planted: Planted,
 }
@@ -107,6 +109,7 @@ impl Default for Config {
             custom_bootstrap: false,
             logical: false,
             standby: false,
+            unseen: false,
             planted: Planted::Nothing,
         }
     }
@@ -141,6 +144,8 @@ impl Config {
             ("hazards", Config { hazards: true, watchdog: true, ..base.clone() }),
             ("hazards-quorum", Config { hazards: true, sync: SyncMode::Quorum, members: 4, ..base.clone() }),
             ("logical", Config { logical: true, ..base.clone() }),
+            ("unseen", Config { unseen: true, ..base.clone() }),
+            ("unseen-quorum", Config { unseen: true, sync: SyncMode::Quorum, watchdog: true, ..base.clone() }),
             ("any", Config { members: 0, ..base }),
         ]
     }

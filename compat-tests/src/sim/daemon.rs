@@ -46,6 +46,7 @@ impl World {
         }
         self.members[node].began_at = now;
         self.cycles += 1;
+        self.look_at_server(node);
         self.observe_slots(node);
         let view = self.members[node].view(now, clock);
         self.advance(node, view, Transcript::default(), last);
@@ -140,6 +141,7 @@ impl World {
         if let After::Stopped { immediate, incarnation } = after {
             if self.members[node].pg.incarnation == incarnation {
                 self.members[node].pg.stopped(immediate);
+                self.members[node].pg.orphans = false;
                 self.set_state(node, PgState::Stopped);
                 if self.config.planted != Planted::ForgetsWatchdog {
                     self.members[node].watchdog = None;
@@ -187,6 +189,7 @@ impl World {
         let (request, waited) = (cycle.request.clone(), self.now - cycle.asked);
         match request {
             Request::Probe => {
+                self.look_at_server(node);
                 self.observe_slots(node);
                 Some(Answer::Pg(Box::new(self.members[node].pg_view())))
             }
@@ -234,14 +237,16 @@ impl World {
             let at = self.now + 5000;
             return self.at(at, Event::Boot { node });
         }
+        self.look_at_server(node);
         let pg = &self.members[node].pg;
-        let role = match (&pg.data, pg.recovery, pg.running) {
+        let running = pg.running && self.members[node].sees;
+        let role = match (&pg.data, pg.recovery, running) {
             (None, ..) => Role::Uninitialized,
             (_, true, _) => Role::Replica,
             (_, false, true) => Role::Primary,
             (_, false, false) => Role::Demoted,
         };
-        let state = match (pg.running, pg.opening) {
+        let state = match (running, pg.opening) {
             (true, true) => PgState::Starting,
             (true, false) => PgState::Running,
             _ => PgState::Stopped,

@@ -36,6 +36,12 @@ pub enum Fault {
     Shutdown(usize, u64),
     /// The postmaster dies.
     KillPostmaster(usize),
+    /// The postmaster dies, and a backend goes on committing; or its client leaves.
+    OrphanBackends(usize, bool),
+    /// The daemon does not recognise the server that runs.
+    NotRecognised(usize, bool),
+    /// Nobody can tell whether a process runs.
+    LooksFail(usize, bool),
     /// The whole node stands still for so long.
     Freeze(usize, u64),
     /// The daemon alone stands still for so long.
@@ -114,7 +120,7 @@ pub struct Plan {
 }
 
 /// A fault that ends after `long`.
-fn spell(at: u64, long: u64, fault: impl Fn(bool) -> Fault) -> Vec<(u64, Fault)> {
+pub(super) fn spell(at: u64, long: u64, fault: impl Fn(bool) -> Fault) -> Vec<(u64, Fault)> {
     vec![(at, fault(true)), (at + long, fault(false))]
 }
 
@@ -144,6 +150,7 @@ impl Plan {
         faults.extend(Plan::store_members(seed, config, at));
         faults.extend(super::remote::orders(seed, config, at));
         faults.extend(super::hazards::orders(seed, config, at));
+        faults.extend(super::unseen::orders(seed, config, at));
         let heal = faults.iter().map(|(at, _)| *at).max().unwrap_or(at).max(at) + 2 * config.ttl + 1;
         faults.push((heal, Fault::Heal));
         let ttls =
@@ -296,6 +303,9 @@ impl World {
             }
             Fault::Directory(LEADER, Dir::Sound) => all.for_each(|n| self.members[n].pg.dir = Dir::Sound),
             Fault::NoFailover(LEADER, false) => all.for_each(|n| self.retag(n, false)),
+            Fault::OrphanBackends(LEADER, false) => all.for_each(|n| self.members[n].pg.orphans = false),
+            Fault::NotRecognised(LEADER, false) => all.for_each(|n| self.members[n].unrecognised = false),
+            Fault::LooksFail(LEADER, false) => all.for_each(|n| self.members[n].looks_fail = false),
             Fault::SlowServer(LEADER, false) => all.for_each(|n| self.members[n].pg.slow = false),
             fault => self.strike(aimed(fault, leader.unwrap_or(0))),
         }
@@ -346,6 +356,11 @@ impl World {
             }
             Fault::Start(node) => self.at(now, Event::Boot { node }),
             Fault::KillPostmaster(node) => self.members[node].pg.crash(),
+            Fault::OrphanBackends(node, true) => self.orphan_backends(node),
+            Fault::OrphanBackends(node, false) => self.members[node].pg.orphans = false,
+            // A daemon that runs knows its server.
+            Fault::NotRecognised(node, on) => self.members[node].unrecognised = on && !self.members[node].alive,
+            Fault::LooksFail(node, on) => self.members[node].looks_fail = on,
             Fault::Freeze(node, long) => {
                 let until = self.members[node].frozen_until.max(now + long);
                 self.members[node].frozen_until = until;
@@ -406,6 +421,7 @@ impl World {
             member.pg.dir = Dir::Sound;
             (member.pg.full, member.no_watch, member.broken_watchdog) = (false, false, false);
             member.no_way_to.clear();
+            (member.unrecognised, member.looks_fail, member.pg.orphans) = (false, false, false);
             self.at(now, Event::Boot { node });
         }
         // Somebody looks after those that lack WAL.
@@ -438,6 +454,9 @@ fn aimed(fault: Fault, leader: usize) -> Fault {
         Fault::KillDaemon(node, down) => Fault::KillDaemon(at(node), down),
         Fault::Shutdown(node, down) => Fault::Shutdown(at(node), down),
         Fault::KillPostmaster(node) => Fault::KillPostmaster(at(node)),
+        Fault::OrphanBackends(node, on) => Fault::OrphanBackends(at(node), on),
+        Fault::NotRecognised(node, on) => Fault::NotRecognised(at(node), on),
+        Fault::LooksFail(node, on) => Fault::LooksFail(at(node), on),
         Fault::Freeze(node, long) => Fault::Freeze(at(node), long),
         Fault::StopDaemon(node, long) => Fault::StopDaemon(at(node), long),
         Fault::Hang(node, long) => Fault::Hang(at(node), long),

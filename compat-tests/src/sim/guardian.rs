@@ -24,7 +24,7 @@ impl World {
     pub(super) fn tell_guardian(&mut self, node: usize, arm: Arm) {
         let stays = self.config.planted == Planted::GuardianStays;
         let member = &mut self.members[node];
-        if !self.config.guardian || !member.pg.running {
+        if !self.config.guardian || !(member.pg.running || member.pg.orphans) || !member.sees {
             return;
         }
         let promise = member.keeper.promise();
@@ -53,7 +53,8 @@ impl World {
     pub(super) fn guard(&mut self, node: usize) {
         let clock = self.clock(node);
         let member = &self.members[node];
-        let (running, incarnation) = (member.pg.running, member.pg.incarnation);
+        let backends = member.pg.orphans && self.config.planted != Planted::ForgetsBackends;
+        let (running, incarnation) = (member.pg.running || backends, member.pg.incarnation);
         let (alive, generation) = (member.alive, member.generation);
         let (mut stopped, mut staying) = (false, Vec::new());
         for guardian in member.guardians.clone() {

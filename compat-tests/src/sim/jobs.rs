@@ -21,7 +21,9 @@ impl World {
         let ticket = self.tickets;
         let view = JobView { job: job.clone(), started_at: self.clock(node), shutdown_checkpoint: None };
         self.members[node].job = Some((view, ticket));
-        let first = self.begin(node, job);
+        let barred = *job != Job::Promote && self.is_barred(node);
+        self.members[node].barred = barred;
+        let first = if barred { 50 } else { self.begin(node, job) };
         let at = self.now + first;
         self.at(at, Event::Job { node, ticket, step: 0 });
         Ok(())
@@ -106,6 +108,7 @@ impl World {
             return;
         }
         let result = match &view.job {
+            _ if std::mem::take(&mut self.members[node].barred) => JobResult::Failed,
             Job::Demote { .. } if step == 0 => return self.shutdown_checkpoint(node, ticket),
             Job::Demote { .. } => {
                 let lsn = self.members[node].pg.lsn();

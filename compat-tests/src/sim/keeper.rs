@@ -33,7 +33,15 @@ impl World {
             return;
         }
         self.tell(node, "! keeper fences PostgreSQL");
-        self.members[node].pg.crash();
+        let member = &self.members[node];
+        let nothing_seen = match self.config.planted {
+            Planted::TakesFailureForEnd => member.looks_fail,
+            Planted::ForgetsBackends => !member.pg.running,
+            _ => false,
+        };
+        if !nothing_seen {
+            self.members[node].pg.crash();
+        }
         let at = self.now + 10;
         self.at(at, Event::Wake { node, forced: true });
     }

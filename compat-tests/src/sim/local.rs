@@ -28,6 +28,7 @@ impl World {
             }
             Request::Stop { mode, .. } => return self.stop(node, *mode),
             Request::StopToCheckpoint { .. } => return self.stop_to_checkpoint(node),
+            Request::ProveGone => Answer::Bool(self.prove_gone(node)),
             Request::AwaitExit(wait) => {
                 return now_and(wait.as_millis() as u64, Answer::Bool(!self.members[node].pg.running));
             }
@@ -117,8 +118,12 @@ impl World {
             return now_and(1, Answer::Bool(true));
         }
         self.hold(node);
+        if !self.sees_server(node) && !self.prove_gone(node) {
+            return now_and(1, Answer::Bool(false));
+        }
+        let looks_fail = self.members[node].looks_fail;
         let pg = &mut self.members[node].pg;
-        if !pg.running {
+        if !pg.running || self.config.planted == Planted::TakesFailureForEnd && looks_fail {
             if self.config.planted != Planted::ForgetsWatchdog {
                 self.members[node].watchdog = None;
             }
@@ -134,7 +139,8 @@ impl World {
             (false, false) => self.rng.between(100, 3000),
             (false, true) => self.rng.between(3000, 40_000),
         };
-        (latency, Answer::Bool(true), After::Stopped { immediate, incarnation })
+        // It ends, and nobody can prove it.
+        (latency, Answer::Bool(!looks_fail), After::Stopped { immediate, incarnation })
     }
 
     /// Are operators' jobs refused?
@@ -153,7 +159,7 @@ impl World {
 
     fn stop_to_checkpoint(&mut self, node: usize) -> Effect {
         self.hold(node);
-        if !self.members[node].pg.running {
+        if !self.sees_server(node) {
             return now_and(1, Answer::Stopping { locations: None, exited: true });
         }
         self.members[node].pg.stopping = true;

@@ -28,6 +28,7 @@ mod reference;
 mod remote;
 mod rng;
 mod slots;
+mod unseen;
 mod world;
 
 pub use config::{Config, SyncMode};

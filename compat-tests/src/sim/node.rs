@@ -56,6 +56,14 @@ pub struct Member {
     pub guardians: Vec<Guardian>,
     /// The daemon stands still until then (SIGSTOP); PostgreSQL and the guardian run.
     pub stopped_until: u64,
+    /// The daemon does not recognise the server that runs.
+    pub unrecognised: bool,
+    /// Nobody can tell whether a process runs.
+    pub looks_fail: bool,
+    /// The daemon sees the server that runs, as of its last look.
+    pub sees: bool,
+    /// The job that runs may not touch the data directory.
+    pub barred: bool,
     /// It waits for the answer to a renewal.
     pub renewing: bool,
     /// The choice of synchronous standbys.
@@ -193,6 +201,10 @@ impl Member {
             alive: true,
             ending: false,
             settled: false,
+            unrecognised: false,
+            looks_fail: false,
+            sees: true,
+            barred: false,
             died_in_pause: false,
             frozen_until: 0,
             hung_until: 0,
@@ -280,7 +292,7 @@ impl Member {
     pub fn pg_view(&self) -> PgView {
         let pg = &self.pg;
         let query = match &pg.data {
-            Some(data) if pg.running && !pg.opening && !pg.state.is_starting() => {
+            Some(data) if pg.running && self.sees && !pg.opening && !pg.state.is_starting() => {
                 Query::Row(Box::new(PgStatus {
                     is_primary: !pg.recovery,
                     timeline: if pg.recovery { 0 } else { data.timeline },
@@ -298,7 +310,7 @@ impl Member {
         PgView {
             state: pg.state,
             role: pg.role,
-            running: pg.running,
+            running: pg.running && self.sees,
             query,
             data_dir: match (&pg.data, pg.dir) {
                 (_, Dir::Inaccessible) => DataDir::Inaccessible("simulated".into()),
@@ -339,7 +351,8 @@ impl Member {
     /// May PostgreSQL write under the lease, and which postmaster is it? (what the
     /// daemon arms the fence by)
     pub fn arm(&self) -> (Arm, u64) {
-        if !self.pg.running {
+        // One whose end is not proven is known by its number until then.
+        if !(self.pg.running || self.pg.orphans) || !self.sees {
             return (Arm::Unknown, 0);
         }
         let promoting = self.job.as_ref().is_some_and(|(view, _)| view.job == Job::Promote);

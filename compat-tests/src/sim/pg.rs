@@ -19,6 +19,8 @@ pub struct Server {
     pub data: Option<Data>,
     /// A postmaster lives.
     pub running: bool,
+    /// Its postmaster has died, and a backend goes on committing.
+    pub orphans: bool,
     /// Counts postmasters, so that what was meant for one does not reach the next.
     pub incarnation: u64,
     /// It recovers from a crash and takes no connections yet.
@@ -100,6 +102,7 @@ impl Server {
         Server {
             data: None,
             running: false,
+            orphans: false,
             incarnation: 0,
             opening: false,
             recovery: false,
@@ -123,8 +126,8 @@ impl Server {
 
     /// Would a client's write be committed?
     pub fn writable(&self) -> bool {
-        let open = self.running && !self.opening && !self.stopping;
-        open && !self.recovery && self.data.is_some() && !self.state.is_starting()
+        let open = self.running && !self.opening && !self.stopping && !self.state.is_starting();
+        (open || self.orphans) && !self.recovery && self.data.is_some()
     }
 
     /// End of WAL.
@@ -134,6 +137,7 @@ impl Server {
 
     /// A postmaster comes up.
     pub fn started(&mut self, recovery: bool, role: Role) {
+        self.orphans = false;
         self.incarnation += 1;
         self.opening = false;
         (self.running, self.stopping, self.recovery, self.role) = (true, false, recovery, role);
@@ -148,6 +152,7 @@ impl Server {
 
     /// The machine dies, or its postmaster.
     pub fn crash(&mut self) {
+        self.orphans = false;
         if let Some(data) = self.data.as_mut().filter(|_| self.running) {
             data.dirty = true;
         }

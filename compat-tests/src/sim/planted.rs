@@ -66,11 +66,17 @@ pub enum Planted {
     AdvancesTooFar,
     /// The standby cluster is taken for one of its own.
     ForgetsStandbyCluster,
+    /// A server that is not recognised is taken for one that has ended.
+    TrustsTheLook,
+    /// Backends that outlive their postmaster are not looked for.
+    ForgetsBackends,
+    /// A look that fails is taken for the server's end.
+    TakesFailureForEnd,
 }
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Planted; 27] = [
+    pub const ALL: [Planted; 30] = [
         Planted::NoDemotion,
         Planted::RenewsForever,
         Planted::TakesLockBlindly,
@@ -98,15 +104,21 @@ impl Planted {
         Planted::DropsInPause,
         Planted::AdvancesTooFar,
         Planted::ForgetsStandbyCluster,
+        Planted::TrustsTheLook,
+        Planted::ForgetsBackends,
+        Planted::TakesFailureForEnd,
     ];
 
     /// The cluster in which the defect matters.
     pub fn config(self) -> Config {
         // A guardian would make good for a keeper that does not fence.
-        let guardian = matches!(self, Planted::GuardianSleeps | Planted::GuardianStays);
+        let guardian = matches!(self, Planted::GuardianSleeps | Planted::GuardianStays | Planted::TrustsTheLook);
         let base = Config { planted: self, guardian, ..Config::default() };
         match self {
             Planted::ForgetsStandbyCluster => Config { standby: true, ..base },
+            Planted::TrustsTheLook | Planted::ForgetsBackends | Planted::TakesFailureForEnd => {
+                Config { unseen: true, ..base }
+            }
             Planted::ForgetsWatchdog => Config { watchdog: true, ..base },
             Planted::FailsafeAlone | Planted::ForgetsConsent => Config { failsafe: true, ..base },
             Planted::PublishesSyncEarly | Planted::DropsSyncLate | Planted::RacesOutsideSync => {

@@ -10,6 +10,7 @@
 mod ask;
 mod clients;
 mod disk;
+mod evidence;
 mod fault;
 mod policy;
 mod state;

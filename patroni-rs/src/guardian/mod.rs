@@ -26,12 +26,13 @@ use nix::fcntl::{fcntl, FcntlArg, OFlag};
 use nix::sys::signal::Signal;
 use patroni_core::ha::keeper::Arm;
 use patroni_core::ha::Mono;
+use patroni_postgres::process::evidence::{self, Place};
 use patroni_postgres::process::proc::{named, Process};
 use patroni_postgres::process::spawn;
 use tokio::sync::Notify;
 
 use crate::instance::locked;
-use wire::Word;
+use wire::{Guards, Word};
 
 /// `off` here, in the environment, means that there is none.
 pub const SWITCH: &str = "PATRONI_RS_GUARDIAN";
@@ -59,6 +60,7 @@ pub struct Guard {
 #[derive(Default)]
 struct State {
     postmaster: Option<Process>,
+    place: Option<Place>,
     promise: Option<Mono>,
     /// The number of the postmaster that the promise is about.
     server: u64,
@@ -67,7 +69,7 @@ struct State {
     /// There is none, and will be none for now.
     without: bool,
     /// Guardians of daemons that were before us.
-    older: Vec<Process>,
+    older: Vec<Older>,
     log_file: Option<PathBuf>,
 }
 
@@ -75,15 +77,52 @@ impl State {
     fn word(&self) -> Word {
         // A promise about one postmaster is none about the next.
         let promise = self.promise.filter(|_| self.postmaster.is_some_and(|p| number(&p) == self.server));
-        Word { postmaster: self.postmaster, promise }
+        Word { postmaster: self.postmaster, place: self.place, promise }
     }
 
-    /// May guardians of earlier daemons go? When our own word is one: the lock is
-    /// ours again, or there is nothing to guard. A primary without a lock, which is
-    /// still to be demoted, stays under the promise that was made for it.
+    /// Is our own word one of its own? When the lock is ours again, or there is nothing
+    /// to guard. A primary without a lock, which is still to be demoted, stays under the
+    /// promise that was made for it.
     fn speaks_for_itself(&self) -> bool {
         self.word().promise.is_some() || matches!(self.arm, Some(Arm::Off | Arm::Reads))
     }
+
+    /// May this guardian of an earlier daemon go? When our word is about the postmaster that it guards, or when that one
+    /// has ended for certain, `ended`: a word about another server is none about this one.
+    fn relieves(&self, older: &Older, ended: impl Fn(i32) -> bool) -> bool {
+        let ours = self.postmaster.map(|p| p.pid);
+        match older.guards {
+            Guards::Nobody => true,
+            Guards::Pid(pid) if ours != Some(pid) => ended(pid),
+            // One that does not tell, of an earlier version: where ours runs for longer than it, there was no other.
+            Guards::Untold => {
+                let older_server = |p: Process| p.start_ticks <= older.process.start_ticks;
+                self.speaks_for_itself() && self.postmaster.is_some_and(older_server)
+            }
+            Guards::Pid(_) => self.speaks_for_itself(),
+        }
+    }
+}
+
+/// A guardian of an earlier daemon.
+#[derive(Debug, Clone, Copy)]
+struct Older {
+    process: Process,
+    guards: Guards,
+}
+
+/// Has the server of this postmaster ended, for certain? `home`: where it worked.
+fn has_ended(pid: i32, home: Option<&Place>) -> bool {
+    let gone = match Process::look(pid) {
+        Ok(None) => true,
+        // Somebody else may have its pid by now.
+        Ok(Some(_)) => home.is_some_and(|home| home.has(pid) == Some(false)),
+        Err(_) => false,
+    };
+    let left = |home: &Place| evidence::survey(home).map_or(true, |found| !found.backends.is_empty());
+    // What belongs to a server that runs now is nobody's remains.
+    let served = |home: &Place| evidence::survey(home).is_ok_and(|found| !found.servers.is_empty());
+    gone && home.is_none_or(|home| served(home) || !left(home))
 }
 
 /// A number that no other postmaster has.
@@ -108,12 +147,13 @@ impl Guard {
         locked(&self.state).log_file = file;
     }
 
-    /// The postmaster that runs, as soon as it is known. True: it is another one.
-    pub fn set_postmaster(&self, postmaster: Option<Process>) -> bool {
+    /// The postmaster that runs, as soon as it is known, and where; None when its end and that of its processes is proven.
+    /// True: it is another one.
+    pub fn set_postmaster(&self, postmaster: Option<Process>, place: Option<Place>) -> bool {
         let mut state = locked(&self.state);
         let other = state.postmaster != postmaster;
         if other {
-            state.postmaster = postmaster;
+            (state.postmaster, state.place) = (postmaster, place);
             self.speak(&mut state);
         }
         other
@@ -139,10 +179,16 @@ impl Guard {
             }
             self.wake.notify_one();
         }
-        if (state.child.is_some() || state.without) && state.speaks_for_itself() {
-            for old in state.older.drain(..) {
-                let _ = old.signal(Signal::SIGKILL);
-                tracing::info!(target: "patroni.guardian", "The guardian of an earlier daemon (pid={}) is relieved", old.pid);
+        if (state.child.is_some() || state.without) && !state.older.is_empty() {
+            let home = state.place.or_else(|| Place::of(&self.data_dir).ok());
+            let older = std::mem::take(&mut state.older);
+            let relieved = |o: &Older| state.relieves(o, |pid| has_ended(pid, home.as_ref()));
+            let (relieved, staying) = older.into_iter().partition::<Vec<_>, _>(relieved);
+            state.older = staying;
+            for old in relieved {
+                let _ = old.process.signal(Signal::SIGKILL);
+                let pid = old.process.pid;
+                tracing::info!(target: "patroni.guardian", "The guardian of an earlier daemon (pid={pid}) is relieved");
             }
         }
     }
@@ -194,7 +240,8 @@ impl Guard {
         let older = named(&[NAME.as_bytes(), data_dir.as_os_str().as_bytes()]);
         let child = if on { self.spawn(&data_dir).map(Some) } else { Ok(None) };
         let mut state = locked(&self.state);
-        state.older = older;
+        state.older =
+            older.into_iter().map(|process| Older { process, guards: Guards::of(process.pid) }).collect();
         state.without = !matches!(child, Ok(Some(_)));
         if let Ok(Some(child)) = &child {
             tracing::info!(target: "patroni.guardian", "guardian pid={}", child.process.pid);

@@ -14,11 +14,12 @@ use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
 use nix::sys::signal::{signal, SigHandler, Signal};
 use patroni_core::ha::guardian::{duty, Duty, Watch};
 use patroni_core::ha::Mono;
+use patroni_postgres::process::evidence::{self, Place};
 use patroni_postgres::process::fence::{fence, Fenced};
 use patroni_postgres::process::pidfd::PidFd;
 use patroni_postgres::process::proc::Process;
 
-use super::wire::{Word, LENGTH};
+use super::wire::{Guards, Word, LENGTH};
 use crate::instance::mono_now;
 use crate::urgency;
 
@@ -52,7 +53,7 @@ pub fn run_if_named() {
 
 struct Guardian {
     word: Word,
-    /// Of the postmaster in `word`; None: it has ended.
+    /// Of the postmaster in `word`; None: it has ended, and nothing of it is left.
     postmaster: Option<Watched>,
     daemon: bool,
     /// Bytes of a record whose rest has not come yet.
@@ -63,6 +64,8 @@ struct Guardian {
 enum Watched {
     ByDescriptor(PidFd),
     ByLooking(Process),
+    /// It has ended; of what it has started something may be left.
+    Remains(Place),
 }
 
 impl Guardian {
@@ -76,6 +79,7 @@ impl Guardian {
             }
         }
         close_all_but_standard();
+        evidence::reserve();
         fcntl(io::stdin(), FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
         urgency::raise();
         #[allow(unsafe_code)]
@@ -103,7 +107,7 @@ impl Guardian {
                 Duty::Wait(until) => self.wait(until)?,
                 Duty::Stop => {
                     if let Some(server) = self.word.postmaster {
-                        let how = fence(&server);
+                        let how = fence(&server, self.word.place.as_ref());
                         tell(log, &server, how, self.daemon);
                     }
                     return Ok(());
@@ -134,29 +138,37 @@ impl Guardian {
 
     fn take(&mut self, word: Word) {
         if word.postmaster != self.word.postmaster {
+            show(&Guards::name(&word));
             self.postmaster = word.postmaster.and_then(|server| match server.open() {
                 Ok(fd) => Some(Watched::ByDescriptor(fd)),
-                Err(e) if e.raw_os_error() == Some(libc::ESRCH) => None,
+                Err(e) if e.raw_os_error() == Some(libc::ESRCH) => word.place.map(Watched::Remains),
                 Err(_) => Some(Watched::ByLooking(server)),
             });
         }
         self.word = word;
     }
 
-    /// Forgets a postmaster that has ended.
+    /// Forgets a postmaster that has ended, when nothing of it is left.
     fn postmaster_lives(&mut self) -> bool {
         let ended = match &self.postmaster {
             None => return false,
-            Some(Watched::ByDescriptor(fd)) => {
-                let mut fds = [PollFd::new(fd.as_fd(), PollFlags::POLLIN)];
-                poll(&mut fds, PollTimeout::ZERO).is_ok_and(|n| n > 0)
-            }
+            Some(Watched::ByDescriptor(fd)) => fd.has_ended().unwrap_or(false),
             Some(Watched::ByLooking(server)) => !server.is_alive(),
+            Some(Watched::Remains(_)) => true,
         };
-        if ended {
-            self.postmaster = None;
+        if !ended {
+            return true;
         }
-        !ended
+        let place = match &self.postmaster {
+            Some(Watched::Remains(place)) => Some(*place),
+            _ => self.word.place,
+        };
+        // A server that works there now is another one, of which its own daemon speaks.
+        let is_over = |place: &Place| {
+            evidence::survey(place).is_ok_and(|found| found.is_empty() || !found.servers.is_empty())
+        };
+        self.postmaster = place.filter(|place| !is_over(place)).map(Watched::Remains);
+        self.postmaster.is_some()
     }
 
     /// Until the daemon says something or ends, the postmaster ends, or `until`.
@@ -174,13 +186,21 @@ impl Guardian {
         // Those that are there first; the last entries are not looked at.
         fds.sort_by_key(Option::is_none);
         let mut present = fds.into_iter().flatten().collect::<Vec<_>>();
-        let look = matches!(self.postmaster, Some(Watched::ByLooking(_)));
+        let look = matches!(self.postmaster, Some(Watched::ByLooking(_) | Watched::Remains(_)));
         let timeout = if look { PollTimeout::from(LOOK_MS) } else { PollTimeout::NONE };
         match poll(&mut present, timeout) {
             Ok(_) | Err(Errno::EINTR) => Ok(()),
             Err(e) => Err(e.into()),
         }
     }
+}
+
+/// The name that others see (`Guards`).
+#[allow(unsafe_code)] // no wrapper in nix without another feature
+fn show(name: &str) {
+    let Ok(name) = std::ffi::CString::new(name) else { return };
+    // SAFETY: the kernel reads at most 16 bytes of a string that lives during the call.
+    unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
 }
 
 /// A timer that goes off at once when the machine wakes up after its time.
@@ -225,7 +245,8 @@ fn close_all_but_standard() {
 fn tell(log: Option<&OsStr>, server: &Process, how: Fenced, daemon: bool) {
     let why = if daemon { "the daemon hangs" } else { "the daemon has died" };
     let what = match how {
-        Fenced::Nothing => "could not be signalled",
+        Fenced::Nothing => "had ended",
+        Fenced::Failed => "could not be stopped",
         Fenced::Quit => "stopped immediately",
         Fenced::Killed => "killed",
     };

@@ -28,6 +28,39 @@ fn an_older_guardian_goes_when_our_own_word_is_out() {
     }
 }
 
+/// An earlier guardian stays as long as what it guards may live, whatever is promised of another server.
+#[test]
+fn an_older_guardian_is_relieved_by_a_word_about_its_own_postmaster() {
+    let process = Process { pid: 900, start_ticks: 4 };
+    let writes = || state(Some(9), Some(Arm::Writes), true);
+    let reads = || state(None, Some(Arm::Reads), true);
+    let later = |mut state: State| {
+        state.postmaster = Some(Process { pid: 77, start_ticks: 4 });
+        state
+    };
+    for (state, guards, ended, relieved) in [
+        (writes(), Guards::Pid(77), false, true),
+        (reads(), Guards::Pid(77), false, true),
+        (state(None, Some(Arm::Writes), true), Guards::Pid(77), false, false),
+        // Ours is another one: a start that failed beside a server that was not recognised.
+        (writes(), Guards::Pid(76), false, false),
+        (reads(), Guards::Pid(76), false, false),
+        (reads(), Guards::Pid(76), true, true),
+        // Nothing runs.
+        (state(None, Some(Arm::Reads), false), Guards::Pid(77), false, false),
+        (state(None, Some(Arm::Reads), false), Guards::Pid(77), true, true),
+        (state(None, Some(Arm::Unknown), false), Guards::Pid(77), true, true),
+        (state(None, Some(Arm::Unknown), false), Guards::Nobody, false, true),
+        // It does not tell: ours has to be older than it.
+        (reads(), Guards::Untold, false, false),
+        (later(reads()), Guards::Untold, false, true),
+        (state(None, Some(Arm::Reads), false), Guards::Untold, false, false),
+    ] {
+        let found = state.relieves(&Older { process, guards }, |_| ended);
+        assert_eq!(found, relieved, "{:?} {:?} {guards:?} {ended}", state.arm, state.postmaster);
+    }
+}
+
 #[test]
 fn a_promise_is_about_one_postmaster() {
     let mut state = state(Some(9), Some(Arm::Writes), true);
@@ -45,10 +78,10 @@ fn a_guardian_that_does_not_listen_is_killed() {
     let mut child = Command::new("sleep").arg("60").spawn().unwrap();
     let process = Process::find(child.id() as i32).unwrap();
     locked(&guard.state).child = Some(Child { process, pipe });
-    guard.set_postmaster(Some(process));
+    guard.set_postmaster(Some(process), None);
     assert!(locked(&guard.state).child.is_some());
     drop(reader);
-    guard.set_postmaster(None);
+    guard.set_postmaster(None, None);
     assert!(locked(&guard.state).child.is_none());
     assert!(!child.wait().unwrap().success());
 }

@@ -4,16 +4,19 @@
 use std::time::Duration;
 
 use patroni_core::ha::Mono;
+use patroni_postgres::process::evidence::Place;
 use patroni_postgres::process::proc::Process;
 
 /// Bytes of a record.
-pub const LENGTH: usize = 24;
+pub const LENGTH: usize = 40;
 
 /// What is promised of which postmaster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Word {
     /// The postmaster; None: there is none.
     pub postmaster: Option<Process>,
+    /// Where it works, as far as that is known: its processes there may outlive it.
+    pub place: Option<Place>,
     /// When it has to be stopped unless another word comes, on `CLOCK_BOOTTIME`;
     /// None: not at all.
     pub promise: Option<Mono>,
@@ -26,7 +29,9 @@ impl Word {
         // Boot time is far from the end of 64 bits of nanoseconds; 0 stands for none.
         let promise = self.promise.map_or(0, |at| u64::try_from(at.as_nanos()).unwrap_or(u64::MAX).max(1));
         let mut record = [0; LENGTH];
-        let fields = [u64::from(server.pid.unsigned_abs()), server.start_ticks, promise];
+        let place = self.place.unwrap_or(Place { dev: 0, ino: 0 });
+        let pid = u64::from(server.pid.unsigned_abs());
+        let fields = [pid, server.start_ticks, promise, place.dev, place.ino];
         for (place, field) in record.chunks_exact_mut(8).zip(fields) {
             place.copy_from_slice(&field.to_ne_bytes());
         }
@@ -37,11 +42,48 @@ impl Word {
     pub fn decode(record: &[u8; LENGTH]) -> Word {
         let mut fields = record.chunks_exact(8).map(|c| c.try_into().map_or(0, u64::from_ne_bytes));
         let mut next = || fields.next().unwrap_or(0);
-        let (pid, start_ticks, promise) = (next(), next(), next());
+        let (pid, start_ticks, promise, dev, ino) = (next(), next(), next(), next(), next());
         let pid = i32::try_from(pid).ok().filter(|pid| *pid > 1);
         Word {
             postmaster: pid.map(|pid| Process { pid, start_ticks }),
+            // No directory has the inode 0.
+            place: (ino > 0).then_some(Place { dev, ino }),
             promise: (promise > 0).then(|| Duration::from_nanos(promise)),
+        }
+    }
+}
+
+/// What a guardian lets others know: the pid of the postmaster that it guards, as the name of its process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Guards {
+    /// This one.
+    Pid(i32),
+    /// It has been told of none.
+    Nobody,
+    /// It does not tell.
+    Untold,
+}
+
+/// What such a name begins with; 15 bytes in all are what the system keeps.
+const GUARDS: &str = "guards ";
+
+impl Guards {
+    /// The name for a process that was told this word.
+    pub fn name(word: &Word) -> String {
+        format!("{GUARDS}{}", word.postmaster.map_or(0, |p| p.pid))
+    }
+
+    /// Whom the guardian with this pid guards.
+    pub fn of(pid: i32) -> Guards {
+        let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        Guards::parse(name.trim_end())
+    }
+
+    fn parse(name: &str) -> Guards {
+        match name.strip_prefix(GUARDS).and_then(|pid| pid.parse().ok()) {
+            Some(0) => Guards::Nobody,
+            Some(pid) => Guards::Pid(pid),
+            None => Guards::Untold,
         }
     }
 }
@@ -55,12 +97,19 @@ mod tests {
         let process = Process { pid: 4711, start_ticks: u64::MAX };
         for postmaster in [None, Some(process)] {
             for promise in [None, Some(Duration::new(123_456, 789))] {
-                let word = Word { postmaster, promise };
-                assert_eq!(Word::decode(&word.encode()), word);
+                for place in [None, Some(Place { dev: 0, ino: 7 })] {
+                    let word = Word { postmaster, place, promise };
+                    assert_eq!(Word::decode(&word.encode()), word);
+                }
             }
         }
+        let name = Guards::name(&Word { postmaster: Some(Process { pid: 4_194_304, ..process }), ..Word::default() });
+        assert!(name.len() <= 15, "{name}");
+        assert_eq!(Guards::parse(&name), Guards::Pid(4_194_304));
+        assert_eq!(Guards::parse(&Guards::name(&Word::default())), Guards::Nobody);
+        assert_eq!(Guards::parse("exe"), Guards::Untold);
         // Never init, never a group.
-        let init = Word { postmaster: Some(Process { pid: 1, start_ticks: 5 }), promise: None };
+        let init = Word { postmaster: Some(Process { pid: 1, start_ticks: 5 }), ..Word::default() };
         assert_eq!(Word::decode(&init.encode()).postmaster, None);
     }
 }

@@ -50,7 +50,7 @@ impl Instance {
     async fn initdb(&self, options: &Value) -> bool {
         self.set_state(PgState::InitDb);
         let superuser = {
-            let config = locked(&self.config);
+            let config = self.config();
             let section = config.superuser();
             Superuser {
                 username: Self::text_of(section, "username"),
@@ -134,7 +134,7 @@ impl Instance {
 
     async fn post_bootstrap_script(&self, bootstrap: &Value) -> bool {
         let Some(script) = custom_bootstrap::post_bootstrap_script(bootstrap) else { return true };
-        let local = locked(&self.config).addresses().local.clone();
+        let local = self.config().addresses().local.clone();
         let mut with_host: Value = [("host", "localhost")].into_iter().collect();
         for (key, value) in local.as_map().into_iter().flatten() {
             with_host.set(&key.py_str(), value.clone());
@@ -194,7 +194,7 @@ impl Instance {
     /// The connection string for a copy of `source` (without its password), and
     /// the environment that has it.
     pub(super) async fn replication_access(&self, source: &Source) -> replica::Source {
-        let auth = locked(&self.config).replication().cloned();
+        let auth = self.config().replication().cloned();
         let kwargs: Value = source.member.conn_kwargs(auth.as_ref()).into_iter().collect();
         let env = self.passfile_env(kwargs.clone()).await;
         let params = ConnParams::from_value(&kwargs);
@@ -208,7 +208,7 @@ impl Instance {
         self.set_state(PgState::CreatingReplica);
         self.schedule_slots(true).await;
         let own = {
-            let config = locked(&self.config);
+            let config = self.config();
             let list =
                 |key| config.get(key).and_then(Value::as_list).filter(|l| !l.is_empty()).map(<[_]>::to_vec);
             list("create_replica_methods").or_else(|| list("create_replica_method"))
@@ -224,7 +224,7 @@ impl Instance {
             Some(source) => Some(self.replication_access(source).await),
             None => None,
         };
-        let config = locked(&self.config).section().clone();
+        let config = self.config().section().clone();
         let version = locked(&self.believed).binary_version;
         let create = CreateReplica {
             bin: &self.bin,

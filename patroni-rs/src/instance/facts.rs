@@ -1,12 +1,37 @@
 //! What the configuration files depend on, gathered at the moment of a call.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
+use arc_swap::ArcSwap;
 use patroni_core::ha::{PgState, Role};
 use patroni_postgres::files::{AvailableGucs, ConfigHandler, Facts};
 use patroni_postgres::process::{blocking, probe};
 
 use super::{locked, Instance, FILE_DEADLINE};
+
+/// The configuration: those who change it work on files, one at a time, and may hang; those who read it never wait.
+pub(super) struct Configuration {
+    changing: Mutex<ConfigHandler>,
+    seen: ArcSwap<ConfigHandler>,
+}
+
+impl Configuration {
+    pub(super) fn new(handler: ConfigHandler) -> Configuration {
+        Configuration { seen: ArcSwap::from_pointee(handler.clone()), changing: Mutex::new(handler) }
+    }
+
+    /// As of the last change that has come to its end.
+    pub(super) fn seen(&self) -> Arc<ConfigHandler> {
+        self.seen.load_full()
+    }
+
+    fn change<R>(&self, work: impl FnOnce(&mut ConfigHandler) -> R) -> R {
+        let mut handler = locked(&self.changing);
+        let result = work(&mut handler);
+        self.seen.store(Arc::new(handler.clone()));
+        result
+    }
+}
 
 impl Instance {
     /// What `postgres --describe-config` lists; asked once for each run of a server.
@@ -44,7 +69,7 @@ impl Instance {
         let config = self.config.clone();
         let run = move || {
             let facts = Facts { available: Some(&available), ..facts };
-            Ok(work(&mut locked(&config), &facts))
+            Ok(config.change(|c| work(c, &facts)))
         };
         blocking::run(FILE_DEADLINE, run).await.map_err(|e| e.to_string())
     }
@@ -71,5 +96,39 @@ impl Instance {
             version,
             available: None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::sync::mpsc;
+
+    #[test]
+    fn a_change_that_hangs_keeps_nobody_from_reading() {
+        let mut section = pyfmt::Value::map();
+        section.set("data_dir", "/nonexistent");
+        section.set("listen", "127.0.0.1:5432");
+        let handler = ConfigHandler::new(section, 150_000, None, &Facts::default()).unwrap();
+        let config = Arc::new(Configuration::new(handler));
+        let (begun, has_begun) = mpsc::channel();
+        let (go_on, waits) = mpsc::channel::<()>();
+        let changing = config.clone();
+        let change = std::thread::spawn(move || {
+            changing.change(|_| {
+                begun.send(()).unwrap();
+                // A file system that does not answer.
+                let _ = waits.recv();
+            });
+        });
+        has_begun.recv().unwrap();
+        let (told, answer) = mpsc::channel();
+        let reading = config.clone();
+        std::thread::spawn(move || told.send(reading.seen().postgresql_conf().to_owned()));
+        let seen = answer.recv_timeout(std::time::Duration::from_secs(5));
+        go_on.send(()).unwrap();
+        change.join().unwrap();
+        assert!(seen.unwrap().ends_with("postgresql.conf"));
     }
 }

@@ -7,7 +7,7 @@ use patroni_core::ha::{JobResult, RecoveryChange, Role, Source};
 use patroni_postgres::files::{SettingsRead, Upstream, WalReceiver};
 use patroni_postgres::process::callbacks::CallbackAction;
 use patroni_postgres::process::hooks::{self, PrePromote};
-use patroni_postgres::process::{fence, promote};
+use patroni_postgres::process::promote;
 use pyfmt::Value;
 
 use super::start_stop::Started;
@@ -165,13 +165,5 @@ impl Instance {
             self.set_role(Role::Primary);
         }
         JobResult::Done
-    }
-
-    /// Stops the postmaster last seen: the lock keeper's way out. No memory of the
-    /// job is asked.
-    pub fn fence(&self) {
-        if let Some(server) = self.known_postmaster() {
-            fence::fence(&server.process);
-        }
     }
 }

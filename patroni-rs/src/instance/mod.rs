@@ -27,6 +27,7 @@ use patroni_core::ha::{Callback, Mono, PgState, Role};
 use patroni_postgres::files::{AvailableGucs, ConfigHandler, PendingRestart};
 use patroni_postgres::process::callbacks::{CallbackAction, CallbackExecutor};
 use patroni_postgres::process::control::ControlReader;
+use patroni_postgres::process::evidence::Place;
 use patroni_postgres::process::progress::CopyProgress;
 use patroni_postgres::process::{Binaries, Cancellable, Postmaster};
 use pyfmt::Value;
@@ -67,7 +68,10 @@ struct Believed {
     server_version: u32,
     binary_version: u32,
     major_version: u32,
+    /// The postmaster last seen, until its end *and* that of all its processes is proven.
     postmaster: Option<Postmaster>,
+    /// Where it works: the data directory as it was when the server was started or taken over.
+    place: Option<Place>,
     start_time: Option<String>,
     dynamic: GlobalConfig,
 }
@@ -96,7 +100,7 @@ pub struct Instance {
     pub guard: Arc<Guard>,
     /// Called when another postmaster than before is known to run.
     pub on_postmaster: OnceLock<Box<dyn Fn() + Send + Sync>>,
-    config: Arc<Mutex<ConfigHandler>>,
+    config: Arc<facts::Configuration>,
     believed: Mutex<Believed>,
     callbacks: CallbackExecutor,
     available: tokio::sync::Mutex<Option<Arc<AvailableGucs>>>,
@@ -171,7 +175,7 @@ impl Instance {
             progress: watch::Sender::new(None),
             wake,
             sql: query::Connections::new(&handler),
-            config: Arc::new(Mutex::new(handler)),
+            config: Arc::new(facts::Configuration::new(handler)),
             believed: Mutex::new(Believed {
                 state: PgState::Stopped,
                 state_since: mono_now(),
@@ -187,6 +191,7 @@ impl Instance {
                 binary_version,
                 major_version,
                 postmaster: None,
+                place: None,
                 start_time: None,
                 dynamic,
             }),
@@ -204,6 +209,11 @@ impl Instance {
             silent: AtomicBool::new(false),
         });
         Ok(instance)
+    }
+
+    /// The configuration as of the last change that has come to its end; a change that hangs is not waited for.
+    fn config(&self) -> Arc<ConfigHandler> {
+        self.config.seen()
     }
 
     /// Published state.
@@ -254,7 +264,7 @@ impl Instance {
 
     /// `synchronous_standby_names` of the user's parameters.
     pub fn user_sync_names(&self) -> Option<String> {
-        let config = locked(&self.config);
+        let config = self.config();
         config.user_synchronous_standby_names().filter(|v| !v.is_null()).map(Value::py_str)
     }
 
@@ -290,12 +300,12 @@ impl Instance {
 
     /// An entry of the `postgresql` section.
     pub fn setting(&self, key: &str) -> Option<Value> {
-        locked(&self.config).get(key).cloned()
+        self.config().get(key).cloned()
     }
 
     /// `conn_url` and `proxy_url` of the member key.
     pub fn published_urls(&self) -> (String, Option<String>) {
-        let config = locked(&self.config);
+        let config = self.config();
         (config.addresses().connection_string.clone(), config.addresses().proxy_url.clone())
     }
 
@@ -309,7 +319,7 @@ impl Instance {
             believed.cb_called |= action.counts();
             believed.role
         };
-        let script = locked(&self.config).get("callbacks").and_then(|c| c.get(action.name())).cloned();
+        let script = self.config().get("callbacks").and_then(|c| c.get(action.name())).cloned();
         if let Some(script) = script.filter(Value::truthy) {
             self.callbacks.call(&script.py_str(), action, role.as_str(), &self.scope);
         }

@@ -56,7 +56,7 @@ impl Instance {
 
     /// The parameters of a server that was started by somebody else.
     async fn load_gucs(&self, primary: bool) {
-        let query = locked(&self.config).current_parameters_query();
+        let query = self.config().current_parameters_query();
         match patroni_postgres::sql::load_gucs(self.pool(), &query).await {
             Ok(rows) => {
                 let _ = self.with_config(move |c, _| c.load_current_server_parameters(rows, primary)).await;
@@ -135,7 +135,7 @@ impl Instance {
         match self.monitor(with_slots).await {
             Ok(row) => {
                 let slots = self.published_slots(&row, cluster).await;
-                let restores = locked(&self.config).restore_command().is_some();
+                let restores = self.config().restore_command().is_some();
                 let status = row.to_status(slots, self.major_version(), restores);
                 Query::Row(Box::new(status))
             }
@@ -202,7 +202,7 @@ impl Instance {
     /// `pg_control`, as far as decisions need it.
     pub async fn control_data(&self) -> ControlData {
         let restored = datadir::was_restored_from_backup(&self.data_dir, self.major_version());
-        let recovery_conf_exists = locked(&self.config).recovery_conf_exists();
+        let recovery_conf_exists = self.config().recovery_conf_exists();
         match self.control.read().await {
             Ok(control) => ControlData {
                 lines: control.raw.iter().map(|(k, v)| (k.clone(), v.clone())).collect(),
@@ -253,7 +253,7 @@ impl Instance {
         let major = self.major_version();
         let rows = self.pool().query_restapi(&status_statement(major)).await?;
         let row = rows.first().ok_or_else(|| SqlError::Unexpected("no row".into()))?;
-        parse_status_row(row, major, locked(&self.config).restore_command().is_some())
+        parse_status_row(row, major, self.config().restore_command().is_some())
     }
 
     /// Was a CHECKPOINT run since the promotion? Otherwise one is begun beside the cycles.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use patroni_postgres::files::{ConfigHandler, PgSetting};
 use patroni_postgres::sql::{self, ConnParams, Connection, Pool, Row};
 
-use super::{locked, Instance};
+use super::Instance;
 
 pub use patroni_postgres::sql::PgError as SqlError;
 
@@ -32,7 +32,7 @@ impl Connections {
 impl Instance {
     /// Addresses may have changed: new connections use the new ones.
     pub(super) fn refresh_connections(&self) {
-        let params = ConnParams::from_value(&locked(&self.config).addresses().local);
+        let params = ConnParams::from_value(&self.config().addresses().local);
         self.sql.pool.set_params(params);
     }
 
@@ -57,7 +57,7 @@ impl Instance {
 
     /// The superuser gets his password, where there is one.
     pub(super) async fn create_superuser(&self) -> Result<(), SqlError> {
-        let user = locked(&self.config).superuser().cloned();
+        let user = self.config().superuser().cloned();
         let Some(user) = user.filter(|u| u.get("username").is_some() && u.get("password").is_some()) else {
             return Ok(());
         };
@@ -67,7 +67,7 @@ impl Instance {
     /// Users for replication and pg_rewind (surface-ha-pg 12-09).
     pub(super) async fn create_users(&self) -> Result<(), SqlError> {
         let (replication, rewind, superuser) = {
-            let config = locked(&self.config);
+            let config = self.config();
             (config.replication().cloned(), config.rewind_credentials().cloned(), config.superuser().cloned())
         };
         if let Some(user) = replication.filter(|u| u.get("username").is_some()) {

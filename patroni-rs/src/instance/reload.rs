@@ -8,7 +8,7 @@ use patroni_postgres::process::probe;
 use patroni_postgres::sql;
 use pyfmt::Value;
 
-use super::{locked, Instance};
+use super::Instance;
 
 /// How long the server gets to take its new settings before it is asked what
 /// waits for a restart.
@@ -71,7 +71,7 @@ impl Instance {
         }
         let skip = ConfigHandler::never_pending();
         let Ok(mut rows) = sql::pending_restart(self.pool(), &skip).await else { return };
-        let config_file = locked(&self.config).postgresql_conf().to_owned();
+        let config_file = self.config().postgresql_conf().to_owned();
         for row in &mut rows {
             row.new_value = probe::guc_value(&self.bin, &self.data_dir, &config_file, &row.name).await;
         }

@@ -13,7 +13,7 @@ pub async fn timeline_of(params: &ConnParams) -> Option<u32> {
 
 impl Instance {
     fn local_replication(&self) -> ConnParams {
-        let config = locked(&self.config);
+        let config = self.config();
         let mut params = config.addresses().local_replication.clone();
         if let Some(user) = config.replication().and_then(Value::as_map) {
             for (key, value) in user {

@@ -70,7 +70,7 @@ impl RewindLeader for Leader {
 
 impl Instance {
     fn leader_access(&self, source: &Source) -> Leader {
-        let config = locked(&self.config);
+        let config = self.config();
         let rewind = config.rewind_credentials();
         let mut sql = rewind_kwargs(source, &config);
         if self.major_version() >= 100_000 {
@@ -129,14 +129,14 @@ impl Instance {
         }
         let leader = self.leader_access(source);
         let (kwargs, config_file) = {
-            let config = locked(&self.config);
+            let config = self.config();
             (rewind_kwargs(source, &config), config.postgresql_conf().to_owned())
         };
         let env = self.passfile_env(kwargs.clone()).await;
         let mut shown = kwargs;
         shown.remove("password");
         let dsn = format_dsn(&shown, self.major_version());
-        let restore = locked(&self.config).restore_command().map(Value::py_str);
+        let restore = self.config().restore_command().map(Value::py_str);
         let archive = self.archive_command().await;
         let request = RewindRequest {
             bin: &self.bin,
@@ -178,7 +178,7 @@ impl Instance {
 
     /// `archive_command`, when archiving is on.
     pub async fn archive_command(&self) -> Option<String> {
-        let config_file = locked(&self.config).postgresql_conf().to_owned();
+        let config_file = self.config().postgresql_conf().to_owned();
         archive::archive_command(&self.bin, &self.data_dir, &config_file).await
     }
 

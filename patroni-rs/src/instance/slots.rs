@@ -89,7 +89,7 @@ impl Instance {
     }
 
     fn slot_source(&self, source: &Source) -> ConnParams {
-        let config = locked(&self.config);
+        let config = self.config();
         let mut params = member_conn_kwargs(&source.member.data, config.rewind_credentials());
         params.set("dbname", config.setup().database.as_str());
         ConnParams::from_value(&params)

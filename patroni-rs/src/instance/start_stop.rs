@@ -6,10 +6,12 @@ use std::time::Duration;
 use patroni_core::ha::{PgState, Role};
 use patroni_postgres::files::{command_line, PendingRestart};
 use patroni_postgres::process::callbacks::CallbackAction;
+use patroni_postgres::process::evidence::{self, End, Place};
+use patroni_postgres::process::fence::{fence, Fenced};
 use patroni_postgres::process::ready::{PingTarget, Ready};
 use patroni_postgres::process::start::{launch, wait_for_startup, StartCommand, Startup};
 use patroni_postgres::process::stop::{stop, StopEvent, StopRequest, Stopped};
-use patroni_postgres::process::{hooks, postmaster, probe, Postmaster};
+use patroni_postgres::process::{blocking, hooks, postmaster, probe, Postmaster};
 use pyfmt::Value;
 use tokio::sync::mpsc;
 
@@ -55,36 +57,117 @@ impl Drop for Over<'_> {
 }
 
 impl Instance {
-    /// The live postmaster, if there is one.
+    /// The live postmaster, if there is one. One that was seen and whose end nobody can prove counts as live. Where it has
+    /// ended by itself, what it has left behind is ended here; until that is proven, keeper and guardian hear nothing of
+    /// its end.
     pub async fn postmaster(&self) -> Option<Postmaster> {
-        if let Some(known) = locked(&self.believed).postmaster.filter(Postmaster::is_running) {
+        let known = locked(&self.believed).postmaster;
+        if let Some(known) = known.filter(Postmaster::is_running) {
             return Some(known);
         }
-        let found = Postmaster::find(&self.data_dir).await.ok().flatten();
+        let found = match Postmaster::find(&self.data_dir).await {
+            Ok(found) => found,
+            Err(e) => {
+                tracing::debug!(target: "patroni.postgresql.postmaster", "Nobody can tell whether PostgreSQL runs: {e}");
+                return None;
+            }
+        };
         locked(&self.believed).start_time = None;
-        if found.is_none() {
-            self.forget_available_gucs().await;
+        match found {
+            Some(server) => self.note_postmaster(server, self.place_now().await.ok().flatten()),
+            None => {
+                self.forget_available_gucs().await;
+                if let Some(ended) = known {
+                    self.end_remains(Some(ended)).await;
+                }
+            }
         }
-        self.note_postmaster(found);
         found
     }
 
-    fn note_postmaster(&self, postmaster: Option<Postmaster>) {
-        locked(&self.believed).postmaster = postmaster;
-        let process = postmaster.filter(|p| !p.single_user).map(|p| p.process);
-        let other = self.guard.set_postmaster(process);
+    /// The data directory as it is; None: there is none, for certain.
+    async fn place_now(&self) -> std::io::Result<Option<Place>> {
+        let dir = self.data_dir.clone();
+        let look = move || match Place::of(&dir) {
+            Ok(place) => Ok(Some(place)),
+            Err(e) if evidence::is_gone(&e) => Ok(None),
+            Err(e) => Err(e),
+        };
+        blocking::run(blocking::FILE_DEADLINE, look).await
+    }
+
+    /// Proves that nothing is left of a server whose postmaster has ended, by ending it. Only then is that one forgotten.
+    async fn end_remains(&self, ended: Option<Postmaster>) -> bool {
+        let known = locked(&self.believed).place;
+        let place = match known {
+            Some(place) => Ok(Some(place)),
+            None => self.place_now().await,
+        };
+        let proven = match place {
+            Ok(Some(place)) => {
+                let look = move || Ok(evidence::end_remains(&place, evidence::KILL_PATIENCE, false));
+                matches!(blocking::run(blocking::FILE_DEADLINE, look).await, Ok(End::Proven(_)))
+            }
+            Ok(None) => true,
+            Err(_) => false,
+        };
+        if proven {
+            self.forget_postmaster(ended);
+        }
+        proven
+    }
+
+    /// Nothing of the server that ran here is left: proven, or made so. What gives up the leader lock asks this last
+    /// (docs/safety.md, "What gives up the lock").
+    pub async fn is_proven_gone(&self) -> bool {
+        if self.postmaster().await.is_some() {
+            return false;
+        }
+        let known = locked(&self.believed).postmaster;
+        self.end_remains(known).await
+    }
+
+    fn note_postmaster(&self, postmaster: Postmaster, place: Option<Place>) {
+        evidence::hold(&postmaster.process);
+        {
+            let mut believed = locked(&self.believed);
+            believed.postmaster = Some(postmaster);
+            believed.place = place;
+        }
+        let process = Some(postmaster.process).filter(|_| !postmaster.single_user);
+        let other = self.guard.set_postmaster(process, place);
         if let Some(tell) = self.on_postmaster.get().filter(|_| other && process.is_some()) {
             tell();
         }
     }
 
-    /// Pid of the postmaster last seen, for the fence: no file is read for it.
+    /// Its end is proven. Another one may have been started since.
+    fn forget_postmaster(&self, ended: Option<Postmaster>) {
+        let mut believed = locked(&self.believed);
+        if believed.postmaster == ended {
+            (believed.postmaster, believed.place) = (None, None);
+            self.guard.set_postmaster(None, None);
+        }
+    }
+
+    /// The postmaster last seen, for the fence: no file is read for it. It may have ended without a proof that nothing
+    /// of it is left.
     pub fn known_postmaster(&self) -> Option<Postmaster> {
         locked(&self.believed).postmaster
     }
 
+    /// Stops the postmaster last seen, and what is left of it: the lock keeper's way out. No memory of the
+    /// job is asked.
+    pub fn fence(&self) -> Fenced {
+        let (server, place) = {
+            let believed = locked(&self.believed);
+            (believed.postmaster, believed.place)
+        };
+        server.map_or(Fenced::Nothing, |server| fence(&server.process, place.as_ref()))
+    }
+
     pub(super) fn ping_target(&self) -> PingTarget {
-        let config = locked(&self.config);
+        let config = self.config();
         let local = &config.addresses().local;
         PingTarget {
             host: local.get("host").map(Value::py_str),
@@ -113,7 +196,7 @@ impl Instance {
 
     /// What the data directory would run as.
     pub(super) fn role_by_data_directory(&self) -> Role {
-        if locked(&self.config).recovery_conf_exists() {
+        if self.config().recovery_conf_exists() {
             Role::Replica
         } else {
             Role::Primary
@@ -134,6 +217,14 @@ impl Instance {
             );
             self.set_state(state);
             return Started::Running;
+        }
+        if !self.is_proven_gone().await {
+            tracing::error!(
+                target: "patroni.postgresql",
+                "Cannot start PostgreSQL because processes of one that ran before are left, or nobody can tell"
+            );
+            self.set_state(PgState::StartFailed);
+            return Started::Failed;
         }
         if !quiet {
             locked(&self.believed).pending_callback = Some(Pending::Call(CallbackAction::OnStart));
@@ -156,18 +247,20 @@ impl Instance {
             tracing::info!(target: "patroni.postgresql", "PostgreSQL start cancelled.");
             return Started::Failed;
         }
-        let krb = locked(&self.config).krbsrvname().map(|k| ("PGKRBSRVNAME".into(), k.into()));
+        let krb = self.config().krbsrvname().map(|k| ("PGKRBSRVNAME".into(), k.into()));
         let command = StartCommand {
             data_dir: self.data_dir.clone(),
-            config_file: locked(&self.config).postgresql_conf().to_owned(),
+            config_file: self.config().postgresql_conf().to_owned(),
             options,
             env: krb.into_iter().collect(),
         };
+        // Before the launch: the fence is to know of the server from its first moment.
+        let place = self.place_now().await.ok().flatten();
         let Ok(postmaster) = launch(&self.bin, &command).await else {
             self.set_state(PgState::StartFailed);
             return Started::Failed;
         };
-        self.note_postmaster(Some(postmaster));
+        self.note_postmaster(postmaster, place);
         let wait = timeout.unwrap_or_else(|| self.pg_ctl_timeout());
         match wait_for_startup(&self.ping_target(), &postmaster, wait, &self.cancel).await {
             Startup::Running => {
@@ -185,7 +278,7 @@ impl Instance {
     }
 
     fn pg_ctl_timeout(&self) -> Duration {
-        let seconds = locked(&self.config).get("pg_ctl_timeout").and_then(|v| v.py_str().parse::<f64>().ok());
+        let seconds = self.config().get("pg_ctl_timeout").and_then(|v| v.py_str().parse::<f64>().ok());
         Duration::from_secs_f64(seconds.filter(|s| *s > 0.0 && *s < 1e9).unwrap_or(60.0))
     }
 
@@ -266,6 +359,9 @@ impl Instance {
 
     async fn do_stop(&self, how: &StopHow, events: &mpsc::UnboundedSender<StopEvent>) -> (bool, bool) {
         let Some(server) = self.postmaster().await else {
+            if !self.is_proven_gone().await {
+                return (false, false);
+            }
             if how.safe_point {
                 let _ = events.send(StopEvent::SafePoint);
             }
@@ -303,8 +399,8 @@ impl Instance {
             target: &target,
         };
         match stop(Some(server), &request, events).await {
-            Stopped::NotRunning => (true, false),
-            Stopped::Stopped { signalled } => (true, signalled),
+            Stopped::NotRunning => (self.is_proven_gone().await, false),
+            Stopped::Stopped { signalled } => (self.is_proven_gone().await, signalled),
             Stopped::Failed => (false, false),
         }
     }

@@ -178,7 +178,10 @@ impl Daemon {
                 reload::local(&self.shared, &mut self.api, true).await;
                 systemd::notify("READY=1");
             }
-            let finished = tick::cycle(&self.shared, &mut self.memory).await;
+            let Some(finished) = tick::guarded_cycle(&self.shared, &mut self.memory).await else {
+                next_run = self.wait(next_run).await;
+                continue;
+            };
             if let Some(code) = finished.exit {
                 return Some(code);
             }
@@ -241,7 +244,6 @@ impl Daemon {
         let _ = tokio::task::spawn_blocking(move || api.stop()).await;
         let Some(code) = code else {
             self.shared.jobs.cancel_and_wait(&self.shared, Duration::from_secs(30)).await;
-            self.shared.instance.cancel.reset();
             self.shared.lease.cycle_ended();
             tick::shutdown(&self.shared, &mut self.memory).await;
             self.shared.instance.settle_callbacks().await;

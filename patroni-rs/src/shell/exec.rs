@@ -271,6 +271,7 @@ impl Executor {
                 self.shared.jobs.hold(&self.shared).await;
                 self.stop_to_checkpoint(*timeout).await
             }
+            Request::ProveGone => Answer::Bool(pg.is_proven_gone().await),
             Request::AwaitExit(limit) => Answer::Bool(self.await_exit(*limit).await),
             Request::ControlData => Answer::Control(pg.control_data().await),
             Request::CheckRecovery(source) => Answer::Recovery(pg.check_recovery(source.clone()).await),

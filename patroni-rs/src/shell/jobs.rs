@@ -1,15 +1,17 @@
 //! Long work beside the cycles, one job at a time.
 
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
 use patroni_core::ha::{DemoteMode, Job, JobResult, JobView, Role, Source};
 use patroni_core::model::Lsn;
 use patroni_postgres::process::replica::Created;
 use patroni_postgres::process::stop::StopEvent;
-use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::shared::Shared;
 use crate::instance::{mono_now, Apply, Started, StopHow};
@@ -28,7 +30,8 @@ pub struct Jobs {
 #[derive(Default)]
 struct Slot {
     running: Option<JobView>,
-    handle: Option<JoinHandle<()>>,
+    /// Closed when the job's task has ended, however it does.
+    ended: Option<watch::Receiver<()>>,
     finished: Vec<(Job, JobResult)>,
     /// What the engine does with PostgreSQL, step by step, whether a job runs or not.
     held: Option<String>,
@@ -96,6 +99,33 @@ impl Jobs {
         job: Job,
         ordered: bool,
     ) -> Result<oneshot::Receiver<JobResult>, String> {
+        let wake = shared.wake.clone();
+        let running = self.occupy(&job, ordered, || {
+            shared.instance.cancel.reset();
+            shared.instance.committed.store(false, Ordering::SeqCst);
+        })?;
+        let (tell, told) = oneshot::channel();
+        let runtime = shared.runtime.clone();
+        let jobs = self.clone();
+        runtime.spawn(async move {
+            let begun = Instant::now();
+            let work = async {
+                let result = run(&shared, &jobs, &job).await;
+                pace(&shared, &job, &result, begun).await;
+                result
+            };
+            let result = outcome(&job, work).await;
+            // Nobody has to listen.
+            let _ = tell.send(result.clone());
+            jobs.vacate(job, result);
+            drop(running);
+            wake.notify_one();
+        });
+        Ok(told)
+    }
+
+    /// Takes the slot for a job, if it is free. What is returned is kept until the job's task ends.
+    fn occupy(&self, job: &Job, ordered: bool, begins: impl FnOnce()) -> Result<watch::Sender<()>, String> {
         let mut slot = crate::instance::locked(&self.slot);
         if let Some(running) = &slot.running {
             return Err(running.job.name());
@@ -104,28 +134,20 @@ impl Jobs {
             return Err(held);
         }
         slot.running = Some(JobView { job: job.clone(), started_at: mono_now(), shutdown_checkpoint: None });
-        shared.instance.cancel.reset();
-        shared.instance.committed.store(false, Ordering::SeqCst);
-        let jobs = self.clone();
-        let (tell, told) = oneshot::channel();
-        let runtime = shared.runtime.clone();
-        slot.handle = Some(runtime.spawn(async move {
-            let begun = Instant::now();
-            let result = run(&shared, &jobs, &job).await;
-            pace(&shared, &job, &result, begun).await;
-            // Nobody has to listen.
-            let _ = tell.send(result.clone());
-            let mut slot = crate::instance::locked(&jobs.slot);
-            slot.running = None;
-            if matches!(job, Job::Demote { .. }) {
-                // The demotion ends with the next cycle.
-                slot.held = Some(job.name());
-            }
-            slot.finished.push((job, result));
-            drop(slot);
-            shared.wake.notify_one();
-        }));
-        Ok(told)
+        let (running, ended) = watch::channel(());
+        slot.ended = Some(ended);
+        begins();
+        Ok(running)
+    }
+
+    fn vacate(&self, job: Job, result: JobResult) {
+        let mut slot = crate::instance::locked(&self.slot);
+        slot.running = None;
+        if matches!(job, Job::Demote { .. }) {
+            // The demotion ends with the next cycle.
+            slot.held = Some(job.name());
+        }
+        slot.finished.push((job, result));
     }
 
     fn shutdown_checkpoint(&self, locations: (Lsn, Lsn)) {
@@ -134,17 +156,35 @@ impl Jobs {
         }
     }
 
-    /// Cancels the job and waits for its end, a while.
+    /// Cancels the job and waits for its end, a while. The order stands until the next job begins, or until this one has
+    /// ended: a job that outlives its limit starts nothing any more.
     pub async fn cancel_and_wait(&self, shared: &Shared, limit: Duration) {
-        let (name, handle) = {
-            let mut slot = crate::instance::locked(&self.slot);
-            (slot.running.as_ref().map(|r| r.job.name()), slot.handle.take())
-        };
-        let (Some(name), Some(handle)) = (name, handle) else { return };
+        let Some(name) = self.view().map(|running| running.job.name()) else { return };
         tracing::warn!(target: "patroni.async_executor", "Cancelling long running task {name}");
         shared.instance.cancel.cancel();
-        let _ = tokio::time::timeout(limit, handle).await;
+        if self.wait(limit).await {
+            shared.instance.cancel.reset();
+        }
     }
+
+    /// Has the job ended by then? Any number of callers may wait, one after the other or at the same time.
+    async fn wait(&self, limit: Duration) -> bool {
+        let ended = crate::instance::locked(&self.slot).ended.clone();
+        match ended {
+            // The sender is dropped, never used.
+            Some(mut ended) => tokio::time::timeout(limit, ended.changed()).await.is_ok(),
+            None => true,
+        }
+    }
+}
+
+/// The result of a job's work. A panic is a failure as any other: the slot must be free again.
+async fn outcome(job: &Job, work: impl Future<Output = JobResult>) -> JobResult {
+    AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|_| {
+        let name = job.name();
+        tracing::error!(target: "patroni.async_executor", "Exception during execution of long running task {name}");
+        JobResult::Failed
+    })
 }
 
 /// The end of a job wakes the HA loop, and a try that has failed is made again
@@ -306,4 +346,68 @@ async fn demote(shared: &Arc<Shared>, jobs: &Jobs, mode: DemoteMode, timeout: Op
         locations = pg.shutdown_checkpoint().await;
     }
     JobResult::Stopped(locations)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::panic, clippy::unwrap_used)]
+    use super::*;
+    use std::sync::atomic::AtomicU32;
+
+    fn restart() -> Job {
+        Job::Restart { timeout: Duration::from_secs(1), release_sync: false }
+    }
+
+    #[tokio::test]
+    async fn a_job_that_panics_has_failed_and_frees_the_slot() {
+        let jobs = Jobs::default();
+        let running = jobs.occupy(&restart(), true, || ()).unwrap();
+        assert!(jobs.occupy(&restart(), true, || ()).is_err());
+        let result = outcome(&restart(), async { panic!("a job that panics") }).await;
+        jobs.vacate(restart(), result);
+        drop(running);
+        assert!(jobs.view().is_none());
+        assert_eq!(jobs.take_finished(), [(restart(), JobResult::Failed)]);
+        assert!(jobs.occupy(&Job::Promote, false, || ()).is_ok());
+    }
+
+    #[tokio::test]
+    async fn everybody_who_waits_for_a_job_waits_for_its_end() {
+        let jobs = Jobs::default();
+        let begun = AtomicU32::new(0);
+        let running = jobs.occupy(&restart(), true, || begun.store(1, Ordering::SeqCst)).unwrap();
+        assert_eq!(begun.load(Ordering::SeqCst), 1);
+        let short = Duration::from_millis(20);
+        for _ in 0..2 {
+            assert!(!jobs.wait(short).await);
+        }
+        jobs.vacate(restart(), JobResult::Done);
+        drop(running);
+        assert!(jobs.wait(short).await && jobs.wait(short).await);
+    }
+
+    /// While the engine stops PostgreSQL, and until it has decided what follows, an operator's job is refused; the
+    /// engine's own is not.
+    #[test]
+    fn an_operators_job_waits_for_the_end_of_a_demotion() {
+        let jobs = Jobs::default();
+        let demote = Job::Demote { name: "switchover".into(), mode: DemoteMode::Graceful, timeout: None };
+        drop(jobs.occupy(&demote, false, || ()).unwrap());
+        jobs.vacate(demote, JobResult::Stopped(None));
+        assert_eq!(jobs.occupy(&restart(), true, || ()).err().as_deref(), Some("switchover"));
+        // A cycle that had begun before does not release it, the next one does.
+        jobs.release();
+        assert!(jobs.occupy(&restart(), true, || ()).is_err());
+        jobs.take_finished();
+        jobs.release();
+        assert!(jobs.occupy(&restart(), true, || ()).is_ok());
+    }
+
+    #[test]
+    fn the_engine_may_go_on_while_operators_are_held_off() {
+        let jobs = Jobs::default();
+        crate::instance::locked(&jobs.slot).held = Some("demote".into());
+        assert!(jobs.occupy(&restart(), true, || ()).is_err());
+        assert!(jobs.occupy(&restart(), false, || ()).is_ok());
+    }
 }

@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use patroni_core::ha::keeper::{Arm, Keeper, Next};
 use patroni_core::ha::Mono;
+use patroni_postgres::process::fence::Fenced;
 
 use crate::guardian::Guard;
 use crate::instance::{locked, mono_now, Instance};
-use crate::urgency;
+use crate::{process, urgency};
 
 /// What renews the lease; a DCS without leases of its own has none.
 pub trait Renewer: Send {
@@ -144,6 +145,10 @@ impl Lease {
     }
 
     fn keep(&self, instance: &Instance, mut renewer: Option<Box<dyn Renewer>>) {
+        // Nobody else would fence in its place, but the guardian of a daemon that has ended.
+        let _ends = process::EndWithPanic("lock keeper");
+        let mut spare = urgency::Spare::default();
+        spare.refill();
         let priority = urgency::raise();
         let kept = urgency::keep_in_memory();
         let priority = priority.as_str();
@@ -163,7 +168,9 @@ impl Lease {
                         "Leader lock runs out and could not be renewed, stopping PostgreSQL immediately"
                     );
                     self.fenced.store(true, Ordering::SeqCst);
-                    instance.fence();
+                    if instance.fence() == Fenced::Failed {
+                        tracing::error!(target: "patroni.ha", "PostgreSQL could not be stopped, or nobody can tell");
+                    }
                     self.wake.notify_one();
                 }
                 Next::Renew => {
@@ -178,15 +185,23 @@ impl Lease {
                         })
                         .clamp(Duration::from_millis(200), Duration::from_secs(3));
                     drop(keeper);
-                    self.renew(renewer.as_mut(), limit);
+                    if self.renew(renewer.as_mut(), limit) {
+                        spare.refill();
+                    } else {
+                        // It may have failed for want of a descriptor.
+                        spare.give_up();
+                    }
                 }
             }
         }
     }
 
-    fn renew(&self, renewer: &mut dyn Renewer, limit: Duration) {
+    /// True: the DCS has answered.
+    fn renew(&self, renewer: &mut dyn Renewer, limit: Duration) -> bool {
         let sent = mono_now();
-        match renewer.renew(limit) {
+        let answer = renewer.renew(limit);
+        let answered = answer.is_ok();
+        match answer {
             // The lock may have been given up meanwhile: then there is nothing to prolong.
             Ok(true) => self.with(|k| {
                 if k.lease_until().is_some() {
@@ -202,6 +217,7 @@ impl Lease {
                 self.with(|k| k.renewal_failed(mono_now()));
             }
         }
+        answered
     }
 }
 

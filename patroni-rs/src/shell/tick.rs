@@ -1,9 +1,11 @@
 //! Drives the engine: one view, question by question, to the end of the cycle.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use futures_util::FutureExt;
 use patroni_core::ha::keeper::Arm;
 use patroni_core::ha::{self, Finished, HeldBack, Level, LogLine, Memory, Progress, Role, Transcript, View};
 use patroni_dcs::Dcs;
@@ -37,6 +39,17 @@ pub async fn view(shared: &Arc<Shared>, memory: &Memory) -> View {
     }
 }
 
+/// Runs one cycle. `None`: it panicked. It then counts as none: it permits no renewal of the lock to the keeper, and the
+/// next one begins with the memory that it began with.
+pub async fn guarded_cycle(shared: &Arc<Shared>, memory: &mut Memory) -> Option<Finished> {
+    let finished = AssertUnwindSafe(cycle(shared, memory)).catch_unwind().await;
+    if finished.is_err() {
+        let text = "Unexpected exception raised, please report it as a BUG";
+        tracing::error!(target: "patroni.__main__", "{text}");
+    }
+    finished.ok()
+}
+
 /// Runs one cycle.
 pub async fn cycle(shared: &Arc<Shared>, memory: &mut Memory) -> Finished {
     for (job, result) in shared.jobs.take_finished() {
@@ -60,9 +73,9 @@ pub async fn cycle(shared: &Arc<Shared>, memory: &mut Memory) -> Finished {
 
 /// The keeper has stopped PostgreSQL, because the DCS or something on this node
 /// hung. Another node shall take over at once, if the DCS still listens. False:
-/// the server is not gone yet.
+/// the server is not gone yet, or nobody can prove it.
 async fn give_up_lock(shared: &Shared) -> bool {
-    if shared.instance.known_postmaster().is_some_and(|p| p.is_running()) {
+    if !shared.instance.is_proven_gone().await {
         return false;
     }
     let cluster = shared.cluster();

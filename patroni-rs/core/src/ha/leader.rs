@@ -107,6 +107,12 @@ impl Cycle<'_> {
         Ok(true)
     }
 
+    /// May the lock go under which PostgreSQL has run here, now that its postmaster is not seen? Not seeing it is no proof
+    /// (docs/safety.md, "What gives up the lock"): backends may outlive it, and a look may fail.
+    pub(super) fn proven_gone(&mut self) -> Step<bool> {
+        self.bool(Request::ProveGone)
+    }
+
     pub(super) fn delete_leader(&mut self, last_lsn: Option<u64>) -> Step<()> {
         self.drop_lease()?;
         self.bool(Request::DeleteLeader { last_lsn })?;

@@ -10,11 +10,18 @@ use super::types::*;
 /// How often a holder of the lock is started as a standby to be promoted before it gives way.
 const READONLY_STARTS: u32 = 2;
 
+/// The lock stays, and is not renewed: it runs out, and before that the keeper ends what is left.
+pub(super) const NOT_PROVEN: &str =
+    "not removing leader key because processes of postgres may still be running";
+
 impl Cycle<'_> {
     /// 4D: a start was tried by an earlier cycle.
     pub(super) fn after_recovery(&mut self) -> Step<Option<String>> {
         self.m.recovering = false;
         if !self.m.rewind.is_needed() && !self.pg.running {
+            if self.has_lock_quietly() && !self.proven_gone()? {
+                return Ok(Some(NOT_PROVEN.into()));
+            }
             self.watchdog_disable()?;
             if !self.has_lock() {
                 return Ok(Some("failed to start postgres".into()));
@@ -43,6 +50,9 @@ impl Cycle<'_> {
         if self.is_paused() {
             self.set_state(PgState::Stopped)?;
             if self.has_lock() {
+                if !self.proven_gone()? {
+                    return Ok(Some(NOT_PROVEN.into()));
+                }
                 self.delete_leader(None)?;
                 return Ok(Some("removed leader lock because postgres is not running".into()));
             }
@@ -138,6 +148,9 @@ impl Cycle<'_> {
         if self.has_lock() && !self.is_standby_cluster() {
             // It came up and died of its promotion (a full disk): another may do better.
             if self.m.readonly_starts >= READONLY_STARTS && self.failover_possible(None, false)? {
+                if !self.proven_gone()? {
+                    return Ok(NOT_PROVEN.into());
+                }
                 self.m.readonly_starts = 0;
                 return self.give_up_lock();
             }

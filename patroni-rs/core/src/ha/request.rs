@@ -101,7 +101,7 @@ pub enum Request {
     SetState(PgState),
     /// Fire a callback and do not wait. Answer: [`Answer::Done`].
     Call(Callback),
-    /// Stop PostgreSQL and wait for it. Answer: [`Answer::Bool`].
+    /// Stop PostgreSQL and wait for it. Answer: [`Answer::Bool`]: as for [`Request::ProveGone`].
     Stop {
         /// How.
         mode: StopMode,
@@ -116,6 +116,9 @@ pub enum Request {
     },
     /// Wait a moment for the end of that stop. Answer: [`Answer::Bool`]: it has ended.
     AwaitExit(Duration),
+    /// Prove that nothing is left of the server that ran here, by ending what its postmaster has left behind. Answer:
+    /// [`Answer::Bool`]: proven; no: it runs, or something of it is left, or nobody can tell.
+    ProveGone,
     /// Ask the leader to be released as synchronous standby, and wait a while
     /// for it. Answer: [`Answer::Done`].
     ReleaseSync,

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::cycle::{sysid_valid, Cycle};
+use super::recover::NOT_PROVEN;
 use super::request::{Request, SyncNames};
 use super::script::{Halt, Level, Step};
 use super::types::*;
@@ -120,10 +121,16 @@ impl Cycle<'_> {
     /// 4E: there is no data directory to run on.
     pub(super) fn without_data_dir(&mut self) -> Step<String> {
         self.set_role(Role::Uninitialized)?;
-        self.bool(Request::Stop { mode: StopMode::Immediate, timeout: Some(self.v.me.retry_timeout) })?;
-        self.watchdog_disable()?;
+        let stop = Request::Stop { mode: StopMode::Immediate, timeout: Some(self.v.me.retry_timeout) };
+        let stopped = self.bool(stop)?;
+        if stopped {
+            self.watchdog_disable()?;
+        }
         let data_dir = self.pg.data_dir.clone();
         if self.has_lock() {
+            if !stopped {
+                return Ok(NOT_PROVEN.into());
+            }
             self.release_leader_key(None)?;
             let what = if data_dir == DataDir::Empty { "empty" } else { "not accessible" };
             return Ok(format!("released leader key voluntarily as data dir {what} and currently leader"));
@@ -133,6 +140,9 @@ impl Cycle<'_> {
         }
         if self.is_paused() {
             return Ok("running with empty data directory".into());
+        }
+        if !stopped {
+            return Ok("not bootstrapping because processes of postgres may still be running".into());
         }
         self.bootstrap()
     }

@@ -114,7 +114,7 @@ pub async fn run_single_user(bin: &Binaries, cancel: &Cancellable, data_dir: &Pa
 /// socket is not, and would make the start fail.
 async fn wait_until_reaped(pid: i32) {
     let deadline = tokio::time::Instant::now() + REAPED_WITHIN;
-    while proc::stat(pid).is_some_and(|s| s.state == 'Z') && tokio::time::Instant::now() < deadline {
+    while proc::stat(pid).is_some_and(|s| s.is_zombie()) && tokio::time::Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

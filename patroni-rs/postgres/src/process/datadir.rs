@@ -7,6 +7,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::evidence;
 use super::postmaster::Postmaster;
 
 /// Logger of these actions.
@@ -75,11 +76,11 @@ fn tablespace_links(data_dir: &Path) -> Vec<Link> {
         .collect()
 }
 
-/// Refuses to touch a directory with a live postmaster. Works on the pid file, so a
-/// stale one with a reused pid does not count.
+/// Refuses to touch a directory in which a server works, or where nobody can tell whether one does. What a server
+/// that has ended has left behind is ended first. A stale pid file with a reused pid does not count.
 async fn refuse_running(data_dir: &Path) -> io::Result<()> {
     match Postmaster::find(data_dir).await? {
-        None => Ok(()),
+        None => evidence::ensure_unused(data_dir).await,
         Some(p) => Err(io::Error::other(format!(
             "PostgreSQL is running in {} (pid={})",
             data_dir.display(),

@@ -7,51 +7,83 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use patroni_core::ha::keeper::QUIT_PATIENCE;
 
+use super::evidence::{end_remains, End, Place};
 use super::proc::Process;
 use super::signals::kill_tree;
 
 /// Time between two looks whether it has ended.
 const LOOK: Duration = Duration::from_millis(10);
 
+/// How long SIGKILL is waited for before what is left is looked at.
+const KILL_PATIENCE: Duration = Duration::from_millis(500);
+
 /// How a fence ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fenced {
-    /// There was nothing to stop, or it may not be signalled.
+    /// There was nothing to stop: it had ended, and nothing of it was left.
     Nothing,
     /// It ended on SIGQUIT.
     Quit,
     /// SIGKILL was sent to it and to its children.
     Killed,
+    /// It could not be signalled, or something of it is left, or nobody can tell.
+    Failed,
 }
 
 /// SIGQUIT to the postmaster, SIGKILL to it and its children if it does not obey
-/// within [`QUIT_PATIENCE`]. Blocks for as long. No file of PGDATA is read.
-pub fn fence(postmaster: &Process) -> Fenced {
-    if postmaster.signal(Signal::SIGQUIT).is_err() {
-        return Fenced::Nothing;
+/// within [`QUIT_PATIENCE`]; then SIGKILL to what is left in its data directory, also of
+/// a postmaster that has ended before. Blocks for as long. No file of PGDATA is read, and
+/// no new descriptor is needed.
+pub fn fence(postmaster: &Process, place: Option<&Place>) -> Fenced {
+    let how = quit(postmaster);
+    let Some(place) = place else { return how };
+    match (end_remains(place, QUIT_PATIENCE, true), how) {
+        (End::Unproven, _) => Fenced::Failed,
+        (End::Server(pid), _) if pid == postmaster.pid => Fenced::Failed,
+        (End::Proven(1..), Fenced::Nothing) => Fenced::Killed,
+        // Another server than the one that was to be stopped is armed on its own.
+        (End::Proven(_) | End::Server(_), how) => how,
     }
-    let deadline = Instant::now() + QUIT_PATIENCE;
-    while postmaster.is_alive() {
+}
+
+/// The postmaster alone.
+fn quit(postmaster: &Process) -> Fenced {
+    match postmaster.signal(Signal::SIGQUIT) {
+        Ok(()) => {}
+        Err(e) if e.raw_os_error() == Some(libc::ESRCH) => return Fenced::Nothing,
+        Err(_) => return Fenced::Failed,
+    }
+    if ends_within(postmaster, QUIT_PATIENCE) {
+        return Fenced::Quit;
+    }
+    kill_tree(postmaster);
+    ends_within(postmaster, KILL_PATIENCE);
+    Fenced::Killed
+}
+
+fn ends_within(process: &Process, patience: Duration) -> bool {
+    let deadline = Instant::now() + patience;
+    while process.is_alive() {
         if Instant::now() >= deadline {
-            kill_tree(postmaster);
-            return Fenced::Killed;
+            return false;
         }
         sleep(LOOK);
     }
-    Fenced::Quit
+    true
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::process::evidence::tests::FakeServer;
     use std::process::Command;
 
     fn stopped(script: &str) -> Fenced {
         let mut child = Command::new("sh").args(["-c", script]).spawn().unwrap();
         sleep(Duration::from_millis(200));
         let process = Process::find(child.id() as i32).unwrap();
-        let result = fence(&process);
+        let result = fence(&process, None);
         child.wait().unwrap();
         result
     }
@@ -61,6 +93,16 @@ mod tests {
         assert_eq!(stopped("trap 'exit 0' QUIT; while :; do sleep 0.05; done"), Fenced::Quit);
         assert_eq!(stopped("trap '' QUIT; while :; do sleep 0.05; done"), Fenced::Killed);
         let nobody = Process { pid: 4_194_303, start_ticks: 1 };
-        assert_eq!(fence(&nobody), Fenced::Nothing);
+        assert_eq!(fence(&nobody, None), Fenced::Nothing);
+    }
+
+    #[test]
+    fn backends_that_outlive_their_postmaster_are_killed() {
+        let home = FakeServer::new();
+        let mut backend = home.run("postgres: app db [local] COPY");
+        let nobody = Process { pid: 4_194_303, start_ticks: 1 };
+        assert_eq!(fence(&nobody, Some(&home.place())), Fenced::Killed);
+        assert!(!backend.wait().unwrap().success());
+        assert_eq!(fence(&nobody, Some(&home.place())), Fenced::Nothing);
     }
 }

@@ -15,6 +15,7 @@ pub mod control;
 pub mod crash_recovery;
 pub mod custom_bootstrap;
 pub mod datadir;
+pub mod evidence;
 pub mod fence;
 pub mod history;
 pub mod hooks;

@@ -5,6 +5,7 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
+use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
 use nix::sys::signal::Signal;
 use tokio::io::unix::AsyncFd;
 use tokio::io::Interest;
@@ -49,6 +50,15 @@ impl PidFd {
             return Err(io::Error::last_os_error());
         }
         Ok(())
+    }
+
+    /// Has the process ended (a zombie has)? Needs no other descriptor.
+    ///
+    /// # Errors
+    /// The system does not say.
+    pub fn has_ended(&self) -> io::Result<bool> {
+        let mut fds = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
+        Ok(poll(&mut fds, PollTimeout::ZERO)? > 0)
     }
 
     /// Waits until the process has ended. Cancel safe.

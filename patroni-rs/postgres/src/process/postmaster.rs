@@ -1,7 +1,7 @@
 //! The running postmaster: found through `postmaster.pid`, checked to be the
 //! right process, signalled and waited for.
 
-use std::os::unix::fs::MetadataExt;
+use std::io;
 use std::path::Path;
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -10,6 +10,7 @@ use nix::sys::signal::Signal;
 use regex::Regex;
 
 use super::blocking;
+use super::evidence::{self, is_gone, is_postgres, Place};
 use super::proc::{self, Process};
 use super::signals::kill_tree;
 
@@ -46,7 +47,19 @@ impl PidFile {
 
     /// Reads `postmaster.pid` of a data directory; `None` when there is no usable one.
     pub fn read(data_dir: &Path) -> Option<PidFile> {
-        PidFile::parse(&std::fs::read_to_string(data_dir.join("postmaster.pid")).ok()?)
+        PidFile::look(data_dir).ok().flatten()
+    }
+
+    /// Reads `postmaster.pid` of a data directory; `None` when there is none, or none with a pid.
+    ///
+    /// # Errors
+    /// Nobody can tell.
+    pub fn look(data_dir: &Path) -> io::Result<Option<PidFile>> {
+        match std::fs::read(data_dir.join("postmaster.pid")) {
+            Ok(text) => Ok(PidFile::parse(&String::from_utf8_lossy(&text))),
+            Err(e) if is_gone(&e) => Ok(None),
+            Err(e) => Err(e),
+        }
     }
 }
 
@@ -107,20 +120,38 @@ fn is_user_backend(title: &str) -> bool {
     !AUXILIARY.as_ref().is_some_and(|re| re.is_match(title))
 }
 
-/// Does the process work in another directory than the data directory, which a postmaster never
-/// leaves? `None` when the system does not say. By device and inode: names differ between
-/// mount namespaces.
-fn works_elsewhere(process: &Process, data_dir: &Path) -> Option<bool> {
-    let identity = |path: &Path| std::fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()));
-    let cwd = identity(Path::new(&format!("/proc/{}/cwd", process.pid)))?;
-    Some(cwd != identity(data_dir)?)
+/// Is `process` the one that wrote this pid file? One that works in the data directory and runs PostgreSQL is, whatever
+/// its times say: the wall clock may have been set since, and boot time moves with it. Any other must have been created
+/// within 3 s of the recorded start, and be neither us, our parent nor our child (surface-ha-pg 10-05). Further than the
+/// reference, too: it must not work elsewhere, so that a pid that was reused within those 3 s is not taken for a server.
+fn is_postmaster(process: &Process, file: &PidFile, data_dir: &Path) -> bool {
+    let at_home = Place::of(data_dir).ok().and_then(|place| place.has(process.pid));
+    let certain = at_home == Some(true) && is_postgres(process.pid);
+    if !certain && !is_of_that_time(process, file) {
+        return false;
+    }
+    let own = std::process::id() as i32;
+    let parent = std::os::unix::process::parent_id() as i32;
+    let its_parent = process.ppid().unwrap_or_default();
+    if process.pid == own || process.pid == parent || its_parent == own {
+        tracing::info!(
+            target: "patroni.postgresql.postmaster",
+            "Patroni (pid={own}, ppid={parent}), \"fake postmaster\" (pid={}, ppid={its_parent})", process.pid
+        );
+        return false;
+    }
+    if at_home == Some(false) {
+        tracing::info!(
+            target: "patroni.postgresql.postmaster",
+            "Process {} is not postmaster, it does not work in {}", process.pid, data_dir.display()
+        );
+        return false;
+    }
+    true
 }
 
-/// Is `process` the one that wrote this pid file? It must have been created within
-/// 3 s of the recorded start, and be neither us, our parent nor our child
-/// (surface-ha-pg 10-05). Further than the reference: it must work in the data directory,
-/// so that a pid that was reused within those 3 s is not taken for a server.
-fn is_postmaster(process: &Process, file: &PidFile, data_dir: &Path) -> bool {
+/// Was it created when the pid file says, as far as both can be read?
+fn is_of_that_time(process: &Process, file: &PidFile) -> bool {
     match file.start_time.trim().parse::<i64>() {
         Ok(0) => {}
         Ok(recorded) => {
@@ -140,42 +171,42 @@ fn is_postmaster(process: &Process, file: &PidFile, data_dir: &Path) -> bool {
             "Garbage start time value in pid file: '{}'", file.start_time
         ),
     }
-    let own = std::process::id() as i32;
-    let parent = std::os::unix::process::parent_id() as i32;
-    let its_parent = process.ppid().unwrap_or_default();
-    if process.pid == own || process.pid == parent || its_parent == own {
-        tracing::info!(
-            target: "patroni.postgresql.postmaster",
-            "Patroni (pid={own}, ppid={parent}), \"fake postmaster\" (pid={}, ppid={its_parent})", process.pid
-        );
-        return false;
-    }
-    if works_elsewhere(process, data_dir) == Some(true) {
-        tracing::info!(
-            target: "patroni.postgresql.postmaster",
-            "Process {} is not postmaster, it does not work in {}", process.pid, data_dir.display()
-        );
-        return false;
-    }
     true
 }
 
 /// The process that `postmaster.pid` names, and whether it is the postmaster.
-fn from_pid_file(data_dir: &Path) -> Option<(Postmaster, bool)> {
-    let file = PidFile::read(data_dir)?;
-    let process = Process::find(file.pid.checked_abs()?)?;
+fn from_pid_file(data_dir: &Path) -> io::Result<Option<(Postmaster, bool)>> {
+    let Some((file, pid)) = PidFile::look(data_dir)?.and_then(|f| f.pid.checked_abs().map(|pid| (f, pid))) else {
+        return Ok(None);
+    };
+    let Some(process) = Process::look(pid)? else { return Ok(None) };
     let genuine = is_postmaster(&process, &file, data_dir);
-    Some((Postmaster { process, single_user: file.pid < 0 }, genuine))
+    Ok(Some((Postmaster { process, single_user: file.pid < 0 }, genuine)))
+}
+
+/// A postmaster that works in the data directory although the pid file does not lead to it.
+fn without_pid_file(data_dir: &Path) -> io::Result<Option<Postmaster>> {
+    let place = match Place::of(data_dir) {
+        Ok(place) => place,
+        Err(e) if is_gone(&e) => return Ok(None),
+        Err(e) => return Err(e),
+    };
+    let found = evidence::survey(&place)?.postmaster();
+    Ok(found.map(|process| Postmaster { process, single_user: false }))
 }
 
 impl Postmaster {
-    /// The postmaster that runs on `data_dir`, if there is one.
+    /// The postmaster that runs on `data_dir`; `None` when there is none. (Processes of one that has ended may be left:
+    /// [`evidence::ensure_unused`].)
     ///
     /// # Errors
-    /// `TimedOut` when the disk does not answer.
+    /// Nobody can tell; `TimedOut` when the disk does not answer.
     pub async fn find(data_dir: &Path) -> std::io::Result<Option<Postmaster>> {
         let dir = data_dir.to_owned();
-        let work = move || Ok(from_pid_file(&dir).filter(|(_, genuine)| *genuine).map(|(p, _)| p));
+        let work = move || match from_pid_file(&dir)? {
+            Some((found, true)) => Ok(Some(found)),
+            _ => without_pid_file(&dir),
+        };
         blocking::run(blocking::FILE_DEADLINE, work).await
     }
 
@@ -185,8 +216,8 @@ impl Postmaster {
     /// the file instead would race with another start.
     pub fn stale_pid(data_dir: &Path) -> Option<i32> {
         let pid = PidFile::read(data_dir)?.pid.checked_abs()?;
-        let zombie = proc::stat(pid).is_some_and(|s| s.state == 'Z');
-        let foreign = || from_pid_file(data_dir).is_some_and(|(_, genuine)| !genuine);
+        let zombie = proc::stat(pid).is_some_and(|s| s.is_zombie());
+        let foreign = || matches!(from_pid_file(data_dir), Ok(Some((_, false))));
         (zombie || foreign()).then_some(pid)
     }
 
@@ -261,6 +292,7 @@ impl Postmaster {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::process::evidence::tests::FakeServer;
 
     #[test]
     fn pid_file_lines() {
@@ -321,6 +353,45 @@ mod tests {
             (is_postmaster(&process, &file, dir.path()), is_postmaster(&process, &file, Path::new("/")));
         process.signal(Signal::SIGKILL).unwrap();
         assert!(here && !elsewhere);
+    }
+
+    /// Rows: what line 3 says, and which directory is asked for.
+    #[test]
+    fn what_works_in_the_data_directory_is_the_postmaster_whatever_the_clock_says() {
+        let home = FakeServer::new();
+        let process = home.run_detached();
+        let created = process.create_time().unwrap() as i64;
+        let found = [
+            (created.to_string(), home.data(), true),
+            ((created - 10).to_string(), home.data(), true),
+            ((created + 100_000).to_string(), home.data(), true),
+            ("nonsense".to_owned(), home.data(), true),
+            ((created - 10).to_string(), Path::new("/"), false),
+            (created.to_string(), Path::new("/"), false),
+        ]
+        .map(|(start_time, data_dir, expected)| {
+            let file = PidFile { pid: process.pid, start_time, ..PidFile::default() };
+            (is_postmaster(&process, &file, data_dir), expected, file.start_time)
+        });
+        process.signal(Signal::SIGKILL).unwrap();
+        assert!(found.iter().all(|(found, expected, _)| found == expected), "{found:?}");
+    }
+
+    #[tokio::test]
+    async fn a_pid_file_with_another_time_is_believed_and_one_that_cannot_be_read_is_no_proof() {
+        let home = FakeServer::new();
+        let process = home.run_detached();
+        let pid_file = home.data().join("postmaster.pid");
+        std::fs::write(&pid_file, format!("{}\n/data\n1000\n5432\n", process.pid)).unwrap();
+        let found = Postmaster::find(home.data()).await;
+        let stale = Postmaster::stale_pid(home.data());
+        process.signal(Signal::SIGKILL).unwrap();
+        assert_eq!(found.unwrap(), Some(Postmaster { process, single_user: false }));
+        assert_eq!(stale, None);
+        // A directory in its place: EISDIR.
+        std::fs::remove_file(&pid_file).unwrap();
+        std::fs::create_dir(&pid_file).unwrap();
+        assert!(Postmaster::find(home.data()).await.is_err());
     }
 
     #[test]

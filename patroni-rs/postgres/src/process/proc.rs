@@ -8,6 +8,7 @@ use std::time::Duration;
 use nix::sys::signal::{kill, Signal};
 use nix::unistd::{sysconf, Pid, SysconfVar};
 
+use super::evidence::{self, Life};
 use super::pidfd::PidFd;
 
 /// Poll interval where the kernel has no pidfd.
@@ -53,9 +54,33 @@ fn parse_stat(text: &str) -> Option<Stat> {
     })
 }
 
-/// The status of a process, or `None` when there is none with this pid.
+impl Stat {
+    /// It has ended, and nobody has taken note of it yet.
+    pub fn is_zombie(&self) -> bool {
+        matches!(self.state, 'Z' | 'X')
+    }
+}
+
+/// The status of the process with this pid; `None` when there is none, for certain.
+///
+/// # Errors
+/// Nobody can tell.
+pub fn look(pid: i32) -> io::Result<Option<Stat>> {
+    let text = match fs::read_to_string(format!("/proc/{pid}/stat")) {
+        Ok(text) => text,
+        // Where processes are hidden, or /proc is not mounted, it may be there all the same.
+        Err(e) if evidence::is_gone(&e) => match kill(Pid::from_raw(pid), None) {
+            Ok(()) => return Err(e),
+            Err(_) => return Ok(None),
+        },
+        Err(e) => return Err(e),
+    };
+    parse_stat(&text).map(Some).ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+/// The status of a process, or `None` when there is none with this pid or it cannot be read.
 pub fn stat(pid: i32) -> Option<Stat> {
-    parse_stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+    look(pid).ok().flatten()
 }
 
 /// Seconds since the epoch at which the machine was started (`btime`).
@@ -84,7 +109,7 @@ pub fn named(argv: &[&[u8]]) -> Vec<Process> {
         })
     };
     let mut found = all();
-    found.retain(|s| s.state != 'Z' && is_ours(s.pid) && has_name(s.pid));
+    found.retain(|s| !s.is_zombie() && is_ours(s.pid) && has_name(s.pid));
     found.iter().map(|s| Process { pid: s.pid, start_ticks: s.start_ticks }).collect()
 }
 
@@ -105,15 +130,27 @@ pub fn children(pid: i32, recursive: bool) -> Vec<Process> {
 }
 
 impl Process {
-    /// The running process with this pid; a zombie counts as gone.
+    /// The running process with this pid; a zombie counts as gone. `None` also when it cannot be read.
     pub fn find(pid: i32) -> Option<Process> {
-        let s = stat(pid).filter(|s| pid > 0 && s.state != 'Z')?;
-        Some(Process { pid, start_ticks: s.start_ticks })
+        Process::look(pid).ok().flatten()
     }
 
-    /// Is it still there? A zombie is not: it holds no file and no socket.
+    /// The running process with this pid; a zombie counts as gone.
+    ///
+    /// # Errors
+    /// Nobody can tell.
+    pub fn look(pid: i32) -> io::Result<Option<Process>> {
+        if pid <= 0 {
+            return Ok(None);
+        }
+        let found = look(pid)?.filter(|s| !s.is_zombie());
+        Ok(found.map(|s| Process { pid, start_ticks: s.start_ticks }))
+    }
+
+    /// Is it still there? A zombie is not: it holds no file and no socket. What nobody can tell is as before: it
+    /// is there until its end is proven.
     pub fn is_alive(&self) -> bool {
-        Process::find(self.pid).is_some_and(|p| p == *self)
+        evidence::life(self) != Life::Gone
     }
 
     /// When it was created: boot time (whole seconds) plus start ticks, in seconds
@@ -151,17 +188,23 @@ impl Process {
         }
     }
 
-    /// Sends a signal, never to another process that got the same pid.
+    /// Sends a signal, never to another process that got the same pid, as far as that can be known: without a
+    /// descriptor to be had it goes to whoever has the pid and is not known to be another.
     ///
     /// # Errors
     /// `ESRCH` when it is gone, `EPERM` when we may not.
     pub fn signal(&self, signal: Signal) -> io::Result<()> {
-        match self.open() {
+        if let Some(fd) = evidence::held(self) {
+            return fd.signal(signal);
+        }
+        let opened = PidFd::open(self.pid);
+        if !self.is_alive() {
+            return Err(io::Error::from_raw_os_error(libc::ESRCH));
+        }
+        match opened {
             Ok(fd) => fd.signal(signal),
-            Err(e) if e.raw_os_error() == Some(libc::ENOSYS) && self.is_alive() => {
-                kill(Pid::from_raw(self.pid), signal).map_err(io::Error::from)
-            }
-            Err(e) => Err(e),
+            Err(e) if e.raw_os_error() == Some(libc::ESRCH) => Err(e),
+            Err(_) => kill(Pid::from_raw(self.pid), signal).map_err(io::Error::from),
         }
     }
 

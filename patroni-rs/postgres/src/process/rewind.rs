@@ -14,6 +14,7 @@ use super::blocking;
 use super::cancellable::{Cancellable, Finished, Invocation};
 use super::control::{ControlData, ControlReader};
 use super::datadir;
+use super::evidence;
 use super::postmaster::Postmaster;
 use super::waldump;
 
@@ -217,7 +218,9 @@ impl RewindRequest<'_> {
         checkpoint_after_promote: Option<bool>,
         leader: &impl RewindLeader,
     ) -> RewindAttempt {
-        if !matches!(Postmaster::find(self.data_dir).await, Ok(None)) {
+        let unused = matches!(Postmaster::find(self.data_dir).await, Ok(None))
+            && evidence::ensure_unused(self.data_dir).await.is_ok();
+        if !unused {
             tracing::warn!(
                 target: "patroni.postgresql.rewind", "Can not run pg_rewind because postgres is still running"
             );

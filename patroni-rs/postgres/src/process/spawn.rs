@@ -79,8 +79,9 @@ pub fn detached_as_is(mut command: Command) -> io::Result<Process> {
     let pid = i32::from_ne_bytes(bytes);
     // The session is the exited child's pid: no other process can have it, so a
     // pid that was already reused by somebody else is recognised.
-    match proc::stat(pid) {
-        Some(s) if s.session == session && s.state != 'Z' => Ok(Process { pid, start_ticks: s.start_ticks }),
+    // Where nobody can tell, it may run, and is found later.
+    match proc::look(pid)? {
+        Some(s) if s.session == session && !s.is_zombie() => Ok(Process { pid, start_ticks: s.start_ticks }),
         _ => Err(io::Error::new(io::ErrorKind::NotFound, format!("process {pid} exited immediately"))),
     }
 }

@@ -83,6 +83,7 @@ pub fn act(request: &Request) -> Option<String> {
         Request::AfterPause => "after_pause".into(),
         Request::WatchdogActivate => "watch".into(),
         Request::WatchdogDisable => "unwatch".into(),
+        Request::ProveGone => "prove".into(),
         Request::WatchdogKeepalive => "feed".into(),
         Request::ExtendLease => "extend".into(),
         Request::Courtesy(_) => "courtesy".into(),

@@ -71,6 +71,7 @@ impl Executor {
             Request::EnsureCheckpoint => Answer::Bool(a.checkpoint),
             Request::SyncSlots { .. } => Answer::Names(a.slots.clone()),
             Request::WatchdogActivate => Answer::Bool(a.watchdog),
+            Request::ProveGone => Answer::Bool(a.proven),
             other => self.local(world, other),
         }
     }

@@ -27,6 +27,9 @@ const LINES: &[&str] = &[
     // 4D
     "removed leader key after trying and failing to start postgres",
     "failed to start postgres",
+    // Ours: a lock goes on proof (docs/safety.md).
+    "not removing leader key because processes of postgres may still be running",
+    "not bootstrapping because processes of postgres may still be running",
     // 4E
     "released leader key voluntarily as data dir empty and currently leader",
     "released leader key voluntarily as data dir not accessible and currently leader",

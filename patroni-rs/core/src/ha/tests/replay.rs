@@ -94,6 +94,10 @@ const ALLOWED: &[Allowed] = &[
         },
     },
     Allowed {
+        why: "a lock under which PostgreSQL ran goes on proof that nothing of it is left, and the watchdog with it",
+        level: |ours, _, _| ours.drop_act(|a| a == "prove"),
+    },
+    Allowed {
         why: "the lease of the failsafe is told to the keeper",
         level: |ours, _, _| ours.drop_act(|a| a == "extend"),
     },

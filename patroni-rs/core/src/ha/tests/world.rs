@@ -43,6 +43,8 @@ pub struct Answers {
     pub write_sync: bool,
     pub watchdog: bool,
     pub stop: bool,
+    /// Nothing is left of the server that ran here.
+    pub proven: bool,
     pub cancel: bool,
     pub checkpoint: bool,
     pub can_rewind: bool,
@@ -195,6 +197,7 @@ fn answers() -> Answers {
         take_leader: true,
         write_sync: true,
         watchdog: true,
+        proven: true,
         stop: true,
         cancel: true,
         checkpoint: true,

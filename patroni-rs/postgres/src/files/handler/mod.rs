@@ -128,7 +128,7 @@ fn absolute(path: PathBuf) -> PathBuf {
 }
 
 /// The configuration files of one instance. Calls block on the file system.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct ConfigHandler {
     setup: InstanceSetup,
     /// The effective `postgresql` section.

@@ -22,19 +22,29 @@ fn rewind(world: World, rewind: Rewind) -> World {
     world.memory(|m| m.rewind = rewind)
 }
 
+const NOT_PROVEN: &str = super::super::super::recover::NOT_PROVEN;
+
 pub fn rows() -> Vec<Row> {
     let mut rows = vec![
         row(
             "4D-01",
             failed_start(leader()),
             "removed leader key after trying and failing to start postgres",
-            "load unwatch role(demoted) call(on_role_change) delete touch",
+            "load prove unwatch role(demoted) call(on_role_change) delete touch",
         ),
         row(
             "4D-01",
             failed_start(leader().role(Role::Replica)),
             "removed leader key after trying and failing to start postgres",
-            "load unwatch delete touch",
+            "load prove unwatch delete touch",
+        ),
+        // Nobody can prove that nothing of it is left: the key stays.
+        row("4D-01", failed_start(leader()).answer(|a| a.proven = false), NOT_PROVEN, "load prove touch"),
+        row(
+            "4G-01",
+            leader().down().paused().answer(|a| a.proven = false),
+            "PAUSE: not removing leader key because processes of postgres may still be running",
+            "load unwatch prove touch",
         ),
         row("4D-01", failed_start(replica()), "failed to start postgres", "load touch"),
         row(
@@ -47,7 +57,7 @@ pub fn rows() -> Vec<Row> {
             "4G-01",
             leader().down().paused(),
             "PAUSE: removed leader lock because postgres is not running",
-            "load unwatch delete touch",
+            "load unwatch prove delete touch",
         )
         .says("Postgresql is not running."),
         row("4G-01", replica().down().paused(), "PAUSE: postgres is not running", "load touch"),
@@ -133,7 +143,7 @@ fn primary_rows() -> Vec<Row> {
             "10-15",
             crashed("shut down").role(Role::Demoted).memory(|m| m.readonly_starts = 2).peer("b", |_| ()),
             "removed leader key after trying and failing to start postgres",
-            "load state(crashed) update feed unwatch load peers(b,c) delete touch",
+            "load state(crashed) update feed unwatch load peers(b,c) prove delete touch",
         ),
         row(
             "10-15",

@@ -6,6 +6,8 @@ use super::super::super::*;
 use super::super::world::{leader, newcomer, orphan, replica, Reply, World, NOW, SYSID};
 use super::{row, Row};
 
+const NOT_PROVEN: &str = super::super::super::recover::NOT_PROVEN;
+
 fn starting(seconds: u64) -> World {
     leader().hung().state(PgState::Starting).watchdog(false).view(|v| {
         v.pg.state_since = NOW - Duration::from_secs(seconds);
@@ -182,6 +184,18 @@ fn data_dir_rows() -> Vec<Row> {
             empty_leader().paused(),
             "PAUSE: released leader key voluntarily as data dir empty and currently leader",
             "load unwatch role(uninitialized) stop(immediate) delete touch touch",
+        ),
+        row(
+            "4E-01",
+            empty_leader().answer(|a| a.stop = false),
+            NOT_PROVEN,
+            "load role(uninitialized) stop(immediate) touch",
+        ),
+        row(
+            "4E-04",
+            first().answer(|a| a.stop = false),
+            "not bootstrapping because processes of postgres may still be running",
+            "load touch stop(immediate) touch",
         ),
         row(
             "4E-02",

@@ -1,0 +1,76 @@
+Feature: a lock goes on proof
+  That no postmaster is seen does not mean that nobody writes: the leader lock is given up when the end of PostgreSQL is
+  proven. (Of the reference the first keeps the lock, too; the second does not, and the third ends its cycle.)
+
+  @ci @ours
+  Scenario: the wall clock was set, and the daemon is started again
+    Given a running cluster of 2 members
+    And a writer
+    When the postmasters are remembered
+    And line 3 of node0's postmaster.pid is changed by -10
+    And the daemon of node0 is killed
+    And node0 is started
+    Then node0 leads within 15 s
+    And PostgreSQL of node0 takes writes for 8 s
+    And the postmasters are the remembered ones
+    And the DCS key "leader" matches "^node0$"
+    When the writer is stopped
+    Then no acknowledged row is missing
+    And node0's log does not say "is not postmaster"
+
+  @ours
+  Scenario: somebody has removed the pid file, and the daemon is started again
+    Given a running cluster of 2 members
+    When the daemon of node0 is killed
+    And node0's postmaster.pid is removed
+    And node0 is started
+    Then node0 leads within 15 s
+    And the DCS key "leader" matches "^node0$"
+    And node0's log does not say "starting primary after failure"
+
+  @ci @ours
+  Scenario: backends outlive their postmaster, and go on committing
+    Given a running cluster of 2 members
+    And a client of node0 that never waits
+    When the postmaster of node0 is killed
+    Then the client that never waits is cut off within 15 s
+    And node0's log says "processes of it have not: sending SIGKILL"
+    And node0 leads within 30 s
+    And all that it was told is on the leader
+    And node0's log does not say "removed leader key"
+
+  @ours
+  Scenario: backends outlive their postmaster and their daemon: the guardian has the last word
+    Given a running cluster of 2 members
+    And a client of node0 that never waits
+    When the daemon of node0 is killed
+    And the postmaster of node0 is killed
+    Then the client that never waits is cut off within 20 s
+    And node0's log says "guardian: PostgreSQL" within 5 s
+    And node1 leads within 20 s
+
+  @ci @ours
+  Scenario: the leader's daemon may open nothing more
+    Given a running cluster of 2 members
+    And a writer
+    When the postmasters are remembered
+    And the daemon of node0 may open nothing more
+    Then PostgreSQL of node0 takes writes for 15 s
+    And the DCS key "leader" matches "^node0$"
+    When the daemon of node0 may open files again
+    Then node0 leads within 10 s
+    When the writer is stopped
+    Then no acknowledged row is missing
+    And the postmasters are the remembered ones
+
+  @ours
+  Scenario: a fence needs no descriptor
+    Given the guardian is switched off
+    And a running cluster of 2 members
+    When the daemon of node0 may open nothing more
+    And etcd is frozen
+    Then PostgreSQL of node0 is down within 25 s
+    When etcd is thawed
+    And the daemon of node0 may open files again
+    Then some member leads within 40 s
+    And every other member follows the leader within 60 s

@@ -1,0 +1,84 @@
+//! The sentences about servers that cannot be seen: a pid file whose times are off, backends that outlive
+//! their postmaster, a daemon that may open nothing.
+
+use std::process::Command;
+use std::time::Duration;
+
+use compat_tests::lab::wait::ensure;
+use compat_tests::lab::{process, wait_until, Result};
+
+use super::state::{Call, State};
+use super::steps::Step;
+
+/// See the module.
+pub const STEPS: &[(&str, Step)] = &[
+    (r"line (\d) of (\w+)'s postmaster.pid is changed by (-?\d+)", change_line),
+    (r"(\w+)'s postmaster.pid is removed", remove_pid_file),
+    (r"the daemon of (\w+) may open (nothing more|files again)", descriptors),
+    (r"a client of (\w+) that never waits", never_waits),
+    (r"the client that never waits is cut off within (\d+) s", cut_off),
+    (r"all that it was told is on (the leader|\w+)", told),
+];
+
+/// A number in the file, moved by so much.
+fn change_line(state: &mut State, call: &Call) -> Result<()> {
+    let file = state.cluster()?.member(call.arg(1))?.data().join("postmaster.pid");
+    let index: usize = call.arg(0).parse()?;
+    let by: i64 = call.arg(2).parse()?;
+    let text = std::fs::read_to_string(&file)?;
+    let changed = text.lines().enumerate().map(|(at, line)| match line.trim().parse::<i64>() {
+        Ok(number) if at + 1 == index => (number + by).to_string(),
+        _ => line.to_string(),
+    });
+    let changed: Vec<String> = changed.collect();
+    Ok(std::fs::write(&file, changed.join("\n") + "\n")?)
+}
+
+fn remove_pid_file(state: &mut State, call: &Call) -> Result<()> {
+    Ok(std::fs::remove_file(state.cluster()?.member(call.arg(0))?.data().join("postmaster.pid"))?)
+}
+
+/// RLIMIT_NOFILE of the running daemon: what is open stays open.
+fn descriptors(state: &mut State, call: &Call) -> Result<()> {
+    let pid = state.lab()?.member_mut(call.arg(0))?.daemon().ok_or("the daemon does not run")?;
+    let limit = if call.arg(1) == "nothing more" { "3" } else { "1024" };
+    let done = Command::new("prlimit").args(["--pid", &pid.to_string(), &format!("--nofile={limit}:1024")]).output()?;
+    ensure(done.status.success(), || String::from_utf8_lossy(&done.stderr).into_owned())
+}
+
+/// A backend that commits without ever waiting, and tells its client of each row. It looks for its postmaster's
+/// death only when it waits.
+fn never_waits(state: &mut State, call: &Call) -> Result<()> {
+    let lab = state.cluster.as_mut().ok_or("no cluster")?;
+    let member = lab.member(call.arg(0))?;
+    member.sql("CREATE TABLE told (n bigint)")?;
+    let sql = "DO $$ BEGIN FOR i IN 1..2000000000 LOOP INSERT INTO told VALUES (i); COMMIT; \
+               RAISE NOTICE 'row %', i; END LOOP; END $$";
+    let mut command = process::command(&lab.bin().join("psql"), &lab.folder, &lab.bin())?;
+    command
+        .args(["-XAtq", "-h", "127.0.0.1", "-U", "postgres", "-d", "postgres"])
+        .args(["-p", &member.postgres.to_string(), "-c", sql])
+        .env("PGPASSWORD", "lab-super");
+    let log = lab.folder.join("told.log");
+    state.talker = Some(process::daemon(command, &log)?);
+    wait_until("rows are told", Duration::from_secs(10), || {
+        let text = std::fs::read_to_string(&log).unwrap_or_default();
+        ensure(text.lines().count() > 1000, || "hardly any".into())
+    })
+}
+
+fn cut_off(state: &mut State, call: &Call) -> Result<()> {
+    let talker = &mut state.talker;
+    wait_until(&call.text, call.seconds(0), || {
+        ensure(process::living(talker).is_none(), || "it is served".into())
+    })
+}
+
+fn told(state: &mut State, call: &Call) -> Result<()> {
+    let name = state.name(call.arg(0))?;
+    let text = std::fs::read_to_string(state.cluster()?.folder.join("told.log"))?;
+    let told = text.lines().filter_map(|line| line.rsplit_once("row ")?.1.parse::<u64>().ok()).max();
+    let told = told.ok_or("nothing was told")?;
+    let there = state.cluster()?.member(&name)?.sql("SELECT coalesce(max(n), 0) FROM told")?;
+    ensure(there.parse::<u64>()? >= told, || format!("{there} of {told} rows"))
+}
