@@ -198,3 +198,29 @@ fn reap_until_gone(child: Pid, signals: &SigSet) -> i32 {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+    use super::*;
+    use std::process::Command;
+
+    /// In a process of its own, which must end with the thread that panics.
+    #[test]
+    fn a_panic_of_a_thread_that_must_live_ends_the_process() {
+        const INSIDE: &str = "PATRONI_TEST_PANIC";
+        if std::env::var_os(INSIDE).is_some() {
+            let thread = std::thread::spawn(|| {
+                let _ends = EndWithPanic("test");
+                panic!("it panics");
+            });
+            let _ = thread.join();
+            std::process::exit(0);
+        }
+        let mut run = Command::new(std::env::current_exe().unwrap());
+        run.args(["--exact", "process::tests::a_panic_of_a_thread_that_must_live_ends_the_process"]);
+        assert_eq!(run.env(INSIDE, "1").output().unwrap().status.code(), Some(PANICKED));
+        // It is no panic that ends the guarded thread.
+        drop(EndWithPanic("test"));
+    }
+}

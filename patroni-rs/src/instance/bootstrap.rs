@@ -238,7 +238,16 @@ impl Instance {
             version,
             progress: &self.progress,
         };
-        let created = create.run().await;
+        // What a method of the user's own writes over is not looked at again.
+        let created = if self.is_proven_gone().await {
+            create.run().await
+        } else {
+            tracing::error!(
+                target: "patroni.postgresql",
+                "Can not create a replica because processes of PostgreSQL are left, or nobody can tell"
+            );
+            Created::Kept
+        };
         match created {
             Created::Done => self.post_restore().await,
             Created::Failed | Created::Kept => self.set_state(PgState::Stopped),

@@ -198,6 +198,13 @@ impl Instance {
 
     /// Single-user recovery (10-14).
     pub async fn crash_recovery(&self) {
+        if !self.is_proven_gone().await {
+            tracing::error!(
+                target: "patroni.postgresql.rewind",
+                "Can not run crash recovery because processes of PostgreSQL are left, or nobody can tell"
+            );
+            return;
+        }
         let archive = self.archive_command().await;
         let wal_dir = archive::wal_dir(&self.data_dir, self.major_version());
         crash_recovery::prepare(&self.bin, &self.cancel, archive.as_deref(), &wal_dir).await;
