@@ -145,7 +145,10 @@ impl Config {
             ("hazards-quorum", Config { hazards: true, sync: SyncMode::Quorum, members: 4, ..base.clone() }),
             ("logical", Config { logical: true, ..base.clone() }),
             ("unseen", Config { unseen: true, ..base.clone() }),
-            ("unseen-quorum", Config { unseen: true, sync: SyncMode::Quorum, watchdog: true, ..base.clone() }),
+            (
+                "unseen-quorum",
+                Config { unseen: true, sync: SyncMode::Quorum, watchdog: true, ..base.clone() },
+            ),
             ("any", Config { members: 0, ..base }),
         ]
     }

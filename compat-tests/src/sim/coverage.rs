@@ -53,6 +53,7 @@ pub const ROWS: &[&str] = &[
     "promoted self to leader by acquiring session lock",
     "released leader key voluntarily as data dir",
     "released leader key voluntarily due to the system ID mismatch",
+    "not removing leader key because processes of postgres may still be running",
     "removed leader key after trying and failing to start postgres",
     "removed leader lock because postgres is not running as primary",
     "removed leader lock because postgres is not running",

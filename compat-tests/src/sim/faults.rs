@@ -359,7 +359,9 @@ impl World {
             Fault::OrphanBackends(node, true) => self.orphan_backends(node),
             Fault::OrphanBackends(node, false) => self.members[node].pg.orphans = false,
             // A daemon that runs knows its server.
-            Fault::NotRecognised(node, on) => self.members[node].unrecognised = on && !self.members[node].alive,
+            Fault::NotRecognised(node, on) => {
+                self.members[node].unrecognised = on && !self.members[node].alive
+            }
             Fault::LooksFail(node, on) => self.members[node].looks_fail = on,
             Fault::Freeze(node, long) => {
                 let until = self.members[node].frozen_until.max(now + long);

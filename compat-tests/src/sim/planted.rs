@@ -112,7 +112,8 @@ impl Planted {
     /// The cluster in which the defect matters.
     pub fn config(self) -> Config {
         // A guardian would make good for a keeper that does not fence.
-        let guardian = matches!(self, Planted::GuardianSleeps | Planted::GuardianStays | Planted::TrustsTheLook);
+        let guardian =
+            matches!(self, Planted::GuardianSleeps | Planted::GuardianStays | Planted::TrustsTheLook);
         let base = Config { planted: self, guardian, ..Config::default() };
         match self {
             Planted::ForgetsStandbyCluster => Config { standby: true, ..base },

@@ -103,7 +103,10 @@ mod tests {
                 }
             }
         }
-        let name = Guards::name(&Word { postmaster: Some(Process { pid: 4_194_304, ..process }), ..Word::default() });
+        let name = Guards::name(&Word {
+            postmaster: Some(Process { pid: 4_194_304, ..process }),
+            ..Word::default()
+        });
         assert!(name.len() <= 15, "{name}");
         assert_eq!(Guards::parse(&name), Guards::Pid(4_194_304));
         assert_eq!(Guards::parse(&Guards::name(&Word::default())), Guards::Nobody);

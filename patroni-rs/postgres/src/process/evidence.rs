@@ -270,9 +270,10 @@ impl Survey {
     /// The postmaster: a server that has processes of its own there. (One that has just been forked still bears its
     /// parent's title.)
     pub fn postmaster(&self) -> Option<Process> {
-        let found = self.servers.iter().find(|pid| {
-            self.backends.iter().any(|b| proc::stat(*b).is_some_and(|s| s.ppid == **pid))
-        })?;
+        let found = self
+            .servers
+            .iter()
+            .find(|pid| self.backends.iter().any(|b| proc::stat(*b).is_some_and(|s| s.ppid == **pid)))?;
         Process::find(*found)
     }
 }

@@ -176,7 +176,8 @@ fn is_of_that_time(process: &Process, file: &PidFile) -> bool {
 
 /// The process that `postmaster.pid` names, and whether it is the postmaster.
 fn from_pid_file(data_dir: &Path) -> io::Result<Option<(Postmaster, bool)>> {
-    let Some((file, pid)) = PidFile::look(data_dir)?.and_then(|f| f.pid.checked_abs().map(|pid| (f, pid))) else {
+    let Some((file, pid)) = PidFile::look(data_dir)?.and_then(|f| f.pid.checked_abs().map(|pid| (f, pid)))
+    else {
         return Ok(None);
     };
     let Some(process) = Process::look(pid)? else { return Ok(None) };

@@ -61,7 +61,8 @@ fn only_what_a_postmaster_has_started_is_ended() {
     let home = FakeServer::new();
     let (place, elsewhere) = (home.place(), tempfile::tempdir().unwrap());
     let program = home.bin.path().join("postgres");
-    let mut backends = [home.run("postgres: app db [local] INSERT"), home.run("postgres: 15/main: walwriter ")];
+    let mut backends =
+        [home.run("postgres: app db [local] INSERT"), home.run("postgres: 15/main: walwriter ")];
     // Somebody's shell, a command of PostgreSQL, and a server somewhere else.
     let mut others = [
         home.start(Path::new("/bin/sleep"), "bash", home.data()),
@@ -143,8 +144,10 @@ fn exhaust() {
 #[test]
 fn without_descriptors_a_process_lives_until_its_end_is_proven() {
     alone("without_descriptors_a_process_lives_until_its_end_is_proven", || {
-        let (mut known, mut unknown) =
-            (Command::new("sleep").arg("60").spawn().unwrap(), Command::new("sleep").arg("60").spawn().unwrap());
+        let (mut known, mut unknown) = (
+            Command::new("sleep").arg("60").spawn().unwrap(),
+            Command::new("sleep").arg("60").spawn().unwrap(),
+        );
         let processes = [&known, &unknown].map(|c| Process::find(pid(c)).unwrap());
         hold(&processes[0]);
         exhaust();
