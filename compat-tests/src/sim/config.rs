@@ -76,6 +76,8 @@ pub struct Config {
     pub logical: bool,
     /// A standby cluster of a remote server, which operators may make independent.
     pub standby: bool,
+    /// Nothing happens but backups and restores of the DCS, with switchovers in between.
+    pub restores: bool,
     /// A defect to find.
     pub planted: Planted,
 }
@@ -107,6 +109,7 @@ impl Default for Config {
             custom_bootstrap: false,
             logical: false,
             standby: false,
+            restores: false,
             planted: Planted::Nothing,
         }
     }
@@ -141,6 +144,9 @@ impl Config {
             ("hazards", Config { hazards: true, watchdog: true, ..base.clone() }),
             ("hazards-quorum", Config { hazards: true, sync: SyncMode::Quorum, members: 4, ..base.clone() }),
             ("logical", Config { logical: true, ..base.clone() }),
+            ("restored", Config { restores: true, maximum_lag: 20_000, ..base.clone() }),
+            ("restored-sync", Config { restores: true, sync: SyncMode::On, ..base.clone() }),
+            ("restored-quorum", Config { restores: true, sync: SyncMode::Quorum, ..base.clone() }),
             ("any", Config { members: 0, ..base }),
         ]
     }

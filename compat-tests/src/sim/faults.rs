@@ -86,6 +86,14 @@ pub enum Fault {
     ScheduleRestart(usize, u64),
     /// An operator sets or removes the tag `nofailover`.
     NoFailover(usize, bool),
+    /// The daemon is told to end, and the shutdown checkpoint takes longer than the ttl.
+    SlowStop(usize),
+    /// `ALTER SYSTEM` has left an empty `synchronous_standby_names` on a standby, or it is removed.
+    Overrule(usize, bool),
+    /// Somebody takes a backup of the DCS.
+    Snapshot,
+    /// And the DCS is restored from it.
+    Restored,
     /// In a pause: `/initialize` is another cluster's, or right again.
     Foreign(bool),
     /// In a pause: an operator promotes a standby by hand.
@@ -122,6 +130,9 @@ impl Plan {
     /// The plan of a seed.
     pub fn of(seed: u64, config: &Config) -> Plan {
         let mut rng = Rng::new(seed ^ 0xfa17);
+        if config.restores {
+            return Plan::healed(super::lapses::restores(seed, config), config);
+        }
         let mut faults = Vec::new();
         let calm = 60_000;
         let mut at = calm;
@@ -144,7 +155,13 @@ impl Plan {
         faults.extend(Plan::store_members(seed, config, at));
         faults.extend(super::remote::orders(seed, config, at));
         faults.extend(super::hazards::orders(seed, config, at));
-        let heal = faults.iter().map(|(at, _)| *at).max().unwrap_or(at).max(at) + 2 * config.ttl + 1;
+        faults.extend(super::lapses::orders(seed, config, at));
+        Plan::healed(faults, config)
+    }
+
+    /// With the end of all faults, and time for what must be true then.
+    fn healed(mut faults: Vec<(u64, Fault)>, config: &Config) -> Plan {
+        let heal = faults.iter().map(|(at, _)| *at).max().unwrap_or(0) + 2 * config.ttl + 1;
         faults.push((heal, Fault::Heal));
         let ttls =
             faults.iter().map(|(_, fault)| if let Fault::Timing(ttl, ..) = fault { ttl * 1000 } else { 0 });
@@ -386,6 +403,9 @@ impl World {
             Fault::PromoteByHand(node) => self.promote_by_hand(node),
             Fault::DropLeaderKey => self.drop_leader_key(),
             Fault::Rescue => self.rescue(),
+            fault @ (Fault::SlowStop(_) | Fault::Overrule(..) | Fault::Snapshot | Fault::Restored) => {
+                self.apply_lapse(&fault);
+            }
             Fault::RemoteDown(down) => self.remote.down = down,
             Fault::RemoteFailover => self.remote_failover(),
             Fault::Independent(on) => self.order_independence(on),
@@ -453,6 +473,7 @@ fn aimed(fault: Fault, leader: usize) -> Fault {
         Fault::Directory(node, dir) => Fault::Directory(at(node), dir),
         Fault::ScheduleRestart(node, after) => Fault::ScheduleRestart(at(node), after),
         Fault::NoFailover(node, on) => Fault::NoFailover(at(node), on),
+        Fault::SlowStop(node) => Fault::SlowStop(at(node)),
         other => other,
     }
 }

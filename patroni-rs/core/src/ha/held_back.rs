@@ -30,6 +30,7 @@ pub enum Reason {
     PrimaryAlive,
     Starting,
     SyncKeyChanged,
+    SyncNamesNotSet,
     UnknownTimeline,
     Watchdog,
 }
@@ -59,6 +60,7 @@ impl Reason {
             Reason::PrimaryAlive => "primary_alive",
             Reason::Starting => "postgres_starting",
             Reason::SyncKeyChanged => "sync_key_changed",
+            Reason::SyncNamesNotSet => "synchronous_standby_names_not_set",
             Reason::UnknownTimeline => "timeline_unknown",
             Reason::Watchdog => "watchdog_unusable",
         }

@@ -22,6 +22,10 @@ impl Cycle<'_> {
             );
             return self.no(Reason::Backoff);
         }
+        if self.m.sync_refused_at.is_some_and(|at| self.io.now() < at + self.v.me.ttl) && !self.pg.is_primary() {
+            self.log("backoff: skip leader race because synchronous_standby_names could not be set");
+            return self.no(Reason::SyncNamesNotSet);
+        }
         let unscheduled = self.cluster.failover.as_ref().is_some_and(|f| f.scheduled_at.is_none());
         if self.is_paused() && !self.v.me.tags.nofailover() && unscheduled {
             if let Some(answer) = self.manual_failover_without_leader()? {

@@ -84,7 +84,7 @@ pub fn act(request: &Request) -> Option<String> {
         Request::WatchdogActivate => "watch".into(),
         Request::WatchdogDisable => "unwatch".into(),
         Request::WatchdogKeepalive => "feed".into(),
-        Request::ExtendLease => "extend".into(),
+        Request::ExtendLease { .. } => "extend".into(),
         Request::Courtesy(_) => "courtesy".into(),
         Request::DropScheduledRestart => "drop_restart".into(),
         Request::MoveDataDirectory => "move".into(),
@@ -93,6 +93,7 @@ pub fn act(request: &Request) -> Option<String> {
         | Request::ControlData
         | Request::CheckRecovery(_)
         | Request::CurrentSync { .. }
+        | Request::Walsenders
         | Request::ReplicaTimeline { .. }
         | Request::History(_)
         | Request::CanRewind

@@ -78,6 +78,11 @@ fn cases() -> Vec<(World, Reason, Option<&'static str>)> {
             Reason::UnknownTimeline,
             None,
         ),
+        (
+            orphan().config(SYNC).sync_key("b", "a", 0).answer(|a| a.sync_names = SyncNamesSet::NotWritten),
+            Reason::SyncNamesNotSet,
+            None,
+        ),
         (orphan().view(|v| v.watchdog.healthy = false), Reason::Watchdog, None),
         (orphan().answer(|a| a.watchdog = false), Reason::Watchdog, None),
     ]

@@ -277,9 +277,10 @@ fn leaderless_rows() -> Vec<Row> {
         row(
             "6-09",
             asked(orphan(), r#"{"leader":"b"}"#).key("status", "99999999"),
-            WINS,
-            "load peers(c) acquire failover() load watch ssn:none job:promote slots touch",
-        ),
+            LOSES,
+            "load load slots touch",
+        )
+        .says("My wal position exceeds maximum replication lag"),
         row(
             "6-09",
             asked(orphan(), r#"{"leader":"b"}"#).peer("c", |p| p.wal_position = 1001),
@@ -302,7 +303,7 @@ fn leaderless_rows() -> Vec<Row> {
             "6-09",
             asked(sync(orphan()), r#"{"leader":"b"}"#),
             WINS,
-            "load acquire failover() load watch sync(a;;0) ssn:0() job:promote slots touch",
+            "load acquire failover() load watch ssn:0() sync(a;;0) job:promote slots touch",
         ),
     ]
 }

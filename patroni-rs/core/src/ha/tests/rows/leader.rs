@@ -149,7 +149,7 @@ fn gate_rows() -> Vec<Row> {
             "4I-10",
             promotable().config(r#""synchronous_mode":true"#).answer(|a| a.write_sync = false),
             "Postponing promotion because synchronous replication state was updated by somebody else",
-            "load update+status feed sync(a;;0) unwatch slots touch",
+            "load update+status feed ssn:0() sync(a;;0) unwatch slots touch",
         ),
     ]
 }

@@ -89,10 +89,17 @@ fn starting_rows() -> Vec<Row> {
         ),
         row(
             "4B-05",
-            starting(60).peer("b", |_| ()).key("failover", r#"{"leader":"a","member":"b"}"#),
-            "switchover: demoting myself",
-            "load update peers(b) job:switchover: demote touch",
+            starting(60).peer("b", |_| ()).key("failover", r#"{"member":"b"}"#),
+            "manual failover: demoting myself",
+            "load update peers(b) job:manual failover: demote touch",
         ),
+        row(
+            "4B-05",
+            starting(60).peer("b", |_| ()).key("failover", r#"{"leader":"a","member":"b"}"#),
+            "PostgreSQL is still starting up, 240 seconds until timeout",
+            "load update peers(b) touch",
+        )
+        .says("switchover: waiting for a candidate to receive WAL from this node: b"),
         row(
             "3-08",
             leader().state(PgState::Starting).paused(),
