@@ -159,6 +159,9 @@ impl Config {
             let start_timeout = [0, 10, 20, 300][rng.between(0, 3) as usize];
             return Config { start_timeout, custom_bootstrap: rng.percent(30), ..self.clone() };
         }
+        if self.restores {
+            return Config { members: 2 + seed as usize % 2, ..self.clone() };
+        }
         if self.members > 0 {
             return self.clone();
         }

@@ -68,6 +68,7 @@ impl World {
             Fault::Restored => {
                 let now = self.now;
                 self.store.restore(now);
+                self.restored_at = Some(now);
                 self.wake_all();
             }
             _ => {}

@@ -122,6 +122,8 @@ pub struct World {
     pub(super) ordered_at: u64,
     /// And when one to fail over, which may cost commits.
     pub(super) failover_at: u64,
+    /// When the DCS went back to an earlier state: `/sync` may promise anything until the leader has seen it.
+    pub(super) restored_at: Option<u64>,
     /// Slots that may be ahead of their owners, up to there: see `rob`.
     pub(super) robbed: BTreeMap<String, Lsn>,
     pub(super) last_fault: u64,
@@ -223,6 +225,7 @@ impl World {
             manual: BTreeMap::new(),
             ordered_at: 0,
             failover_at: 0,
+            restored_at: None,
             robbed: BTreeMap::new(),
             last_fault: 0,
             leader_since: 0,

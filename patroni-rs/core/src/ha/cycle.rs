@@ -218,7 +218,10 @@ impl<'a> Cycle<'a> {
         self.cluster = self.with_failsafe_leader(cluster);
         self.m.cluster = Some(self.cluster.clone());
         if !self.has_lock_quietly() {
-            self.m.lock_won = false;
+            (self.m.lock_won, self.m.inherited_at) = (false, None);
+            if !self.cluster.is_unlocked() {
+                self.m.disowned_at = None;
+            }
             self.drop_lease()?;
         }
         Ok(())
@@ -394,7 +397,8 @@ impl<'a> Cycle<'a> {
     }
 
     pub(super) fn drop_lease(&mut self) -> Step<()> {
-        (self.m.promoted_at, self.m.quorum_adopted, self.m.lock_won) = (None, false, false);
+        (self.m.promoted_at, self.m.quorum_adopted) = (None, false);
+        (self.m.lock_won, self.m.inherited_at) = (false, None);
         if self.lease_until.take().is_some() {
             self.done(Request::DropLease)?;
         }

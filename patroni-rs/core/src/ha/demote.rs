@@ -48,7 +48,7 @@ impl Cycle<'_> {
         }
         self.log(format!("Demoting self ({})", mode.as_str()));
         self.arm_rewind_check()?;
-        let planned = self.is_switchover();
+        let planned = self.is_switchover() && self.pg.is_primary();
         self.m.demotion =
             Some(Demotion { mode, action: action.to_owned(), planned, released: false, stopped: None });
         Ok(None)

@@ -1,5 +1,7 @@
 //! The cluster has a leader: us or another (surface-ha-pg 4I).
 
+use std::time::Duration;
+
 use super::cycle::Cycle;
 use super::held_back::Reason;
 use super::memory::Rewind;
@@ -7,6 +9,10 @@ use super::request::{Answer, Request};
 use super::script::{Level, Step};
 use super::sync_standby::Prepared;
 use super::types::*;
+
+/// Time between two looks at members that do not answer.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+const DISOWNED: &str = "released leader key because I did not win it and somebody else has led since";
 
 impl Cycle<'_> {
     /// A cycle under a known leader.
@@ -193,6 +199,13 @@ impl Cycle<'_> {
         if self.m.lock_won {
             return Ok(None);
         }
+        if self.m.disowned_at.is_some() {
+            // It was given away, and nobody knows whether that is still to be carried out.
+            self.watchdog_off_standby()?;
+            self.held_back(Reason::OtherHasLed, None, &[]);
+            self.release_leader_key(None)?;
+            return Ok(Some(DISOWNED.into()));
+        }
         let me = self.name();
         if self.sync_is_active() && !self.cluster.sync.matches(me, true) {
             return self.disown(Reason::NotSynchronous, "", "I am not in /sync".into()).map(Some);
@@ -205,11 +218,12 @@ impl Cycle<'_> {
         let position = self.last_operation()?;
         let timeline = mine.unwrap_or(0);
         let bar = Decisive { position, tolerated: None, least_timeline: 0, timeline };
-        let others = self.cluster.members.iter().filter(|m| m.name != me && m.api_url().is_some());
-        let others = others.cloned().collect();
+        let others = self.other_members().into_iter().filter(|m| m.is_running()).collect();
+        let mut silent = Vec::new();
         for peer in self.poll(others, Some(Decided::Rival(bar.clone())))? {
             let name = &peer.name;
             if !bar.is_met(&peer) {
+                silent.extend((!peer.reachable).then(|| name.clone()));
                 continue;
             }
             let (reason, why) = if peer.in_recovery == Some(false) {
@@ -221,6 +235,16 @@ impl Cycle<'_> {
             };
             return self.disown(reason, name, why).map(Some);
         }
+        // A leader that has just heard that it is none is stopping.
+        let now = self.io.now();
+        let since = *self.m.inherited_at.get_or_insert(now);
+        if !silent.is_empty() && now < since + self.v.me.ttl {
+            let silent = silent.join(",");
+            self.watchdog_off_standby()?;
+            self.held_back(Reason::OtherHasLed, Some(&silent), &[]);
+            self.m.wake_at = Some(now + LOOK_AGAIN);
+            return Ok(Some(format!("not promoting before {silent} answered because I did not win the leader key")));
+        }
         self.m.lock_won = true;
         Ok(None)
     }
@@ -230,7 +254,8 @@ impl Cycle<'_> {
         self.watchdog_off_standby()?;
         self.held_back(reason, Some(peer).filter(|peer| !peer.is_empty()), &[]);
         self.release_leader_key(None)?;
-        Ok("released leader key because I did not win it and somebody else has led since".into())
+        self.m.disowned_at = Some(self.io.now());
+        Ok(DISOWNED.into())
     }
 
     /// Commits here would be acknowledged by nobody, or not as `/sync` says: another may do better.

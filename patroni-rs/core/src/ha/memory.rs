@@ -40,6 +40,10 @@ pub struct Memory {
     pub was_paused: bool,
     /// The lock was won by a request of this node, in this life of the lock; or it was a primary under it.
     pub lock_won: bool,
+    /// Since when it looks at the others because it has a lock that it did not win.
+    pub inherited_at: Option<Mono>,
+    /// It gave such a lock away then, because another has led since; until somebody leads.
+    pub disowned_at: Option<Mono>,
     /// `synchronous_standby_names` could not be set before a promotion: no race for ttl from here.
     pub sync_refused_at: Option<Mono>,
     /// Since when an order to switch over waits for a candidate that streams.
@@ -100,6 +104,8 @@ impl Memory {
             overtaken: None,
             was_paused: false,
             lock_won: false,
+            inherited_at: None,
+            disowned_at: None,
             sync_refused_at: None,
             switchover_waits: None,
             promoted_at: None,

@@ -69,6 +69,11 @@ fn cases() -> Vec<(World, Reason, Option<&'static str>)> {
         (orphan().peer("b", |p| p.in_recovery = Some(false)), Reason::PrimaryAlive, Some("b")),
         (orphan().state(PgState::Starting), Reason::Starting, None),
         (
+            orphan().peer("b", |p| p.reachable = false).memory(|m| m.disowned_at = Some(NOW)),
+            Reason::OtherHasLed,
+            Some("b"),
+        ),
+        (
             orphan().config(SYNC).sync_key("b", "a", 0).answer(|a| a.write_sync = false),
             Reason::SyncKeyChanged,
             None,

@@ -299,7 +299,15 @@ fn sysid_rows() -> Vec<Row> {
     let other = "7000000000000000002";
     let uninitialized = || orphan().without("initialize").view(|v| v.pg.cb_called = false);
     vec![
-        row("4F-01", sysid(replica(), "123"), invalid, "load touch"),
+        row("4F-01", sysid(replica(), "123"), invalid, "load touch").says(
+            "The control file of the data directory can not be used: no system identifier in it; PostgreSQL is running \
+             in it",
+        ),
+        // The lock of a server that does not run is not kept from others, whoever keeps its lease alive.
+        row("4F-01", sysid(leader().down(), "").view(|v| v.pg.sysid_problem = "x".into()), invalid, "load delete touch touch")
+            .says("The control file of the data directory can not be used: x; PostgreSQL is not running")
+            .says("Leader key released"),
+        row("4F-01", sysid(leader(), "").watchdog(false), invalid, "load touch"),
         row("4F-01", sysid(replica().watchdog(true), "123"), invalid, "load unwatch touch"),
         row(
             "4F-01",
