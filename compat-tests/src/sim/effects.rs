@@ -312,12 +312,11 @@ impl World {
         let mut answers = Vec::new();
         for member in members {
             let known = self.index_of(&member.name);
-            // A lock that the node has is believed: nobody is asked.
+            // A lock that the node has is believed: whoever is asked has nothing to say.
             let believes = self.config.planted == Planted::BelievesInheritedLock
                 && matches!(decisive, Some(Decided::Rival(_)))
                 && self.store.get("leader") == Some(self.members[node].me.name.as_str());
-            let reached =
-                known.filter(|i| self.reaches_peer(node, *i) && self.members[*i].alive && !believes);
+            let reached = known.filter(|i| self.reaches_peer(node, *i) && self.members[*i].alive);
             if reached.is_none() {
                 latency = 2000;
             }
@@ -330,6 +329,11 @@ impl World {
             let blind = self.config.planted == Planted::SwitchesUnfed
                 && matches!(decisive, Some(Decided::Enough { .. }));
             answers.push(match peer {
+                _ if believes => PeerStatus {
+                    reachable: true,
+                    in_recovery: Some(true),
+                    ..PeerStatus::unreachable(&member.name)
+                },
                 Some(peer) => PeerStatus {
                     name: member.name.clone(),
                     reachable: true,

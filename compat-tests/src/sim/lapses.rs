@@ -43,9 +43,15 @@ pub(super) fn restores(seed: u64, config: &Config) -> Vec<(u64, Fault)> {
         faults.push((at, Fault::Snapshot));
         at += rng.between(5_000, 20_000);
         faults.push((at, Fault::Switchover(None)));
-        at += rng.between(60_000, 200_000);
+        // What the new leader acknowledges meanwhile is nowhere else.
+        let behind = config.sync == SyncMode::Off;
+        if behind {
+            faults.extend((0..config.members).map(|node| (at + 20_000, Fault::Stall(node, true))));
+        }
+        at += rng.between(140_000, 260_000);
         faults.push((at, Fault::Restored));
         at += 60_000 + 3 * config.ttl;
+        faults.extend((0..config.members).map(|node| (at - 30_000, Fault::Stall(node, false))));
     }
     faults
 }

@@ -215,7 +215,7 @@ impl World {
             backup: None,
             own_sysid: None,
             tickets: 0,
-            faults_on: true,
+            faults_on: !config.restores,
             ledger,
             sync_is_off: config.sync == super::config::SyncMode::Off,
             paused_since: None,
