@@ -199,8 +199,8 @@ impl World {
         }
         let asynchronous = self.sync_key().is_none() && !by_hand && !self.config.failsafe;
         let window = 2 * (self.config.retry_timeout + self.config.loop_wait) + self.longest_ttl;
-        // Nor does an order to switch over look at the lag once the leader is gone (surface-ha-pg 6-10).
-        let ordered = self.ordered_at > 0 && self.now < self.ordered_at + 2 * window;
+        // Nor does an order to fail over look at the lag once the leader is gone; one to switch over does.
+        let ordered = self.failover_at > 0 && self.now < self.failover_at + 2 * window;
         let excused = ordered || (self.now < self.last_paused + 2 * window && self.last_paused > 0);
         if let (Some((branch, lsn)), true) = (self.ledger.last, asynchronous && !excused) {
             let lost = lsn.saturating_sub(data.reach(branch).unwrap_or(0));

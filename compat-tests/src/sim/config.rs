@@ -78,6 +78,8 @@ pub struct Config {
     pub standby: bool,
     /// Servers that cannot be seen: see `unseen.rs`.
     pub unseen: bool,
+    /// Nothing happens but backups and restores of the DCS, with switchovers in between.
+    pub restores: bool,
     /// A defect to find.
     pub planted: Planted,
 }
@@ -110,6 +112,7 @@ impl Default for Config {
             logical: false,
             standby: false,
             unseen: false,
+            restores: false,
             planted: Planted::Nothing,
         }
     }
@@ -149,6 +152,9 @@ impl Config {
                 "unseen-quorum",
                 Config { unseen: true, sync: SyncMode::Quorum, watchdog: true, ..base.clone() },
             ),
+            ("restored", Config { restores: true, maximum_lag: 20_000, ..base.clone() }),
+            ("restored-sync", Config { restores: true, sync: SyncMode::On, ..base.clone() }),
+            ("restored-quorum", Config { restores: true, sync: SyncMode::Quorum, ..base.clone() }),
             ("any", Config { members: 0, ..base }),
         ]
     }
@@ -160,6 +166,9 @@ impl Config {
             let mut rng = Rng::new(seed ^ 0x5a27_0000);
             let start_timeout = [0, 10, 20, 300][rng.between(0, 3) as usize];
             return Config { start_timeout, custom_bootstrap: rng.percent(30), ..self.clone() };
+        }
+        if self.restores {
+            return Config { members: 2 + seed as usize % 2, ..self.clone() };
         }
         if self.members > 0 {
             return self.clone();

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use patroni_core::ha::{
-    self, Answer, Level, LogLine, Memory, PgState, Progress, Request, Role, Transcript, View,
+    self, Answer, Level, LogLine, Memory, PgState, Progress, Request, Role, SyncNamesSet, Transcript, View,
 };
 
 use super::node::{ms, Running};
@@ -172,10 +172,11 @@ impl World {
             After::Checkpoint => self.shutdown_position(node),
             After::Nothing | After::Stopped { .. } => {}
         }
-        let Some(answer) = self.as_of_now(node, answer) else {
+        let Some(answer) = self.as_of_now(node, answer.clone()) else {
             // Not yet: look again.
-            let at = self.now + 200;
-            return self.at(at, Event::Answer { node, ticket, answer: Box::new(Answer::Done), after });
+            let soon = if matches!(answer, Answer::SyncNames(_)) { 20 } else { 200 };
+            let at = self.now + soon;
+            return self.at(at, Event::Answer { node, ticket, answer: Box::new(answer), after });
         };
         let Some(cycle) = self.members[node].cycle.take() else { return };
         let Running { view, mut transcript, request, last, .. } = cycle;
@@ -188,6 +189,9 @@ impl World {
         let cycle = self.members[node].cycle.as_ref()?;
         let (request, waited) = (cycle.request.clone(), self.now - cycle.asked);
         match request {
+            Request::SetSyncNames(names) if answer != Answer::SyncNames(SyncNamesSet::NotWritten) => {
+                self.sync_names_taken(node, &names, waited)
+            }
             Request::Probe => {
                 self.look_at_server(node);
                 self.observe_slots(node);

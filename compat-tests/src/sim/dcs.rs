@@ -23,9 +23,34 @@ pub struct Store {
     next_lease: u64,
     next_expiry: u64,
     snapshot: Option<Arc<Cluster>>,
+    saved: Option<Saved>,
+}
+
+/// A backup: keys, leases, revision.
+#[derive(Debug, Clone)]
+struct Saved {
+    keys: BTreeMap<String, Key>,
+    leases: BTreeMap<u64, (u64, u64)>,
+    revision: u64,
 }
 
 impl Store {
+    /// Takes a backup.
+    pub fn save(&mut self) {
+        let (keys, leases) = (self.keys.clone(), self.leases.clone());
+        self.saved = Some(Saved { keys, leases, revision: self.revision });
+    }
+
+    /// Goes back to it, if there is one: leases that it has begin anew, others are gone, and revisions are given a
+    /// second time.
+    pub fn restore(&mut self, now: u64) {
+        let Some(saved) = self.saved.take() else { return };
+        (self.keys, self.revision) = (saved.keys, saved.revision);
+        self.leases = saved.leases.into_iter().map(|(id, (_, ttl))| (id, (now + ttl, ttl))).collect();
+        self.next_expiry = now;
+        self.snapshot = None;
+    }
+
     /// Removes what has expired.
     pub fn expire(&mut self, now: u64) {
         if now < self.next_expiry {

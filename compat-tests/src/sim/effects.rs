@@ -61,6 +61,7 @@ impl World {
 
     fn ask_dcs(&mut self, node: usize, request: &Request) -> Effect {
         if matches!(request, Request::DeleteLeader { .. }) {
+            self.check_handover(node, request);
             self.members[node].keeper.lease_released();
         }
         let retry = self.members[node].me.retry_timeout.as_millis() as u64;
@@ -311,6 +312,10 @@ impl World {
         let mut answers = Vec::new();
         for member in members {
             let known = self.index_of(&member.name);
+            // A lock that the node has is believed: whoever is asked has nothing to say.
+            let believes = self.config.planted == Planted::BelievesInheritedLock
+                && matches!(decisive, Some(Decided::Rival(_)))
+                && self.store.get("leader") == Some(self.members[node].me.name.as_str());
             let reached = known.filter(|i| self.reaches_peer(node, *i) && self.members[*i].alive);
             if reached.is_none() {
                 latency = 2000;
@@ -321,12 +326,19 @@ impl World {
                 .filter(|m| m.pg.running && !m.pg.opening && m.pg.data.is_some())
                 .filter(|m| m.pg.state != PgState::Stopping);
             let forgets = self.config.planted == Planted::ForgetsConsent;
+            let blind = self.config.planted == Planted::SwitchesUnfed
+                && matches!(decisive, Some(Decided::Enough { .. }));
             answers.push(match peer {
+                _ if believes => PeerStatus {
+                    reachable: true,
+                    in_recovery: Some(true),
+                    ..PeerStatus::unreachable(&member.name)
+                },
                 Some(peer) => PeerStatus {
                     name: member.name.clone(),
                     reachable: true,
                     in_recovery: Some(peer.pg.recovery || forgets),
-                    wal_position: peer.pg.lsn(),
+                    wal_position: if blind { u64::MAX } else { peer.pg.lsn() },
                     timeline: peer.pg.data.as_ref().map_or(0, |d| d.timeline),
                     watchdog_failed: false,
                     tags: Tags::published(peer.me.tags.as_value()),

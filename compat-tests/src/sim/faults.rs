@@ -92,6 +92,14 @@ pub enum Fault {
     ScheduleRestart(usize, u64),
     /// An operator sets or removes the tag `nofailover`.
     NoFailover(usize, bool),
+    /// The daemon is told to end, and the shutdown checkpoint takes longer than the ttl.
+    SlowStop(usize),
+    /// `ALTER SYSTEM` has left an empty `synchronous_standby_names` on a standby, or it is removed.
+    Overrule(usize, bool),
+    /// Somebody takes a backup of the DCS.
+    Snapshot,
+    /// And the DCS is restored from it.
+    Restored,
     /// In a pause: `/initialize` is another cluster's, or right again.
     Foreign(bool),
     /// In a pause: an operator promotes a standby by hand.
@@ -128,6 +136,9 @@ impl Plan {
     /// The plan of a seed.
     pub fn of(seed: u64, config: &Config) -> Plan {
         let mut rng = Rng::new(seed ^ 0xfa17);
+        if config.restores {
+            return Plan::healed(super::lapses::restores(seed, config), 0, config);
+        }
         let mut faults = Vec::new();
         let calm = 60_000;
         let mut at = calm;
@@ -151,6 +162,12 @@ impl Plan {
         faults.extend(super::remote::orders(seed, config, at));
         faults.extend(super::hazards::orders(seed, config, at));
         faults.extend(super::unseen::orders(seed, config, at));
+        faults.extend(super::lapses::orders(seed, config, at));
+        Plan::healed(faults, at, config)
+    }
+
+    /// With the end of all faults, not before `at`, and time for what must be true then.
+    fn healed(mut faults: Vec<(u64, Fault)>, at: u64, config: &Config) -> Plan {
         let heal = faults.iter().map(|(at, _)| *at).max().unwrap_or(at).max(at) + 2 * config.ttl + 1;
         faults.push((heal, Fault::Heal));
         let ttls =
@@ -403,6 +420,9 @@ impl World {
             Fault::PromoteByHand(node) => self.promote_by_hand(node),
             Fault::DropLeaderKey => self.drop_leader_key(),
             Fault::Rescue => self.rescue(),
+            fault @ (Fault::SlowStop(_) | Fault::Overrule(..) | Fault::Snapshot | Fault::Restored) => {
+                self.apply_lapse(&fault);
+            }
             Fault::RemoteDown(down) => self.remote.down = down,
             Fault::RemoteFailover => self.remote_failover(),
             Fault::Independent(on) => self.order_independence(on),
@@ -474,6 +494,7 @@ fn aimed(fault: Fault, leader: usize) -> Fault {
         Fault::Directory(node, dir) => Fault::Directory(at(node), dir),
         Fault::ScheduleRestart(node, after) => Fault::ScheduleRestart(at(node), after),
         Fault::NoFailover(node, on) => Fault::NoFailover(at(node), on),
+        Fault::SlowStop(node) => Fault::SlowStop(at(node)),
         other => other,
     }
 }

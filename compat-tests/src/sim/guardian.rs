@@ -73,6 +73,7 @@ impl World {
         self.members[node].guardians = staying;
         if stopped && self.config.planted != Planted::GuardianSleeps {
             self.check_guardian(node);
+            self.check_orderly_stop(node, "guardian");
             self.tell(node, "! guardian stops PostgreSQL");
             self.members[node].pg.crash();
         }

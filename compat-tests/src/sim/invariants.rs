@@ -151,6 +151,10 @@ impl World {
     /// that PostgreSQL acknowledges now.
     pub(super) fn check_sync_promise(&mut self) {
         self.note_sync_key();
+        let healing = 2 * (self.config.loop_wait + self.config.retry_timeout);
+        if self.restored_at.is_some_and(|at| self.now < at + healing) {
+            return;
+        }
         let Some(sync) = self.sync_key() else { return };
         let leader = self.store.get("leader").and_then(|name| self.index_of(name));
         let Some(node) = leader.filter(|i| self.members[*i].pg.writable()) else { return };

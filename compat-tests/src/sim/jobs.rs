@@ -109,6 +109,11 @@ impl World {
         }
         let result = match &view.job {
             _ if std::mem::take(&mut self.members[node].barred) => JobResult::Failed,
+            Job::Demote { .. } if step == 0 && self.fails() => {
+                self.members[node].pg.stopping = false;
+                self.set_state(node, PgState::StopFailed);
+                JobResult::Failed
+            }
             Job::Demote { .. } if step == 0 => return self.shutdown_checkpoint(node, ticket),
             Job::Demote { .. } => {
                 let lsn = self.members[node].pg.lsn();

@@ -1,6 +1,6 @@
 //! The lock keeper's thread in the simulated world.
 
-use patroni_core::ha::keeper::Next;
+use patroni_core::ha::keeper::{Arm, Next};
 use patroni_core::ha::Mono;
 
 use super::planted::Planted;
@@ -32,6 +32,7 @@ impl World {
         if self.config.planted == Planted::NoDemotion || self.members[node].pg.incarnation != incarnation {
             return;
         }
+        self.check_orderly_stop(node, "keeper");
         self.tell(node, "! keeper fences PostgreSQL");
         let member = &self.members[node];
         let nothing_seen = match self.config.planted {
@@ -105,11 +106,16 @@ impl World {
     pub(super) fn rearm(&mut self, node: usize) {
         let (now, clock) = (self.now, self.clock(node));
         let forever = self.config.planted == Planted::RenewsForever;
+        let fences_stops = self.config.planted == Planted::FencesStops;
         let member = &mut self.members[node];
         if !member.alive || member.stopped(now) || member.reference {
             return;
         }
-        let (arm, server) = member.arm();
+        let (mut arm, server) = member.arm();
+        // Sessions end as a stop begins, in this model.
+        if member.pg.running && member.pg.stopping && arm != Arm::Off && !fences_stops {
+            arm = Arm::Reads;
+        }
         member.keeper.arm(arm, server);
         if forever {
             member.keeper.cycle_ended(clock);

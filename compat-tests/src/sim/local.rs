@@ -27,6 +27,16 @@ impl World {
                 Answer::Done
             }
             Request::Stop { mode, .. } => return self.stop(node, *mode),
+            Request::FollowReload { .. } | Request::WatchdogDisable | Request::MoveDataDirectory
+                if self.fails() =>
+            {
+                Answer::Bool(false)
+            }
+            Request::CheckRecovery(_) if self.fails() => Answer::Recovery(None),
+            Request::SetSyncNames(names) => return self.sync_names_asked(node, names),
+            Request::Walsenders => {
+                Answer::Walsenders(Some(self.receivers(node)).filter(|_| self.members[node].pg.running))
+            }
             Request::StopToCheckpoint { .. } => return self.stop_to_checkpoint(node),
             Request::ProveGone => Answer::Bool(self.prove_gone(node)),
             Request::AwaitExit(wait) => {
@@ -35,18 +45,17 @@ impl World {
             Request::StartJob(job) => Answer::Started(self.start_job(node, job)),
             Request::CancelJob { kill } => Answer::Bool(self.cancel_job(node, *kill)),
             Request::ControlData => Answer::Control(self.control_data(node)),
-            Request::CheckRecovery(source) => Answer::Recovery(self.recovery_change(node, source.as_ref())),
+            Request::CheckRecovery(source) => {
+                Answer::Recovery(Some(self.recovery_change(node, source.as_ref())))
+            }
             Request::FollowReload { source, role } => {
                 let wanted = source.as_ref().and_then(|s| self.index_of(&s.member.name));
                 if self.config.planted != Planted::ForgetsSource {
                     self.members[node].pg.source = wanted;
+                    self.members[node].pg.receives_anew();
                 }
                 self.members[node].pg.role = *role;
-                Answer::Done
-            }
-            Request::SetSyncNames(names) => {
-                self.set_sync_names(node, names);
-                Answer::Done
+                Answer::Bool(true)
             }
             Request::ReplicaTimeline { .. } => {
                 Answer::Timeline(self.members[node].pg.data.as_ref().map(|d| d.timeline))
@@ -83,11 +92,10 @@ impl World {
                 if self.config.planted != Planted::ForgetsWatchdog {
                     self.members[node].watchdog = None;
                 }
-                Answer::Done
+                Answer::Bool(true)
             }
-            Request::ExtendLease => {
-                let sent = self.clock(node);
-                self.members[node].keeper.lease_confirmed(sent);
+            Request::ExtendLease { sent } => {
+                self.members[node].keeper.lease_confirmed(*sent);
                 Answer::Done
             }
             Request::DropLease => {
@@ -102,7 +110,7 @@ impl World {
             Request::MoveDataDirectory => {
                 let pg = &mut self.members[node].pg;
                 (pg.data, pg.slots) = (None, Default::default());
-                Answer::Done
+                Answer::Bool(true)
             }
             Request::CurrentSync { .. } => {
                 // A new value is taken some time after its reload.
@@ -120,6 +128,10 @@ impl World {
         self.hold(node);
         if !self.sees_server(node) && !self.prove_gone(node) {
             return now_and(1, Answer::Bool(false));
+        }
+        if self.members[node].pg.running && self.fails() {
+            self.set_state(node, PgState::StopFailed);
+            return now_and(1000, Answer::Bool(false));
         }
         let looks_fail = self.members[node].looks_fail;
         let pg = &mut self.members[node].pg;
@@ -164,7 +176,8 @@ impl World {
         }
         self.members[node].pg.stopping = true;
         self.set_state(node, PgState::Stopping);
-        (self.rng.between(50, 1500), Answer::Done, After::Checkpoint)
+        let crawl = if std::mem::take(&mut self.members[node].pg.crawls) { self.longest_ttl + 20_000 } else { 0 };
+        (crawl + self.rng.between(50, 1500), Answer::Done, After::Checkpoint)
     }
 
     fn control_data(&self, node: usize) -> ControlData {
@@ -231,8 +244,8 @@ impl World {
         false
     }
 
-    /// The file at once, the server a moment later.
-    fn set_sync_names(&mut self, node: usize, names: &SyncNames) {
+    /// The text for these names.
+    pub(super) fn sync_value(&self, node: usize, names: &SyncNames) -> String {
         let quorum = self.members[node].dynamic.is_quorum_commit_mode();
         let value = match names {
             SyncNames::User(value) => value.clone(),
@@ -242,7 +255,12 @@ impl World {
                 names_value(&set, *num, quorum && num.is_some(), 150_000)
             }
         };
-        let value = value.unwrap_or_default();
+        value.unwrap_or_default()
+    }
+
+    /// The file at once, the server a moment later.
+    pub(super) fn set_sync_names(&mut self, node: usize, names: &SyncNames) {
+        let value = self.sync_value(node, names);
         let pg = &mut self.members[node].pg;
         if pg.sync_file == value || (pg.recovery && self.config.planted == Planted::PromotesUnsynced) {
             return;

@@ -18,6 +18,7 @@ mod hazards;
 mod invariants;
 mod jobs;
 mod keeper;
+mod lapses;
 mod local;
 mod minimise;
 mod node;

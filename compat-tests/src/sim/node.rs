@@ -323,6 +323,7 @@ impl Member {
                 .filter(|_| pg.dir == Dir::Sound)
                 .map(|d| d.sysid.to_string())
                 .unwrap_or_default(),
+            sysid_problem: String::new(),
             state_since: self.clock(pg.state_since),
             cb_called: pg.cb_called,
             server_version: VERSION,

@@ -43,6 +43,14 @@ pub struct Server {
     pub sync_file: String,
     /// And as the server has it.
     pub sync_live: (String, SyncNamesValue),
+    /// Something else than the configuration file says `synchronous_standby_names = ''`.
+    pub overruled: bool,
+    /// The server, and which of its lives, that its WAL receiver is connected to.
+    pub fed_by: Option<(usize, u64)>,
+    /// When its WAL receiver tries again: `wal_retrieve_retry_interval`.
+    pub receiver_at: u64,
+    /// Its next orderly stop takes longer than the ttl.
+    pub crawls: bool,
     /// Its WAL receiver is stalled.
     pub stalled: bool,
     /// It has a WAL receiver.
@@ -114,6 +122,10 @@ impl Server {
             cb_called: false,
             sync_file: String::new(),
             sync_live: Default::default(),
+            overruled: false,
+            fed_by: None,
+            receiver_at: 0,
+            crawls: false,
             stalled: false,
             receiving: false,
             slow: false,
@@ -140,14 +152,21 @@ impl Server {
         self.orphans = false;
         self.incarnation += 1;
         self.opening = false;
+        self.receives_anew();
         (self.running, self.stopping, self.recovery, self.role) = (true, false, recovery, role);
         self.reloaded();
     }
 
     /// The configuration file is in force.
     pub fn reloaded(&mut self) {
-        let parsed = patroni_core::sync::parse_names(&self.sync_file).unwrap_or_default();
-        self.sync_live = (self.sync_file.clone(), parsed);
+        let value = if self.overruled { String::new() } else { self.sync_file.clone() };
+        let parsed = patroni_core::sync::parse_names(&value).unwrap_or_default();
+        self.sync_live = (value, parsed);
+    }
+
+    /// A new WAL receiver, which tries at once.
+    pub fn receives_anew(&mut self) {
+        (self.fed_by, self.receiver_at) = (None, 0);
     }
 
     /// The machine dies, or its postmaster.

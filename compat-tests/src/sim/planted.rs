@@ -72,11 +72,19 @@ pub enum Planted {
     ForgetsBackends,
     /// A look that fails is taken for the server's end.
     TakesFailureForEnd,
+    /// The fence also falls on an orderly stop in which no client is left.
+    FencesStops,
+    /// A lock that this node has not won itself is believed.
+    BelievesInheritedLock,
+    /// `synchronous_standby_names` counts as set, whatever came of it.
+    TrustsSyncNames,
+    /// A switchover stops the primary although nobody receives WAL from it, and gives the lock away.
+    SwitchesUnfed,
 }
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Planted; 30] = [
+    pub const ALL: [Planted; 34] = [
         Planted::NoDemotion,
         Planted::RenewsForever,
         Planted::TakesLockBlindly,
@@ -107,6 +115,10 @@ impl Planted {
         Planted::TrustsTheLook,
         Planted::ForgetsBackends,
         Planted::TakesFailureForEnd,
+        Planted::FencesStops,
+        Planted::BelievesInheritedLock,
+        Planted::TrustsSyncNames,
+        Planted::SwitchesUnfed,
     ];
 
     /// The cluster in which the defect matters.
@@ -131,6 +143,8 @@ impl Planted {
             Planted::StaleSyncToken => {
                 Config { sync: SyncMode::On, late_writes: 85, late_by: 40_000, ..base }
             }
+            Planted::BelievesInheritedLock => Config { restores: true, maximum_lag: 20_000, ..base },
+            Planted::TrustsSyncNames => Config { sync: SyncMode::Quorum, ..base },
             Planted::IgnoresTimeline => Config { check_timeline: true, maximum_lag: 100_000_000, ..base },
             Planted::ReinitsLeader => Config { sync: SyncMode::On, members: 1, ..base },
             Planted::IgnoresLag => {

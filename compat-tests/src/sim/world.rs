@@ -120,6 +120,10 @@ pub struct World {
     pub(super) manual: BTreeMap<usize, u64>,
     /// When an operator's order last stood in the DCS.
     pub(super) ordered_at: u64,
+    /// And when one to fail over, which may cost commits.
+    pub(super) failover_at: u64,
+    /// When the DCS went back to an earlier state: `/sync` may promise anything until the leader has seen it.
+    pub(super) restored_at: Option<u64>,
     /// Slots that may be ahead of their owners, up to there: see `rob`.
     pub(super) robbed: BTreeMap<String, Lsn>,
     pub(super) last_fault: u64,
@@ -142,6 +146,8 @@ pub struct World {
     pub namesakes: u64,
 }
 
+/// `wal_retrieve_retry_interval`.
+const RETRIEVE_RETRY: u64 = 5000;
 /// Period of replication, writes and checks.
 const BEAT: u64 = 100;
 
@@ -209,7 +215,7 @@ impl World {
             backup: None,
             own_sysid: None,
             tickets: 0,
-            faults_on: true,
+            faults_on: !config.restores,
             ledger,
             sync_is_off: config.sync == super::config::SyncMode::Off,
             paused_since: None,
@@ -218,6 +224,8 @@ impl World {
             longest_ttl: config.ttl,
             manual: BTreeMap::new(),
             ordered_at: 0,
+            failover_at: 0,
+            restored_at: None,
             robbed: BTreeMap::new(),
             last_fault: 0,
             leader_since: 0,
@@ -390,8 +398,14 @@ impl World {
         self.at(now + BEAT, Event::Beat);
     }
 
-    /// Can WAL flow from `source` to `node`?
+    /// Does WAL flow from `source` to `node`?
     pub(super) fn streams(&self, node: usize, source: usize) -> bool {
+        let life = self.server(source).incarnation;
+        self.linked(node, source) && self.members[node].pg.fed_by == Some((source, life))
+    }
+
+    /// Can WAL flow from `source` to `node`?
+    fn linked(&self, node: usize, source: usize) -> bool {
         let to = &self.members[node];
         if to.pg.gap || to.pg.full {
             return false;
@@ -410,8 +424,23 @@ impl World {
             && mine.is_prefix_of(theirs)
     }
 
+    /// The WAL receiver's connection: whom it receives from. A try that fails is repeated after a while, as PostgreSQL does.
+    fn connect(&mut self, node: usize) -> Option<usize> {
+        let (now, pg) = (self.now, &self.members[node].pg);
+        let source = pg.source.filter(|source| self.linked(node, *source));
+        let wanted = source.map(|source| (source, self.server(source).incarnation));
+        let pg = &mut self.members[node].pg;
+        if pg.fed_by != wanted {
+            pg.fed_by = wanted.filter(|_| now >= pg.receiver_at);
+        }
+        if wanted.is_none() && now >= pg.receiver_at {
+            pg.receiver_at = now + RETRIEVE_RETRY;
+        }
+        pg.fed_by.map(|(source, _)| source)
+    }
+
     fn replicate(&mut self, node: usize) {
-        let source = self.members[node].pg.source.filter(|source| self.streams(node, *source));
+        let source = self.connect(node);
         self.members[node].pg.receiving = source.is_some();
         let Some(source) = source.filter(|_| !self.members[node].pg.stalled) else { return };
         if self.rng.percent(10) {

@@ -276,11 +276,13 @@ impl Instance {
     }
 
     /// Puts the data directory aside (12-12).
-    pub async fn set_data_directory_aside(&self) {
-        if let Err(e) = datadir::set_aside(&self.data_dir).await {
+    pub async fn set_data_directory_aside(&self) -> bool {
+        let moved = datadir::set_aside(&self.data_dir).await;
+        if let Err(e) = &moved {
             tracing::error!(
                 target: "patroni.postgresql", "Could not rename data directory {}: {e}", self.data_dir.display()
             );
         }
+        moved.is_ok()
     }
 }

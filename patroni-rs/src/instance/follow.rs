@@ -97,12 +97,14 @@ impl Instance {
     }
 
     /// Would following `source` need new settings? (15.5)
-    pub async fn check_recovery(&self, source: Option<Source>) -> RecoveryChange {
+    /// None: it could not be found out.
+    pub async fn check_recovery(&self, source: Option<Source>) -> Option<RecoveryChange> {
         let start_time = self.postmaster().await.and_then(|p| p.process.create_time());
         let names = self
             .with_config(move |c, facts| c.recovery_settings_to_read(start_time, facts))
             .await
-            .unwrap_or_default();
+            .map_err(|e| tracing::error!(target: "patroni.postgresql", "Can not read the recovery settings: {e}"))
+            .ok()?;
         let read = match names {
             None => SettingsRead::NotRead,
             Some(names) => match self.pg_settings(&names).await {
@@ -117,10 +119,10 @@ impl Instance {
                 c.check_recovery_conf(source, read, start_time, &receiver, facts)
             })
             .await;
-        match verdict {
-            Ok(verdict) => RecoveryChange { change: verdict.change, restart: verdict.restart },
-            Err(_) => RecoveryChange::default(),
-        }
+        let verdict = verdict
+            .map_err(|e| tracing::error!(target: "patroni.postgresql", "Can not compare the recovery settings: {e}"))
+            .ok()?;
+        Some(RecoveryChange { change: verdict.change, restart: verdict.restart })
     }
 
     async fn wal_receiver(&self) -> WalReceiver {

@@ -29,6 +29,7 @@ use patroni_postgres::process::callbacks::{CallbackAction, CallbackExecutor};
 use patroni_postgres::process::control::ControlReader;
 use patroni_postgres::process::evidence::Place;
 use patroni_postgres::process::progress::CopyProgress;
+use patroni_postgres::process::proc::Process;
 use patroni_postgres::process::{Binaries, Cancellable, Postmaster};
 use pyfmt::Value;
 use tokio::sync::watch;
@@ -98,7 +99,8 @@ pub struct Instance {
     pub wake: Arc<tokio::sync::Notify>,
     /// Stops the postmaster when this process cannot any more.
     pub guard: Arc<Guard>,
-    /// Called when another postmaster than before is known to run.
+    /// Called when the fence has to know something else of the postmaster: another one is known to run, or its stop has
+    /// come so far that nobody writes any more.
     pub on_postmaster: OnceLock<Box<dyn Fn() + Send + Sync>>,
     config: Arc<facts::Configuration>,
     believed: Mutex<Believed>,
@@ -116,6 +118,10 @@ pub struct Instance {
     tags: Mutex<patroni_core::tags::Tags>,
     sysid: Mutex<String>,
     silent: AtomicBool,
+    /// What `synchronous_standby_names` should be and is, as it was last complained of.
+    overruled: Mutex<String>,
+    /// The postmaster whose stop has come so far that no client is left.
+    quiet: Mutex<Option<Process>>,
 }
 
 /// A poisoned lock means that a thread panicked while it held plain data; the
@@ -207,6 +213,8 @@ impl Instance {
             tags: Mutex::default(),
             sysid: Mutex::default(),
             silent: AtomicBool::new(false),
+            overruled: Mutex::default(),
+            quiet: Mutex::new(None),
         });
         Ok(instance)
     }

@@ -90,7 +90,7 @@ impl Instance {
         let query =
             if running && made { self.monitoring_answer(cluster, tags).await } else { Query::Unreachable };
         let data_dir = self.data_dir_state().await;
-        let sysid = self.system_identifier(running && data_dir == DataDir::Present).await;
+        let (sysid, sysid_problem) = self.system_identifier(running && data_dir == DataDir::Present).await;
         let start_time = if running { self.postmaster_start_time().await } else { None };
         let major_version = self.major_version();
         let believed = locked(&self.believed);
@@ -101,6 +101,7 @@ impl Instance {
             query,
             data_dir,
             sysid,
+            sysid_problem,
             state_since: believed.state_since,
             cb_called: believed.cb_called,
             server_version: self.sql.pool.server_version(),
@@ -110,19 +111,19 @@ impl Instance {
         }
     }
 
-    /// Of the control file. A server that runs keeps the one with which it was
+    /// Of the control file, and why it is empty. A server that runs keeps the one with which it was
     /// started: no cycle of a running server depends on that file.
-    async fn system_identifier(&self, running: bool) -> String {
+    async fn system_identifier(&self, running: bool) -> (String, String) {
         let known = self.known_sysid();
         if running && !known.is_empty() {
-            return known;
+            return (known, String::new());
         }
-        let sysid = match self.control.read().await {
-            Ok(control) => control.sysid().unwrap_or_default().to_owned(),
-            Err(_) => String::new(),
+        let (sysid, problem) = match self.control.read().await {
+            Ok(control) => (control.sysid().unwrap_or_default().to_owned(), String::new()),
+            Err(e) => (String::new(), e.to_string()),
         };
         (*locked(&self.sysid)).clone_from(&sysid);
-        sysid
+        (sysid, problem)
     }
 
     /// Somebody may have put another cluster in place: the control file has to be read again.

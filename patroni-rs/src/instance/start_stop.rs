@@ -344,7 +344,24 @@ impl Instance {
 
     /// Stops PostgreSQL. Points on the way are sent to `events`.
     pub async fn stop(&self, how: &StopHow, events: &mpsc::UnboundedSender<StopEvent>) -> bool {
-        let (ok, signalled) = self.do_stop(how, events).await;
+        let (own, mut reached) = mpsc::unbounded_channel();
+        let server = self.postmaster().await;
+        let pass_on = |event| match event {
+            StopEvent::Quiet => self.note_quiet(server),
+            event => drop(events.send(event)),
+        };
+        let stop = self.do_stop(how, &own);
+        tokio::pin!(stop);
+        let (ok, signalled) = loop {
+            tokio::select! {
+                biased;
+                Some(event) = reached.recv() => pass_on(event),
+                done = &mut stop => break done,
+            }
+        };
+        while let Ok(event) = reached.try_recv() {
+            pass_on(event);
+        }
         if !ok {
             tracing::warn!(target: "patroni.postgresql", "pg_ctl stop failed");
             self.set_state(PgState::StopFailed);
@@ -355,6 +372,21 @@ impl Instance {
             }
         }
         ok
+    }
+
+    /// No client is left, and none is let in: whatever the stop still does (the shutdown checkpoint, the archive,
+    /// replicas that catch up) is not to be broken off when the lease ends.
+    fn note_quiet(&self, server: Option<Postmaster>) {
+        *locked(&self.quiet) = server.map(|s| s.process);
+        if let Some(tell) = self.on_postmaster.get() {
+            tell();
+        }
+    }
+
+    /// Has the stop of the postmaster that is known come so far that nobody can write any more?
+    pub fn is_quiet(&self) -> bool {
+        let known = self.known_postmaster().map(|p| p.process);
+        known.is_some() && known == *locked(&self.quiet)
     }
 
     async fn do_stop(&self, how: &StopHow, events: &mpsc::UnboundedSender<StopEvent>) -> (bool, bool) {

@@ -2,19 +2,22 @@
 
 use std::time::Duration;
 
-use patroni_core::ha::SyncNames;
+use patroni_core::ha::{PgState, SyncNames, SyncNamesSet, Walsender};
 use patroni_core::model::Cluster;
 use patroni_core::sync::{candidates, names_value, CurrentState, NameSet, SyncOptions};
-use patroni_postgres::sql::current_sync_state;
+use patroni_postgres::sql::{current_sync_state, sync_names_in_force, walsenders};
 
-use super::{Instance, SqlError};
+use super::{locked, Instance, SqlError};
 
 /// Time between two looks while standbys become synchronous.
 const LOOK: Duration = Duration::from_millis(50);
+/// How long the server may take to go by a new value after it was told.
+const TAKEN_WITHIN: Duration = Duration::from_secs(2);
 
 impl Instance {
-    /// Sets the parameter, and reloads if its value is new.
-    pub async fn set_sync_names(&self, names: &SyncNames) {
+    /// Sets the parameter, reloads if its value is new, and looks whether the server goes by it where somebody counts on
+    /// that: not with the user's own value.
+    pub async fn set_sync_names(&self, names: &SyncNames) -> SyncNamesSet {
         let major = self.major_version();
         let quorum = self.dynamic().is_quorum_commit_mode();
         let value = match names {
@@ -25,15 +28,81 @@ impl Instance {
                 names_value(&set, *num, quorum && num.is_some(), major)
             }
         };
-        let changed =
+        let meant = value.clone().unwrap_or_default();
+        let written =
             self.with_config(move |c, facts| c.set_synchronous_standby_names(value.as_deref(), facts)).await;
-        match changed {
-            Ok(Ok(true)) if self.state() == patroni_core::ha::PgState::Running => {
-                self.reload_server(false).await;
+        let changed = match written.and_then(|w| w.map_err(|e| e.to_string())) {
+            Ok(changed) => changed,
+            Err(e) => {
+                tracing::error!(
+                    target: "patroni.postgresql.sync", "Can not set synchronous_standby_names to '{meant}': {e}"
+                );
+                return SyncNamesSet::NotWritten;
             }
-            Ok(Ok(_)) => {}
-            Ok(Err(e)) => tracing::error!(target: "patroni.postgresql.sync", "{e}"),
-            Err(e) => tracing::error!(target: "patroni.postgresql.sync", "{e}"),
+        };
+        if self.state() != PgState::Running {
+            return SyncNamesSet::InForce;
+        }
+        let told = changed && self.reload_server(false).await;
+        if matches!(names, SyncNames::User(_)) {
+            return SyncNamesSet::InForce;
+        }
+        self.sync_names_taken(&meant, told).await
+    }
+
+    /// Does the server go by the value that was written? It takes it at its next look at the signal.
+    async fn sync_names_taken(&self, meant: &str, mut told: bool) -> SyncNamesSet {
+        let deadline = tokio::time::Instant::now() + TAKEN_WITHIN;
+        loop {
+            let (shown, file) = match sync_names_in_force(self.pool()).await {
+                Ok(shown) => shown,
+                Err(e) => {
+                    tracing::error!(
+                        target: "patroni.postgresql.sync", "Can not ask for synchronous_standby_names: {e}"
+                    );
+                    return SyncNamesSet::Unknown;
+                }
+            };
+            if shown == meant {
+                locked(&self.overruled).clear();
+                return SyncNamesSet::InForce;
+            }
+            if !told {
+                // Of a file that was written before.
+                told = self.reload_server(true).await;
+            }
+            if tokio::time::Instant::now() >= deadline {
+                self.say_overruled(meant, &shown, file.as_deref());
+                return SyncNamesSet::Overruled;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// Once for each pair of values.
+    fn say_overruled(&self, meant: &str, shown: &str, file: Option<&str>) {
+        let pair = format!("{meant}\0{shown}");
+        let mut known = locked(&self.overruled);
+        if *known != pair {
+            let whence = file.map(|file| format!(" from {file}")).unwrap_or_default();
+            tracing::error!(
+                target: "patroni.postgresql.sync",
+                "synchronous_standby_names is '{shown}'{whence} and not '{meant}': something counts more than what was \
+                 written to postgresql.conf, look into postgresql.auto.conf (ALTER SYSTEM RESET \
+                 synchronous_standby_names) and the command line"
+            );
+            *known = pair;
+        }
+    }
+
+    /// Who receives WAL from this server by streaming; None when it does not say.
+    pub async fn walsenders(&self) -> Option<Vec<Walsender>> {
+        match walsenders(self.pool(), self.major_version()).await {
+            Ok(rows) => Some(rows.into_iter().map(|(name, flushed)| Walsender { name, flushed }).collect()),
+            Err(e) => {
+                tracing::warn!(target: "patroni.postgresql.sync", "Can not ask who receives WAL: {e}");
+                None
+            }
         }
     }
 

@@ -26,6 +26,15 @@ use crate::{process, systemd};
 /// Time between two looks for a DCS that does not answer at the start.
 const DCS_RETRY: Duration = Duration::from_secs(5);
 
+/// How long the end of the daemon waits for the job that runs.
+const JOB_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long clients may stay connected in a stop, where `primary_stop_timeout` says nothing.
+const STOP_PATIENCE: Duration = Duration::from_secs(60);
+
+/// How often the permit is given while the daemon ends.
+const PERMIT_AGAIN: Duration = Duration::from_secs(1);
+
 /// How often free memory goes back to the system.
 const RELEASE_MEMORY: Duration = Duration::from_secs(20);
 
@@ -241,16 +250,41 @@ impl Daemon {
     async fn end(mut self, code: Option<i32>) -> i32 {
         systemd::notify("STOPPING=1");
         let api = self.api;
-        let _ = tokio::task::spawn_blocking(move || api.stop()).await;
-        let Some(code) = code else {
-            self.shared.jobs.cancel_and_wait(&self.shared, Duration::from_secs(30)).await;
-            self.shared.lease.cycle_ended();
-            tick::shutdown(&self.shared, &mut self.memory).await;
+        let api_stops = tokio::task::spawn_blocking(move || api.stop());
+        if let Some(code) = code {
+            let _ = api_stops.await;
             self.shared.instance.settle_callbacks().await;
-            return 0;
-        };
-        self.shared.instance.settle_callbacks().await;
-        code
+            return code;
+        }
+        let shared = self.shared.clone();
+        keep_permit(&shared, JOB_PATIENCE + STOP_PATIENCE, async {
+            let _ = api_stops.await;
+            shared.jobs.cancel_and_wait(&shared, JOB_PATIENCE).await;
+        })
+        .await;
+        let seconds = u64::try_from(shared.instance.dynamic().primary_stop_timeout()).unwrap_or(0);
+        let limit = if seconds > 0 { Duration::from_secs(seconds) } else { STOP_PATIENCE };
+        keep_permit(&shared, limit, tick::shutdown(&shared, &mut self.memory)).await;
+        shared.instance.settle_callbacks().await;
+        0
+    }
+}
+
+/// While the daemon ends no cycle permits the renewal of the lease, but the lock must hold as long as clients write:
+/// what the stop would take longer would be broken off by our own fence. Bounded: a stop that does not come to the end
+/// of the last client's connection makes no progress.
+async fn keep_permit<T>(shared: &Shared, limit: Duration, work: impl std::future::Future<Output = T>) -> T {
+    let permits = async {
+        let began = Instant::now();
+        while began.elapsed() < limit && !shared.instance.is_quiet() {
+            shared.lease.stop_goes_on();
+            tokio::time::sleep(PERMIT_AGAIN).await;
+        }
+        std::future::pending::<T>().await
+    };
+    tokio::select! {
+        done = work => done,
+        done = permits => done,
     }
 }
 

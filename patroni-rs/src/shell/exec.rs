@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 use super::peers;
 use super::shared::Shared;
-use crate::instance::{action_of, locked, mono_now, Apply, StopHow};
+use crate::instance::{action_of, locked, mono_now, Apply, Started, StopHow};
 use crate::watchdog::Watchdog;
 
 /// What one cycle has read and written so far.
@@ -65,7 +65,7 @@ impl Executor {
             | Request::TakeLeader
             | Request::DeleteLeader { .. }
             | Request::DropLease
-            | Request::ExtendLease => self.lock(request).await,
+            | Request::ExtendLease { .. } => self.lock(request).await,
             Request::WriteStatus(lsn) => {
                 let _ = self.shared.dcs.write_status(*lsn).await;
                 Answer::Done
@@ -105,7 +105,7 @@ impl Executor {
             }
             Request::WatchdogDisable => {
                 self.shared.disable_watchdog().await;
-                Answer::Done
+                Answer::Bool(!self.shared.watchdog_running())
             }
             Request::WatchdogKeepalive => {
                 self.shared.with_watchdog(Watchdog::keepalive).await;
@@ -185,8 +185,8 @@ impl Executor {
                 shared.lease.released();
                 best_effort(shared.dcs.delete_leader(self.cluster.leader.as_ref(), *last_lsn).await)
             }
-            Request::ExtendLease => {
-                shared.lease.confirmed(sent);
+            Request::ExtendLease { sent } => {
+                shared.lease.confirmed(*sent);
                 Answer::Done
             }
             _ => {
@@ -276,17 +276,16 @@ impl Executor {
             Request::ControlData => Answer::Control(pg.control_data().await),
             Request::CheckRecovery(source) => Answer::Recovery(pg.check_recovery(source.clone()).await),
             Request::FollowReload { source, role } => {
-                pg.follow(source.clone(), *role, Apply::Reload).await;
-                Answer::Done
+                Answer::Bool(pg.follow(source.clone(), *role, Apply::Reload).await == Started::Running)
             }
             Request::ResumeReplay => {
                 pg.resume_replay().await;
                 Answer::Done
             }
             Request::SetSyncNames(names) => {
-                pg.set_sync_names(names).await;
-                Answer::Done
+                Answer::SyncNames(pg.set_sync_names(names).await)
             }
+            Request::Walsenders => Answer::Walsenders(pg.walsenders().await),
             Request::CurrentSync { wait } => Answer::Sync(pg.current_sync(&self.cluster, *wait).await.ok()),
             Request::ReplicaTimeline { leader } => {
                 Answer::Timeline(pg.cached_replica_timeline(*leader).await)
@@ -302,8 +301,7 @@ impl Executor {
                 Answer::Done
             }
             Request::MoveDataDirectory => {
-                pg.set_data_directory_aside().await;
-                Answer::Done
+                Answer::Bool(pg.set_data_directory_aside().await)
             }
             // Everything else was answered by the callers.
             _ => Answer::Done,
@@ -351,6 +349,7 @@ impl Executor {
         while let Some(event) = reached.recv().await {
             match event {
                 StopEvent::SafePoint => self.shared.disable_watchdog().await,
+                StopEvent::Quiet => {}
                 StopEvent::ShutDown(found) => {
                     let exited = self.shared.instance.postmaster().await.is_none();
                     return Answer::Stopping { locations: Some((found.checkpoint, found.last)), exited };

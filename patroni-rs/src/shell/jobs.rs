@@ -320,6 +320,7 @@ async fn demote(shared: &Arc<Shared>, jobs: &Jobs, mode: DemoteMode, timeout: Op
             biased;
             Some(event) = reached.recv() => match event {
                 StopEvent::SafePoint => shared.disable_watchdog().await,
+                StopEvent::Quiet => {}
                 StopEvent::ShutDown(found) => {
                     locations = Some((found.checkpoint, found.last));
                     jobs.shutdown_checkpoint((found.checkpoint, found.last));

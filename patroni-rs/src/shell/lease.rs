@@ -101,6 +101,11 @@ impl Lease {
         }
     }
 
+    /// The daemon ends: no cycle does, and its stop makes progress.
+    pub fn stop_goes_on(&self) {
+        self.with(|k| k.stop_goes_on(mono_now()));
+    }
+
     /// Whether PostgreSQL, the postmaster of that number, may be writing under the lease.
     pub fn arm(&self, arm: Arm, server: u64) {
         self.with(|k| k.arm(arm, server));

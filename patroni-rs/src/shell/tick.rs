@@ -155,7 +155,11 @@ pub fn arm(shared: &Shared, paused: bool, bootstrapping: bool) {
     let promoting = instance.committed.load(Ordering::SeqCst)
         && shared.jobs.view().is_some_and(|running| running.job == ha::Job::Promote);
     let server = instance.known_postmaster().map_or(0, |p| guardian::number(&p.process));
-    shared.lease.arm(Arm::of(instance.role(), promoting, paused, bootstrapping), server);
+    let mut arm = Arm::of(instance.role(), promoting, paused, bootstrapping);
+    if arm != Arm::Off && instance.is_quiet() {
+        arm = Arm::Reads;
+    }
+    shared.lease.arm(arm, server);
 }
 
 /// The reason why this node was not promoted, when it is a new one: a logger of its own keeps it apart from

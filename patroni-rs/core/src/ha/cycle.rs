@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::held_back::{HeldBack, Reason};
 use super::memory::{Memory, Rewind};
-use super::request::{Answer, DcsDown, RecoveryChange, Request};
+use super::request::{Answer, DcsDown, RecoveryChange, Request, SyncNames, SyncNamesSet};
 use super::script::{Halt, Level, LogLine, Script, Step, Transcript};
 use super::types::*;
 use crate::model::{Cluster, Lsn};
@@ -218,6 +218,10 @@ impl<'a> Cycle<'a> {
         self.cluster = self.with_failsafe_leader(cluster);
         self.m.cluster = Some(self.cluster.clone());
         if !self.has_lock_quietly() {
+            (self.m.lock_won, self.m.inherited_at) = (false, None);
+            if !self.cluster.is_unlocked() {
+                self.m.disowned_at = None;
+            }
             self.drop_lease()?;
         }
         Ok(())
@@ -385,14 +389,16 @@ impl<'a> Cycle<'a> {
     }
 
     pub(super) fn watchdog_disable(&mut self) -> Step<()> {
-        if std::mem::take(&mut self.watchdog_running) {
-            self.done(Request::WatchdogDisable)?;
+        if self.watchdog_running {
+            // One that stays armed is tried again.
+            self.watchdog_running = !self.bool(Request::WatchdogDisable)?;
         }
         Ok(())
     }
 
     pub(super) fn drop_lease(&mut self) -> Step<()> {
         (self.m.promoted_at, self.m.quorum_adopted) = (None, false);
+        (self.m.lock_won, self.m.inherited_at) = (false, None);
         if self.lease_until.take().is_some() {
             self.done(Request::DropLease)?;
         }
@@ -410,6 +416,14 @@ impl<'a> Cycle<'a> {
         self.pg.row().ok_or(Halt::Pg)
     }
 
+    /// `synchronous_standby_names`, and whether the server goes by it.
+    pub(super) fn sync_names(&mut self, names: SyncNames) -> Step<SyncNamesSet> {
+        match self.io.ask(Request::SetSyncNames(names))? {
+            Answer::SyncNames(set) => Ok(set),
+            other => unexpected(other),
+        }
+    }
+
     /// The position to publish; asks nothing new.
     pub(super) fn last_operation(&self) -> Step<Lsn> {
         Ok(self.row()?.wal_position)
@@ -417,7 +431,8 @@ impl<'a> Cycle<'a> {
 
     pub(super) fn recovery_change(&mut self, source: Option<Source>) -> Step<RecoveryChange> {
         match self.io.ask(Request::CheckRecovery(source))? {
-            Answer::Recovery(change) => Ok(change),
+            // Not "nothing has to change": the next cycle looks again.
+            Answer::Recovery(change) => change.ok_or(Halt::Pg),
             other => unexpected(other),
         }
     }

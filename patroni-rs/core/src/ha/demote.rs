@@ -1,11 +1,16 @@
 //! To stop being a primary (surface-ha-pg 9.1).
 
+use std::time::Duration;
+
 use super::cycle::Cycle;
 use super::leaderless::COURTESY;
-use super::memory::Demotion;
+use super::memory::{Demotion, Rewind};
 use super::request::{Request, SyncNames};
 use super::script::{Halt, Step};
 use super::types::*;
+
+/// How long a start may take where `primary_start_timeout` is 0, which is meant for crashes.
+const START_PATIENCE: Duration = Duration::from_secs(60);
 
 impl Cycle<'_> {
     /// Demotion within this cycle: nobody waits for anything but the stop itself.
@@ -43,7 +48,9 @@ impl Cycle<'_> {
         }
         self.log(format!("Demoting self ({})", mode.as_str()));
         self.arm_rewind_check()?;
-        self.m.demotion = Some(Demotion { mode, action: action.to_owned(), released: false, stopped: None });
+        let planned = self.is_switchover() && self.pg.is_primary();
+        self.m.demotion =
+            Some(Demotion { mode, action: action.to_owned(), planned, released: false, stopped: None });
         Ok(None)
     }
 
@@ -87,6 +94,11 @@ impl Cycle<'_> {
         self.set_role(Role::Demoted)?;
         self.call(Callback::OnStop)?;
         let locations = demotion.stopped.flatten();
+        if demotion.planned && !demotion.released {
+            if let Some(line) = self.take_back(locations)? {
+                return Ok(line);
+            }
+        }
         let stays_leader = demotion.mode == DemoteMode::Cluster && !demotion.released;
         if stays_leader {
             let failsafe = self.failsafe_config();
@@ -112,6 +124,25 @@ impl Cycle<'_> {
         Ok(line)
     }
 
+    /// After the stop of a switchover: if nobody has its shutdown checkpoint, whoever took over would lack what was
+    /// acknowledged; while the lock is ours the server is started again as the primary that it was. (The reference
+    /// gives the key away: docs/safety.md S12.)
+    fn take_back(&mut self, locations: Option<(u64, u64)>) -> Step<Option<String>> {
+        let Some((checkpoint, _)) = locations.filter(|_| self.has_lock_quietly()) else { return Ok(None) };
+        if self.failover_possible(Some(checkpoint), false)? || !self.update_lock(false)? {
+            return Ok(None);
+        }
+        self.refuse_failover()?;
+        self.m.rewind = Rewind::Initial;
+        let seconds = self.m.config.primary_start_timeout();
+        let timeout = u64::try_from(seconds).ok().filter(|s| *s > 0).map_or(START_PATIENCE, Duration::from_secs);
+        if let Some(refused) = self.start_job(Job::StartPrimary { timeout })? {
+            return Ok(Some(refused));
+        }
+        self.m.recovering = true;
+        Ok(Some("switchover: starting primary again because nobody has all of its WAL".into()))
+    }
+
     /// Whom to follow by the newest view, and the leader in it; without a DCS nobody.
     fn fresh_source(&mut self) -> Step<(Option<Source>, Option<Source>)> {
         match self.load_cluster() {
@@ -127,7 +158,8 @@ impl Cycle<'_> {
     /// A standby must not wait for standbys of its own.
     pub(super) fn forget_sync_standbys(&mut self) -> Step<()> {
         if self.is_synchronous_mode() {
-            self.done(Request::SetSyncNames(SyncNames::User(None)))?;
+            // Not written: a standby's value has no effect before its promotion, which looks at it again.
+            self.sync_names(SyncNames::User(None))?;
         }
         Ok(())
     }

@@ -1,12 +1,30 @@
 //! Manual failover and switchover (surface-ha-pg 6).
 
+use std::time::Duration;
+
 use super::cycle::Cycle;
 use super::held_back::Reason;
-use super::request::Request;
+use super::request::{Answer, Request, Walsender};
 use super::schedule::Due;
 use super::script::Step;
 use super::types::*;
 use crate::model::{Lsn, Member};
+
+/// How long a switchover waits for a candidate that streams: `wal_retrieve_retry_interval` is 5 s by default, and
+/// whoever asked by REST waits for 10 s at least.
+const STREAM_PATIENCE: Duration = Duration::from_secs(8);
+/// Time between two looks.
+const STREAM_LOOK: Duration = Duration::from_secs(1);
+/// A standby that streams is near if it is not further behind than a WAL segment, or `maximum_lag_on_failover`. The
+/// shutdown waits until it has everything.
+const NEAR: u64 = 16 << 20;
+
+/// Does WAL flow to somebody who may take over?
+enum Fed {
+    Yes,
+    NotYet,
+    No,
+}
 
 impl Cycle<'_> {
     pub(super) fn failover_candidate(&self) -> Option<&str> {
@@ -30,7 +48,10 @@ impl Cycle<'_> {
 
     /// The leader's side: step down if that is asked for and possible.
     pub(super) fn manual_failover_as_leader(&mut self) -> Step<Option<String>> {
-        let Some(failover) = self.cluster.failover.clone() else { return Ok(None) };
+        let Some(failover) = self.cluster.failover.clone() else {
+            self.m.switchover_waits = None;
+            return Ok(None);
+        };
         if self.is_paused() && !self.pg.is_primary() {
             return Ok(None);
         }
@@ -60,16 +81,94 @@ impl Cycle<'_> {
         } else if failover.candidate.is_none() && self.is_paused() {
             let title = title_case(action);
             self.warn(format!("{title} is possible only to a specific candidate in a paused state"));
-        } else if self.failover_possible(None, false)? {
-            let name = format!("{action}: demote");
-            let refused = self.start_demotion(DemoteMode::Graceful, &name)?;
-            return Ok(Some(refused.unwrap_or_else(|| format!("{action}: demoting myself"))));
         } else {
-            self.warn(format!("{action}: no healthy members found, {bare} is not possible"));
+            let fed = if self.failover_possible(None, false)? { self.is_fed()? } else { Fed::No };
+            return match fed {
+                Fed::Yes => {
+                    let name = format!("{action}: demote");
+                    let refused = self.start_demotion(DemoteMode::Graceful, &name)?;
+                    Ok(Some(refused.unwrap_or_else(|| format!("{action}: demoting myself"))))
+                }
+                Fed::NotYet => Ok(None),
+                Fed::No => self.refuse_failover().map(|()| None),
+            };
         }
         self.log("Cleaning up failover key");
         self.clear_failover()?;
         Ok(None)
+    }
+
+    /// An order to switch over or fail over that cannot be carried out.
+    pub(super) fn refuse_failover(&mut self) -> Step<()> {
+        let action = self.failover_action();
+        let bare = action.trim_start_matches("manual ");
+        self.m.switchover_waits = None;
+        self.warn(format!("{action}: no healthy members found, {bare} is not possible"));
+        self.log("Cleaning up failover key");
+        self.clear_failover()
+    }
+
+    /// Is it a switchover, and not a failover, which may cost commits?
+    pub(super) fn is_switchover(&self) -> bool {
+        self.cluster.failover.as_ref().is_some_and(|f| f.leader.is_some())
+    }
+
+    /// May this primary be stopped for the order? For a switchover only when some candidate streams from it and is near:
+    /// the shutdown waits for who streams, and for nobody else. After a restart of the server they take
+    /// `wal_retrieve_retry_interval` to come back, so they are waited for.
+    /// (The reference goes by positions that may be ten seconds old, and loses what was acknowledged since:
+    /// docs/safety.md S12.)
+    fn is_fed(&mut self) -> Step<Fed> {
+        if !self.is_switchover() || !self.pg.is_primary() || self.is_standby_cluster() {
+            return Ok(Fed::Yes);
+        }
+        // A server that cannot be asked feeds nobody that we know of.
+        let position = self.pg.row().map_or(0, |row| row.wal_position);
+        let streaming = match self.io.ask(Request::Walsenders)? {
+            Answer::Walsenders(streaming) => streaming.filter(|_| position > 0).unwrap_or_default(),
+            other => return super::cycle::unexpected(other),
+        };
+        let near = u64::try_from(self.m.config.maximum_lag_on_failover()).unwrap_or(0).max(NEAR);
+        let streams = |name: &str| {
+            let same = |w: &&Walsender| w.name.to_lowercase() == name.to_lowercase();
+            streaming.iter().filter(same).any(|w| position.saturating_sub(w.flushed) <= near)
+        };
+        let candidates = self.failover_candidates(false);
+        if candidates.iter().any(|m| self.is_fed_by(m, &streams)) {
+            self.m.switchover_waits = None;
+            return Ok(Fed::Yes);
+        }
+        let names = candidates.iter().map(|m| m.name.as_str()).collect::<Vec<_>>().join(", ");
+        let action = self.failover_action();
+        let now = self.io.now();
+        let since = *self.m.switchover_waits.get_or_insert(now);
+        if now.saturating_sub(since) >= STREAM_PATIENCE {
+            self.warn(format!("{action}: no candidate receives WAL from this node, or is near: {names}"));
+            return Ok(Fed::No);
+        }
+        if since == now {
+            self.log(format!("{action}: waiting for a candidate to receive WAL from this node: {names}"));
+        }
+        self.m.wake_at = Some(now + STREAM_LOOK);
+        Ok(Fed::NotYet)
+    }
+
+    /// Does the WAL of this node flow to that member: directly, by way of the replica that it is to follow, or
+    /// (`nostream`) as it is meant to, from the archive?
+    fn is_fed_by(&self, member: &Member, streams: &dyn Fn(&str) -> bool) -> bool {
+        let mut current = member;
+        // A chain cannot be longer than there are members.
+        for _ in 0..=self.cluster.members.len() {
+            if current.nostream() || streams(&current.name) {
+                return true;
+            }
+            let above = current.replicatefrom().and_then(|name| self.cluster.get_member(name, false));
+            match above.filter(|above| above.name != self.name()) {
+                Some(above) => current = above,
+                None => return false,
+            }
+        }
+        false
     }
 
     /// After the leader has gone. None: go on with the ordinary checks (6-09, 6-10).
@@ -121,7 +220,8 @@ impl Cycle<'_> {
             .filter(|m| !sync_active || self.cluster.sync.matches(&m.name, false))
             .cloned()
             .collect();
-        self.is_healthiest_of(rivals, false, None).map(Some)
+        // Nor may a switchover cost more than any other change of leaders. (The reference does not look at the lag here.)
+        self.is_healthiest_of(rivals, failover.leader.is_some(), None).map(Some)
     }
 
     fn wait_for_candidate_in_pause(&mut self, candidate: &str) -> Step<Option<bool>> {

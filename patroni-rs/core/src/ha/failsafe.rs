@@ -30,9 +30,10 @@ impl Cycle<'_> {
             self.sync_slots(true)?;
             return Ok("DCS is not accessible".into());
         }
-        if self.is_failsafe_mode() && self.all_peers_consent()? {
-            self.done(Request::ExtendLease)?;
-            self.lease_held();
+        let consent = if self.is_failsafe_mode() { self.all_peers_consent()? } else { None };
+        if let Some(sent) = consent {
+            self.done(Request::ExtendLease { sent })?;
+            self.lease_until = Some(sent + self.v.me.ttl);
             self.m.failsafe_since = Some(self.io.now());
             if self.watchdog_running {
                 self.done(Request::WatchdogKeepalive)?;
@@ -48,12 +49,12 @@ impl Cycle<'_> {
         Ok("demoted self because DCS is not accessible and I was a leader".into())
     }
 
-    /// Every member listed in the last `/failsafe` has to say `Accepted`.
-    fn all_peers_consent(&mut self) -> Step<bool> {
-        let Some(Value::Map(listed)) = self.m.failsafe_members.clone() else { return Ok(false) };
+    /// Every member listed in the last `/failsafe` has to say `Accepted`. When the first of them was asked, if all do.
+    fn all_peers_consent(&mut self) -> Step<Option<Mono>> {
+        let Some(Value::Map(listed)) = self.m.failsafe_members.clone() else { return Ok(None) };
         let me = self.name();
         if !listed.contains_key(&Value::from(me)) {
-            return Ok(false);
+            return Ok(None);
         }
         let mut data = Value::map();
         data.set("name", me);
@@ -72,7 +73,7 @@ impl Cycle<'_> {
             .map(|(name, url)| member_at(&name.py_str(), url))
             .collect();
         if members.is_empty() {
-            return Ok(true);
+            return Ok(Some(self.io.now()));
         }
         let answers = match self.io.ask(Request::FailsafePing { data, members })? {
             Answer::Failsafe(answers) => answers,
@@ -83,7 +84,7 @@ impl Cycle<'_> {
             self.m.failsafe_slots =
                 answers.into_iter().filter_map(|a| a.lsn.filter(|l| *l > 0).map(|l| (a.name, l))).collect();
         }
-        Ok(all)
+        Ok(all.then(|| self.io.asked()))
     }
 
     /// Is the failsafe in use, here or by the primary that pings us?

@@ -206,7 +206,11 @@ impl Cycle<'_> {
                 timeout: None,
             })?;
         } else {
-            self.done(Request::FollowReload { source, role })?;
+            if !self.bool(Request::FollowReload { source, role })? {
+                // The settings in force are the old ones, and the next cycle sees that.
+                self.warn("The recovery settings could not be changed");
+                return self.arm_rewind_check();
+            }
             self.pg.role = role;
         }
         self.arm_rewind_check()

@@ -22,6 +22,7 @@ pub enum Reason {
     NotInFailsafe,
     NotRunning,
     NotSynchronous,
+    OtherHasLed,
     OthersCanLead,
     Paused,
     PeerAhead,
@@ -30,6 +31,7 @@ pub enum Reason {
     PrimaryAlive,
     Starting,
     SyncKeyChanged,
+    SyncNamesNotSet,
     UnknownTimeline,
     Watchdog,
 }
@@ -51,6 +53,7 @@ impl Reason {
             Reason::NotInFailsafe => "not_in_failsafe_key",
             Reason::NotRunning => "postgres_not_running",
             Reason::NotSynchronous => "not_synchronous",
+            Reason::OtherHasLed => "other_has_led",
             Reason::OthersCanLead => "others_can_lead",
             Reason::Paused => "paused",
             Reason::PeerAhead => "peer_ahead",
@@ -59,6 +62,7 @@ impl Reason {
             Reason::PrimaryAlive => "primary_alive",
             Reason::Starting => "postgres_starting",
             Reason::SyncKeyChanged => "sync_key_changed",
+            Reason::SyncNamesNotSet => "synchronous_standby_names_not_set",
             Reason::UnknownTimeline => "timeline_unknown",
             Reason::Watchdog => "watchdog_unusable",
         }

@@ -153,6 +153,13 @@ impl Keeper {
         self.permit_until = now + self.loop_wait + self.retry_timeout;
     }
 
+    /// No cycle ends while the daemon does, and its orderly stop makes progress. Not a new permit, if the last one is over.
+    pub fn stop_goes_on(&mut self, now: Mono) {
+        if now < self.permit_until {
+            self.cycle_ended(now);
+        }
+    }
+
     /// May this server (any number that no other postmaster has) be writing under
     /// the lease?
     pub fn arm(&mut self, arm: Arm, server: u64) {
@@ -311,6 +318,22 @@ mod tests {
         assert_eq!(k.next(s(29)), Next::WaitUntil(s(46)));
         assert_eq!(k.next(s(46)), Next::Fence);
         assert_eq!(k.next(s(46)), Next::WaitUntil(s(49)));
+    }
+
+    #[test]
+    fn an_orderly_stop_keeps_its_permit_and_gets_no_new_one() {
+        let mut k = keeper();
+        k.cycle_ended(s(0));
+        (1..=25).for_each(|at| k.stop_goes_on(s(at)));
+        k.lease_confirmed(s(25));
+        assert_eq!(k.next(s(36)), Next::Renew);
+        k.lease_confirmed(s(36));
+        assert_eq!(k.next(s(46)), Next::WaitUntil(s(63)));
+        k.stop_goes_on(s(46));
+        assert_eq!(k.next(s(47)), Next::WaitUntil(s(63)));
+        // No client is left: nothing is fenced, and the lease may end.
+        k.arm(Arm::Reads, 1);
+        assert_eq!((k.next(s(63)), k.promise()), (Next::WaitUntil(s(66)), None));
     }
 
     #[test]

@@ -1,11 +1,18 @@
 //! The cluster has a leader: us or another (surface-ha-pg 4I).
 
+use std::time::Duration;
+
 use super::cycle::Cycle;
 use super::held_back::Reason;
 use super::memory::Rewind;
 use super::request::{Answer, Request};
 use super::script::{Level, Step};
+use super::sync_standby::Prepared;
 use super::types::*;
+
+/// Time between two looks at members that do not answer.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+const DISOWNED: &str = "released leader key because I did not win it and somebody else has led since";
 
 impl Cycle<'_> {
     /// A cycle under a known leader.
@@ -145,6 +152,7 @@ impl Cycle<'_> {
         }
         if self.pg.is_primary() {
             // It may have been promoted by hand.
+            self.m.lock_won = true;
             self.set_role(Role::Primary)?;
             self.process_sync_replication()?;
             self.update_history()?;
@@ -159,12 +167,24 @@ impl Cycle<'_> {
         if !self.is_leader() {
             return self.lease_used_up();
         }
-        if !self.sync_before_promote()? {
-            self.watchdog_off_standby()?;
-            self.held_back(Reason::SyncKeyChanged, None, &[]);
-            return Ok("Postponing promotion because synchronous replication state was updated by somebody \
-                       else"
-                .into());
+        if let Some(line) = self.inherited_lock()? {
+            return Ok(line);
+        }
+        match self.sync_before_promote()? {
+            Prepared::Ready => {}
+            Prepared::KeyChanged => {
+                self.watchdog_off_standby()?;
+                self.held_back(Reason::SyncKeyChanged, None, &[]);
+                return Ok("Postponing promotion because synchronous replication state was updated by somebody \
+                           else"
+                    .into());
+            }
+            Prepared::NamesNotSet => return self.give_way_unsynced(),
+            Prepared::NotKnown => {
+                self.watchdog_off_standby()?;
+                self.held_back(Reason::SyncNamesNotSet, None, &[]);
+                return Ok("Postponing promotion because PostgreSQL does not tell its synchronous_standby_names".into());
+            }
         }
         if !self.is_leader() {
             return self.lease_used_up();
@@ -175,6 +195,83 @@ impl Cycle<'_> {
         self.m.rewind = Rewind::Initial;
         self.start_job(Job::Promote)?;
         Ok(promote_line.into())
+    }
+
+    /// A lock that this node has not won itself (found when the daemon started, or brought back with an old state of the
+    /// DCS) may have been another's in between: a look at the others before the promotion, once. What shows that
+    /// somebody has led since: a running primary, a later timeline or more WAL, not being in `/sync`. (The reference
+    /// promotes at once, and loses what was acknowledged since: docs/safety.md S11.)
+    fn inherited_lock(&mut self) -> Step<Option<String>> {
+        if self.m.lock_won {
+            return Ok(None);
+        }
+        if self.m.disowned_at.is_some() {
+            // It was given away, and nobody knows whether that is still to be carried out.
+            self.watchdog_off_standby()?;
+            self.held_back(Reason::OtherHasLed, None, &[]);
+            self.release_leader_key(None)?;
+            return Ok(Some(DISOWNED.into()));
+        }
+        let me = self.name();
+        if self.sync_is_active() && !self.cluster.sync.matches(me, true) {
+            return self.disown(Reason::NotSynchronous, "", "I am not in /sync".into()).map(Some);
+        }
+        let known = self.cluster.timeline();
+        let mine = match self.io.ask(Request::ReplicaTimeline { leader: Some(known) })? {
+            Answer::Timeline(timeline) => timeline,
+            other => return super::cycle::unexpected(other),
+        };
+        let position = self.last_operation()?;
+        let timeline = mine.unwrap_or(0);
+        let bar = Decisive { position, tolerated: None, least_timeline: 0, timeline };
+        let others = self.other_members().into_iter().filter(|m| m.is_running()).collect();
+        let mut silent = Vec::new();
+        for peer in self.poll(others, Some(Decided::Rival(bar.clone())))? {
+            let name = &peer.name;
+            if !bar.is_met(&peer) {
+                silent.extend((!peer.reachable).then(|| name.clone()));
+                continue;
+            }
+            let (reason, why) = if peer.in_recovery == Some(false) {
+                (Reason::PrimaryAlive, format!("{name} is a primary"))
+            } else if bar.later_timeline(&peer).is_some() {
+                (Reason::BehindTimeline, format!("{name} is on timeline {}, I am on {timeline}", peer.timeline))
+            } else {
+                (Reason::PeerAhead, format!("the WAL of {name} is ahead of mine"))
+            };
+            return self.disown(reason, name, why).map(Some);
+        }
+        // A leader that has just heard that it is none is stopping.
+        let now = self.io.now();
+        let since = *self.m.inherited_at.get_or_insert(now);
+        if !silent.is_empty() && now < since + self.v.me.ttl {
+            let silent = silent.join(",");
+            self.watchdog_off_standby()?;
+            self.held_back(Reason::OtherHasLed, Some(&silent), &[]);
+            self.m.wake_at = Some(now + LOOK_AGAIN);
+            return Ok(Some(format!("not promoting before {silent} answered because I did not win the leader key")));
+        }
+        self.m.lock_won = true;
+        Ok(None)
+    }
+
+    fn disown(&mut self, reason: Reason, peer: &str, why: String) -> Step<String> {
+        self.warn(format!("The leader key names me, and somebody else has led since: {why}"));
+        self.watchdog_off_standby()?;
+        self.held_back(reason, Some(peer).filter(|peer| !peer.is_empty()), &[]);
+        self.release_leader_key(None)?;
+        self.m.disowned_at = Some(self.io.now());
+        Ok(DISOWNED.into())
+    }
+
+    /// Commits here would be acknowledged by nobody, or not as `/sync` says: another may do better.
+    fn give_way_unsynced(&mut self) -> Step<String> {
+        self.warn("Releasing the leader key voluntarily because synchronous_standby_names could not be set");
+        self.watchdog_off_standby()?;
+        self.m.sync_refused_at = Some(self.io.now());
+        self.held_back(Reason::SyncNamesNotSet, None, &[]);
+        self.release_leader_key(None)?;
+        Ok("Postponing promotion because synchronous_standby_names could not be set".into())
     }
 
     fn lease_used_up(&mut self) -> Step<String> {

@@ -17,6 +17,8 @@ pub struct Demotion {
     pub mode: DemoteMode,
     /// The name of the action in status lines.
     pub action: String,
+    /// A switchover, which is not worth an acknowledged commit: the leader takes back what nobody can take over.
+    pub planned: bool,
     /// The leader key was released while the postmaster still lived.
     pub released: bool,
     /// The postmaster is gone: the shutdown checkpoint and the position to publish.
@@ -36,6 +38,16 @@ pub struct Memory {
     pub overtaken: Option<u32>,
     /// The cycle before this one was in pause.
     pub was_paused: bool,
+    /// The lock was won by a request of this node, in this life of the lock; or it was a primary under it.
+    pub lock_won: bool,
+    /// Since when it looks at the others because it has a lock that it did not win.
+    pub inherited_at: Option<Mono>,
+    /// It gave such a lock away then, because another has led since; until somebody leads.
+    pub disowned_at: Option<Mono>,
+    /// `synchronous_standby_names` could not be set before a promotion: no race for ttl from here.
+    pub sync_refused_at: Option<Mono>,
+    /// Since when an order to switch over waits for a candidate that streams.
+    pub switchover_waits: Option<Mono>,
     /// When the first synchronous replication step after promotion was made.
     pub promoted_at: Option<Mono>,
     /// The last write of `/sync` was not confirmed: it may be carried out yet.
@@ -91,6 +103,11 @@ impl Memory {
             old_cluster: None,
             overtaken: None,
             was_paused: false,
+            lock_won: false,
+            inherited_at: None,
+            disowned_at: None,
+            sync_refused_at: None,
+            switchover_waits: None,
             promoted_at: None,
             sync_unsure: false,
             quorum_adopted: false,

@@ -42,7 +42,7 @@ pub use follow::node_to_follow;
 pub use held_back::{HeldBack, Reason};
 pub use member::{effective_tags, VERSION};
 pub use memory::{Demotion, Memory, Rewind};
-pub use request::{Answer, DcsDown, RecoveryChange, Request, SyncNames};
+pub use request::{Answer, DcsDown, RecoveryChange, Request, SyncNames, SyncNamesSet, Walsender};
 pub use script::{Halt, Level, LogLine, Script, Step, Transcript};
 pub use shutdown::run_shutdown;
 pub use types::*;

@@ -1,6 +1,7 @@
 //! Who may take the leader lock (surface-ha-pg 5).
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use indexmap::IndexMap;
 use pyfmt::Value;
@@ -21,6 +22,14 @@ impl Cycle<'_> {
                 "backoff: skip leader race after pre_promote script failure and releasing the lock voluntarily",
             );
             return self.no(Reason::Backoff);
+        }
+        if self.m.sync_refused_at.is_some_and(|at| self.io.now() < at + self.v.me.ttl) && !self.pg.is_primary() {
+            self.log("backoff: skip leader race because synchronous_standby_names could not be set");
+            return self.no(Reason::SyncNamesNotSet);
+        }
+        if let Some(silent) = self.silent_after_disowning()? {
+            self.held_back(Reason::OtherHasLed, Some(&silent), &[]);
+            return Ok(false);
         }
         let unscheduled = self.cluster.failover.as_ref().is_some_and(|f| f.scheduled_at.is_none());
         if self.is_paused() && !self.v.me.tags.nofailover() && unscheduled {
@@ -62,6 +71,25 @@ impl Cycle<'_> {
         };
         let former = self.m.old_cluster.as_ref().and_then(|c| c.leader_name().map(str::to_owned));
         self.is_healthiest_of(electorate, true, former)
+    }
+
+    /// This node has given away a lock because another has led since. That one may be on its way down or up just now,
+    /// and must be heard before anybody takes what it has not: for a while every member is waited for. The silent ones.
+    fn silent_after_disowning(&mut self) -> Step<Option<String>> {
+        let limit = Duration::from_secs(self.m.config.primary_start_timeout().max(0) as u64).max(self.v.me.ttl);
+        if self.pg.is_primary() || self.m.disowned_at.is_none_or(|at| self.io.now() >= at + limit) {
+            return Ok(None);
+        }
+        let members = self.other_members();
+        let silent: Vec<String> =
+            self.ask_peers(members)?.into_iter().filter(|p| !p.reachable).map(|p| p.name).collect();
+        Ok(Some(silent.join(",")).filter(|silent| !silent.is_empty()))
+    }
+
+    /// All that can be asked.
+    pub(super) fn other_members(&self) -> Vec<Member> {
+        let others = self.cluster.members.iter().filter(|m| m.name != self.name() && m.api_url().is_some());
+        others.cloned().collect()
     }
 
     fn backing_off(&self) -> bool {

@@ -133,7 +133,7 @@ pub enum Request {
     ControlData,
     /// Would following this source need new recovery settings? Answer: [`Answer::Recovery`].
     CheckRecovery(Option<Source>),
-    /// Write them and reload. Answer: [`Answer::Done`].
+    /// Write them and reload. Answer: [`Answer::Bool`]: the server has been told.
     FollowReload {
         /// Whom.
         source: Option<Source>,
@@ -142,7 +142,7 @@ pub enum Request {
     },
     /// Resume a replay that PostgreSQL 14+ paused for a parameter. Answer: [`Answer::Done`].
     ResumeReplay,
-    /// `synchronous_standby_names`. Answer: [`Answer::Done`].
+    /// `synchronous_standby_names`. Answer: [`Answer::SyncNames`].
     SetSyncNames(SyncNames),
     /// The synchronous standbys as PostgreSQL sees them; with a wait, until all
     /// those picked are synchronous or it is over. Answer: [`Answer::Sync`].
@@ -150,6 +150,8 @@ pub enum Request {
         /// How long to wait.
         wait: Option<Duration>,
     },
+    /// Who receives WAL from this node by streaming. Answer: [`Answer::Walsenders`].
+    Walsenders,
     /// Timeline of a standby, by a replication connection where the cached one
     /// may be old. Answer: [`Answer::Timeline`].
     ReplicaTimeline {
@@ -176,19 +178,23 @@ pub enum Request {
 
     /// Arm the watchdog. Answer: [`Answer::Bool`].
     WatchdogActivate,
-    /// Disarm it. Answer: [`Answer::Done`].
+    /// Disarm it. Answer: [`Answer::Bool`]: it is.
     WatchdogDisable,
     /// Feed it. Answer: [`Answer::Done`].
     WatchdogKeepalive,
     /// The lease holds by consent of all peers (failsafe). Answer: [`Answer::Done`].
-    ExtendLease,
+    ExtendLease {
+        /// From then on: when the first of them was asked. Each peer counts from when it heard, and one that answers at
+        /// once must not take the lock while this node still believes in its own.
+        sent: Mono,
+    },
     /// Forget the promise of the lock. Answer: [`Answer::Done`].
     DropLease,
     /// Let somebody else take the lock first; woken when there is a leader. Answer: [`Answer::Done`].
     Courtesy(Duration),
     /// Forget the scheduled restart. Answer: [`Answer::Done`].
     DropScheduledRestart,
-    /// Put aside a data directory that a failed bootstrap made. Answer: [`Answer::Done`].
+    /// Put aside a data directory that a failed bootstrap made. Answer: [`Answer::Bool`].
     MoveDataDirectory,
 }
 
@@ -206,6 +212,29 @@ pub enum SyncNames {
         /// `ANY n` in quorum mode.
         num: Option<i64>,
     },
+}
+
+/// What came of [`Request::SetSyncNames`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SyncNamesSet {
+    /// Written; the server shows it, or will when it is started.
+    InForce,
+    /// Written; the server shows another value, and goes by that one: something counts more than postgresql.conf
+    /// (postgresql.auto.conf, the command line).
+    Overruled,
+    /// Not written.
+    NotWritten,
+    /// Written; the server could not be asked.
+    Unknown,
+}
+
+/// A standby that receives WAL from this node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Walsender {
+    /// `application_name`.
+    pub name: String,
+    /// What it has flushed.
+    pub flushed: Lsn,
 }
 
 /// Must the recovery settings change?
@@ -232,7 +261,11 @@ pub enum Answer {
     /// `Err`: the name of the job that runs already.
     Started(Result<(), String>),
     Control(ControlData),
-    Recovery(RecoveryChange),
+    /// `None`: it could not be found out.
+    Recovery(Option<RecoveryChange>),
+    SyncNames(SyncNamesSet),
+    /// `None`: PostgreSQL could not be asked.
+    Walsenders(Option<Vec<Walsender>>),
     /// `None`: PostgreSQL could not be asked.
     Sync(Option<CurrentState>),
     Timeline(Option<u32>),

@@ -82,11 +82,12 @@ impl Cycle<'_> {
         self.bool(Request::Initialize { create_new, sysid: self.pg.sysid.clone() })?;
         self.bool(Request::SetConfig(self.v.me.dynamic_config.clone()))?;
         if self.bool(Request::TakeLeader)? {
+            self.m.lock_won = true;
             self.lease_held();
         }
         if self.is_synchronous_mode() {
             let strict = self.m.config.is_synchronous_mode_strict();
-            self.done(Request::SetSyncNames(if strict { SyncNames::Star } else { SyncNames::User(None) }))?;
+            self.sync_names(if strict { SyncNames::Star } else { SyncNames::User(None) })?;
         }
         self.call(Callback::OnStart)?;
         self.load_cluster()?;
@@ -113,7 +114,9 @@ impl Cycle<'_> {
 
     fn put_aside(&mut self) -> Step<String> {
         self.bool(Request::Stop { mode: StopMode::Immediate, timeout: Some(self.v.me.retry_timeout) })?;
-        self.done(Request::MoveDataDirectory)?;
+        if !self.bool(Request::MoveDataDirectory)? {
+            self.io.log(Level::Error, "The data directory of the failed bootstrap is where it was");
+        }
         self.io.log(Level::Critical, "Failed to bootstrap cluster");
         Err(Halt::Exit(1))
     }
@@ -234,6 +237,13 @@ impl Cycle<'_> {
             }
             // Nor may a watchdog reset a standby that is not going to be promoted as long as this lasts.
             self.watchdog_off_standby()?;
+            let why = self.why_unidentified();
+            self.warn(why);
+            // Nor is the lock of a server that does not run kept from others: the member key, which is written in each
+            // cycle, keeps its lease alive. (The reference keeps it: docs/safety.md.)
+            if !self.pg.running && self.has_lock_quietly() {
+                self.release_leader_key(None)?;
+            }
             return Ok(Some(
                 "data dir for the cluster is not empty, but system ID is invalid; consider doing reinitialize"
                     .into(),
@@ -259,6 +269,14 @@ impl Cycle<'_> {
             self.bool(Request::Initialize { create_new: known.is_none(), sysid: mine })?;
         }
         Ok(None)
+    }
+
+    /// Which of the situations it is that "system ID is invalid" stands for.
+    fn why_unidentified(&self) -> String {
+        let problem = &self.pg.sysid_problem;
+        let problem = if problem.is_empty() { "no system identifier in it" } else { problem.as_str() };
+        let server = if self.pg.running { "PostgreSQL is running in it" } else { "PostgreSQL is not running" };
+        format!("The control file of the data directory can not be used: {problem}; {server}")
     }
 
     fn foreign_data(&mut self, known: &str, mine: &str) -> Step<Option<String>> {

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::cycle::{unexpected, Cycle};
-use super::request::{Answer, Request, SyncNames};
+use super::request::{Answer, Request, SyncNames, SyncNamesSet};
 use super::script::{Level, Step};
 use crate::model::SyncState;
 use crate::quorum::{self, QuorumState, Target};
@@ -14,6 +14,29 @@ use crate::sync::{CurrentState, NameSet};
 const ASSIGN_WAIT: Duration = Duration::from_secs(2);
 /// How long newly named standbys of a quorum get before the next look.
 const QUORUM_WAIT: Duration = Duration::from_secs(1);
+
+/// What a standby is like that is to be promoted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Prepared {
+    /// Its commits will be acknowledged as `/sync` promises.
+    Ready,
+    /// Somebody else wrote `/sync`, so the lock may be gone as well.
+    KeyChanged,
+    /// They would not: another may do better.
+    NamesNotSet,
+    /// Nobody knows.
+    NotKnown,
+}
+
+/// What forbids the promotion. A value that is overruled does so where commits must not be acknowledged alone.
+fn refusal(set: SyncNamesSet, min_sync: i64) -> Option<Prepared> {
+    match set {
+        SyncNamesSet::InForce => None,
+        SyncNamesSet::Overruled if min_sync == 0 => None,
+        SyncNamesSet::Overruled | SyncNamesSet::NotWritten => Some(Prepared::NamesNotSet),
+        SyncNamesSet::Unknown => Some(Prepared::NotKnown),
+    }
+}
 
 impl Cycle<'_> {
     /// The primary's step in every cycle.
@@ -50,7 +73,8 @@ impl Cycle<'_> {
             }
             self.log("Disabled synchronous replication");
         }
-        self.done(Request::SetSyncNames(SyncNames::User(self.v.me.user_sync_names.clone())))
+        // Nobody counts on the user's own value.
+        self.sync_names(SyncNames::User(self.v.me.user_sync_names.clone())).map(drop)
     }
 
     /// The state to start from; an empty key is written first (20-01).
@@ -118,9 +142,8 @@ impl Cycle<'_> {
         }
     }
 
-    fn set_sync_names(&mut self, names: &NameSet, num: Option<i64>) -> Step<()> {
-        let names = names.sorted();
-        self.done(Request::SetSyncNames(SyncNames::Nodes { names, num }))
+    fn set_sync_names(&mut self, names: &NameSet, num: Option<i64>) -> Step<SyncNamesSet> {
+        self.sync_names(SyncNames::Nodes { names: names.sorted(), num })
     }
 
     /// Mode `on` (20-03 to 20-09): the key shrinks before PostgreSQL lets go of
@@ -175,10 +198,10 @@ impl Cycle<'_> {
             self.warn("No standbys available!");
         }
         self.log(format!("Assigning synchronous standby status to {}", picked.py_list()));
-        if star {
-            self.done(Request::SetSyncNames(SyncNames::Star))?;
-        } else {
-            self.set_sync_names(&picked, None)?;
+        let set = if star { self.sync_names(SyncNames::Star)? } else { self.set_sync_names(&picked, None)? };
+        if set != SyncNamesSet::InForce {
+            // The key must not grow by what PostgreSQL does not hold.
+            return Ok(());
         }
         let mut confirmed = confirmed;
         if !star && !picked.is_empty() && confirmed != picked {
@@ -275,7 +298,9 @@ impl Cycle<'_> {
                         };
                         sync = written;
                     }
-                    Target::Sync => self.set_quorum_names(&step.names, step.num, min_sync)?,
+                    // What follows counts on it: not in this cycle, if PostgreSQL goes by another value.
+                    Target::Sync if self.set_quorum_names(&step.names, step.num, min_sync)? => {}
+                    Target::Sync => return Ok(()),
                     Target::Restart => {}
                 }
             }
@@ -287,7 +312,7 @@ impl Cycle<'_> {
         }
     }
 
-    fn set_quorum_names(&mut self, names: &NameSet, num: i64, min_sync: i64) -> Step<()> {
+    fn set_quorum_names(&mut self, names: &NameSet, num: i64, min_sync: i64) -> Step<bool> {
         self.log(format!(
             "Setting synchronous replication to {num} of {} ({})",
             names.len(),
@@ -300,23 +325,23 @@ impl Cycle<'_> {
                 min_sync + 1
             ));
         }
-        self.set_sync_names(names, Some(num.max(min_sync)))
+        Ok(self.set_sync_names(names, Some(num.max(min_sync)))? == SyncNamesSet::InForce)
     }
 
-    /// Before promotion (20-13, 21-02). False: somebody else wrote the key, so
-    /// the lock may be gone as well.
-    pub(super) fn sync_before_promote(&mut self) -> Step<bool> {
+    /// Before promotion (20-13, 21-02). The names come first: on a standby they have no effect yet, and what cannot be
+    /// set leaves `/sync`, and with it the race, as it was. (The reference writes the key first, and takes the names for
+    /// set: docs/safety.md S13.)
+    pub(super) fn sync_before_promote(&mut self) -> Step<Prepared> {
         if !self.is_synchronous_mode() {
             self.disable_sync_replication()?;
-            return Ok(true);
+            return Ok(Prepared::Ready);
         }
         let min_sync = self.m.config.min_synchronous_nodes();
         let sync = self.cluster.sync.clone();
         let me = self.name().to_owned();
         if self.is_quorum_mode() {
             if !self.quorum_is_active() {
-                self.set_sync_names(&NameSet::new(), Some(min_sync))?;
-                return Ok(true);
+                return Ok(self.names_before_promote(&NameSet::new(), min_sync)?.unwrap_or(Prepared::Ready));
             }
             let mut names = names_of(&sync.members());
             let mut num = names.len() as i64 - sync.quorum - 1;
@@ -326,29 +351,42 @@ impl Cycle<'_> {
                 // A node outside of the voters has won their votes.
                 num += 1;
             }
-            if !self.adopt_quorum(&sync, &names)? {
-                return Ok(false);
+            let set = self.set_sync_names(&names, Some(num))?;
+            if let Some(refused) = refusal(set, min_sync) {
+                return Ok(refused);
             }
-            self.set_sync_names(&names, Some(num))?;
-            return Ok(true);
+            // Commits will be acknowledged by other rules than ours: the key must not promise anybody a vote.
+            let (voters, quorum) =
+                if set == SyncNamesSet::InForce { (names, sync.quorum) } else { (NameSet::new(), 0) };
+            return Ok(if self.adopt_quorum(&sync, &voters, quorum)? {
+                Prepared::Ready
+            } else {
+                Prepared::KeyChanged
+            });
         }
-        if self.write_sync(&me, &NameSet::new(), 0, &sync)?.is_none() {
-            return Ok(false);
+        if let Some(refused) = self.names_before_promote(&NameSet::new(), min_sync)? {
+            return Ok(refused);
         }
-        self.set_sync_names(&NameSet::new(), Some(min_sync))?;
-        Ok(true)
+        let written = self.write_sync(&me, &NameSet::new(), 0, &sync)?.is_some();
+        Ok(if written { Prepared::Ready } else { Prepared::KeyChanged })
+    }
+
+    /// Why the node must not be promoted, if the names are not as they should be.
+    fn names_before_promote(&mut self, names: &NameSet, min_sync: i64) -> Step<Option<Prepared>> {
+        let set = self.set_sync_names(names, Some(min_sync))?;
+        Ok(refusal(set, min_sync))
     }
 
     /// The former leader may come back without anybody's vote while `/sync` names it: it must be out of there before
     /// commits are accepted here. (The reference does so in the first cycle after the promotion, and loses what was
     /// acknowledged before it: docs/safety.md S6.) The key is also written by whom it names already, so that a late
     /// write of somebody who wanted to be promoted in between meets another version. False: somebody else wrote it.
-    fn adopt_quorum(&mut self, sync: &SyncState, voters: &NameSet) -> Step<bool> {
+    fn adopt_quorum(&mut self, sync: &SyncState, voters: &NameSet, quorum: i64) -> Step<bool> {
         let me = self.name().to_owned();
         if !sync.leader_matches(&me) {
-            self.log_quorum(&me, sync.quorum, voters);
+            self.log_quorum(&me, quorum, voters);
         }
-        self.m.quorum_adopted = self.write_sync(&me, voters, sync.quorum, sync)?.is_some();
+        self.m.quorum_adopted = self.write_sync(&me, voters, quorum, sync)?.is_some();
         Ok(self.m.quorum_adopted)
     }
 

@@ -49,6 +49,8 @@ pub struct StopRequest<'a> {
 pub enum StopEvent {
     /// No client can have a commit acknowledged any more.
     SafePoint,
+    /// The same, told at every stop, and beside its other steps: nothing waits for it.
+    Quiet,
     /// The shutdown checkpoint is written.
     ShutDown(waldump::CheckpointLocations),
 }
@@ -92,13 +94,36 @@ pub async fn stop(
         }
         SignalResult::Sent => {}
     }
-    wait_refusing(&postmaster, request).await;
+    let refusing = wait_refusing(&postmaster, request).await;
+    let quiet = async {
+        if refusing && postmaster.wait_for_user_backends(None).await {
+            let _ = events.send(StopEvent::Quiet);
+        }
+        std::future::pending::<Stopped>().await
+    };
+    tokio::select! {
+        stopped = finish(&postmaster, request, events) => stopped,
+        stopped = quiet => stopped,
+    }
+}
+
+/// From the refusal of connections to the end.
+async fn finish(
+    postmaster: &Postmaster,
+    request: &StopRequest<'_>,
+    events: &UnboundedSender<StopEvent>,
+) -> Stopped {
+    let safe_point = || {
+        if request.safe_point {
+            let _ = events.send(StopEvent::SafePoint);
+        }
+    };
     if request.safe_point && postmaster.wait_for_user_backends(request.timeout).await {
         safe_point();
     }
     let mut patience = request.timeout;
     if request.early_release && request.mode != StopMode::Immediate {
-        match wait_shut_down(&postmaster, request).await {
+        match wait_shut_down(postmaster, request).await {
             ShutDownWait::ShutDown(locations) => {
                 let _ = events.send(StopEvent::ShutDown(locations));
                 safe_point();
@@ -109,7 +134,7 @@ pub async fn stop(
     }
     let gone = postmaster.process.wait_exit_within(patience).await || {
         tracing::warn!(target: "patroni.postgresql", "Timeout during postmaster stop, aborting Postgres.");
-        escalate(&postmaster, request.mode, patience).await
+        escalate(postmaster, request.mode, patience).await
     };
     if !gone {
         return Stopped::Failed;
@@ -140,8 +165,8 @@ pub async fn terminate_starting(postmaster: &Postmaster) -> bool {
     }
 }
 
-/// Waits until new connections are refused: the shutdown has begun.
-async fn wait_refusing(postmaster: &Postmaster, request: &StopRequest<'_>) {
+/// Waits until new connections are refused: the shutdown has begun. False: not within the time for it.
+async fn wait_refusing(postmaster: &Postmaster, request: &StopRequest<'_>) -> bool {
     let limit = request.timeout.unwrap_or(REFUSE_DEADLINE).min(REFUSE_DEADLINE);
     let refusing = async {
         while request.target.ping().await == Ready::Running {
@@ -149,9 +174,9 @@ async fn wait_refusing(postmaster: &Postmaster, request: &StopRequest<'_>) {
         }
     };
     tokio::select! {
-        () = refusing => {}
-        () = postmaster.process.wait_exit() => {}
-        () = tokio::time::sleep(limit) => {}
+        () = refusing => true,
+        () = postmaster.process.wait_exit() => true,
+        () = tokio::time::sleep(limit) => false,
     }
 }
 

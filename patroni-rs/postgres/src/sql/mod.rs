@@ -45,4 +45,4 @@ pub use settings::{load_gucs, pending_restart, pg_settings};
 pub use simple::{Column, Outcome, Refusal, SimpleClient};
 pub use slots::{load_slots, sync_replication_slots, ReadinessSource, SlotExecutor, SlotOutcome, SlotRound};
 pub use status::{parse_status_row, python_time, status_statement, ReplicaStatus, RestStatus};
-pub use sync::{current_sync_state, nudge_wal};
+pub use sync::{current_sync_state, nudge_wal, sync_names_in_force, walsenders};

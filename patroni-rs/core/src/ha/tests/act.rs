@@ -85,7 +85,7 @@ pub fn act(request: &Request) -> Option<String> {
         Request::WatchdogDisable => "unwatch".into(),
         Request::ProveGone => "prove".into(),
         Request::WatchdogKeepalive => "feed".into(),
-        Request::ExtendLease => "extend".into(),
+        Request::ExtendLease { .. } => "extend".into(),
         Request::Courtesy(_) => "courtesy".into(),
         Request::DropScheduledRestart => "drop_restart".into(),
         Request::MoveDataDirectory => "move".into(),
@@ -94,6 +94,7 @@ pub fn act(request: &Request) -> Option<String> {
         | Request::ControlData
         | Request::CheckRecovery(_)
         | Request::CurrentSync { .. }
+        | Request::Walsenders
         | Request::ReplicaTimeline { .. }
         | Request::History(_)
         | Request::CanRewind

@@ -63,6 +63,11 @@ impl Executor {
                 1 => a.sync.first().cloned(),
                 _ => Some(a.sync.remove(0)),
             }),
+            Request::SetSyncNames(_) => Answer::SyncNames(a.sync_names),
+            Request::Walsenders => Answer::Walsenders(a.walsenders.clone()),
+            Request::WatchdogDisable => Answer::Bool(a.unwatch),
+            Request::MoveDataDirectory => Answer::Bool(true),
+            Request::FollowReload { .. } if !a.reload => Answer::Bool(false),
             Request::ReplicaTimeline { .. } if a.confused => Answer::Done,
             Request::ReplicaTimeline { .. } => Answer::Timeline(a.replica_timeline),
             Request::History(_) => Answer::History(a.history.clone()),
@@ -96,7 +101,10 @@ impl Executor {
             Request::SetRole(role) => self.pg.role = *role,
             Request::SetState(state) => self.pg.state = *state,
             Request::Call(_) => self.pg.cb_called = true,
-            Request::FollowReload { role, .. } => self.pg.role = *role,
+            Request::FollowReload { role, .. } => {
+                self.pg.role = *role;
+                return Answer::Bool(true);
+            }
             _ => {}
         }
         Answer::Done

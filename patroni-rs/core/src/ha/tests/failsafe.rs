@@ -54,3 +54,16 @@ fn slots_go_by_what_the_failsafe_tells() {
     assert_eq!(positions(pinged(cut_off(replica()), 31)), (Some(5), Some(900)));
     assert_eq!(positions(cut_off(leader())), (Some(5), Some(2000)));
 }
+
+/// A peer counts from when it heard: so does the primary, from before the first was asked.
+#[test]
+fn consent_counts_from_the_question() {
+    let second = Duration::from_secs(1);
+    let outcome = cut_off(leader()).answer(|a| a.latency = second).run();
+    let asked = outcome.requests.iter().position(|r| matches!(r, Request::FailsafePing { .. }));
+    let sent = outcome.requests.iter().find_map(|r| match r {
+        Request::ExtendLease { sent } => Some(*sent),
+        _ => None,
+    });
+    assert_eq!(sent, asked.map(|before| NOW + second * before as u32));
+}

@@ -69,6 +69,11 @@ fn cases() -> Vec<(World, Reason, Option<&'static str>)> {
         (orphan().peer("b", |p| p.in_recovery = Some(false)), Reason::PrimaryAlive, Some("b")),
         (orphan().state(PgState::Starting), Reason::Starting, None),
         (
+            orphan().peer("b", |p| p.reachable = false).memory(|m| m.disowned_at = Some(NOW)),
+            Reason::OtherHasLed,
+            Some("b"),
+        ),
+        (
             orphan().config(SYNC).sync_key("b", "a", 0).answer(|a| a.write_sync = false),
             Reason::SyncKeyChanged,
             None,
@@ -76,6 +81,11 @@ fn cases() -> Vec<(World, Reason, Option<&'static str>)> {
         (
             orphan().config(r#""check_timeline":true"#).answer(|a| a.replica_timeline = None),
             Reason::UnknownTimeline,
+            None,
+        ),
+        (
+            orphan().config(SYNC).sync_key("b", "a", 0).answer(|a| a.sync_names = SyncNamesSet::NotWritten),
+            Reason::SyncNamesNotSet,
             None,
         ),
         (orphan().view(|v| v.watchdog.healthy = false), Reason::Watchdog, None),

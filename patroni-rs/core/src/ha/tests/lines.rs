@@ -100,6 +100,12 @@ const LINES: &[&str] = &[
     "starting as a secondary",
     "starting as a standby leader because i had the session lock",
     "trying to follow a remote member because standby cluster is unhealthy",
+    // Of ours alone (docs/safety.md S11 to S13).
+    "Postponing promotion because PostgreSQL does not tell its synchronous_standby_names",
+    "Postponing promotion because synchronous_standby_names could not be set",
+    "not promoting before {} answered because I did not win the leader key",
+    "released leader key because I did not win it and somebody else has led since",
+    "switchover: starting primary again because nobody has all of its WAL",
 ];
 
 /// Is `line` what `template` says?

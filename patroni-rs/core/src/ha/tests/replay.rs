@@ -191,6 +191,36 @@ const ALLOWED: &[Allowed] = &[
         },
     },
     Allowed {
+        why: "before a promotion the names come before /sync: what can not be set leaves the key as it was (S13)",
+        level: |ours, theirs, _| {
+            let is = |acts: &[String], at: usize, what: &str| acts.get(at).is_some_and(|a| a.starts_with(what));
+            let end = |acts: &[String]| acts.iter().position(|a| a == "job:promote").unwrap_or(acts.len());
+            let at = |acts: &[String], what: &str| acts.iter().position(|a| a.starts_with(what));
+            let (Some(value), Some(write)) = (at(&ours.acts, "ssn:"), at(&theirs.acts, "sync(")) else { return };
+            if !is(&ours.acts, value + 1, "sync(") || value != write {
+                return;
+            }
+            if is(&theirs.acts, write + 1, "ssn:") && write + 2 == end(&theirs.acts) {
+                theirs.acts.swap(write, write + 1);
+            } else if ours.line.starts_with("Postponing promotion") {
+                ours.acts.remove(value);
+            }
+        },
+    },
+    Allowed {
+        why: "the log tells which of the situations \"system ID is invalid\" is",
+        level: |ours, _, _| ours.log.retain(|l| !l.starts_with("The control file of the data directory")),
+    },
+    Allowed {
+        why: "nothing is stopped for a switchover while nobody is known to receive WAL (S12)",
+        level: |ours, theirs, _| {
+            let waits = ours.log.iter().any(|l| l.starts_with("switchover: waiting for a candidate"));
+            if waits && theirs.line.ends_with("switchover: demoting myself") {
+                ours.clone_from(theirs);
+            }
+        },
+    },
+    Allowed {
         why: "in quorum mode /sync names the new leader before the promotion (S6)",
         level: |ours, theirs, s| {
             let promotes = |side: &Side| side.acts.iter().position(|a| a == "job:promote");
@@ -202,7 +232,7 @@ const ALLOWED: &[Allowed] = &[
                 theirs.clone_from(ours);
             }
             let Some(at) = promotes(ours).filter(|at| *at > 1) else { return };
-            let (write, value) = (at - 2, at - 1);
+            let (value, write) = (at - 2, at - 1);
             let same = promotes(theirs) == Some(at - 1);
             if same
                 && begins(&ours.acts, write, "sync(a;") | begins(&ours.acts, write, "sync(node")

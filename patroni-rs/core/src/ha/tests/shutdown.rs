@@ -75,6 +75,7 @@ fn a_failed_demotion_is_forgotten() {
     let job = Job::Demote { name: "switchover: demote".into(), mode: DemoteMode::Graceful, timeout: None };
     let mut memory = Memory::new(crate::global_config::GlobalConfig::default());
     let demotion = Demotion {
+        planned: false,
         mode: DemoteMode::Graceful,
         action: "switchover: demote".into(),
         released: false,

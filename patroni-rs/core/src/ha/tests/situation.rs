@@ -96,7 +96,7 @@ pub fn world(s: &Value) -> World {
         w = w.job(job(name));
         if name == "switchover: demote" {
             let (mode, action) = (DemoteMode::Graceful, name.to_owned());
-            w.memory.demotion = Some(Demotion { mode, action, released: false, stopped: None });
+            w.memory.demotion = Some(Demotion { mode, action, planned: false, released: false, stopped: None });
         }
     }
     if let Some(at) = ago(s, "ping_age") {
@@ -213,6 +213,8 @@ fn memory(w: &mut World, s: &Value) {
         "failed" => Rewind::Failed,
         _ => Rewind::Initial,
     };
+    // What was recorded had won its lock itself.
+    m.lock_won = true;
     m.recovering = flag(v, "recovering");
     m.was_paused = flag(v, "was_paused");
     m.start_timeout = int(v, "start_timeout").map(|s| Duration::from_secs(s as u64));
@@ -234,6 +236,10 @@ fn reply(v: &Value, key: &str) -> Reply {
 }
 
 fn answers(w: &mut World, v: &Value) {
+    // All of them stream, and have everything.
+    let members = w.keys.keys().filter_map(|k| k.strip_prefix("members/"));
+    let all: Vec<_> = members.map(|name| (name, u64::MAX)).collect();
+    w.answers.walsenders = Some(super::world::receivers(&all));
     let a = &mut w.answers;
     a.loads = int(v, "loads").map_or(usize::MAX, |n| n as usize);
     a.update = reply(v, "update");
@@ -245,7 +251,7 @@ fn answers(w: &mut World, v: &Value) {
     a.checkpoint = flag_or(v, "checkpoint", true);
     a.can_rewind = flag_or(v, "can_rewind", true);
     a.diverged = v.get("diverged").and_then(Value::as_bool);
-    a.recovery = RecoveryChange { change: flag(v, "change"), restart: flag(v, "restart") };
+    a.recovery = Some(RecoveryChange { change: flag(v, "change"), restart: flag(v, "restart") });
     a.control.state = text(v, "control").unwrap_or("shut down in recovery").into();
     a.control.lines = vec![("Database cluster state".into(), a.control.state.clone())];
     if let Some(timeline) = int(v, "control_timeline") {

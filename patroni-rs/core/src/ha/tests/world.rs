@@ -49,7 +49,11 @@ pub struct Answers {
     pub checkpoint: bool,
     pub can_rewind: bool,
     pub diverged: Option<bool>,
-    pub recovery: RecoveryChange,
+    pub recovery: Option<RecoveryChange>,
+    pub sync_names: SyncNamesSet,
+    pub walsenders: Option<Vec<Walsender>>,
+    pub reload: bool,
+    pub unwatch: bool,
     pub control: ControlData,
     pub replica_timeline: Option<u32>,
     pub history: Vec<Value>,
@@ -156,6 +160,7 @@ pub fn replica() -> World {
             })),
             data_dir: DataDir::Present,
             sysid: SYSID.into(),
+            sysid_problem: String::new(),
             state_since: NOW - Duration::from_secs(60),
             cb_called: true,
             server_version: 150_018,
@@ -188,6 +193,11 @@ pub fn replica() -> World {
         .key("status", r#"{"optime":1000}"#)
 }
 
+/// Standbys that stream, with what they have flushed.
+pub fn receivers(rows: &[(&str, u64)]) -> Vec<Walsender> {
+    rows.iter().map(|(name, flushed)| Walsender { name: (*name).into(), flushed: *flushed }).collect()
+}
+
 fn answers() -> Answers {
     Answers {
         loads: usize::MAX,
@@ -203,7 +213,11 @@ fn answers() -> Answers {
         checkpoint: true,
         can_rewind: true,
         diverged: None,
-        recovery: RecoveryChange::default(),
+        recovery: Some(RecoveryChange::default()),
+        sync_names: SyncNamesSet::InForce,
+        walsenders: Some(receivers(&[("b", 1000), ("c", 1000)])),
+        reload: true,
+        unwatch: true,
         control: ControlData { state: "shut down in recovery".into(), ..ControlData::default() },
         replica_timeline: Some(1),
         history: Vec::new(),
@@ -223,7 +237,8 @@ fn answers() -> Answers {
 
 /// The primary that holds the lock.
 pub fn leader() -> World {
-    replica().primary().leads("a").lease().member("b", "replica", "").watchdog(true)
+    let world = replica().primary().leads("a").lease().member("b", "replica", "").watchdog(true);
+    world.memory(|m| m.lock_won = true)
 }
 
 /// A replica in a cluster whose leader has gone; both peers answer, and neither is ahead.

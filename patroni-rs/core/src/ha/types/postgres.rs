@@ -68,6 +68,8 @@ pub struct PgView {
     pub data_dir: DataDir,
     /// System identifier from the control file, empty when unreadable.
     pub sysid: String,
+    /// Why it is empty, in words for people; empty when it is not, or nobody knows.
+    pub sysid_problem: String,
     /// Since when the state is what it is.
     pub state_since: Mono,
     /// Some callback has been fired since the daemon started.

@@ -334,7 +334,8 @@ impl ConfigHandler {
     }
 
     /// Sets `synchronous_standby_names`; on a running server the file is
-    /// written, and the caller reloads. Returns whether the value is new.
+    /// written, and the caller reloads. Returns whether the value is new. What could not be written does not count: the
+    /// value is the one before.
     ///
     /// # Errors
     /// Those of writing.
@@ -348,6 +349,7 @@ impl ConfigHandler {
         if current == value.map(Value::from).as_ref() {
             return Ok(false);
         }
+        let before = self.server_parameters.get(NAME).cloned();
         match value {
             Some(value) => self.server_parameters.set(NAME, value),
             None => {
@@ -355,7 +357,15 @@ impl ConfigHandler {
             }
         }
         if facts.running {
-            self.write_postgresql_conf(None, facts)?;
+            if let Err(error) = self.write_postgresql_conf(None, facts) {
+                match before {
+                    Some(before) => self.server_parameters.set(NAME, before),
+                    None => {
+                        self.server_parameters.remove(NAME);
+                    }
+                }
+                return Err(error);
+            }
         }
         Ok(true)
     }

@@ -25,7 +25,7 @@ fn demoting(mode: DemoteMode, shutdown_checkpoint: Option<(u64, u64)>) -> World 
         .job(Job::Demote { name: action.into(), mode, timeout: None })
         .view(|v| v.job.as_mut().unwrap().shutdown_checkpoint = shutdown_checkpoint)
         .memory(|m| {
-            m.demotion = Some(Demotion { mode, action: action.into(), released: false, stopped: None });
+            m.demotion = Some(Demotion { mode, action: action.into(), planned: false, released: false, stopped: None });
         })
 }
 
@@ -36,7 +36,50 @@ fn demoted(mode: DemoteMode) -> World {
     world.memory(|m| m.demotion.as_mut().unwrap().stopped = Some(Some((2000, 1990))))
 }
 
+/// The stop of a switchover is over, and so much has `b`.
+fn handed_over(position: u64) -> World {
+    demoted(DemoteMode::Graceful)
+        .memory(|m| m.demotion.as_mut().unwrap().planned = true)
+        .key("failover", r#"{"leader":"a"}"#)
+        .peer("b", move |p| p.wal_position = position)
+        .peer("c", |_| ())
+}
+
+/// Nobody has the shutdown checkpoint of a planned switchover: the leader takes it back.
+fn taken_back_rows() -> Vec<Row> {
+    const BACK: &str = "switchover: starting primary again because nobody has all of its WAL";
+    const GIVES: &str = "load role(demoted) call(on_stop) peers(b,c) delete(1990) touch courtesy load job:switchover: demote(nobody,replica) touch";
+    const TAKES: &str = "load role(demoted) call(on_stop) peers(b,c) update failover() job:starting primary after failure touch";
+    vec![
+        row("S12", handed_over(2000), "switchover: demote in progress", GIVES),
+        row("S12", handed_over(1999), BACK, TAKES)
+            .says("switchover: no healthy members found, switchover is not possible")
+            .says("Cleaning up failover key"),
+        // The lock is somebody else's, or cannot be renewed.
+        row(
+            "S12",
+            handed_over(1999).leads("b"),
+            "switchover: demote in progress",
+            "load role(demoted) call(on_stop) delete(1990) touch courtesy load job:switchover: demote(b,replica) touch",
+        ),
+        row("S12", handed_over(1999).answer(|a| a.update = Reply::No), "switchover: demote in progress", "load role(demoted) call(on_stop) peers(b,c) update delete(1990) touch courtesy load job:switchover: demote(nobody,replica) touch"),
+        // A failover may cost commits.
+        row(
+            "S12",
+            handed_over(1999).memory(|m| m.demotion.as_mut().unwrap().planned = false),
+            "switchover: demote in progress",
+            "load role(demoted) call(on_stop) delete(1990) touch courtesy load job:switchover: demote(nobody,replica) touch",
+        ),
+    ]
+}
+
 pub fn rows() -> Vec<Row> {
+    let mut rows = taken_back_rows();
+    rows.extend(job_rows());
+    rows
+}
+
+fn job_rows() -> Vec<Row> {
     let lost = |name| leader().job(job(name)).leads("b");
     vec![
         row("4A-01", crash_recovery(400), "terminated crash recovery because of startup timeout", "load update peers(b,c) kill stop(immediate) role(demoted) delete touch courtesy load job:starting after demotion(nobody,replica) touch")

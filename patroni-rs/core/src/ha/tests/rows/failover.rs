@@ -1,6 +1,8 @@
 //! 6: manual failover and switchover.
 
-use super::super::world::{js, leader, orphan, World};
+use std::time::Duration;
+
+use super::super::world::{js, leader, orphan, receivers, World, NOW};
 use super::{row, Row};
 use crate::tags::Tags;
 
@@ -20,9 +22,60 @@ pub fn rows() -> Vec<Row> {
     let mut rows = scheduled_rows();
     rows.extend(leader_rows());
     rows.extend(possible_rows());
+    rows.extend(fed_rows());
     rows.extend(leaderless_rows());
     rows.extend(pause_rows());
     rows
+}
+
+/// Nothing is stopped for a switchover while nobody receives WAL.
+fn fed_rows() -> Vec<Row> {
+    let order = r#"{"leader":"a"}"#;
+    let fed = |rows: &[(&str, u64)]| {
+        let rows = receivers(rows);
+        asked(leader(), order).answer(|a| a.walsenders = Some(rows))
+    };
+    let since = |world: World, seconds| world.memory(|m| m.switchover_waits = Some(NOW - Duration::from_secs(seconds)));
+    const DEMOTES: &str = "switchover: demoting myself";
+    const STOPS: &str = "load update+status feed peers(b,c) job:switchover: demote touch";
+    const WAITS: &str = "load update+status feed peers(b,c) ssn:none slots touch";
+    const REFUSES: &str = "load update+status feed peers(b,c) failover() ssn:none slots touch";
+    let far = |world: World| world.row(|r| r.wal_position = 1000 + (17 << 20));
+    let cascade = |world: World| world.member("c", "replica", r#""tags":{"replicatefrom":"b"}"#);
+    vec![
+        row("S12", fed(&[("C", 1000)]), DEMOTES, STOPS),
+        row("S12", fed(&[]), LEADS, WAITS).says("switchover: waiting for a candidate to receive WAL from this node: b, c"),
+        row("S12", fed(&[("outsider", 1000)]), LEADS, WAITS),
+        row("S12", since(fed(&[]), 7), LEADS, WAITS),
+        row("S12", since(fed(&[]), 8), LEADS, REFUSES)
+            .says("switchover: no candidate receives WAL from this node, or is near: b, c")
+            .says("switchover: no healthy members found, switchover is not possible")
+            .says("Cleaning up failover key"),
+        row("S12", far(fed(&[("b", 1000)])), LEADS, WAITS),
+        row("S12", far(fed(&[("b", 1000 + (1 << 20))])), DEMOTES, STOPS),
+        row("S12", fed(&[]).answer(|a| a.walsenders = None), LEADS, WAITS),
+        // By way of another replica, or not by streaming at all.
+        row(
+            "S12",
+            cascade(fed(&[("b", 1000)])).key("failover", r#"{"leader":"a","member":"c"}"#),
+            DEMOTES,
+            "load update+status feed peers(c) job:switchover: demote touch",
+        ),
+        row(
+            "S12",
+            cascade(fed(&[])).key("failover", r#"{"leader":"a","member":"c"}"#),
+            LEADS,
+            "load update+status feed peers(c) ssn:none slots touch",
+        ),
+        row("S12", fed(&[]).member("c", "replica", r#""tags":{"nostream":true}"#), DEMOTES, STOPS),
+        // A failover may cost commits.
+        row(
+            "S12",
+            fed(&[]).key("failover", r#"{"member":"b"}"#),
+            "manual failover: demoting myself",
+            "load update+status feed peers(b) job:manual failover: demote touch",
+        ),
+    ]
 }
 
 fn scheduled_rows() -> Vec<Row> {
@@ -277,9 +330,10 @@ fn leaderless_rows() -> Vec<Row> {
         row(
             "6-09",
             asked(orphan(), r#"{"leader":"b"}"#).key("status", "99999999"),
-            WINS,
-            "load peers(c) acquire failover() load watch ssn:none job:promote slots touch",
-        ),
+            LOSES,
+            "load load slots touch",
+        )
+        .says("My wal position exceeds maximum replication lag"),
         row(
             "6-09",
             asked(orphan(), r#"{"leader":"b"}"#).peer("c", |p| p.wal_position = 1001),
@@ -302,7 +356,7 @@ fn leaderless_rows() -> Vec<Row> {
             "6-09",
             asked(sync(orphan()), r#"{"leader":"b"}"#),
             WINS,
-            "load acquire failover() load watch sync(a;;0) ssn:0() job:promote slots touch",
+            "load acquire failover() load watch ssn:0() sync(a;;0) job:promote slots touch",
         ),
     ]
 }

@@ -51,10 +51,55 @@ fn restart(world: World, seconds: i64, data: &str) -> World {
 
 pub fn rows() -> Vec<Row> {
     let mut rows = lock_rows();
+    rows.extend(inherited_rows());
     rows.extend(gate_rows());
     rows.extend(dcs_rows());
     rows.extend(restart_rows());
     rows
+}
+
+/// A standby that finds itself the holder of the lock.
+fn heir() -> World {
+    promotable().memory(|m| m.lock_won = false).peer("b", |_| ()).peer("c", |_| ())
+}
+
+/// What another has acknowledged since, with a lock from before it (an old state of the DCS).
+fn inherited_rows() -> Vec<Row> {
+    const PROMOTES: &str = "promoted self to leader because I had the session lock";
+    const DISOWNS: &str = "released leader key because I did not win it and somebody else has led since";
+    const ASKS: &str = "load update+status feed peers(b,c) ssn:none job:promote slots touch";
+    const GIVES: &str = "load update+status feed peers(b,c) unwatch delete touch slots touch";
+    let sync = |leader: &str, standbys: &str| {
+        heir().config(r#""synchronous_mode":true"#).sync_key(leader, standbys, 0)
+    };
+    vec![
+        row("S11", heir(), PROMOTES, ASKS),
+        row("S11", promotable().peer("b", |p| p.wal_position = 2000), PROMOTES, "load update+status feed ssn:none job:promote slots touch"),
+        row("S11", heir().peer("b", |p| p.in_recovery = Some(false)), DISOWNS, GIVES)
+            .says("The leader key names me, and somebody else has led since: b is a primary"),
+        row("S11", heir().memory(|m| m.disowned_at = Some(NOW)), DISOWNS, "load update+status feed unwatch delete touch slots touch"),
+        row("S11", heir().peer("c", |p| p.timeline = 2), DISOWNS, GIVES)
+            .says("The leader key names me, and somebody else has led since: c is on timeline 2, I am on 1"),
+        row("S11", heir().peer("c", |p| p.wal_position = 1001), DISOWNS, GIVES)
+            .says("The leader key names me, and somebody else has led since: the WAL of c is ahead of mine"),
+        row("S11", sync("b", "c"), DISOWNS, "load update+status feed unwatch delete touch slots touch")
+            .says("The leader key names me, and somebody else has led since: I am not in /sync"),
+        row("S11", sync("b", "a"), PROMOTES, "load update+status feed peers(b,c) ssn:0() sync(a;;0) job:promote slots touch"),
+        // Who does not answer may be the one, on its way down; for ttl.
+        row(
+            "S11",
+            heir().peer("c", |p| p.reachable = false),
+            "not promoting before c answered because I did not win the leader key",
+            "load update+status feed peers(b,c) unwatch slots touch",
+        ),
+        row(
+            "S11",
+            heir().peer("c", |p| p.reachable = false).memory(|m| m.inherited_at = Some(NOW - Duration::from_secs(30))),
+            PROMOTES,
+            ASKS,
+        ),
+        row("S11", heir().member("c", "replica", r#""state":"stopped""#).peer("c", |p| p.reachable = false), PROMOTES, "load update+status feed peers(b) ssn:none job:promote slots touch"),
+    ]
 }
 
 fn lock_rows() -> Vec<Row> {
@@ -149,7 +194,7 @@ fn gate_rows() -> Vec<Row> {
             "4I-10",
             promotable().config(r#""synchronous_mode":true"#).answer(|a| a.write_sync = false),
             "Postponing promotion because synchronous replication state was updated by somebody else",
-            "load update+status feed sync(a;;0) unwatch slots touch",
+            "load update+status feed ssn:0() sync(a;;0) unwatch slots touch",
         ),
     ]
 }

@@ -111,7 +111,7 @@ pub fn rows() -> Vec<Row> {
         row(
             "4H-01",
             orphan().config(standby).answer(|a| {
-                a.recovery = RecoveryChange { change: true, restart: false };
+                a.recovery = Some(RecoveryChange { change: true, restart: false });
             }),
             "promoted self to a standby leader by acquiring session lock",
             "load peers(b,c) acquire load load follow(remote_member,standby_leader) slots touch",

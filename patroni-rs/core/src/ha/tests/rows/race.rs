@@ -232,7 +232,7 @@ fn poll_rows() -> Vec<Row> {
         // The loser stops streaming, even from a primary that lives on.
         row(
             "5.2-18",
-            orphan().peer("c", |p| p.wal_position = 1001).answer(|a| a.recovery.change = true),
+            orphan().peer("c", |p| p.wal_position = 1001).answer(|a| a.recovery = Some(RecoveryChange { change: true, restart: false })),
             LOSES,
             "load peers(b,c) load follow(nobody,replica) slots touch",
         ),
@@ -284,7 +284,7 @@ fn sync_rows() -> Vec<Row> {
                 (p.timeline, p.wal_position) = (1, 2000);
             }),
             WINS,
-            "load peers(b,c) acquire load watch sync(a;b,c;1) ssn:1(b,c) job:promote slots touch",
+            "load peers(b,c) acquire load watch ssn:1(b,c) sync(a;b,c;1) job:promote slots touch",
         )
         .says("Got quorum vote from c"),
         row(
@@ -299,32 +299,32 @@ fn sync_rows() -> Vec<Row> {
             "5.1-10",
             priority_sync("A"),
             WINS,
-            "load peers(b) acquire load watch sync(a;;0) ssn:0() job:promote slots touch",
+            "load peers(b) acquire load watch ssn:0() sync(a;;0) job:promote slots touch",
         ),
         row(
             "5.1-11",
             orphan().config(r#""synchronous_mode":true"#),
             WINS,
-            "load peers(b,c) acquire load watch sync(a;;0) ssn:0() job:promote slots touch",
+            "load peers(b,c) acquire load watch ssn:0() sync(a;;0) job:promote slots touch",
         ),
         row(
             "5.2-01",
             priority_sync("a"),
             WINS,
-            "load peers(b) acquire load watch sync(a;;0) ssn:0() job:promote slots touch",
+            "load peers(b) acquire load watch ssn:0() sync(a;;0) job:promote slots touch",
         ),
         row(
             "5.2-11",
             priority_sync("a").peer("b", |p| p.wal_position = 2000),
             WINS,
-            "load peers(b) acquire load watch sync(a;;0) ssn:0() job:promote slots touch",
+            "load peers(b) acquire load watch ssn:0() sync(a;;0) job:promote slots touch",
         )
         .says("Ignoring the former leader being ahead of us"),
         row(
             "5.2-14",
             quorum("a,c", 1),
             WINS,
-            "load peers(b,c) acquire load watch sync(a;b,c;1) ssn:1(b,c) job:promote slots touch",
+            "load peers(b,c) acquire load watch ssn:1(b,c) sync(a;b,c;1) job:promote slots touch",
         )
         .says("Got quorum vote from c"),
         row(
@@ -343,7 +343,7 @@ fn sync_rows() -> Vec<Row> {
             "5.2-14",
             quorum("c", 1),
             WINS,
-            "load peers(b,c) acquire load watch sync(a;b,c;1) ssn:1(b,c) job:promote slots touch",
+            "load peers(b,c) acquire load watch ssn:1(b,c) sync(a;b,c;1) job:promote slots touch",
         )
         .says("Got quorum vote from b"),
         // Without a vote, and not compared with the leader that it missed (docs/safety.md, `hazards-quorum` 2385).
@@ -352,7 +352,7 @@ fn sync_rows() -> Vec<Row> {
             "5.2-14",
             quorum("a,c", 1).memory(|m| m.rewind = Rewind::Check),
             WINS,
-            "load peers(b,c) acquire load watch sync(a;b,c;1) ssn:1(b,c) job:promote slots touch",
+            "load peers(b,c) acquire load watch ssn:1(b,c) sync(a;b,c;1) job:promote slots touch",
         ),
         row(
             "5.2-14",
@@ -367,7 +367,7 @@ fn sync_rows() -> Vec<Row> {
                 .peer("b", |p| p.reachable = false)
                 .peer("c", |p| p.reachable = false),
             WINS,
-            "load peers(c) acquire load watch sync(a;c;1) ssn:0(c) job:promote slots touch",
+            "load peers(c) acquire load watch ssn:0(c) sync(a;c;1) job:promote slots touch",
         ),
         row(
             "5.2-01",
@@ -375,7 +375,7 @@ fn sync_rows() -> Vec<Row> {
                 .member("c", "replica", r#""tags":{"nofailover":true}"#)
                 .peer("b", |p| p.reachable = false),
             WINS,
-            "load peers(b,c) acquire load watch sync(a;b,c;1) ssn:1(b,c) job:promote slots touch",
+            "load peers(b,c) acquire load watch ssn:1(b,c) sync(a;b,c;1) job:promote slots touch",
         ),
         row(
             "5.2-12",

@@ -17,7 +17,7 @@ fn rewind(world: World, rewind: Rewind) -> World {
 }
 
 fn change(world: World, restart: bool) -> World {
-    world.answer(|a| a.recovery = RecoveryChange { change: true, restart })
+    world.answer(|a| a.recovery = Some(RecoveryChange { change: true, restart }))
 }
 
 pub fn rows() -> Vec<Row> {

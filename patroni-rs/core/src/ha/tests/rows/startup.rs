@@ -91,10 +91,17 @@ fn starting_rows() -> Vec<Row> {
         ),
         row(
             "4B-05",
-            starting(60).peer("b", |_| ()).key("failover", r#"{"leader":"a","member":"b"}"#),
-            "switchover: demoting myself",
-            "load update peers(b) job:switchover: demote touch",
+            starting(60).peer("b", |_| ()).key("failover", r#"{"member":"b"}"#),
+            "manual failover: demoting myself",
+            "load update peers(b) job:manual failover: demote touch",
         ),
+        row(
+            "4B-05",
+            starting(60).peer("b", |_| ()).key("failover", r#"{"leader":"a","member":"b"}"#),
+            "PostgreSQL is still starting up, 240 seconds until timeout",
+            "load update peers(b) touch",
+        )
+        .says("switchover: waiting for a candidate to receive WAL from this node: b"),
         row(
             "3-08",
             leader().state(PgState::Starting).paused(),
@@ -306,7 +313,15 @@ fn sysid_rows() -> Vec<Row> {
     let other = "7000000000000000002";
     let uninitialized = || orphan().without("initialize").view(|v| v.pg.cb_called = false);
     vec![
-        row("4F-01", sysid(replica(), "123"), invalid, "load touch"),
+        row("4F-01", sysid(replica(), "123"), invalid, "load touch").says(
+            "The control file of the data directory can not be used: no system identifier in it; PostgreSQL is running \
+             in it",
+        ),
+        // The lock of a server that does not run is not kept from others, whoever keeps its lease alive.
+        row("4F-01", sysid(leader().down(), "").view(|v| v.pg.sysid_problem = "x".into()), invalid, "load delete touch touch")
+            .says("The control file of the data directory can not be used: x; PostgreSQL is not running")
+            .says("Leader key released"),
+        row("4F-01", sysid(leader(), "").watchdog(false), invalid, "load touch"),
         row("4F-01", sysid(replica().watchdog(true), "123"), invalid, "load unwatch touch"),
         row(
             "4F-01",
