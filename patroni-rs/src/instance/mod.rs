@@ -23,7 +23,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use patroni_core::global_config::GlobalConfig;
-use patroni_core::ha::{Callback, Mono, PgState, Role};
+use patroni_core::ha::{Callback, DataDir, Mono, PgState, Role};
 use patroni_postgres::files::{AvailableGucs, ConfigHandler, PendingRestart};
 use patroni_postgres::process::callbacks::{CallbackAction, CallbackExecutor};
 use patroni_postgres::process::control::ControlReader;
@@ -112,6 +112,7 @@ pub struct Instance {
     tags: Mutex<patroni_core::tags::Tags>,
     sysid: Mutex<String>,
     silent: AtomicBool,
+    due: Mutex<reload::Due>,
 }
 
 /// A poisoned lock means that a thread panicked while it held plain data; the
@@ -202,8 +203,18 @@ impl Instance {
             tags: Mutex::default(),
             sysid: Mutex::default(),
             silent: AtomicBool::new(false),
+            due: Mutex::default(),
         });
         Ok(instance)
+    }
+
+    /// Can the directories of sockets, statistics and the password file be used?
+    ///
+    /// # Errors
+    /// Not so, in the reference's words.
+    pub async fn check_directories(&self) -> Result<(), String> {
+        let empty = self.data_dir_state().await != DataDir::Present;
+        self.with_config(move |c, _| c.check_directories(empty)).await?.map_err(|e| e.to_string())
     }
 
     /// Published state.
