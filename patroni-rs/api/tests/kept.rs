@@ -115,7 +115,12 @@ fn one_request_is_never_two() {
             assert_eq!(text.matches("HTTP/1.0 ").count(), 1, "{request:?} {text:?}");
         }
     }
-    for line in ["GET  /health HTTP/1.1\r\n", "GET /health HTTP/1.1\n", "GET\t/health HTTP/1.1\r\n", "GET /health HTTP/01.1\r\n"] {
+    for line in [
+        "GET  /health HTTP/1.1\r\n",
+        "GET /health HTTP/1.1\n",
+        "GET\t/health HTTP/1.1\r\n",
+        "GET /health HTTP/01.1\r\n",
+    ] {
         let request = format!("{line}Connection: keep-alive\r\n\r\n{inner}");
         let reply = common::talk(server.local_addr(), request.as_bytes(), false);
         let text: String = reply.iter().map(|b| char::from(*b)).collect();

@@ -41,7 +41,9 @@ impl Format {
             Format::Plain(format) => {
                 // Much of what is logged was said by others: it must not look like a line of ours.
                 let shown = |name: &str| match (name, attribute(name)) {
-                    ("message" | "msg" | "exc_text", Some(Value::Str(text))) => Some(one_line(&text).as_ref().into()),
+                    ("message" | "msg" | "exc_text", Some(Value::Str(text))) => {
+                        Some(one_line(&text).as_ref().into())
+                    }
                     (_, value) => value,
                 };
                 let mut line = format.render(shown)?;
