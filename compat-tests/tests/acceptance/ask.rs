@@ -133,7 +133,10 @@ fn json_field(state: &mut State, call: &Call) -> Result<()> {
 
 fn key_matches(state: &mut State, call: &Call) -> Result<()> {
     let lab = state.cluster()?;
-    let pattern = Regex::new(call.arg(1))?;
+    let pattern = lab.members.iter().fold(call.arg(1).to_owned(), |text, member| {
+        text.replace(&format!("PORT({})", member.name), &member.postgres.to_string())
+    });
+    let pattern = Regex::new(&pattern)?;
     wait_until(&call.text, call.seconds(2), || {
         let value = lab.etcd.get(&lab.key(call.arg(0)))?.ok_or("no such key")?;
         ensure(pattern.is_match(&value), || value)

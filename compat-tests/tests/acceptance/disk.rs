@@ -56,9 +56,13 @@ fn disk(state: &mut State, call: &Call) -> Result<()> {
 
 /// Runs a shell's line as the unprivileged user in the member's folder, for at most 30 s.
 fn run(state: &State, member: &Member, line: &str) -> Result<String> {
-    let bin = state.cluster()?.bin();
+    let lab = state.cluster()?;
+    let bin = lab.bin();
+    let line = lab.members.iter().fold(line.to_owned(), |text, member| {
+        text.replace(&format!("PORT({})", member.name), &member.postgres.to_string())
+    });
     let mut command = process::command("/bin/sh".as_ref(), &member.folder, &bin)?;
-    command.args(["-c", &member.fill_in(line)]).env("PGPASSWORD", "lab-repl");
+    command.args(["-c", &member.fill_in(&line)]).env("PGPASSWORD", "lab-repl");
     process::run(command, Duration::from_secs(30))?.ok()
 }
 

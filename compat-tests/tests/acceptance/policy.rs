@@ -29,6 +29,8 @@ pub const STEPS: &[(&str, Step)] = &[
     (r"a member that is alone with", alone),
     (r"(\w+) has ended within (\d+) s", ended),
     (r"(\w+)'s daemon is started again", start_again),
+    (r"(\w+)'s PostgreSQL is to listen on another port", other_port),
+    (r"(\w+)'s PostgreSQL is on its new port", new_port),
     (r"the synchronous standby is remembered", remember_sync),
     (r"the whole node of the remembered one is (frozen|thawed)", freeze_remembered),
     (r#"(\w+) is sent a request "(\w+) (\S+)" with"#, send),
@@ -225,6 +227,23 @@ fn start_again(state: &mut State, call: &Call) -> Result<()> {
         ensure(member.daemon().is_none(), || "the old one runs".into())
     })?;
     member.start()
+}
+
+/// In the configuration's file; the port is remembered for the next sentence.
+fn other_port(state: &mut State, call: &Call) -> Result<()> {
+    let port = compat_tests::lab::host::free_port()?;
+    state.remembered = port.to_string();
+    let address = format!("127.0.0.1:{port}");
+    let over = yaml(&format!("postgresql: {{listen: '{address}', connect_address: '{address}'}}"))?;
+    let member = state.lab()?.member_mut(call.arg(0))?;
+    member.configure(&over)?;
+    member.write_config().map(drop)
+}
+
+fn new_port(state: &mut State, call: &Call) -> Result<()> {
+    let port = state.remembered.parse()?;
+    state.lab()?.member_mut(call.arg(0))?.postgres = port;
+    Ok(())
 }
 
 fn remember_sync(state: &mut State, _: &Call) -> Result<()> {

@@ -91,6 +91,44 @@ fn others_are_closed_as_before() {
 }
 
 #[test]
+fn one_request_is_never_two() {
+    let server = server(r#"{"listen": "127.0.0.1:0"}"#);
+    let inner = "GET /liveness HTTP/1.1\r\nX-Inner: yes\r\n\r\n";
+    let length = inner.len();
+    for odd in [
+        format!("no colon\r\nContent-Length: {length}\r\n"),
+        format!("X: y\r\n Content-Length: {length}\r\nContent-Length : {length}\r\n"),
+        format!("Content-Length\t: {length}\r\n"),
+        format!("Content-Length :{length}\r\n"),
+        format!("X: y\r\n\tz\r\nContent-Length : {length}\r\n"),
+        format!("X: \u{1}\r\nContent-Length\u{b}: {length}\r\n"),
+        format!("X: y\rContent-Length: {length}\r\n"),
+        format!("\u{7f}Content-Length: {length}\r\n"),
+        format!(" Content-Length: {length}\r\n"),
+        format!("X: y\nContent-Length : {length}\n"),
+        "Transfer-Encoding : chunked\r\n".to_owned(),
+    ] {
+        for (before, after) in [("Connection: keep-alive\r\n", ""), ("", "Connection: keep-alive\r\n")] {
+            let request = format!("GET /health HTTP/1.1\r\n{before}{odd}{after}\r\n{inner}");
+            let reply = common::talk(server.local_addr(), request.as_bytes(), false);
+            let text: String = reply.iter().map(|b| char::from(*b)).collect();
+            assert_eq!(text.matches("HTTP/1.0 ").count(), 1, "{request:?} {text:?}");
+        }
+    }
+    for line in [
+        "GET  /health HTTP/1.1\r\n",
+        "GET /health HTTP/1.1\n",
+        "GET\t/health HTTP/1.1\r\n",
+        "GET /health HTTP/01.1\r\n",
+    ] {
+        let request = format!("{line}Connection: keep-alive\r\n\r\n{inner}");
+        let reply = common::talk(server.local_addr(), request.as_bytes(), false);
+        let text: String = reply.iter().map(|b| char::from(*b)).collect();
+        assert_eq!(text.matches("HTTP/1.0 ").count(), 1, "{request:?} {text:?}");
+    }
+}
+
+#[test]
 fn the_newest_configuration_counts() {
     let mut server = server(r#"{"listen": "127.0.0.1:0"}"#);
     let (mut stream, mut received) = (connect(&server), Vec::new());

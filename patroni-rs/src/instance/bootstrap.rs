@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 use patroni_core::ha::{PgState, Source};
-use patroni_postgres::files::format_dsn;
+use patroni_postgres::files::{format_dsn, lines_of};
 use patroni_postgres::process::initdb::{initdb, Superuser};
 use patroni_postgres::process::progress::CopyProgress;
 use patroni_postgres::process::replica::{self, CreateReplica, Created};
@@ -21,6 +21,14 @@ impl Instance {
 
     /// Makes a new cluster by the `bootstrap` section, and starts it.
     pub async fn bootstrap(&self, bootstrap: &Value) -> bool {
+        // Before anything is made: with initdb's own lines everybody would be let in.
+        let lines = match lines_of("bootstrap.pg_hba", bootstrap.get("pg_hba")) {
+            Ok(lines) => lines.unwrap_or_default(),
+            Err(e) => {
+                tracing::error!(target: "patroni.postgresql.bootstrap", "{e}");
+                return false;
+            }
+        };
         let made = match custom_bootstrap::method(bootstrap) {
             Some((_, section)) => self.custom_bootstrap(section).await,
             None => self.initdb(bootstrap.get("initdb").unwrap_or(&Value::Null)).await,
@@ -28,11 +36,6 @@ impl Instance {
         if !made || !self.learn_major_version().await {
             return false;
         }
-        let lines: Vec<String> = bootstrap
-            .get("pg_hba")
-            .and_then(Value::as_list)
-            .map(|l| l.iter().map(Value::py_str).collect())
-            .unwrap_or_default();
         let saved = self
             .with_config(move |c, facts| {
                 let appended = c.append_pg_hba(&lines);

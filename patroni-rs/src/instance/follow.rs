@@ -109,7 +109,11 @@ impl Instance {
             None => SettingsRead::NotRead,
             Some(names) => match self.pg_settings(&names).await {
                 Ok(rows) => SettingsRead::Rows(rows),
-                Err(e) => SettingsRead::Failed { connection: e.is_connection() },
+                Err(e) => {
+                    let error = e.py_repr();
+                    tracing::error!(target: "patroni.postgresql.config", "Exception {error} when running query");
+                    SettingsRead::Failed
+                }
             },
         };
         let receiver = self.wal_receiver().await;

@@ -23,7 +23,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use patroni_core::global_config::GlobalConfig;
-use patroni_core::ha::{Callback, Mono, PgState, Role};
+use patroni_core::ha::{Callback, DataDir, Mono, PgState, Role};
 use patroni_postgres::files::{AvailableGucs, ConfigHandler, PendingRestart};
 use patroni_postgres::process::callbacks::{CallbackAction, CallbackExecutor};
 use patroni_postgres::process::control::ControlReader;
@@ -122,6 +122,7 @@ pub struct Instance {
     overruled: Mutex<String>,
     /// The postmaster whose stop has come so far that no client is left.
     quiet: Mutex<Option<Process>>,
+    due: Mutex<reload::Due>,
 }
 
 /// A poisoned lock means that a thread panicked while it held plain data; the
@@ -215,6 +216,7 @@ impl Instance {
             silent: AtomicBool::new(false),
             overruled: Mutex::default(),
             quiet: Mutex::new(None),
+            due: Mutex::default(),
         });
         Ok(instance)
     }
@@ -222,6 +224,15 @@ impl Instance {
     /// The configuration as of the last change that has come to its end; a change that hangs is not waited for.
     fn config(&self) -> Arc<ConfigHandler> {
         self.config.seen()
+    }
+
+    /// Can the directories of sockets, statistics and the password file be used?
+    ///
+    /// # Errors
+    /// Not so, in the reference's words.
+    pub async fn check_directories(&self) -> Result<(), String> {
+        let empty = self.data_dir_state().await != DataDir::Present;
+        self.with_config(move |c, _| c.check_directories(empty)).await?.map_err(|e| e.to_string())
     }
 
     /// Published state.

@@ -34,38 +34,32 @@ impl Instance {
         self.set_role(role);
         self.set_state(PgState::Starting);
         self.check_startup().await;
+        locked(&self.due).join = true;
         if self.state() != PgState::Running {
             return;
         }
         if let Ok(row) = self.monitor(false).await {
-            let role = if row.is_primary() { Role::Primary } else { Role::Replica };
-            self.set_role(role);
-            self.load_gucs(row.is_primary()).await;
+            self.set_role(if row.is_primary() { Role::Primary } else { Role::Replica });
         }
-        let rewritten = self
-            .with_config(|c, facts| {
-                let hba = c.replace_pg_hba(facts).unwrap_or(false);
-                let ident = c.replace_pg_ident().unwrap_or(false);
-                hba || ident
-            })
-            .await;
-        if rewritten == Ok(true) {
-            self.reload_server(false).await;
-        }
+        let section = self.config().section().clone();
+        self.join(section).await;
     }
 
-    /// The parameters of a server that was started by somebody else.
-    async fn load_gucs(&self, primary: bool) {
+    /// The parameters of a server that was started by somebody else. False: they could not be read.
+    pub(super) async fn load_gucs(&self, primary: bool) -> bool {
         let query = self.config().current_parameters_query();
         match patroni_postgres::sql::load_gucs(self.pool(), &query).await {
             Ok(rows) => {
-                let _ = self.with_config(move |c, _| c.load_current_server_parameters(rows, primary)).await;
+                self.with_config(move |c, _| c.load_current_server_parameters(rows, primary)).await.is_ok()
             }
-            Err(e) => tracing::error!(target: "patroni.postgresql", "Failed to load server parameters: {e}"),
+            Err(e) => {
+                tracing::error!(target: "patroni.postgresql", "Failed to load server parameters: {e}");
+                false
+            }
         }
     }
 
-    async fn data_dir_state(&self) -> DataDir {
+    pub(super) async fn data_dir_state(&self) -> DataDir {
         let dir = self.data_dir.clone();
         match blocking::run(STAT_DEADLINE, move || datadir::is_empty(&dir)).await {
             Ok(true) => DataDir::Empty,

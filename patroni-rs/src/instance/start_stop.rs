@@ -16,6 +16,7 @@ use pyfmt::Value;
 use tokio::sync::mpsc;
 
 use super::{locked, Instance, Pending};
+use crate::systemd;
 
 /// How a start ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -247,12 +248,10 @@ impl Instance {
             tracing::info!(target: "patroni.postgresql", "PostgreSQL start cancelled.");
             return Started::Failed;
         }
-        let krb = self.config().krbsrvname().map(|k| ("PGKRBSRVNAME".into(), k.into()));
         let command = StartCommand {
             data_dir: self.data_dir.clone(),
             config_file: self.config().postgresql_conf().to_owned(),
             options,
-            env: krb.into_iter().collect(),
         };
         // Before the launch: the fence is to know of the server from its first moment.
         let place = self.place_now().await.ok().flatten();
@@ -261,7 +260,8 @@ impl Instance {
             return Started::Failed;
         };
         self.note_postmaster(postmaster, place);
-        let wait = timeout.unwrap_or_else(|| self.pg_ctl_timeout());
+        // No time at all is no limit for a start that somebody wants.
+        let wait = timeout.filter(|t| !t.is_zero()).unwrap_or_else(|| self.pg_ctl_timeout());
         match wait_for_startup(&self.ping_target(), &postmaster, wait, &self.cancel).await {
             Startup::Running => {
                 self.startup_finished(true).await;
@@ -298,9 +298,10 @@ impl Instance {
             })
             .await?;
         let (options, pending) = prepared.map_err(|e| e.to_string())?;
-        if let Some(pending) = pending {
+        if let Some(pending) = pending.clone() {
             self.set_pending_restart(pending);
         }
+        self.note_start(pending.unwrap_or_default());
         self.refresh_connections();
         Ok(options)
     }
@@ -429,6 +430,8 @@ impl Instance {
             bin: &self.bin,
             control: &self.control,
             target: &target,
+            // One that was started by others may have told systemd in our name that we stop.
+            begun: || systemd::notify("READY=1"),
         };
         match stop(Some(server), &request, events).await {
             Stopped::NotRunning => (self.is_proven_gone().await, false),

@@ -1,5 +1,6 @@
 //! A record becomes a line: text by a `%` format, or JSON (surface-config 6.2, 6.3, 6.11).
 
+use std::borrow::Cow;
 use std::ffi::CString;
 
 use pyfmt::{json, Value};
@@ -38,12 +39,19 @@ impl Format {
         };
         match self {
             Format::Plain(format) => {
-                let mut line = format.render(attribute)?;
+                // Much of what is logged was said by others: it must not look like a line of ours.
+                let shown = |name: &str| match (name, attribute(name)) {
+                    ("message" | "msg" | "exc_text", Some(Value::Str(text))) => {
+                        Some(one_line(&text).as_ref().into())
+                    }
+                    (_, value) => value,
+                };
+                let mut line = format.render(shown)?;
                 if let Some(exception) = &record.exception {
                     if !line.ends_with('\n') {
                         line.push('\n');
                     }
-                    line.push_str(exception);
+                    line.push_str(&one_line(exception));
                 }
                 Ok(line)
             }
@@ -66,6 +74,26 @@ impl Format {
             }
         }
     }
+}
+
+/// The text with line ends and other control characters as escapes: `\n`, `\x1b`, `\u2028`.
+fn one_line(text: &str) -> Cow<'_, str> {
+    let special = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
+    if !text.contains(special) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        match c {
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            c if c.is_control() => out.push_str(&format!("\\x{:02x}", c as u32)),
+            c if special(c) => out.push_str(&format!("\\u{:04x}", c as u32)),
+            c => out.push(c),
+        }
+    }
+    Cow::Owned(out)
 }
 
 /// Local time; milliseconds only in the default format, as Python has it.
@@ -130,6 +158,20 @@ mod tests {
             let format = Format::Plain(PercentFormat::parse(format).unwrap());
             assert_eq!(format.render(&record(), None).unwrap(), line);
         }
+    }
+
+    #[test]
+    fn nothing_that_is_logged_makes_a_line_of_its_own() {
+        let format = Format::Plain(PercentFormat::parse(DEFAULT_FORMAT).unwrap());
+        let mut record = record();
+        record.message = "candidate=x\n2026-01-01 INFO: Lock owner: y\r\u{1b}[2J\u{9b}\u{2028}\t\\n é".into();
+        record.exception = Some("ValueError: a\nb".into());
+        let text = format.render(&record, None).unwrap();
+        let lines: Vec<&str> = text.split('\n').collect();
+        let message = r"INFO: candidate=x\n2026-01-01 INFO: Lock owner: y\r\x1b[2J\x9b\u2028\t\n é";
+        assert_eq!(lines.len(), 2, "{text}");
+        assert!(lines[0].ends_with(message), "{text}");
+        assert_eq!(lines[1], r"ValueError: a\nb");
     }
 
     #[test]

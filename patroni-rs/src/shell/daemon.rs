@@ -142,6 +142,7 @@ impl Daemon {
         let dynamic = GlobalConfig::new(config.dynamic().clone());
         let section = config.get("postgresql").clone();
         let instance = Instance::new(section, dynamic.clone(), wake.clone()).await.map_err(&fatal)?;
+        instance.check_directories().await.map_err(&fatal)?;
         instance.guard.set_log_file(log.file());
         tokio::spawn(instance.guard.clone().tend());
         instance.take_over().await;
@@ -214,6 +215,10 @@ impl Daemon {
             if changed {
                 reload::apply(&self.shared, &mut self.api).await;
             }
+        }
+        let section = self.shared.with_config(|c| c.get("postgresql").clone());
+        if self.shared.instance.catch_up(section).await {
+            self.shared.refresh(self.api.connection_string().to_owned());
         }
         if self.shared.role() != Role::Uninitialized && self.shared.with_config(Config::needs_saving) {
             let shared = self.shared.clone();

@@ -139,6 +139,18 @@ impl Shared {
         self.me.load_full()
     }
 
+    /// The same, with the addresses that the server has by now: new ones are published from its restart on.
+    pub fn me_now(&self) -> Arc<Me> {
+        let (conn_url, proxy_url) = self.instance.published_urls();
+        let me = self.me();
+        if me.conn_url == conn_url && me.proxy_url == proxy_url {
+            return me;
+        }
+        let me = Arc::new(Me { conn_url, proxy_url, ..Me::clone(&me) });
+        self.me.store(me.clone());
+        me
+    }
+
     /// The client for requests to peers.
     pub fn peers(&self) -> Arc<HttpClient> {
         self.peers.load_full()

@@ -22,7 +22,7 @@ const MAX_QUESTIONS: usize = 200;
 
 /// Everything that a cycle decides on.
 pub async fn view(shared: &Arc<Shared>, memory: &Memory) -> View {
-    let me = shared.me();
+    let me = shared.me_now();
     let cluster = memory.cluster.clone();
     let pg = shared.instance.view(cluster.as_deref(), &me.tags).await;
     View {

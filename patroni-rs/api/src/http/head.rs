@@ -5,7 +5,7 @@
 
 use pyfmt::value::str_repr;
 
-use super::headers::Headers;
+use super::headers::{is_plain_text, Headers};
 use super::pages::ErrorPage;
 use super::python::{from_latin1, is_space, parse_int, PyInt};
 
@@ -29,6 +29,8 @@ pub struct Head {
     pub http09: bool,
     /// Headers.
     pub headers: Headers,
+    /// Request line and headers were written in the only way that everybody reads alike.
+    pub plain: bool,
 }
 
 /// A head that is answered with an error page.
@@ -142,6 +144,8 @@ impl HeadReader {
     fn finish(&mut self, end: usize) -> Progress {
         let mut head = self.head.take().unwrap_or_default();
         head.headers = Headers::parse(self.buf.get(self.headers_start..end).unwrap_or_default());
+        head.plain = head.headers.are_plain()
+            && is_plain_line(self.buf.get(..self.headers_start).unwrap_or_default(), &head);
         Progress::Done(head)
     }
 
@@ -158,6 +162,16 @@ impl HeadReader {
         let page = ErrorPage { code: 431, message: message.into(), explain: explain.into() };
         Progress::Refused(Box::new(HeadError { page, head: self.head.take().unwrap_or_default() }))
     }
+}
+
+/// Three words with one blank between them, and CRLF.
+fn is_plain_line(raw: &[u8], head: &Head) -> bool {
+    let words = format!("{} {} HTTP/1.", head.command, head.target);
+    let version = head.line.strip_prefix(&words).unwrap_or_default();
+    matches!(version, "0" | "1")
+        && head.line.is_ascii()
+        && raw.strip_suffix(b"\r\n").is_some_and(|line| line == head.line.as_bytes() && is_plain_text(line))
+        && !head.line.contains('\t')
 }
 
 /// The request line. None: it is blank.

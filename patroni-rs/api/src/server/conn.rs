@@ -172,7 +172,8 @@ async fn exchange<B: Backend, S: Session>(
 }
 
 /// Does the connection stay open after the answer? Only for a client that asks for it in so many words (the reference
-/// never does, surface-api-ctl H1): others may wait for the end of the connection.
+/// never does, surface-api-ctl H1): others may wait for the end of the connection. And only after a head that everybody
+/// reads alike: behind any other one a proxy may see the rest of its body where we would see the next request.
 fn stays_open(head: &Head, response: &Response, extra: &[(String, String)]) -> bool {
     let wants = head
         .headers
@@ -185,7 +186,7 @@ fn stays_open(head: &Head, response: &Response, extra: &[(String, String)]) -> b
     };
     let plain = matches!(response, Response::Full(_) | Response::StatusOnly(_))
         && !extra.iter().any(|(name, _)| told(name));
-    wants && bodiless && plain && head.command == "GET" && !head.http09
+    wants && bodiless && plain && head.plain && head.command == "GET" && !head.http09
 }
 
 /// May the request have an effect? Then it is not sent away while it is served; one

@@ -90,9 +90,9 @@ impl Cycle<'_> {
         let Some(demotion) = self.m.demotion.take() else { return Ok(String::new()) };
         let line = format!("{} in progress", demotion.action);
         self.watchdog_running = false;
-        // The callback comes after the role, as operators know it (22-05).
-        self.set_role(Role::Demoted)?;
+        // The callback is told the role of this moment: demoted only where the lock went before the postmaster's exit.
         self.call(Callback::OnStop)?;
+        self.set_role(Role::Demoted)?;
         let locations = demotion.stopped.flatten();
         if demotion.planned && !demotion.released {
             if let Some(line) = self.take_back(locations)? {

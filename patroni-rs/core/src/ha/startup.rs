@@ -9,6 +9,9 @@ use super::request::{Request, SyncNames};
 use super::script::{Halt, Level, Step};
 use super::types::*;
 
+/// How long an ordered restart without a limit of its own may take: `pg_ctl_timeout`, as it is by default.
+const ORDERED_START: Duration = Duration::from_secs(60);
+
 impl Cycle<'_> {
     /// 4B: the postmaster is on its way up.
     pub(super) fn starting_instance(&mut self) -> Step<Option<String>> {
@@ -30,8 +33,13 @@ impl Cycle<'_> {
             return Ok(Some("stopped PostgreSQL while starting up because leader key was lost".into()));
         }
         let configured = Duration::from_secs(self.m.config.primary_start_timeout().max(0) as u64);
-        let explicit = self.m.start_timeout.filter(|t| !t.is_zero());
-        let timeout = explicit.unwrap_or(configured).as_secs_f64();
+        // A limit of zero is for servers that have crashed, not for a restart that somebody has ordered.
+        let timeout = match self.m.start_timeout {
+            Some(ordered) if !ordered.is_zero() => ordered,
+            Some(_) if configured.is_zero() => ORDERED_START,
+            _ => configured,
+        };
+        let timeout = timeout.as_secs_f64();
         let left = timeout - self.io.now().saturating_sub(self.pg.state_since).as_secs_f64();
         if left <= 0.0 {
             if !self.failover_possible(None, false)? {

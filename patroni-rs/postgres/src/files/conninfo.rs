@@ -108,13 +108,15 @@ pub fn keyword_version(keyword: &str) -> u32 {
 
 /// Writes `key=value` pairs separated by spaces, as far as `major_version`
 /// knows the keywords. `passfile` takes the place of the password. Values are
-/// never quoted: quotes, backslashes and spaces get a backslash.
+/// never quoted: quotes, backslashes and white space get a backslash.
 pub fn format_dsn(params: &Value, major_version: u32) -> String {
     let with_passfile = params.get("passfile").is_some_and(Value::truthy);
     let pairs = WRITTEN.iter().filter(|(_, since)| major_version >= *since).filter_map(|(keyword, _)| {
         let keyword = if *keyword == "password" && with_passfile { "passfile" } else { *keyword };
         let value = params.get(keyword).filter(|v| !v.is_null())?.py_str();
-        Some(format!("{keyword}={}", escape_with(&value, |c| matches!(c, '\'' | '\\' | ' ').then_some('\\'))))
+        // Any white space ends a value.
+        let special = |c: char| matches!(c, '\'' | '\\' | ' ' | '\t'..='\r');
+        Some(format!("{keyword}={}", escape_with(&value, |c| special(c).then_some('\\'))))
     });
     pairs.collect::<Vec<_>>().join(" ")
 }
@@ -310,6 +312,9 @@ mod tests {
         ] {
             assert_eq!(format_dsn(&params, version), expected);
         }
+        let spaces: Value = [("password", "a\tb\nc\u{b}d\u{c}e\rf"), ("host", "h")].into_iter().collect();
+        let text = format_dsn(&spaces, 150_000);
+        assert_eq!(parse_conninfo(&text), pairs(&[("password", "a\tb\nc\u{b}d\u{c}e\rf"), ("host", "h")]));
         let mut with_file = params.clone();
         with_file.set("passfile", "/p g");
         assert!(format_dsn(&with_file, 110_000).starts_with("dbname=postgres passfile=/p\\ g host=h"));

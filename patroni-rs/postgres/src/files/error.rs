@@ -12,6 +12,9 @@ pub enum FilesError {
     /// `postgresql.listen` has a port that is not a number.
     #[error("invalid port in postgresql.listen: {0}")]
     Listen(String),
+    /// What must be lines is neither a list of them nor a text.
+    #[error("{0} must be a list of lines, or a text")]
+    NotLines(String),
     /// A directory that the configuration names cannot be used.
     #[error("{0}")]
     Directory(String),

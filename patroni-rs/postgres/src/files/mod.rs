@@ -35,6 +35,7 @@ pub use handler::{
     effective_version, ConfigHandler, CurrentParametersQuery, Facts, InstanceSetup, PreparedReload,
     ReloadOutcome, SettingsRead,
 };
+pub use hba::lines_of;
 pub use parameters::{command_line, Check, Controlled, Default, CONTROLLED};
 pub use pg_settings::{PendingSetting, PgSetting};
 pub use recovery::Upstream;

@@ -164,13 +164,49 @@ pub fn server_parameters(configured: &Params, facts: &ServerFacts<'_>) -> Result
     params.retain(|name, _| {
         facts.major_version == 0 || find_controlled(name).map_or(90_100, |c| c.since) <= facts.major_version
     });
+    overrule_places(&mut params, facts);
+    Ok(params)
+}
+
+/// Where the server finds its files is what we start it with. An `hba_file` or `ident_file` of the user's own is
+/// good, spelled as the server spells it: any other spelling would wait for a restart for ever.
+fn overrule_places(params: &mut Params, facts: &ServerFacts<'_>) {
+    for name in ["data_directory", "config_file"] {
+        params.remove(name);
+    }
     for name in ["hba_file", "ident_file"] {
         if let Some(value) = params.get(name) {
             let path = facts.config_dir.join(value.py_str());
-            params.set(name, path.to_string_lossy().into_owned());
+            params.set(name, canonical_path(&path.to_string_lossy()));
         }
     }
-    Ok(params)
+    if let Some(value) = params.get("external_pid_file").filter(|v| v.truthy()) {
+        let path = canonical_path(&value.py_str());
+        // PostgreSQL would write its second pid file over the first one, and stop.
+        if Path::new(&path).file_name().is_some_and(|name| name == "postmaster.pid") {
+            params.remove("external_pid_file");
+        } else {
+            params.set("external_pid_file", path);
+        }
+    }
+}
+
+/// PostgreSQL's `canonicalize_path`: without `.`, `..` where it takes back a name, doubled and trailing slashes.
+fn canonical_path(path: &str) -> String {
+    let mut names: Vec<&str> = Vec::new();
+    for name in path.split('/') {
+        match name {
+            "" | "." => {}
+            ".." if names.last().is_some_and(|last| *last != "..") => drop(names.pop()),
+            ".." if path.starts_with('/') => {}
+            name => names.push(name),
+        }
+    }
+    let root = if path.starts_with('/') { "/" } else { "" };
+    match format!("{root}{}", names.join("/")) {
+        empty if empty.is_empty() => ".".to_owned(),
+        path => path,
+    }
 }
 
 fn apply_sync_names(params: &mut Params, sync_names: &SyncNames) {
@@ -259,6 +295,40 @@ mod tests {
             "hba_file=/etc/pg/x/hba ident_file=/a listen_addresses=127.0.0.1,::1 port=5433 wal_keep_segments=8 \
              wal_level=hot_standby"
         );
+    }
+
+    #[test]
+    fn places_are_ours() {
+        let pairs = [
+            ("data_directory", "/else"),
+            ("Config_File", "/else/x.conf"),
+            ("hba_file", "./sub//../pg_hba.conf"),
+            ("ident_file", "/a/./b/"),
+            ("external_pid_file", "/run//x.pid"),
+        ];
+        let found = compute(&pairs, 150_000, SyncNames::FromConfig);
+        let get = |name: &str| found.get(name).map(Value::py_str);
+        assert_eq!(get("data_directory"), None);
+        assert_eq!(get("config_file"), None);
+        assert_eq!(get("hba_file").as_deref(), Some("/etc/pg/pg_hba.conf"));
+        assert_eq!(get("ident_file").as_deref(), Some("/a/b"));
+        assert_eq!(get("external_pid_file").as_deref(), Some("/run/x.pid"));
+        let own = compute(&[("external_pid_file", "./postmaster.pid")], 150_000, SyncNames::FromConfig);
+        assert_eq!(own.get("external_pid_file"), None);
+    }
+
+    #[test]
+    fn paths_as_postgresql_writes_them() {
+        for (path, expected) in [
+            ("/a/b", "/a/b"),
+            ("/a/../../b/.", "/b"),
+            ("../a/..", ".."),
+            ("a/..", "."),
+            ("//", "/"),
+            ("x/./y//", "x/y"),
+        ] {
+            assert_eq!(canonical_path(path), expected, "{path}");
+        }
     }
 
     #[test]

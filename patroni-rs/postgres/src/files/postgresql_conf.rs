@@ -5,7 +5,7 @@ use pyfmt::Value;
 
 use super::cimap::Params;
 use super::guc::{AvailableGucs, GucTable};
-use super::text::{escape, split_assignment, ConfText};
+use super::text::{escape, is_parameter_name, split_assignment, ConfText};
 
 /// What postgresql.conf is made of.
 #[derive(Debug)]
@@ -36,6 +36,11 @@ impl Conf<'_> {
         let mut text = ConfText::new();
         text.line(&format!("include '{}'\n", escape(self.include)));
         for (name, value) in self.params.sorted() {
+            if !is_parameter_name(name) {
+                tracing::warn!(target: "patroni.postgresql.config",
+                    "Removing invalid parameter `{}` from postgresql.parameters", name.escape_debug());
+                continue;
+            }
             let value = GucTable::builtin().transform(self.version, name, value, self.available).logged();
             if let Some(value) = value.filter(|_| !(self.skip_hba_parameter && name == "hba_file")) {
                 text.param(name, &value);

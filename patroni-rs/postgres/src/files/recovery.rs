@@ -8,6 +8,7 @@ use pyfmt::Value;
 use super::cimap::Params;
 use super::conninfo::{format_dsn, keyword_version, member_conn_kwargs};
 use super::guc::{AvailableGucs, GucTable};
+use super::text::is_parameter_name;
 
 /// The node to replicate from.
 #[derive(Debug, Clone, Copy)]
@@ -173,7 +174,8 @@ pub fn rendered(params: &Params, major_version: u32, available: &AvailableGucs) 
         value if name == "primary_conninfo" => Some(value.clone()),
         value => table.transform_recovery(major_version, name, value, available).logged(),
     };
-    params.sorted().into_iter().filter_map(|(n, v)| Some((n.to_owned(), value(n, v)?))).collect()
+    let known = params.sorted().into_iter().filter(|(name, _)| is_parameter_name(name));
+    known.filter_map(|(n, v)| Some((n.to_owned(), value(n, v)?))).collect()
 }
 
 #[cfg(test)]

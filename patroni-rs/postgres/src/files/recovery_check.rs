@@ -143,7 +143,7 @@ fn recovery_conf_value(text: &str) -> Option<String> {
     let mut chars = body.chars().peekable();
     while let Some(c) = chars.next() {
         match c {
-            '\\' => value.push(chars.next()?),
+            '\\' => value.push(escaped(&mut chars)?),
             '\'' => match chars.next() {
                 Some('\'') => value.push('\''),
                 None | Some('#') => return Some(value),
@@ -158,6 +158,27 @@ fn recovery_conf_value(text: &str) -> Option<String> {
         }
     }
     None
+}
+
+/// What follows a backslash: a letter for a control character, up to three octal digits, or itself.
+fn escaped(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Option<char> {
+    let c = chars.next()?;
+    let Some(mut code) = c.to_digit(8) else {
+        return Some(match c {
+            'b' => '\u{8}',
+            'f' => '\u{c}',
+            'n' => '\n',
+            'r' => '\r',
+            't' => '\t',
+            c => c,
+        });
+    };
+    for _ in 0..2 {
+        let Some(digit) = chars.peek().and_then(|c| c.to_digit(8)) else { break };
+        chars.next();
+        code = code * 8 + digit;
+    }
+    char::from_u32(code)
 }
 
 /// What a check needs besides the parameters.

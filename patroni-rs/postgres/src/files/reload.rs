@@ -230,7 +230,10 @@ pub fn pending_restart(
         let new = row.new_value.as_deref().unwrap_or("?");
         ParamDiff::new(row.current.as_deref(), Some(new), &row.vartype, row.unit.as_deref())
     };
-    let pending: IndexMap<_, _> = rows.iter().map(|row| (row.name.clone(), diff(row))).collect();
+    // PostgreSQL goes on saying that a parameter waits when it has been taken out of its file again.
+    let waits = |(_, d): &(String, ParamDiff)| d.old_value != d.new_value;
+    let pending: IndexMap<_, _> =
+        rows.iter().map(|row| (row.name.clone(), diff(row))).filter(waits).collect();
     let expected = |name: &str| expected.0.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, d)| d);
     let external: Vec<&str> =
         pending.iter().filter(|(name, d)| expected(name) != Some(*d)).map(|(n, _)| n.as_str()).collect();

@@ -114,3 +114,22 @@ fn changes_behind_our_back_are_told() {
                 Patroni config. Setting 'Pending restart' flag";
     assert_eq!(line, Some(LogLine::Info(text.to_owned())));
 }
+
+#[test]
+fn what_would_stay_the_same_does_not_wait() {
+    let row = |name: &str, current: &str, new: &str| PendingSetting {
+        name: name.into(),
+        current: Some(current.into()),
+        unit: (name == "shared_buffers").then(|| "8kB".into()),
+        vartype: "integer".into(),
+        new_value: Some(new.into()),
+    };
+    let rows = [
+        row("max_connections", "100", "100"),
+        row("shared_buffers", "128MB", "16384"),
+        row("max_files_per_process", "1000", "900"),
+    ];
+    let (pending, line) = pending_restart(&PendingRestart::default(), &rows);
+    assert_eq!(pending.0.keys().collect::<Vec<_>>(), ["max_files_per_process"]);
+    assert!(matches!(line, Some(LogLine::Info(text)) if text.contains("(max_files_per_process)")));
+}

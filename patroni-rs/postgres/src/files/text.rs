@@ -35,14 +35,35 @@ impl ConfText {
     }
 }
 
-/// Doubles single quotes and backslashes.
+/// Doubles single quotes and backslashes. Line ends would end the line of the file, and other control
+/// characters are easily lost on the way: they become the escapes that PostgreSQL reads. A tab stays as it is.
+/// NUL, which no parameter can hold, is left out.
 pub fn escape(text: &str) -> String {
-    escape_with(text, |c| match c {
-        '\'' => Some('\''),
-        '\\' => Some('\\'),
-        _ => None,
-    })
-    .into_owned()
+    let mut out = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        match c {
+            '\'' => out.push_str("''"),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\0' => {}
+            '\t' => out.push(c),
+            c if c.is_ascii_control() => out.push_str(&format!("\\{:03o}", c as u32)),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// Can PostgreSQL read this name in its configuration file: `name`, or `class.name`? Any other one would make
+/// the whole file unreadable.
+pub fn is_parameter_name(name: &str) -> bool {
+    let letter = |c: char| c.is_ascii_alphabetic() || c == '_' || !c.is_ascii();
+    let word = |word: &str| {
+        word.starts_with(letter) && word.chars().all(|c| letter(c) || c.is_ascii_digit() || c == '$')
+    };
+    let mut words = name.splitn(2, '.');
+    words.all(word)
 }
 
 /// Puts the character that `prefix` gives before each character.
@@ -80,6 +101,40 @@ mod tests {
         text.param("n", &Value::Float(0.5));
         let expected = "my.guc = 'a''b\\\\c'\nfsync = 'True'\nn = '0.5'\n";
         assert_eq!(String::from_utf8_lossy(&text.into_bytes()), format!("{HEADER}{expected}"));
+    }
+
+    #[test]
+    fn a_value_is_one_line() {
+        for (value, expected) in [
+            ("%m\n%p\n", "%m\\n%p\\n"),
+            ("a\r\nb", "a\\r\\nb"),
+            ("\u{1}\u{8}\u{b}\u{c}\u{1b}\u{7f}", "\\001\\010\\013\\014\\033\\177"),
+            ("1\u{1}1", "1\\0011"),
+            ("a\tb\u{85}\u{2028}é", "a\tb\u{85}\u{2028}é"),
+            ("a\0b", "ab"),
+            ("\\n", "\\\\n"),
+        ] {
+            assert_eq!(escape(value), expected, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn names_that_the_server_can_read() {
+        for (name, good) in [
+            ("work_mem", true),
+            ("Work_Mem", true),
+            ("my.guc", true),
+            ("my.gué1$", true),
+            ("my.gu-c", false),
+            ("a.b.c", false),
+            ("1a", false),
+            ("a b", false),
+            ("a\nport", false),
+            ("a.", false),
+            ("", false),
+        ] {
+            assert_eq!(is_parameter_name(name), good, "{name:?}");
+        }
     }
 
     #[test]

@@ -3,10 +3,26 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use indexmap::IndexMap;
 use tokio::process::Command;
+
+/// `postgresql.krbsrvname`: part of the environment of every child, as of the whole process in the reference.
+static KRBSRVNAME: Mutex<Option<String>> = Mutex::new(None);
+
+/// Takes the Kerberos service name that libpq finds in every child from now on.
+pub fn set_krbsrvname(name: Option<&str>) {
+    *KRBSRVNAME.lock().unwrap_or_else(PoisonError::into_inner) = name.map(str::to_owned);
+}
+
+/// Adds it to a command's environment.
+pub(super) fn with_krbsrvname(command: &mut std::process::Command) {
+    if let Some(name) = &*KRBSRVNAME.lock().unwrap_or_else(PoisonError::into_inner) {
+        command.env("PGKRBSRVNAME", name);
+    }
+}
 
 /// `postgresql.bin_dir` and `postgresql.bin_name`.
 #[derive(Debug, Clone, Default)]
@@ -42,6 +58,7 @@ impl Binaries {
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         command.stdin(Stdio::null());
+        with_krbsrvname(command.as_std_mut());
         #[cfg(test)]
         if let Some((uid, gid)) = self.run_as {
             command.uid(uid).gid(gid);
@@ -76,4 +93,23 @@ pub fn c_locale(command: &mut Command) -> &mut Command {
 /// `path` as text, for arguments and log lines.
 pub fn path_text(path: &Path) -> String {
     path.to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[tokio::test]
+    async fn every_child_has_the_kerberos_service_name() {
+        let seen = || async {
+            let mut command = Binaries::default().command("sh");
+            command.args(["-c", "echo $PGKRBSRVNAME"]);
+            String::from_utf8(output(command, Duration::from_secs(10)).await.unwrap().stdout).unwrap()
+        };
+        set_krbsrvname(Some("pg"));
+        assert_eq!(seen().await, "pg\n");
+        set_krbsrvname(None);
+        assert_eq!(seen().await, std::env::var("PGKRBSRVNAME").unwrap_or_default() + "\n");
+    }
 }

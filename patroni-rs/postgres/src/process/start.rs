@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::binaries::{path_text, Binaries};
+use super::binaries::{self, path_text, Binaries};
 use super::blocking;
 use super::cancellable::{show, Cancellable};
 use super::postmaster::Postmaster;
@@ -22,8 +22,6 @@ pub struct StartCommand {
     pub config_file: PathBuf,
     /// `--name=value` options, in order (10-02).
     pub options: Vec<String>,
-    /// Variables set on top of the inherited ones, such as `PGKRBSRVNAME`.
-    pub env: Vec<(OsString, OsString)>,
 }
 
 /// The environment of the postmaster (10-03): ours without `NOTIFY_SOCKET`,
@@ -61,7 +59,6 @@ pub async fn launch(bin: &Binaries, start: &StartCommand) -> std::io::Result<Pos
     argv.extend(start.options.iter().cloned());
     tracing::debug!(target: "patroni.postgresql.postmaster", "Starting postgres: {}", argv.join(" "));
     let mut env = postmaster_env(std::env::vars_os());
-    env.extend(start.env.iter().cloned());
     let (bin, data_dir, shown) = (bin.clone(), start.data_dir.clone(), show(&argv));
     let work = move || {
         if let Some(pid) = Postmaster::stale_pid(&data_dir) {
@@ -73,6 +70,7 @@ pub async fn launch(bin: &Binaries, start: &StartCommand) -> std::io::Result<Pos
         }
         let mut command = bin.tool("postgres").into_std();
         command.args(argv.iter().skip(1)).env_clear().envs(env);
+        binaries::with_krbsrvname(&mut command);
         spawn::detached(command)
     };
     let process = blocking::run(blocking::FILE_DEADLINE, work).await.inspect_err(|e| {

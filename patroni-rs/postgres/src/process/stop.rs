@@ -42,6 +42,9 @@ pub struct StopRequest<'a> {
     pub control: &'a ControlReader,
     /// Where to see that connections are refused.
     pub target: &'a PingTarget,
+    /// Called when they are, or when that has been waited for long enough: the postmaster may have told others
+    /// of its end.
+    pub begun: fn(),
 }
 
 /// A point that a stop has reached.
@@ -95,6 +98,7 @@ pub async fn stop(
         SignalResult::Sent => {}
     }
     let refusing = wait_refusing(&postmaster, request).await;
+    (request.begun)();
     let quiet = async {
         if refusing && postmaster.wait_for_user_backends(None).await {
             let _ = events.send(StopEvent::Quiet);

@@ -56,7 +56,6 @@ impl<'a> Server<'a> {
                 format!("--port={}", self.port),
                 "--cluster_name=c".into(),
             ],
-            env: Vec::new(),
         }
     }
 
@@ -84,6 +83,7 @@ impl<'a> Server<'a> {
             bin: &self.sandbox.bin,
             control: &self.control,
             target: &target,
+            begun: || {},
         };
         let (send, mut receive) = mpsc::unbounded_channel();
         let postmaster = Postmaster::find(&self.data).await.unwrap();

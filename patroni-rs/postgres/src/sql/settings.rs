@@ -53,8 +53,11 @@ pub async fn load_gucs(
     let sql = format!(
         "SELECT name, pg_catalog.current_setting(name) FROM pg_catalog.pg_settings \
          WHERE (source IN ('command line', 'environment variable') OR sourcefile = {} \
+         OR sourcefile = {} AND pg_catalog.lower(name) = ANY({}) \
          OR pg_catalog.lower(name) = ANY({})) AND pg_catalog.lower(name) != ALL({})",
         literal(&query.sourcefile),
+        literal(&query.auto_conf),
+        text_array(&query.recovery),
         text_array(&query.names),
         text_array(&query.exclude)
     );

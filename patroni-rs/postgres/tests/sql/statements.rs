@@ -136,12 +136,25 @@ async fn settings(server: &Server, pool: &Pool) {
     assert!(pending_restart(pool, &["MAX_connections".into()]).await.unwrap().is_empty());
     let query = CurrentParametersQuery {
         sourcefile: server.data.join("postgresql.auto.conf").display().to_string(),
+        auto_conf: String::new(),
+        recovery: Vec::new(),
         names: vec!["max_wal_senders".into()],
         exclude: vec!["port".into()],
     };
     let gucs = load_gucs(pool, &query).await.unwrap();
     assert!(gucs.iter().any(|(n, v)| n == "wal_level" && v == "logical"));
     assert!(gucs.iter().any(|(n, _)| n == "max_wal_senders") && !gucs.iter().any(|(n, _)| n == "port"));
+    // Of postgresql.auto.conf only what leaves it with our next write.
+    let only_recovery = CurrentParametersQuery {
+        sourcefile: String::new(),
+        auto_conf: query.sourcefile,
+        recovery: vec!["wal_level".into()],
+        names: Vec::new(),
+        exclude: Vec::new(),
+    };
+    let gucs = load_gucs(pool, &only_recovery).await.unwrap();
+    assert!(gucs.contains(&("wal_level".into(), "logical".into())));
+    assert!(!gucs.iter().any(|(n, _)| n == "max_connections"));
 }
 
 async fn remote(primary: &Server, standby: &Server) {

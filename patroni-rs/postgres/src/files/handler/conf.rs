@@ -126,7 +126,7 @@ impl ConfigHandler {
     /// Those of the file system.
     pub fn append_pg_hba(&self, lines: &[String]) -> Result<(), FilesError> {
         let path = self.pg_hba_conf();
-        if self.user_hba_file().is_some() || self.list("pg_hba").is_some() {
+        if self.user_hba_file().is_some() || self.lines("pg_hba")?.is_some() {
             return Ok(());
         }
         append(&path, &hba::bootstrap_lines(lines), self.mode_of(&path)).map_err(at(&path))
@@ -149,8 +149,8 @@ impl ConfigHandler {
             self.write_file(&path, &content, Links::Follow)?;
             return Ok(false);
         }
-        match self.list("pg_hba").filter(|_| self.user_hba_file().is_none()) {
-            Some(lines) => self.write_file(&path, &hba::from_lines(lines), Links::Follow).map(|_| true),
+        match self.lines("pg_hba")?.filter(|_| self.user_hba_file().is_none()) {
+            Some(lines) => self.write_file(&path, &hba::from_lines(&lines), Links::Follow).map(|_| true),
             None => Ok(false),
         }
     }
@@ -162,14 +162,15 @@ impl ConfigHandler {
     /// Those of the file system.
     pub fn replace_pg_ident(&self) -> Result<bool, FilesError> {
         let path = self.pg_ident_conf();
-        match self.list("pg_ident").filter(|_| self.user_ident_file().is_none()) {
-            Some(lines) => self.write_file(&path, &hba::from_lines(lines), Links::Follow).map(|_| true),
+        match self.lines("pg_ident")?.filter(|_| self.user_ident_file().is_none()) {
+            Some(lines) => self.write_file(&path, &hba::from_lines(&lines), Links::Follow).map(|_| true),
             None => Ok(false),
         }
     }
 
-    fn list(&self, key: &str) -> Option<&[Value]> {
-        self.config.get(key).and_then(Value::as_list).filter(|l| !l.is_empty())
+    /// The lines of `postgresql.pg_hba` or `pg_ident`.
+    fn lines(&self, key: &str) -> Result<Option<Vec<String>>, FilesError> {
+        hba::lines_of(&format!("postgresql.{key}"), self.config.get(key))
     }
 
     /// `hba_file` if the user has one of his own.

@@ -63,6 +63,10 @@ impl Seen {
 pub struct CurrentParametersQuery {
     /// Those set in this file, or on the command line, or in the environment.
     pub sourcefile: String,
+    /// Recovery parameters (12 and later) set in this file: with the next write of ours they leave it.
+    pub auto_conf: String,
+    /// Their names.
+    pub recovery: Vec<String>,
     /// Those of these names.
     pub names: Vec<String>,
     /// None of these.
@@ -77,11 +81,8 @@ pub enum SettingsRead {
     NotRead,
     /// The rows.
     Rows(Vec<PgSetting>),
-    /// It failed; `connection` if the server could not be reached.
-    Failed {
-        /// The server could not be reached, or closed the connection.
-        connection: bool,
-    },
+    /// It failed: nothing is known of the parameters in force.
+    Failed,
 }
 
 impl ConfigHandler {
@@ -201,6 +202,10 @@ impl ConfigHandler {
     ) -> Verdict {
         let modern = self.major_version >= 120_000;
         let marker = self.data_file(if modern { "standby.signal" } else { "recovery.conf" });
+        // No answer is no reason to restart a server; the next cycle asks again.
+        if marker.exists() && matches!(read, SettingsRead::Failed) {
+            return Verdict::default();
+        }
         let updated = marker.exists()
             && if modern { self.update_from(read, postmaster) } else { self.read_recovery_conf() };
         if !updated {
@@ -240,15 +245,7 @@ impl ConfigHandler {
                 }
                 None => false,
             },
-            // Another postmaster that does not answer, and no file changed: the server crashed and is
-            // recovering, which is no reason to write its configuration.
-            SettingsRead::Failed { connection } => {
-                let same_files = Seen { postmaster: self.seen.postmaster, ..now.clone() } == self.seen;
-                connection
-                    && same_files
-                    && !self.seen.passfile_changed()
-                    && now.postmaster != self.seen.postmaster
-            }
+            SettingsRead::Failed => false,
         }
     }
 
@@ -259,7 +256,14 @@ impl ConfigHandler {
         if now == self.seen.recovery_conf && !self.seen.passfile_changed() {
             return true;
         }
-        let text = std::fs::read_to_string(&path).unwrap_or_default();
+        let text = match std::fs::read(&path) {
+            Ok(text) => String::from_utf8_lossy(&text).into_owned(),
+            // What was read before stays; it is read again with the next look.
+            Err(e) => {
+                tracing::error!(target: "patroni.postgresql.config", "Failed to read {}: {e}", path.display());
+                return self.current_recovery.is_some();
+            }
+        };
         let Some(current) = from_recovery_conf(&text, self.major_version) else {
             return false;
         };
@@ -274,6 +278,8 @@ impl ConfigHandler {
         let computed = CONTROLLED.iter().filter(|c| c.check == Check::Computed);
         CurrentParametersQuery {
             sourcefile: path_text(&self.setup.postgresql_conf),
+            auto_conf: path_text(&self.data_file("postgresql.auto.conf")),
+            recovery: GucTable::builtin().recovery_names().into_iter().map(str::to_owned).collect(),
             names: CONTROLLED.iter().map(|c| c.name.to_owned()).collect(),
             exclude: computed.map(|c| c.name.to_owned()).collect(),
         }

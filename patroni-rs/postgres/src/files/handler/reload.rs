@@ -5,8 +5,10 @@ use pyfmt::Value;
 use super::{ConfigHandler, Facts};
 use crate::files::cimap::Params;
 use crate::files::error::FilesError;
+use crate::files::hba::lines_of;
 use crate::files::pg_settings::{PendingSetting, PgSetting};
-use crate::files::reload::{compare, pending_restart, Changes, Comparison, LogLine, PendingRestart};
+use crate::files::reload::{compare, pending_restart, Changes, LogLine, PendingRestart};
+use crate::process::binaries::set_krbsrvname;
 
 /// A new configuration, before the server was asked.
 #[derive(Debug)]
@@ -20,6 +22,11 @@ impl PreparedReload {
     /// Names to read from pg_settings; empty if the server is not to be asked.
     pub fn names(&self) -> Vec<String> {
         self.changes.as_ref().map(Changes::names).unwrap_or_default()
+    }
+
+    /// Is it compared with what the server has?
+    pub fn is_compared(&self) -> bool {
+        self.changes.is_some()
     }
 }
 
@@ -39,6 +46,9 @@ impl ConfigHandler {
     /// # Errors
     /// A configuration that cannot be used; the old one stays.
     pub fn prepare_reload(&self, config: Value, facts: &Facts<'_>) -> Result<PreparedReload, FilesError> {
+        for key in ["pg_hba", "pg_ident"] {
+            lines_of(&format!("postgresql.{key}"), config.get(key))?;
+        }
         let params = self.compute_server_parameters(&config, facts)?;
         let ask = facts.running && !facts.custom_bootstrap;
         let changes = ask.then(|| Changes::new(&self.server_parameters, &params));
@@ -79,7 +89,8 @@ impl ConfigHandler {
         self.config = config;
         self.server_parameters = params;
         self.adjust_recovery_conf();
-        self.update_addresses(&found);
+        set_krbsrvname(self.krbsrvname());
+        self.update_addresses(found.local_address_changed || facts.starting);
         if facts.custom_bootstrap {
             let text = "Skipping PostgreSQL configuration update while in custom bootstrap.";
             LogLine::Info(text.to_owned()).emit();
@@ -101,12 +112,12 @@ impl ConfigHandler {
         Ok(ReloadOutcome { reload, pending_restart: Some(found.pending) })
     }
 
-    /// The local connection follows a new address only after the restart; the
-    /// proxy's address at once.
-    fn update_addresses(&mut self, found: &Comparison) {
+    /// The local connection, and what the member key says of it, follow a new address only after the restart (a
+    /// server that is starting has the old one); the proxy's address at once.
+    fn update_addresses(&mut self, keep: bool) {
         let old = std::mem::take(&mut self.addresses);
         self.resolve_connection_addresses();
-        if found.local_address_changed {
+        if keep {
             let proxy_url = self.addresses.proxy_url.take();
             self.addresses = super::Addresses { proxy_url, ..old };
         }

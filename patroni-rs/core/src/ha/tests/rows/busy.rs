@@ -150,13 +150,13 @@ fn job_rows() -> Vec<Row> {
             "demoting to a standby cluster in progress",
             "load peers(b,c) role(demoted) delete(1000) touch touch",
         ),
-        row("9.1-10", demoted(DemoteMode::Graceful), "switchover: demote in progress", "load role(demoted) call(on_stop) delete(1990) touch courtesy load job:switchover: demote(nobody,replica) touch")
+        row("9.1-10", demoted(DemoteMode::Graceful), "switchover: demote in progress", "load call(on_stop) role(demoted) delete(1990) touch courtesy load job:switchover: demote(nobody,replica) touch")
             .says("Leader key released"),
         row(
             "9.1-10",
             demoted(DemoteMode::Graceful).memory(|m| m.demotion.as_mut().unwrap().released = true).leads("b"),
             "switchover: demote in progress",
-            "load role(demoted) call(on_stop) courtesy load job:switchover: demote(b,replica) touch",
+            "load call(on_stop) role(demoted) courtesy load job:switchover: demote(b,replica) touch",
         ),
         row(
             "9.1-10",
@@ -165,13 +165,13 @@ fn job_rows() -> Vec<Row> {
                 .later("leader", "b")
                 .later("members/b", r#"{"conn_url":"postgres://b/","role":"primary"}"#),
             "switchover: demote in progress",
-            "load role(demoted) call(on_stop) delete(1990) touch courtesy load touch",
+            "load call(on_stop) role(demoted) delete(1990) touch courtesy load touch",
         ),
         row(
             "9.1-05",
             demoted(DemoteMode::Cluster).config(r#""standby_cluster":{"host":"remote"}"#),
             "demoting to a standby cluster in progress",
-            "load role(demoted) call(on_stop) update load job:demoting to a standby cluster(remote_member,standby_leader) touch",
+            "load call(on_stop) role(demoted) update load job:demoting to a standby cluster(remote_member,standby_leader) touch",
         ),
     ]
 }

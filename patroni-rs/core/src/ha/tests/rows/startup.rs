@@ -91,6 +91,15 @@ fn starting_rows() -> Vec<Row> {
         ),
         row(
             "4B-05",
+            starting(20)
+                .config(r#""primary_start_timeout":0"#)
+                .peer("b", |_| ())
+                .memory(|m| m.start_timeout = Some(Duration::ZERO)),
+            "PostgreSQL is still starting up, 40 seconds until timeout",
+            "load update touch",
+        ),
+        row(
+            "4B-05",
             starting(60).peer("b", |_| ()).key("failover", r#"{"member":"b"}"#),
             "manual failover: demoting myself",
             "load update peers(b) job:manual failover: demote touch",
