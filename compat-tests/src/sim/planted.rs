@@ -66,11 +66,13 @@ pub enum Planted {
     AdvancesTooFar,
     /// The standby cluster is taken for one of its own.
     ForgetsStandbyCluster,
+    /// The mark beside a rewind that was broken off is not looked at.
+    ForgetsMark,
 }
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Planted; 27] = [
+    pub const ALL: [Planted; 28] = [
         Planted::NoDemotion,
         Planted::RenewsForever,
         Planted::TakesLockBlindly,
@@ -98,6 +100,7 @@ impl Planted {
         Planted::DropsInPause,
         Planted::AdvancesTooFar,
         Planted::ForgetsStandbyCluster,
+        Planted::ForgetsMark,
     ];
 
     /// The cluster in which the defect matters.
