@@ -111,3 +111,59 @@ Feature: pg_rewind
     When patronictl is called with "reinit batman node0 --force"
     Then node0 follows node1 within 60 s
     And the row "won" is on every member within 10 s
+
+  Scenario: a rewind dies with its daemon, and what it has left is not started
+    Given a running cluster of 2 members where node0 has
+      """
+      postgresql: {bin_dir: LABNODE/bin}
+      """
+    When the daemon of node0 is killed
+    Then node1 leads within 40 s
+    When a row "lost" is written on node0
+    And a checkpoint is made on node0
+    And a row "won" is written on node1
+    # It begins to write as pg_rewind does, and what works on the data is not the wrapper but its child.
+    And `rm LABNODE/bin/pg_rewind; printf '#!/bin/sh\ntest "$1" = --help && exit 0\ncp LABDATA/base/1/pg_filenode.map LABDATA/base/1/pg_filenode.map~ && mv LABDATA/base/1/pg_filenode.map~ LABDATA/base/1/pg_filenode.map\nsleep 987\n' >LABNODE/bin/pg_rewind; chmod 755 LABNODE/bin/pg_rewind` is run in node0's folder
+    And node0 is started
+    Then a process "sleep 987" of node0 is there within 60 s
+    When the daemon of node0 is killed
+    Then no process "bin/pg_rewind" of node0 is there within 5 s
+    And no process "sleep 987" of node0 is there within 5 s
+    And no process "patroni: reaper" of node0 is there within 5 s
+    When node0 is started
+    Then node0's log says "data directory is half rewound: it must not be started, and needs to be reinitialized" within 30 s
+    And node0's log does not say "postmaster pid=.*\n.*half rewound"
+    And PostgreSQL of node0 is down
+    When patronictl is called with "restart batman node0 --force"
+    Then node0's log says "Cannot start PostgreSQL: a rewind was broken off" within 30 s
+    And PostgreSQL of node0 is down
+    When the whole node of node1 is killed
+    Then the DCS key "leader" is absent within 40 s
+    When node1 is started
+    Then node1 leads within 40 s
+    When patronictl is called with "reinit batman node0 --force"
+    Then node0 follows node1 within 60 s
+    And the row "won" is on every member within 10 s
+    And the row "lost" is on no member
+    When node0 is shut down
+    And node0 is started
+    Then node0 follows node1 within 60 s
+
+  Scenario: the source dies in the middle of a rewind, and the node makes itself anew when this is allowed
+    Given a running cluster of 2 members where node0 has
+      """
+      postgresql: {bin_dir: LABNODE/bin, remove_data_directory_on_rewind_failure: true}
+      """
+    When the daemon of node0 is killed
+    Then node1 leads within 40 s
+    When a row "lost" is written on node0
+    And a checkpoint is made on node0
+    And a row "won" is written on node1
+    And `rm LABNODE/bin/pg_rewind; printf '#!/bin/sh\ntest "$1" = --help && exit 0\ntest -e LABNODE/torn && exit 1\ntouch LABNODE/torn\n: >LABDATA/base/1/pg_filenode.map\necho "pg_rewind: error: could not fetch remote file"; exit 1\n' >LABNODE/bin/pg_rewind; chmod 755 LABNODE/bin/pg_rewind` is run in node0's folder
+    And node0 is started
+    Then node0's log says "pg_rewind was broken off half way: the data directory needs to be reinitialized" within 60 s
+    And node0 follows node1 within 60 s
+    And node0's log says "bootstrapped from leader 'node1'"
+    And the row "won" is on every member within 10 s
+    And the row "lost" is on no member
+    And `test ! -e LABNODE/.data.patroni-unfinished && test ! -e LABDATA/.patroni-unfinished` succeeds in node0's folder

@@ -63,6 +63,63 @@ Feature: making a replica
     And node1's log says "Leaving data directory uncleaned"
     And node1's log says "replica has been created using basebackup"
 
+  @ci
+  Scenario: a copy that was broken off begins again
+    Given a script "copy.sh"
+      """
+      #!/bin/sh
+      case "$1" in --version|--help) exec LABBIN/pg_basebackup "$1" ;; esac
+      test -e LABROOT/broken && exec LABBIN/pg_basebackup "$@"
+      for argument; do case "$argument" in --pgdata=*) data=${argument#--pgdata=} ;; esac; done
+      mkdir -p "$data/global"; echo 15 >"$data/PG_VERSION"
+      touch LABROOT/broken
+      sleep 988
+      """
+    And a running cluster of 1 member
+    When node1 is added with
+      """
+      postgresql: {bin_name: {pg_basebackup: LABROOT/copy.sh}}
+      """
+    Then a process "sleep 988" of node1 is there within 30 s
+    And `test -e LABROOT/broken` succeeds in node1's folder within 5 s
+    When the whole node of node1 is killed
+    And node1 is started
+    Then node1 follows node0 within 40 s
+    And node1's log does not say "system ID is invalid"
+
+  Scenario: a copy by a method that keeps what is there begins again as well
+    Given a script "mine.sh"
+      """
+      #!/bin/sh
+      for argument; do
+        case "$argument" in
+          --datadir=*) data=${argument#--datadir=} ;;
+          --connstring=*) source=${argument#--connstring=} ;;
+        esac
+      done
+      if test -e LABROOT/broken; then
+        rm -rf "$data"
+        exec LABBIN/pg_basebackup -D "$data" -X stream -c fast -d "$source"
+      fi
+      LABBIN/pg_basebackup -D "$data" -X stream -c fast -d "$source"
+      : >"$data/global/pg_filenode.map"
+      touch LABROOT/broken
+      sleep 989
+      """
+    And a running cluster of 1 member
+    When node1 is added with
+      """
+      postgresql:
+        create_replica_methods: [mine]
+        mine: {command: LABROOT/mine.sh, keep_data: true}
+      """
+    Then `test -e LABROOT/broken` succeeds in node1's folder within 30 s
+    When the daemon of node1 is killed
+    Then no process "sleep 989" of node1 is there within 5 s
+    When node1 is started
+    Then node1 follows node0 within 40 s
+    And node1's log does not say "could not open|invalid data in file"
+
   Scenario: tablespaces and a WAL directory of their own
     Given a running cluster of 1 member
     When `mkdir LABROOT/space` is run in node0's folder

@@ -7,6 +7,7 @@ pub mod guardian;
 pub mod instance;
 pub mod log;
 pub mod process;
+pub mod reaper;
 pub mod shell;
 pub mod systemd;
 pub mod urgency;

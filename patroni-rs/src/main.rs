@@ -7,11 +7,12 @@ use patroni_config::{generate, Check, Config, Environment, Options, Outcome};
 use patroni_rs::cli::{self, Args, Mode};
 use patroni_rs::log::{self, Log, Settings};
 use patroni_rs::shell::{run, Start};
-use patroni_rs::{guardian, process};
+use patroni_rs::{guardian, process, reaper};
 
 fn main() {
     process::keep_heap_small();
     guardian::run_if_named();
+    reaper::run_if_named();
     let Args { mode, config_file } = cli::parse(std::env::args().skip(1));
     if let Mode::Exit { text, code } = &mode {
         print(text, *code);

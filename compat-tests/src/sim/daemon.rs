@@ -38,8 +38,10 @@ impl World {
             if now < member.due + JOB_PATIENCE {
                 return self.at(now + 500, Event::Wake { node, forced: true });
             }
-            member.job = None;
+            self.break_off_rewind(node);
+            self.members[node].job = None;
         }
+        let member = &mut self.members[node];
         member.due = now + member.me.loop_wait.as_millis() as u64 * 1000 / member.rate;
         if last {
             member.keeper.cycle_ended(clock);
@@ -276,6 +278,7 @@ impl World {
         use super::world::Postmaster;
         let ordered = self.members[node].pg.role == Role::Promoted;
         let promoting = ordered && self.is_job(node, |job| *job == ha::Job::Promote);
+        self.break_off_rewind(node);
         let member = &mut self.members[node];
         member.alive = false;
         let incarnation = member.pg.incarnation;
@@ -292,6 +295,7 @@ impl World {
 
     /// The machine is gone.
     pub(super) fn node_dies(&mut self, node: usize) {
+        self.break_off_rewind(node);
         let member = &mut self.members[node];
         member.pg.crash();
         member.alive = false;

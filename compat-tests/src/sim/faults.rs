@@ -446,12 +446,12 @@ impl World {
             (member.unrecognised, member.looks_fail, member.pg.orphans) = (false, false, false);
             self.at(now, Event::Boot { node });
         }
-        // Somebody looks after those that lack WAL.
+        // Somebody looks after those that lack WAL, or a part of a rewind.
         for (node, after) in (0..self.members.len()).flat_map(|n| [30_000, 70_000].map(|after| (n, after))) {
             if self.config.rough {
                 self.at(now + after, Event::Fault(Fault::Start(node)));
-                self.at(now + after, Event::FillGap { node });
             }
+            self.at(now + after, Event::FillGap { node });
         }
         if self.config.hazards {
             (0..self.members.len()).for_each(|node| self.retag(node, false));

@@ -72,6 +72,7 @@ impl World {
                 let time = spell(5000, 60_000);
                 self.set_state(node, PgState::Starting);
                 if !self.members[node].pg.full {
+                    self.check_whole(node);
                     // The postmaster lives from now on, whatever becomes of the daemon, and
                     // keeper and guardian are told of it at its fork.
                     let pg = &mut self.members[node].pg;
@@ -96,7 +97,15 @@ impl World {
             }
             // The pre_promote script, which may take its time.
             Job::Promote => hook,
-            Job::Rewind { .. } => spell(4000, 30_000),
+            Job::Rewind { source } => {
+                let time = spell(4000, 30_000);
+                let from = self.source_index(node, Some(source));
+                let pg = &self.members[node].pg;
+                let writes = !pg.gap && !pg.full && from.is_some_and(|from| !self.server(from).recovery);
+                // It writes from its beginning to its end.
+                self.members[node].pg.torn |= writes;
+                time
+            }
             Job::CrashRecovery if self.config.hazards => spell(2000, 90_000),
             Job::CrashRecovery | Job::PostBootstrap | Job::CopySlots { .. } => spell(1000, 10_000),
         }
@@ -228,9 +237,10 @@ impl World {
         let promised = member.keeper.may_start_writing(clock);
         let careless = member.reference || self.config.planted == Planted::RestartsDemoted;
         let may_write = promised || member.dynamic.is_paused() || member.memory.bootstrapping || careless;
-        if member.pg.full || (!member.pg.recovery && !may_write) {
+        if member.pg.full || member.half_made() || (!member.pg.recovery && !may_write) {
             return Some(self.no_start(node));
         }
+        self.check_whole(node);
         let pg = &mut self.members[node].pg;
         let role = if pg.recovery { Role::Replica } else { Role::Primary };
         pg.started(pg.recovery, role);
@@ -286,6 +296,10 @@ impl World {
 
     fn copy(&mut self, node: usize, source: Option<&Source>, role: Role) -> JobResult {
         let Some(from) = self.source_index(node, source) else {
+            if self.members[node].half_made() {
+                self.set_state(node, PgState::Stopped);
+                return JobResult::Failed;
+            }
             if self.members[node].pg.data.is_some() {
                 self.run_as_standby(node, None, role);
                 return JobResult::Failed;
@@ -302,10 +316,12 @@ impl World {
         };
         if self.members[node].pg.full {
             self.members[node].pg.data = None;
+            self.members[node].pg.torn = false;
             self.set_state(node, PgState::Stopped);
             return JobResult::Failed;
         }
         self.members[node].pg.data = self.server(from).data.clone();
+        self.members[node].pg.torn = false;
         // Neither pg_basebackup nor pg_rewind brings or leaves slots.
         self.members[node].pg.slots.clear();
         self.members[node].pg.gap = false;
@@ -317,6 +333,7 @@ impl World {
         let lsn = self.members[node].pg.lsn();
         self.rob(&member_slot_name(&self.members[node].me.name), lsn);
         self.members[node].pg.data = None;
+        self.members[node].pg.torn = false;
     }
 
     fn run_as_standby(&mut self, node: usize, source: Option<&Source>, role: Role) -> JobResult {
@@ -328,6 +345,7 @@ impl World {
         if self.members[node].pg.full {
             return self.no_start(node);
         }
+        self.check_whole(node);
         let pg = &mut self.members[node].pg;
         pg.started(true, role);
         pg.source = index;
@@ -355,10 +373,18 @@ impl World {
     }
 
     fn rewind(&mut self, node: usize, source: &Source) -> JobResult {
-        let Some(from) = self.source_index(node, Some(source)) else { return JobResult::Unknown };
-        let theirs = self.server(from);
-        if theirs.recovery {
+        let from = self.source_index(node, Some(source)).filter(|from| !self.server(*from).recovery);
+        let Some(from) = from else {
+            if self.members[node].pg.torn {
+                self.break_off_rewind(node);
+                return JobResult::Failed;
+            }
             return JobResult::Unknown;
+        };
+        let theirs = self.server(from);
+        if self.members[node].pg.torn && self.members[node].pg.full {
+            self.break_off_rewind(node);
+            return JobResult::Failed;
         }
         if self.members[node].pg.gap || self.members[node].pg.full {
             // The checkpoint before the divergence is not to be had.
@@ -372,5 +398,26 @@ impl World {
         pg.slots.clear();
         pg.recovery = true;
         JobResult::Done
+    }
+
+    /// pg_rewind ends with its daemon, its machine or its source: what is there is neither the one server nor the other.
+    pub(super) fn break_off_rewind(&mut self, node: usize) {
+        let working = self.is_job(node, |job| matches!(job, Job::Rewind { .. }));
+        if !working || !self.members[node].pg.torn {
+            return;
+        }
+        self.tell(node, "* the rewind is broken off");
+        self.check_removal(node);
+        let branch = self.ledger.branch();
+        if let Some(data) = &mut self.members[node].pg.data {
+            (data.branch, data.history) = (branch, Rc::default());
+        }
+    }
+
+    /// No server may be started on what is half made.
+    fn check_whole(&mut self, node: usize) {
+        if self.members[node].pg.torn {
+            self.fail(11, format!("n{node} starts PostgreSQL on half-rewound data"));
+        }
     }
 }

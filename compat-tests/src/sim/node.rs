@@ -7,7 +7,7 @@ use patroni_core::global_config::GlobalConfig;
 use patroni_core::ha::keeper::{Arm, Keeper};
 use patroni_core::ha::{
     DataDir, FailsafePing, Job, JobResult, JobView, Me, Memory, Mono, PgStatus, PgView, Query, Request,
-    ScheduledRestart, Transcript, View, WatchdogView,
+    ScheduledRestart, Transcript, Unfinished, View, WatchdogView,
 };
 use patroni_core::sync::Tracker;
 use patroni_core::tags::Tags;
@@ -17,6 +17,7 @@ use super::config::Config;
 use super::guardian::Guardian;
 use super::hazards::Dir;
 use super::pg::Server;
+use super::planted::Planted;
 use super::slots::{Knowledge, VERSION};
 
 /// Node clocks begin here, so that one that is set back stays positive.
@@ -152,6 +153,8 @@ pub struct Member {
     pub loaded_at: u64,
     /// Standby of a known leader without WAL receiver, since then.
     pub thirsty_since: Option<u64>,
+    /// Planted: the mark beside half-made data is not looked at.
+    pub forgets_mark: bool,
 }
 
 /// A duration in milliseconds.
@@ -171,6 +174,7 @@ impl Member {
             can_bootstrap: true,
             has_no_leader_method: false,
             reinit_on_diverged: config.rough && index.is_multiple_of(2),
+            reinit_on_failed_rewind: index.is_multiple_of(2),
             user_sync_names: None,
             dynamic_config: config.dynamic(),
             ttl: ms(config.ttl),
@@ -232,6 +236,7 @@ impl Member {
             hand_branch: None,
             loaded_at: 0,
             thirsty_since: None,
+            forgets_mark: config.planted == Planted::ForgetsMark,
         }
     }
 
@@ -314,6 +319,9 @@ impl Member {
             query,
             data_dir: match (&pg.data, pg.dir) {
                 (_, Dir::Inaccessible) => DataDir::Inaccessible("simulated".into()),
+                (Some(_), _) if self.half_made() && !pg.running && self.job.is_none() => {
+                    DataDir::HalfMade(Unfinished::Rewind)
+                }
                 (Some(_), _) => DataDir::Present,
                 (None, _) => DataDir::Empty,
             },
@@ -331,6 +339,11 @@ impl Member {
             pending_restart_reason: Value::map(),
             postmaster_start_time: None,
         }
+    }
+
+    /// Does the mark beside the data say that a rewind was broken off?
+    pub fn half_made(&self) -> bool {
+        self.pg.torn && !self.forgets_mark
     }
 
     /// The daemon stands still (and PostgreSQL does not).

@@ -132,9 +132,9 @@ impl World {
         }
     }
 
-    /// Somebody looks after a member whose WAL is gone: it is made anew, a standby leader after another has taken over.
+    /// Somebody looks after a member whose WAL is gone, or that was half rewound: it is made anew, a standby leader after another has taken over.
     pub(super) fn fill_gap(&mut self, node: usize) {
-        if !self.members[node].pg.gap {
+        if !self.members[node].pg.gap && !self.members[node].half_made() {
             return;
         }
         if self.store.get("leader") != Some(self.members[node].me.name.as_str()) {

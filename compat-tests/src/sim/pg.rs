@@ -65,6 +65,8 @@ pub struct Server {
     pub gap: bool,
     /// What is wrong with its data directory.
     pub dir: Dir,
+    /// pg_rewind works on it, or was broken off in the middle.
+    pub torn: bool,
 }
 
 /// A data directory.
@@ -133,6 +135,7 @@ impl Server {
             slots: Default::default(),
             gap: false,
             dir: Dir::Sound,
+            torn: false,
         }
     }
 

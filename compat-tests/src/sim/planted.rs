@@ -80,11 +80,13 @@ pub enum Planted {
     TrustsSyncNames,
     /// A switchover stops the primary although nobody receives WAL from it, and gives the lock away.
     SwitchesUnfed,
+    /// The mark beside a rewind that was broken off is not looked at.
+    ForgetsMark,
 }
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Planted; 34] = [
+    pub const ALL: [Planted; 35] = [
         Planted::NoDemotion,
         Planted::RenewsForever,
         Planted::TakesLockBlindly,
@@ -119,6 +121,7 @@ impl Planted {
         Planted::BelievesInheritedLock,
         Planted::TrustsSyncNames,
         Planted::SwitchesUnfed,
+        Planted::ForgetsMark,
     ];
 
     /// The cluster in which the defect matters.

@@ -6,7 +6,7 @@ mod sample;
 mod template;
 
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use pyfmt::{oserror, Value};
@@ -68,6 +68,15 @@ fn write(output: &str, text: &str) -> std::io::Result<()> {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
     }
     let mut file =
-        std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(output)?;
+        std::fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(output)?;
+    // A file that is there may be somebody else's, or open to all; `/dev/stdout` and its like are what they are.
+    let there = file.metadata()?;
+    if there.is_file() {
+        if there.uid() != nix::unistd::geteuid().as_raw() {
+            return Err(std::io::ErrorKind::PermissionDenied.into());
+        }
+        file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
+        file.set_len(0)?;
+    }
     file.write_all(text.as_bytes())
 }

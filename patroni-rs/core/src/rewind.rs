@@ -204,6 +204,8 @@ pub enum RewindAttempt {
     },
     /// pg_rewind failed although the leader is healthy.
     Failed,
+    /// pg_rewind failed after it had begun to write: only a new copy helps.
+    BrokenOff,
 }
 
 impl RewindState {
@@ -233,9 +235,9 @@ impl RewindState {
     pub fn after(self, attempt: RewindAttempt) -> RewindState {
         match attempt {
             RewindAttempt::Succeeded => RewindState::Success,
-            RewindAttempt::Failed | RewindAttempt::LeaderLost { still_possible: false } => {
-                RewindState::Failed
-            }
+            RewindAttempt::Failed
+            | RewindAttempt::BrokenOff
+            | RewindAttempt::LeaderLost { still_possible: false } => RewindState::Failed,
             RewindAttempt::Postponed | RewindAttempt::LeaderLost { still_possible: true } => self,
         }
     }

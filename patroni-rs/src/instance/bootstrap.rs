@@ -2,12 +2,12 @@
 
 use std::ffi::OsString;
 
-use patroni_core::ha::{PgState, Source};
+use patroni_core::ha::{PgState, Source, Unfinished};
 use patroni_postgres::files::{format_dsn, lines_of};
 use patroni_postgres::process::initdb::{initdb, Superuser};
 use patroni_postgres::process::progress::CopyProgress;
 use patroni_postgres::process::replica::{self, CreateReplica, Created};
-use patroni_postgres::process::{custom_bootstrap, datadir};
+use patroni_postgres::process::{custom_bootstrap, datadir, unfinished};
 use patroni_postgres::sql::ConnParams;
 use pyfmt::Value;
 
@@ -60,9 +60,15 @@ impl Instance {
                 password: Self::text_of(section, "password"),
             }
         };
+        let _at_work = self.at_work().await;
+        let mark = unfinished::begin(&self.data_dir, Unfinished::Bootstrap, None).await;
         match initdb(&self.bin, &self.cancel, &self.data_dir, options, &superuser).await {
-            Ok(()) => true,
+            Ok(()) => {
+                mark.done().await;
+                true
+            }
             Err(e) => {
+                mark.broken_off().await;
                 tracing::error!(target: "patroni.postgresql.bootstrap", "{e}");
                 self.set_state(PgState::InitDbFailed);
                 false
@@ -78,9 +84,15 @@ impl Instance {
                 section.get("keep_existing_recovery_conf").is_some_and(Value::truthy);
         }
         self.set_state(PgState::CustomBootstrap);
-        if !custom_bootstrap::run(&self.bin, &self.cancel, section, &self.scope, &self.data_dir).await {
-            self.set_state(PgState::CustomBootstrapFailed);
-            return false;
+        {
+            let _at_work = self.at_work().await;
+            let mark = unfinished::begin(&self.data_dir, Unfinished::Bootstrap, None).await;
+            if !custom_bootstrap::run(&self.bin, &self.cancel, section, &self.scope, &self.data_dir).await {
+                mark.broken_off().await;
+                self.set_state(PgState::CustomBootstrapFailed);
+                return false;
+            }
+            mark.done().await;
         }
         self.post_restore().await;
         let recovery = section.get("recovery_conf").cloned();
@@ -190,7 +202,15 @@ impl Instance {
             .await;
         match written {
             Ok(Ok(Some(path))) => vec![("PGPASSFILE".into(), path)],
-            _ => Vec::new(),
+            Ok(Ok(None)) => Vec::new(),
+            Ok(Err(e)) => {
+                tracing::error!(target: "patroni.postgresql", "Can not write the password file: {e}");
+                Vec::new()
+            }
+            Err(e) => {
+                tracing::error!(target: "patroni.postgresql", "Can not write the password file: {e}");
+                Vec::new()
+            }
         }
     }
 
@@ -243,6 +263,7 @@ impl Instance {
         };
         // What a method of the user's own writes over is not looked at again.
         let created = if self.is_proven_gone().await {
+            let _at_work = self.at_work().await;
             create.run().await
         } else {
             tracing::error!(

@@ -16,6 +16,7 @@ mod rewind;
 mod slots;
 mod start_stop;
 mod sync;
+mod work;
 
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
@@ -115,6 +116,8 @@ pub struct Instance {
     checkpointing: AtomicBool,
     /// A start is under way, and whoever asked for it hears of its end.
     starting: AtomicBool,
+    /// Something is at work on the data directory.
+    working: AtomicBool,
     tags: Mutex<patroni_core::tags::Tags>,
     sysid: Mutex<String>,
     silent: AtomicBool,
@@ -175,9 +178,9 @@ impl Instance {
             control: ControlReader::new(bin.clone(), data_dir.clone()),
             guard: Guard::new(&data_dir),
             on_postmaster: OnceLock::new(),
+            cancel: Cancellable::for_data_dir(&data_dir),
             data_dir,
             bin,
-            cancel: Cancellable::default(),
             committed: AtomicBool::new(false),
             progress: watch::Sender::new(None),
             wake,
@@ -211,6 +214,7 @@ impl Instance {
             last_row: tokio::sync::Mutex::new(None),
             checkpointing: AtomicBool::new(false),
             starting: AtomicBool::new(false),
+            working: AtomicBool::new(false),
             tags: Mutex::default(),
             sysid: Mutex::default(),
             silent: AtomicBool::new(false),
@@ -231,7 +235,7 @@ impl Instance {
     /// # Errors
     /// Not so, in the reference's words.
     pub async fn check_directories(&self) -> Result<(), String> {
-        let empty = self.data_dir_state().await != DataDir::Present;
+        let empty = self.data_dir_state(false).await != DataDir::Present;
         self.with_config(move |c, _| c.check_directories(empty)).await?.map_err(|e| e.to_string())
     }
 

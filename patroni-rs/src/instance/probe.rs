@@ -4,11 +4,11 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use indexmap::IndexMap;
-use patroni_core::ha::{ControlData, DataDir, PgState, PgView, Query, Role};
+use patroni_core::ha::{ControlData, DataDir, PgState, PgView, Query, Role, Unfinished};
 use patroni_core::model::Cluster;
 use patroni_core::slots;
 use patroni_core::tags::Tags;
-use patroni_postgres::process::{blocking, datadir, history};
+use patroni_postgres::process::{blocking, datadir, history, unfinished};
 use patroni_postgres::sql::{
     monitor_statement, parse_monitor_row, parse_status_row, python_time, status_statement, Connection,
     MonitorOptions, Monitored, RestStatus,
@@ -25,7 +25,8 @@ impl Instance {
     /// taken over, and `on_start` fired (surface-ha-pg 1-03, 2-03).
     pub async fn take_over(&self) {
         let running = self.postmaster().await.is_some();
-        let readable = self.data_dir_state().await == DataDir::Present && self.control.read().await.is_ok();
+        let readable =
+            self.data_dir_state(running).await == DataDir::Present && self.control.read().await.is_ok();
         let role = if readable { self.role_by_data_directory() } else { Role::Uninitialized };
         if !running {
             self.set_role(if role == Role::Primary { Role::Demoted } else { role });
@@ -59,14 +60,28 @@ impl Instance {
         }
     }
 
-    pub(super) async fn data_dir_state(&self) -> DataDir {
+    pub(super) async fn data_dir_state(&self, running: bool) -> DataDir {
         let dir = self.data_dir.clone();
         match blocking::run(STAT_DEADLINE, move || datadir::is_empty(&dir)).await {
             Ok(true) => DataDir::Empty,
-            Ok(false) => DataDir::Present,
+            // We start no server on what is half made; one that runs was started by somebody who knows better.
+            Ok(false) if running => DataDir::Present,
+            Ok(false) => match self.half_made().await {
+                Ok(None) => DataDir::Present,
+                Ok(Some(work)) => DataDir::HalfMade(work),
+                Err(e) => DataDir::Inaccessible(oserror::text(&e, Some(&self.data_dir.to_string_lossy()))),
+            },
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => DataDir::Empty,
             Err(e) => DataDir::Inaccessible(oserror::text(&e, Some(&self.data_dir.to_string_lossy()))),
         }
+    }
+
+    /// What is half made here by work that was broken off; nothing while the work goes on.
+    pub(super) async fn half_made(&self) -> std::io::Result<Option<Unfinished>> {
+        if self.working.load(Ordering::SeqCst) {
+            return Ok(None);
+        }
+        unfinished::look(&self.data_dir, &self.control).await
     }
 
     /// Everything that a cycle wants to know of PostgreSQL.
@@ -83,7 +98,7 @@ impl Instance {
         );
         let query =
             if running && made { self.monitoring_answer(cluster, tags).await } else { Query::Unreachable };
-        let data_dir = self.data_dir_state().await;
+        let data_dir = self.data_dir_state(running).await;
         let (sysid, sysid_problem) = self.system_identifier(running && data_dir == DataDir::Present).await;
         let start_time = if running { self.postmaster_start_time().await } else { None };
         let major_version = self.major_version();

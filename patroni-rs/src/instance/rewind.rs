@@ -153,10 +153,13 @@ impl Instance {
         };
         let checkpoint = if source.remote { None } else { checkpoint_of(source) };
         *locked(&self.rewind_possible) = None;
+        let _at_work = self.at_work().await;
         match request.execute(checkpoint, &leader).await {
             RewindAttempt::Succeeded => JobResult::Done,
             RewindAttempt::Postponed => JobResult::Unknown,
             RewindAttempt::LeaderLost { still_possible: true } => JobResult::Unknown,
+            // The mark tells the cycles, which begin anew when there is somebody to copy.
+            RewindAttempt::BrokenOff => JobResult::Failed,
             RewindAttempt::LeaderLost { .. } | RewindAttempt::Failed => self.after_failed_rewind().await,
         }
     }
@@ -205,6 +208,7 @@ impl Instance {
             );
             return;
         }
+        let _at_work = self.at_work().await;
         let archive = self.archive_command().await;
         let wal_dir = archive::wal_dir(&self.data_dir, self.major_version());
         crash_recovery::prepare(&self.bin, &self.cancel, archive.as_deref(), &wal_dir).await;

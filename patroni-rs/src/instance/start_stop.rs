@@ -227,6 +227,20 @@ impl Instance {
             self.set_state(PgState::StartFailed);
             return Started::Failed;
         }
+        // Also an operator's restart ends here.
+        let why = match self.half_made().await {
+            Ok(None) => None,
+            Ok(Some(work)) => Some(format!(
+                "a {} was broken off, and the data directory needs to be reinitialized",
+                work.as_str()
+            )),
+            Err(e) => Some(format!("nobody knows whether the data directory is whole: {e}")),
+        };
+        if let Some(why) = why {
+            tracing::error!(target: "patroni.postgresql", "Cannot start PostgreSQL: {why}");
+            self.set_state(PgState::StartFailed);
+            return Started::Failed;
+        }
         if !quiet {
             locked(&self.believed).pending_callback = Some(Pending::Call(CallbackAction::OnStart));
         }

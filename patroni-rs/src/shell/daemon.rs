@@ -142,6 +142,7 @@ impl Daemon {
         let dynamic = GlobalConfig::new(config.dynamic().clone());
         let section = config.get("postgresql").clone();
         let instance = Instance::new(section, dynamic.clone(), wake.clone()).await.map_err(&fatal)?;
+        instance.end_leftovers().await;
         instance.check_directories().await.map_err(&fatal)?;
         instance.guard.set_log_file(log.file());
         tokio::spawn(instance.guard.clone().tend());

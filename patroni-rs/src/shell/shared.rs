@@ -307,6 +307,7 @@ fn me_of(config: &Config, instance: &Instance, api_url: String) -> Me {
         .iter()
         .map(Value::py_str)
         .any(|m| patroni_postgres::process::replica::works_without_source(postgresql, &m));
+    let flag = |key| postgresql.get(key).is_some_and(Value::truthy);
     let tags = Tags::published(config.get("tags"));
     instance.set_tags(tags.clone());
     Me {
@@ -317,9 +318,8 @@ fn me_of(config: &Config, instance: &Instance, api_url: String) -> Me {
         tags,
         can_bootstrap: config.local().get("bootstrap").is_some(),
         has_no_leader_method,
-        reinit_on_diverged: postgresql
-            .get("remove_data_directory_on_diverged_timelines")
-            .is_some_and(Value::truthy),
+        reinit_on_diverged: flag("remove_data_directory_on_diverged_timelines"),
+        reinit_on_failed_rewind: flag("remove_data_directory_on_rewind_failure"),
         user_sync_names: instance.user_sync_names(),
         dynamic_config: config.dynamic().clone(),
         ttl: timing.ttl,

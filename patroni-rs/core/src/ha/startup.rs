@@ -143,25 +143,60 @@ impl Cycle<'_> {
                 return Ok(NOT_PROVEN.into());
             }
             self.release_leader_key(None)?;
-            let what = if data_dir == DataDir::Empty { "empty" } else { "not accessible" };
+            let what = match data_dir {
+                DataDir::Inaccessible(_) => "not accessible",
+                DataDir::HalfMade(_) => "half made",
+                DataDir::Empty | DataDir::Present => "empty",
+            };
             return Ok(format!("released leader key voluntarily as data dir {what} and currently leader"));
         }
-        if let DataDir::Inaccessible(error) = data_dir {
-            return Ok(format!("data directory is not accessible: {error}"));
+        match data_dir {
+            DataDir::Inaccessible(error) => Ok(format!("data directory is not accessible: {error}")),
+            _ if !stopped => {
+                Ok("not bootstrapping because processes of postgres may still be running".into())
+            }
+            DataDir::HalfMade(work) => self.half_made(work),
+            _ if self.is_paused() => Ok("running with empty data directory".into()),
+            _ => self.bootstrap(),
         }
+    }
+
+    /// No server may run on what work that was broken off has left, even if it would start. (The reference does not
+    /// know: it rewinds again, from whoever leads by then, or starts PostgreSQL on it for ever.)
+    fn half_made(&mut self, work: Unfinished) -> Step<String> {
+        let what = work.as_str();
         if self.is_paused() {
-            return Ok("running with empty data directory".into());
+            return Ok(format!("data directory is half made, by a {what} that was broken off"));
         }
-        if !stopped {
-            return Ok("not bootstrapping because processes of postgres may still be running".into());
+        match work {
+            // Nobody has ever written to it.
+            Unfinished::Bootstrap => {
+                self.done(Request::MoveDataDirectory)?;
+                Ok("put aside what a bootstrap that was broken off has left".into())
+            }
+            // It was to be made anew anyway.
+            Unfinished::Copy => self.bootstrap(),
+            Unfinished::Rewind => {
+                let allowed = self.v.me.reinit_on_failed_rewind || self.v.me.reinit_on_diverged;
+                let (source, what) = self.clone_source(false);
+                if self.cluster.is_unlocked() || !allowed || source.is_none() {
+                    return Ok("data directory is half rewound: it must not be started, and needs to be reinitialized \
+                               (patronictl reinit)"
+                        .into());
+                }
+                let refused =
+                    self.start_job(Job::Clone { source, what: what.clone(), from_leader: false })?;
+                Ok(refused.unwrap_or_else(|| format!("trying to bootstrap {what}")))
+            }
         }
-        self.bootstrap()
     }
 
     fn bootstrap(&mut self) -> Step<String> {
         let me = &self.v.me;
         let unlocked = self.cluster.is_unlocked();
-        if unlocked && !me.tags.nofailover() && me.can_bootstrap {
+        // Where a copy was broken off there was something to copy, and is again; a standby leader's begins as a copy.
+        let may_found = self.pg.data_dir == DataDir::Empty || self.is_standby_cluster();
+        if unlocked && may_found && !me.tags.nofailover() && me.can_bootstrap {
             if self.cluster.initialize.is_none() {
                 return self.bootstrap_cluster();
             }

@@ -50,6 +50,8 @@ pub struct Me {
     pub has_no_leader_method: bool,
     /// `postgresql.remove_data_directory_on_diverged_timelines`.
     pub reinit_on_diverged: bool,
+    /// `postgresql.remove_data_directory_on_rewind_failure`.
+    pub reinit_on_failed_rewind: bool,
     /// `synchronous_standby_names` of the user's parameters.
     pub user_sync_names: Option<String>,
     /// The local dynamic configuration, for a DCS that has lost its own.

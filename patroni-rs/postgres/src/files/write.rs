@@ -7,8 +7,13 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+
+/// The mode of a file with secrets.
+const SECRET: u32 = 0o600;
+/// So many links are followed.
+const LINKS_MAX: usize = 40;
 
 /// What to do when the file to write is a symbolic link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +47,56 @@ pub fn write(path: &Path, content: &[u8], mode: u32, links: Links) -> io::Result
         other => other?,
     }
     Ok(true)
+}
+
+/// Writes a secret: nobody but us can read the file at any time.
+///
+/// A file that others have put there, or a link of theirs, is replaced where the folder allows it, never written into:
+/// in place only a file that is ours is written, which is closed to others before the first byte.
+///
+/// # Errors
+/// Those of the file system; `PermissionDenied` with the reason where the place belongs to somebody else.
+pub fn write_secret(path: &Path, content: &[u8]) -> io::Result<()> {
+    let target = follow_own(path)?;
+    let is_ours = |meta: &std::fs::Metadata| meta.is_file() && meta.uid() == own_uid() && meta.nlink() == 1;
+    let there = std::fs::symlink_metadata(&target).ok();
+    if there.as_ref().is_some_and(is_ours) && std::fs::read(&target).is_ok_and(|old| old == content) {
+        return set_mode(&target, SECRET);
+    }
+    match write_by_rename(&target, content, SECRET) {
+        Err(e) if rename_refused(&e) && there.is_some() => {}
+        other => return other,
+    }
+    // What is looked at is what is written: the name may be given to something else meanwhile.
+    let mut file =
+        OpenOptions::new().write(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(&target)?;
+    if !is_ours(&file.metadata()?) {
+        let text = format!("{} is not ours, and no secret is written into it", target.display());
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
+    }
+    file.set_permissions(std::fs::Permissions::from_mode(SECRET))?;
+    file.set_len(0)?;
+    file.write_all(content)?;
+    file.sync_all()
+}
+
+/// The file that links of ours, or of root's, end in; a link of anybody else counts as the file itself.
+fn follow_own(path: &Path) -> io::Result<PathBuf> {
+    let mut target = path.to_path_buf();
+    for _ in 0..LINKS_MAX {
+        let trusted = std::fs::symlink_metadata(&target)
+            .is_ok_and(|m| m.is_symlink() && (m.uid() == own_uid() || m.uid() == 0));
+        if !trusted {
+            return Ok(target);
+        }
+        let next = std::fs::read_link(&target)?;
+        target = target.parent().map_or(next.clone(), |dir| dir.join(&next));
+    }
+    Err(io::Error::from_raw_os_error(libc::ELOOP))
+}
+
+fn own_uid() -> u32 {
+    nix::unistd::geteuid().as_raw()
 }
 
 /// Copies a file; the copy is written as [`write()`] does.
@@ -84,7 +139,6 @@ fn is_regular(path: &Path) -> bool {
 
 /// The file that a chain of links ends in, which need not exist yet.
 fn follow(path: &Path) -> io::Result<PathBuf> {
-    const LINKS_MAX: usize = 40;
     let mut target = path.to_path_buf();
     for _ in 0..LINKS_MAX {
         match std::fs::read_link(&target) {
@@ -146,7 +200,7 @@ fn sync_dir(dir: &Path) -> io::Result<()> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use std::os::unix::fs::{symlink, MetadataExt};
+    use std::os::unix::fs::symlink;
 
     fn mode(path: &Path) -> u32 {
         std::fs::metadata(path).unwrap().mode() & 0o777
@@ -197,6 +251,78 @@ mod tests {
         assert!(root || std::fs::metadata(&file).unwrap().ino() == inode);
         write_in_place(&file, b"x", 0o600).unwrap();
         assert_eq!(std::fs::read(&file).unwrap(), b"x");
+    }
+
+    /// As root, others can be played: the rest of the time only the own side is.
+    fn given_to_others(path: &Path) -> bool {
+        std::os::unix::fs::lchown(path, Some(12_345), Some(12_345)).is_ok()
+    }
+
+    #[test]
+    fn a_secret_goes_into_no_file_of_others() {
+        let tmp = tempfile::tempdir().unwrap();
+        let file = tmp.path().join("pgpass");
+        write_secret(&file, b"one").unwrap();
+        assert_eq!((std::fs::read(&file).unwrap(), mode(&file)), (b"one".to_vec(), 0o600));
+        // Ours, but open to all: closed, also when nothing is to be written.
+        set_mode(&file, 0o666).unwrap();
+        write_secret(&file, b"one").unwrap();
+        assert_eq!(mode(&file), 0o600);
+        // Through a link of our own.
+        let link = tmp.path().join("link");
+        symlink("pgpass", &link).unwrap();
+        write_secret(&link, b"two").unwrap();
+        assert_eq!(std::fs::read(&file).unwrap(), b"two");
+        assert!(link.is_symlink());
+        // A second name may be anybody's.
+        let second = tmp.path().join("second");
+        std::fs::hard_link(&file, &second).unwrap();
+        write_secret(&file, b"three").unwrap();
+        assert_eq!(
+            (std::fs::read(&file).unwrap(), std::fs::read(&second).unwrap()),
+            (b"three".to_vec(), b"two".to_vec())
+        );
+        let strange = tmp.path().join("strange");
+        std::fs::write(&strange, "theirs").unwrap();
+        set_mode(&strange, 0o666).unwrap();
+        symlink("strange", tmp.path().join("trap")).unwrap();
+        if !given_to_others(&strange) || !given_to_others(&tmp.path().join("trap")) {
+            return;
+        }
+        let theirs = File::open(&strange).unwrap();
+        write_secret(&tmp.path().join("trap"), b"secret").unwrap();
+        assert_eq!(std::fs::read(&strange).unwrap(), b"theirs", "a link of others is no way");
+        write_secret(&strange, b"secret").unwrap();
+        assert_eq!(std::io::read_to_string(theirs).unwrap(), "theirs", "the file that they hold open");
+        assert_eq!((std::fs::metadata(&strange).unwrap().uid(), mode(&strange)), (own_uid(), 0o600));
+    }
+
+    /// As the server's user, in a folder like `/tmp` where others were first.
+    #[test]
+    fn a_secret_is_refused_where_the_place_is_taken() {
+        let tmp = tempfile::tempdir().unwrap();
+        let file = tmp.path().join("pgpass");
+        std::fs::write(&file, "theirs").unwrap();
+        set_mode(&file, 0o666).unwrap();
+        if !nix::unistd::geteuid().is_root() || !given_to_others(&file) || !given_to_others(tmp.path()) {
+            return;
+        }
+        set_mode(tmp.path(), 0o1777).unwrap();
+        let program = std::env::current_exe().unwrap();
+        let mut child = std::process::Command::new("setpriv");
+        child.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(program);
+        child.args(["--exact", "files::write::tests::as_somebody_else", "--ignored"]).env("PLACE", &file);
+        let Ok(done) = child.output() else { return };
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stdout));
+        assert_eq!(std::fs::read(&file).unwrap(), b"theirs");
+    }
+
+    #[test]
+    #[ignore = "a part of the test before it, run as another user"]
+    fn as_somebody_else() {
+        let place = PathBuf::from(std::env::var_os("PLACE").unwrap());
+        let refused = write_secret(&place, b"secret").unwrap_err();
+        assert!(refused.to_string().contains("is not ours"), "{refused}");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use patroni_core::ha::Unfinished;
 use pyfmt::Value;
 use tokio::sync::watch;
 
@@ -13,6 +14,7 @@ use super::cancellable::{show, CallError, Cancellable, Finished, Invocation};
 use super::datadir;
 use super::options::user_options;
 use super::progress::{self, CopyProgress};
+use super::unfinished;
 
 /// Options that the user may not set.
 const FORBIDDEN: [&str; 11] = [
@@ -113,7 +115,8 @@ impl BaseBackup<'_> {
             return Err(CallError::Cancelled);
         }
         let mut command = invocation.prepare(self.bin)?;
-        let mut child = command.stderr(Stdio::piped()).spawn()?;
+        command.stderr(Stdio::piped());
+        let mut child = self.cancel.spawn(command, false).await?;
         let follower =
             child.stderr.take().map(|pipe| tokio::spawn(progress::follow(pipe, self.progress.clone())));
         let done = self.cancel.finish(child, invocation).await;
@@ -167,8 +170,14 @@ impl BaseBackup<'_> {
                 return ended;
             }
             tracing::debug!(target: "patroni.postgresql.bootstrap", "calling: {}", show(&invocation.argv));
-            match self.once(&invocation).await {
-                Ok(done) if done.success() => return Created::Done,
+            let mark = unfinished::begin(self.data_dir, Unfinished::Copy, None).await;
+            let ran = self.once(&invocation).await;
+            if ran.as_ref().is_ok_and(Finished::success) {
+                mark.done().await;
+                return Created::Done;
+            }
+            mark.broken_off().await;
+            match ran {
                 Ok(done) => tracing::error!(
                     target: "patroni.postgresql.bootstrap",
                     "Error when fetching backup: pg_basebackup exited with code={}", done.code

@@ -4,6 +4,7 @@
 
 use std::ffi::OsString;
 use std::io;
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::watch;
 
 use super::binaries::Binaries;
+use super::bound;
 use super::proc::{self, Process};
 use super::signals::kill_tree;
 
@@ -35,6 +37,8 @@ pub struct Invocation {
     pub capture: bool,
     /// The longest it may run; `None` where the reference sets no limit.
     pub timeout: Option<Duration>,
+    /// It may go on when the daemon dies: a script of the user's that writes nothing into PGDATA.
+    pub outlives: bool,
 }
 
 impl Invocation {
@@ -69,6 +73,12 @@ impl Invocation {
     /// Limits the run time.
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.timeout = Some(limit);
+        self
+    }
+
+    /// Lets it go on when the daemon dies.
+    pub fn outlives(mut self) -> Self {
+        self.outlives = true;
         self
     }
 
@@ -127,15 +137,22 @@ pub enum CallError {
 #[derive(Debug, Clone)]
 pub struct Cancellable {
     flag: watch::Sender<bool>,
+    /// What the children work on, so that they can be found when they are left behind.
+    data_dir: Option<OsString>,
 }
 
 impl Default for Cancellable {
     fn default() -> Self {
-        Cancellable { flag: watch::Sender::new(false) }
+        Cancellable { flag: watch::Sender::new(false), data_dir: None }
     }
 }
 
 impl Cancellable {
+    /// For the jobs on a data directory.
+    pub fn for_data_dir(data_dir: &Path) -> Self {
+        Cancellable { data_dir: Some(data_dir.as_os_str().to_owned()), ..Cancellable::default() }
+    }
+
     /// Cancels: the running command is terminated, no other is started until
     /// [`Cancellable::reset`].
     pub fn cancel(&self) {
@@ -176,12 +193,30 @@ impl Cancellable {
         if self.is_cancelled() {
             return Err(CallError::Cancelled);
         }
-        let child = invocation.prepare(bin).and_then(|mut c| c.spawn()).inspect_err(|e| {
+        let spawned = match invocation.prepare(bin) {
+            Ok(command) => self.spawn(command, invocation.outlives).await,
+            Err(e) => Err(e),
+        };
+        let child = spawned.inspect_err(|e| {
             tracing::error!(
                 target: "patroni.postgresql.cancellable", "Failed to execute {}: {e}", show(&invocation.argv)
             );
         })?;
         self.finish(child, invocation).await
+    }
+
+    /// Starts a prepared command, bound to the life of the daemon unless it `outlives` it.
+    ///
+    /// # Errors
+    /// Those of fork and exec.
+    pub async fn spawn(&self, mut command: Command, outlives: bool) -> io::Result<Child> {
+        if outlives {
+            return command.spawn();
+        }
+        if let Some(dir) = &self.data_dir {
+            command.env(bound::WORKS_ON, dir);
+        }
+        bound::spawn(command).await
     }
 
     /// Waits for a child that was spawned from `invocation`, under its rules.

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::evidence;
 use super::postmaster::Postmaster;
+use super::unfinished;
 
 /// Logger of these actions.
 macro_rules! log {
@@ -104,11 +105,11 @@ pub async fn remove(data_dir: &Path) -> io::Result<()> {
 }
 
 fn remove_or_rename(data_dir: &Path) -> io::Result<()> {
-    let Err(e) = remove_now(data_dir) else { return Ok(()) };
+    let Err(e) = remove_now(data_dir) else { return unfinished::forget(data_dir) };
     log!(error, "Could not remove data directory {}: {e}", data_dir.display());
     if is_empty(data_dir).unwrap_or(false) {
         // A mount point: its content is gone, itself it has to stay.
-        return Ok(());
+        return unfinished::forget(data_dir);
     }
     rename_now(data_dir)
 }
@@ -168,7 +169,8 @@ fn rename_all(data_dir: &Path) -> io::Result<()> {
     }
     let name = failed_name(data_dir);
     log!(info, "renaming data directory to {}", name.display());
-    rename_failed(data_dir).map(|_| ())
+    rename_failed(data_dir)?;
+    unfinished::forget(data_dir)
 }
 
 /// `<path>.failed`, without slashes at the end.

@@ -36,7 +36,7 @@ pub async fn before_stop(bin: &Binaries, cancel: &Cancellable, script: Option<&s
 
 async fn run(bin: &Binaries, cancel: &Cancellable, script: &str, kind: &str) -> Option<i32> {
     let result = match shlex_split(script) {
-        Ok(argv) => cancel.call(bin, &Invocation::new(argv)).await,
+        Ok(argv) => cancel.call(bin, &Invocation::new(argv).outlives()).await,
         Err(e) => Err(CallError::Spawn(std::io::Error::other(e))),
     };
     match result {

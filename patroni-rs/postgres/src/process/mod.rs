@@ -9,6 +9,7 @@ pub mod archive;
 pub mod basebackup;
 pub mod binaries;
 pub mod blocking;
+pub mod bound;
 pub mod callbacks;
 pub mod cancellable;
 pub mod control;
@@ -34,6 +35,7 @@ pub mod signals;
 pub mod spawn;
 pub mod start;
 pub mod stop;
+pub mod unfinished;
 pub mod waldump;
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 use std::ffi::OsString;
 use std::path::Path;
 
+use patroni_core::ha::Unfinished;
 use pyfmt::text::{shlex_split, SplitError};
 use pyfmt::Value;
 use tokio::sync::watch;
@@ -12,10 +13,11 @@ use super::basebackup::BaseBackup;
 pub use super::basebackup::Created;
 use super::binaries::{path_text, Binaries};
 use super::blocking;
-use super::cancellable::{Cancellable, Invocation};
+use super::cancellable::{CallError, Cancellable, Invocation};
 use super::datadir;
 use super::options::map_arguments;
 use super::progress::CopyProgress;
+use super::unfinished;
 use crate::sql::{self, ConnParams};
 
 /// The member that is copied from.
@@ -122,7 +124,13 @@ impl CreateReplica<'_> {
         let run = async {
             self.clear(keep_data).await.map_err(|e| e.to_string())?;
             let argv = command(method, options, self.scope, self.data_dir, dsn).map_err(|e| e.to_string())?;
+            let mark = unfinished::begin(self.data_dir, Unfinished::Copy, None).await;
             let done = self.cancel.call(self.bin, &Invocation::new(argv).envs(env)).await;
+            match &done {
+                Ok(done) if done.success() => mark.done().await,
+                Err(CallError::Spawn(_) | CallError::Cancelled) => mark.never_began().await,
+                _ => mark.broken_off().await,
+            }
             done.map(|d| d.code).map_err(|e| e.to_string())
         };
         match run.await {

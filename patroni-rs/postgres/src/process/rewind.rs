@@ -3,9 +3,11 @@
 
 use std::ffi::OsString;
 use std::future::Future;
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use patroni_core::ha::Unfinished;
 use patroni_core::rewind::{self as core, Compared, HistoryVerdict, LocalPosition, RewindAttempt};
 
 use super::archive;
@@ -16,6 +18,7 @@ use super::control::{ControlData, ControlReader};
 use super::datadir;
 use super::evidence;
 use super::postmaster::Postmaster;
+use super::unfinished;
 use super::waldump;
 
 /// What has to be asked of the leader over SQL. Each call has its own deadline and
@@ -82,6 +85,15 @@ pub async fn possible(bin: &Binaries, control: &ControlReader) -> bool {
     command.arg("--help");
     let help = binaries::output(command, Duration::from_secs(10)).await;
     help.is_ok_and(|out| out.status.success()) && control.read().await.is_ok_and(|data| data.allows_rewind())
+}
+
+/// What a run of pg_rewind has come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ran {
+    Done,
+    /// It failed before it wrote anything.
+    InVain,
+    BrokenOff,
 }
 
 /// What pg_rewind needs.
@@ -168,6 +180,50 @@ impl RewindRequest<'_> {
         ok
     }
 
+    /// Runs pg_rewind. A mark beside the data tells that it has not ended; it stays when pg_rewind fails after it has
+    /// begun to write.
+    async fn marked(&self) -> Ran {
+        let control = self.control.read().await.ok();
+        let mark = unfinished::begin(self.data_dir, Unfinished::Rewind, control.as_deref()).await;
+        let before = self.footprint().await;
+        if self.pg_rewind().await {
+            mark.done().await;
+            return Ran::Done;
+        }
+        if before.is_some() && before == self.footprint().await {
+            mark.never_began().await;
+            return Ran::InVain;
+        }
+        mark.broken_off().await;
+        tracing::error!(
+            target: "patroni.postgresql.rewind",
+            "pg_rewind was broken off half way: the data directory needs to be reinitialized"
+        );
+        Ran::BrokenOff
+    }
+
+    /// What pg_rewind changes first: in the order of their names it makes the files that only the source has and
+    /// truncates those that are no relations, so the folders of the databases and their maps come before everything
+    /// else that counts. None: they cannot be read.
+    async fn footprint(&self) -> Option<Vec<(PathBuf, i64, i64)>> {
+        let dir = self.data_dir.to_owned();
+        let look = move || {
+            let mut paths = vec![dir.join("global"), dir.join("global/pg_filenode.map"), dir.join("base")];
+            for entry in std::fs::read_dir(dir.join("base"))? {
+                let path = entry?.path();
+                paths.extend([path.join("pg_filenode.map"), path]);
+            }
+            paths.sort();
+            let times = |path: PathBuf| match std::fs::symlink_metadata(&path) {
+                Ok(meta) => Ok(Some((path, meta.ctime(), meta.ctime_nsec()))),
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+                Err(e) => Err(e),
+            };
+            paths.into_iter().filter_map(|path| times(path).transpose()).collect()
+        };
+        blocking::run(blocking::FILE_DEADLINE, look).await.ok()
+    }
+
     /// Runs pg_rewind until it succeeds or no missing WAL can be fetched.
     pub async fn pg_rewind(&self) -> bool {
         tracing::info!(target: "patroni.postgresql.rewind", "running pg_rewind from {}", self.dsn);
@@ -233,21 +289,27 @@ impl RewindRequest<'_> {
         if !self.leader_ready(checkpoint_after_promote, leader).await {
             return RewindAttempt::Postponed;
         }
-        if self.pg_rewind().await {
+        let ran = self.marked().await;
+        if ran == Ran::Done {
             self.clean_replslot().await;
             return RewindAttempt::Succeeded;
         }
-        if leader.is_primary().await {
+        let healthy = leader.is_primary().await;
+        if healthy {
             tracing::error!(
                 target: "patroni.postgresql.rewind", "Failed to rewind from healthy primary: {}", self.leader_name
             );
-            return RewindAttempt::Failed;
+        } else {
+            tracing::warn!(
+                target: "patroni.postgresql.rewind",
+                "Failed to rewind because primary {} become unreachable", self.leader_name
+            );
         }
-        tracing::warn!(
-            target: "patroni.postgresql.rewind",
-            "Failed to rewind because primary {} become unreachable", self.leader_name
-        );
-        RewindAttempt::LeaderLost { still_possible: possible(self.bin, self.control).await }
+        match ran {
+            Ran::BrokenOff => RewindAttempt::BrokenOff,
+            _ if healthy => RewindAttempt::Failed,
+            _ => RewindAttempt::LeaderLost { still_possible: possible(self.bin, self.control).await },
+        }
     }
 
     /// Before 11 pg_rewind copies the leader's slots along: they are removed (19-17).

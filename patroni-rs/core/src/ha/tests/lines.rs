@@ -43,6 +43,11 @@ const LINES: &[&str] = &[
     "trying to bootstrap (without leader)",
     "waiting for leader to bootstrap",
     "waiting for standby_leader to bootstrap",
+    // Of what is half made, which the reference does not know.
+    "released leader key voluntarily as data dir half made and currently leader",
+    "data directory is half made, by a {} that was broken off",
+    "data directory is half rewound: it must not be started, and needs to be reinitialized (patronictl reinit)",
+    "put aside what a bootstrap that was broken off has left",
     // 4F
     "data dir for the cluster is not empty, but system ID is invalid; consider doing reinitialize",
     "released leader key voluntarily due to the system ID mismatch",

@@ -133,6 +133,7 @@ fn me() -> Me {
         can_bootstrap: true,
         has_no_leader_method: false,
         reinit_on_diverged: false,
+        reinit_on_failed_rewind: false,
         user_sync_names: None,
         dynamic_config: js(r#"{"ttl":30}"#),
         ttl: Duration::from_secs(30),

@@ -42,6 +42,28 @@ pub struct PgStatus {
     pub slots: IndexMap<String, Lsn>,
 }
 
+/// Work on the data directory that was begun and broken off: by the end of the daemon or the machine, or of the source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unfinished {
+    /// A copy of another server, or of a backup.
+    Copy,
+    /// `pg_rewind`.
+    Rewind,
+    /// `initdb`, or the user's own way to make a cluster.
+    Bootstrap,
+}
+
+impl Unfinished {
+    /// The word in the mark and in log lines.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Unfinished::Copy => "copy",
+            Unfinished::Rewind => "rewind",
+            Unfinished::Bootstrap => "bootstrap",
+        }
+    }
+}
+
 /// The data directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DataDir {
@@ -49,6 +71,8 @@ pub enum DataDir {
     Present,
     /// Missing or empty.
     Empty,
+    /// No server may run on what is in it.
+    HalfMade(Unfinished),
     /// The error.
     Inaccessible(String),
 }

@@ -17,7 +17,7 @@ use super::guc::AvailableGucs;
 use super::parameters::{server_parameters, ServerFacts, SyncNames};
 use super::recovery::trigger_file_names;
 use super::recovery_check::CurrentRecovery;
-use super::write::{write, Links};
+use super::write::{write, write_secret, Links};
 use super::{guc::GucTable, perm, pgpass};
 
 pub use recovery::{CurrentParametersQuery, SettingsRead};
@@ -341,7 +341,7 @@ impl ConfigHandler {
         let path = self.setup.pgpass.as_path();
         match pgpass::content(conninfo).filter(|c| !c.is_empty()) {
             Some(content) => {
-                write(path, content.as_bytes(), 0o600, Links::Follow).map_err(at(path))?;
+                write_secret(path, content.as_bytes()).map_err(at(path))?;
                 Ok(Some(path))
             }
             None => Ok(None),

@@ -40,6 +40,12 @@ fn gone(world: World) -> World {
     data_dir(world, DataDir::Inaccessible("[Errno 5] Input/output error".into()))
 }
 
+const HALF_REWOUND: &str = "data directory is half rewound: it must not be started, and needs to be reinitialized (patronictl reinit)";
+
+fn half_made(world: World, work: Unfinished) -> World {
+    data_dir(world, DataDir::HalfMade(work))
+}
+
 fn sysid(world: World, sysid: &str) -> World {
     world.view(|v| v.pg.sysid = sysid.into())
 }
@@ -218,6 +224,66 @@ fn data_dir_rows() -> Vec<Row> {
             gone(newcomer()),
             "data directory is not accessible: [Errno 5] Input/output error",
             "load touch stop(immediate) touch",
+        ),
+        row(
+            "4E-02",
+            half_made(leader(), Unfinished::Rewind),
+            "released leader key voluntarily as data dir half made and currently leader",
+            "load role(uninitialized) stop(immediate) unwatch delete touch touch",
+        ),
+        row(
+            "4E-02",
+            half_made(newcomer(), Unfinished::Rewind),
+            HALF_REWOUND,
+            "load touch stop(immediate) touch",
+        ),
+        row(
+            "4E-02",
+            half_made(newcomer(), Unfinished::Rewind).me(|me| me.reinit_on_failed_rewind = true),
+            "trying to bootstrap from leader 'b'",
+            "load touch stop(immediate) job:bootstrap from leader 'b' touch",
+        ),
+        row(
+            "4E-02",
+            half_made(newcomer(), Unfinished::Rewind).me(|me| me.reinit_on_diverged = true),
+            "trying to bootstrap from leader 'b'",
+            "load touch stop(immediate) job:bootstrap from leader 'b' touch",
+        ),
+        row(
+            "4E-02",
+            half_made(orphan().down(), Unfinished::Rewind).me(|me| me.reinit_on_failed_rewind = true),
+            HALF_REWOUND,
+            "load role(uninitialized) stop(immediate) touch",
+        ),
+        row(
+            "4E-02",
+            half_made(newcomer().paused(), Unfinished::Rewind).me(|me| me.reinit_on_failed_rewind = true),
+            "PAUSE: data directory is half made, by a rewind that was broken off",
+            "load touch stop(immediate) touch",
+        ),
+        row(
+            "4E-02",
+            half_made(newcomer(), Unfinished::Copy),
+            "trying to bootstrap from leader 'b'",
+            "load touch stop(immediate) job:bootstrap from leader 'b' touch",
+        ),
+        row(
+            "4E-02",
+            half_made(first(), Unfinished::Copy),
+            "waiting for leader to bootstrap",
+            "load touch stop(immediate) touch",
+        ),
+        row(
+            "4E-02",
+            half_made(first().config(standby), Unfinished::Copy),
+            "trying to bootstrap a new standby leader",
+            "load touch stop(immediate) initialize(new:) job:bootstrap_standby_leader touch",
+        ),
+        row(
+            "4E-02",
+            half_made(first(), Unfinished::Bootstrap),
+            "put aside what a bootstrap that was broken off has left",
+            "load touch stop(immediate) move touch",
         ),
         row(
             "4E-03",
