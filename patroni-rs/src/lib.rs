@@ -9,5 +9,6 @@ pub mod log;
 pub mod process;
 pub mod shell;
 pub mod systemd;
+mod timer;
 pub mod urgency;
 pub mod watchdog;

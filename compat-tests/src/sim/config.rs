@@ -74,6 +74,8 @@ pub struct Config {
     pub custom_bootstrap: bool,
     /// Logical slots of the dynamic configuration.
     pub logical: bool,
+    /// Nodes stand still with all their clocks.
+    pub stun: bool,
     /// A standby cluster of a remote server, which operators may make independent.
     pub standby: bool,
     /// A defect to find.
@@ -106,6 +108,7 @@ impl Default for Config {
             start_timeout: 300,
             custom_bootstrap: false,
             logical: false,
+            stun: false,
             standby: false,
             planted: Planted::Nothing,
         }
@@ -141,6 +144,7 @@ impl Config {
             ("hazards", Config { hazards: true, watchdog: true, ..base.clone() }),
             ("hazards-quorum", Config { hazards: true, sync: SyncMode::Quorum, members: 4, ..base.clone() }),
             ("logical", Config { logical: true, ..base.clone() }),
+            ("stun", Config { stun: true, ..base.clone() }),
             ("any", Config { members: 0, ..base }),
         ]
     }
@@ -168,6 +172,7 @@ impl Config {
             watchdog: rng.percent(20),
             tags: rng.percent(30),
             mixed: rng.percent(30),
+            stun: rng.percent(30),
             ..self.clone()
         }
     }
