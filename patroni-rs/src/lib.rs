@@ -10,5 +10,6 @@ pub mod process;
 pub mod reaper;
 pub mod shell;
 pub mod systemd;
+mod timer;
 pub mod urgency;
 pub mod watchdog;

@@ -20,6 +20,17 @@ pub struct Etcd {
     child: Option<Child>,
     /// The token of the etcd cluster, of which and of the URLs its id is made.
     token: String,
+    /// It has users: what the laboratory asks it asks as the root.
+    users: bool,
+    /// Other members of its cluster.
+    others: Vec<Other>,
+}
+
+/// Another member of an etcd of several.
+#[derive(Debug)]
+struct Other {
+    peer: u16,
+    folder: PathBuf,
 }
 
 /// How an etcd comes back with the data of [`Etcd::snapshot`].
@@ -56,9 +67,102 @@ impl Etcd {
         std::fs::create_dir_all(&folder)?;
         host::give_away(&folder)?;
         let (port, peer_port) = (host::free_port()?, host::free_port()?);
-        let mut etcd = Etcd { port, peer_port, folder, child: None, token: "lab".into() };
+        let (token, others) = ("lab".into(), Vec::new());
+        let mut etcd = Etcd { port, peer_port, folder, child: None, token, users: false, others };
         etcd.restart()?;
         Ok(etcd)
+    }
+
+    /// Makes it a cluster of three, each of which knows all. They are told apart by their numbers, 0 to 2.
+    ///
+    /// # Errors
+    /// They do not become a cluster in time.
+    pub fn become_three(&mut self) -> Result<()> {
+        for n in 1..3 {
+            let (client, peer) = (host::free_port()?, host::free_port()?);
+            let peer_url = format!("http://127.0.0.1:{peer}");
+            let added = format!("--peer-urls={peer_url}");
+            wait_until("the member is taken", Duration::from_secs(20), || {
+                self.ctl(&["member", "add", &format!("lab{n}"), &added])
+            })?;
+            let folder = self.folder.join(format!("other{n}"));
+            std::fs::create_dir_all(&folder)?;
+            host::give_away(&folder)?;
+            self.others.push(Other { peer, folder });
+            let mut cluster = vec![format!("lab=http://127.0.0.1:{}", self.peer_port)];
+            cluster.extend(
+                self.others.iter().zip(1..).map(|(o, n)| format!("lab{n}=http://127.0.0.1:{}", o.peer)),
+            );
+            let other = &self.others[n - 1];
+            let client_url = format!("http://127.0.0.1:{client}");
+            let mut command =
+                process::command(Path::new("/usr/bin/etcd"), &other.folder, Path::new("/usr/bin"))?;
+            command
+                .args(["--name", &format!("lab{n}"), "--data-dir", "data", "--log-outputs", "stderr"])
+                .args(["--listen-client-urls", &client_url, "--advertise-client-urls", &client_url])
+                .args(["--listen-peer-urls", &peer_url, "--initial-advertise-peer-urls", &peer_url])
+                .args(["--initial-cluster", &cluster.join(","), "--initial-cluster-state", "existing"])
+                .arg("--unsafe-no-fsync");
+            process::daemon(command, &other.folder.join("etcd.log"))?;
+            wait_until("the member answers", Duration::from_secs(20), || {
+                let answer = http::raw(client, "GET", "/health", "1.0", "", None)?;
+                super::wait::ensure(answer.body.contains("true"), || answer.body)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Stops one of three with SIGSTOP, or lets it go on. It is never the last that answers the laboratory.
+    pub fn signal_member(&self, number: usize, signal: Signal) {
+        match number.checked_sub(1).and_then(|n| self.others.get(n)) {
+            Some(other) => process::signal_under(&other.folder, signal),
+            None => {
+                if let Some(pid) = self.child.as_ref().and_then(|c| i32::try_from(c.id()).ok()) {
+                    let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal);
+                }
+            }
+        }
+    }
+
+    /// Gives it users: the root, and `patroni` with a password, who may do everything under `prefix`.
+    ///
+    /// # Errors
+    /// It refuses.
+    pub fn add_users(&mut self, password: &str, prefix: &str) -> Result<()> {
+        for words in [
+            vec!["user", "add", "root:root"],
+            vec!["role", "add", "patroni"],
+            vec!["role", "grant-permission", "patroni", "--prefix=true", "readwrite", prefix],
+            vec!["user", "add", &format!("patroni:{password}")],
+            vec!["user", "grant-role", "patroni", "patroni"],
+            vec!["user", "grant-role", "root", "root"],
+            vec!["auth", "enable"],
+        ] {
+            self.ctl(&words)?;
+        }
+        self.users = true;
+        Ok(())
+    }
+
+    /// Changes the password of `patroni`.
+    ///
+    /// # Errors
+    /// It refuses.
+    pub fn set_password(&self, password: &str) -> Result<()> {
+        for words in [
+            vec!["user", "delete", "patroni"],
+            vec!["user", "add", &format!("patroni:{password}")],
+            vec!["user", "grant-role", "patroni", "patroni"],
+        ] {
+            self.ctl(&words)?;
+        }
+        Ok(())
+    }
+
+    fn ctl(&self, words: &[&str]) -> Result<()> {
+        let endpoint = format!("http://127.0.0.1:{}", self.port);
+        let root: &[&str] = if self.users { &["--user", "root:root"] } else { &[] };
+        self.run("/usr/bin/etcdctl", &[&["--endpoints", &endpoint], root, words].concat())
     }
 
     /// Starts it again with the same data, after [`Etcd::kill`].
@@ -102,8 +206,7 @@ impl Etcd {
     /// etcdctl or the copy fails.
     pub fn snapshot(&self) -> Result<()> {
         self.remove("snapshot.db")?;
-        let endpoint = format!("http://127.0.0.1:{}", self.port);
-        self.run("/usr/bin/etcdctl", &["--endpoints", &endpoint, "snapshot", "save", "snapshot.db"])?;
+        self.ctl(&["snapshot", "save", "snapshot.db"])?;
         // While it stands still its files are as a crash would leave them.
         self.remove("copy")?;
         self.freeze();
@@ -164,8 +267,17 @@ impl Etcd {
     }
 
     fn post(&self, call: &str, request: &Value) -> Result<Value> {
+        let mut header = String::new();
+        if self.users {
+            let root = Value::from_iter([("name", "root"), ("password", "root")]);
+            let body = json::dumps(&root);
+            let token =
+                http::raw(self.port, "POST", "/v3/auth/authenticate", "1.0", "", Some(&body))?.json()?;
+            let token = token.get("token").and_then(Value::as_str).ok_or("no token")?;
+            header = format!("Authorization: {token}\r\n");
+        }
         let body = json::dumps(request);
-        let answer = http::raw(self.port, "POST", &format!("/v3/{call}"), "1.0", "", Some(&body))?;
+        let answer = http::raw(self.port, "POST", &format!("/v3/{call}"), "1.0", &header, Some(&body))?;
         if answer.status != 200 {
             return Err(format!("etcd {call}: {} {}", answer.status, answer.body).into());
         }

@@ -74,6 +74,8 @@ pub struct Config {
     pub custom_bootstrap: bool,
     /// Logical slots of the dynamic configuration.
     pub logical: bool,
+    /// Nodes stand still with all their clocks.
+    pub stun: bool,
     /// A standby cluster of a remote server, which operators may make independent.
     pub standby: bool,
     /// Servers that cannot be seen: see `unseen.rs`.
@@ -110,6 +112,7 @@ impl Default for Config {
             start_timeout: 300,
             custom_bootstrap: false,
             logical: false,
+            stun: false,
             standby: false,
             unseen: false,
             restores: false,
@@ -155,6 +158,7 @@ impl Config {
             ("restored", Config { restores: true, maximum_lag: 20_000, ..base.clone() }),
             ("restored-sync", Config { restores: true, sync: SyncMode::On, ..base.clone() }),
             ("restored-quorum", Config { restores: true, sync: SyncMode::Quorum, ..base.clone() }),
+            ("stun", Config { stun: true, ..base.clone() }),
             ("any", Config { members: 0, ..base }),
         ]
     }
@@ -185,6 +189,7 @@ impl Config {
             watchdog: rng.percent(20),
             tags: rng.percent(30),
             mixed: rng.percent(30),
+            stun: rng.percent(30),
             ..self.clone()
         }
     }

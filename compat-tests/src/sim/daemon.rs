@@ -161,6 +161,8 @@ impl World {
             self.members[node].loaded_at = asked;
             let clock = self.clock(node);
             let member = &mut self.members[node];
+            let sent = member.clock(asked);
+            member.keeper.cluster_read(sent);
             member.pause_ends |= !member.dynamic.is_paused()
                 && cluster.leader_name() == Some(member.me.name.as_str())
                 && member.keeper.may_start_writing(clock);

@@ -194,9 +194,12 @@ impl World {
             }
             Request::TakeLeader => {
                 let lease = self.own_lease(node);
-                self.store.put("leader", &name, Some(lease));
-                self.members[node].leader_lease = Some(lease);
-                true
+                let free = self.store.get("leader").is_none_or(|holder| holder == name);
+                if free {
+                    self.store.put("leader", &name, Some(lease));
+                }
+                self.members[node].leader_lease = Some(lease).filter(|_| free);
+                free
             }
             Request::DeleteLeader { last_lsn } => {
                 if let Some(lsn) = last_lsn {

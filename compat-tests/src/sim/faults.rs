@@ -44,6 +44,8 @@ pub enum Fault {
     LooksFail(usize, bool),
     /// The whole node stands still for so long.
     Freeze(usize, u64),
+    /// The same with all its clocks, as a hypervisor does it; the wall clock is set right when it runs again.
+    FrozenWithItsClock(usize, u64),
     /// The daemon alone stands still for so long.
     StopDaemon(usize, u64),
     /// The HA loop hangs for so long, PostgreSQL does not.
@@ -202,6 +204,7 @@ impl Plan {
             11 => vec![(at, Fault::Shutdown(node, long))],
             12 => vec![(at, Fault::KillPostmaster(node))],
             14 if at.is_multiple_of(2) => vec![(at, Fault::StopDaemon(node, long))],
+            13 | 14 if config.stun => vec![(at, Fault::FrozenWithItsClock(node, long))],
             13 | 14 => vec![(at, Fault::Freeze(node, long))],
             15 => vec![(at, Fault::Hang(node, 3 * long))],
             16 => spell(at, 3 * long, |on| Fault::Stall(node, on)),
@@ -385,6 +388,13 @@ impl World {
                 self.members[node].frozen_until = until;
                 self.at(until, Event::Thaw { node });
             }
+            Fault::FrozenWithItsClock(node, long) => {
+                let member = &mut self.members[node];
+                member.clock_stands.get_or_insert(now);
+                member.frozen_until = member.frozen_until.max(now + long);
+                let until = member.frozen_until;
+                self.at(until, Event::Thaw { node });
+            }
             Fault::StopDaemon(node, long) => {
                 let member = &mut self.members[node];
                 member.stopped_until = member.stopped_until.max(now + long);
@@ -398,7 +408,12 @@ impl World {
             }
             Fault::Stall(node, on) => self.members[node].pg.stalled = on,
             Fault::SlowServer(node, on) => self.members[node].pg.slow = on,
-            Fault::ClockStep(node, step) => self.members[node].wall_step += step,
+            Fault::ClockStep(node, step) => {
+                self.members[node].wall_step += step;
+                if !self.members[node].frozen() {
+                    self.clock_jumps(node, step);
+                }
+            }
             Fault::FullDisk(node, on) => {
                 self.members[node].pg.full = on;
                 if on && self.rng.percent(50) {
@@ -480,6 +495,7 @@ fn aimed(fault: Fault, leader: usize) -> Fault {
         Fault::NotRecognised(node, on) => Fault::NotRecognised(at(node), on),
         Fault::LooksFail(node, on) => Fault::LooksFail(at(node), on),
         Fault::Freeze(node, long) => Fault::Freeze(at(node), long),
+        Fault::FrozenWithItsClock(node, long) => Fault::FrozenWithItsClock(at(node), long),
         Fault::StopDaemon(node, long) => Fault::StopDaemon(at(node), long),
         Fault::Hang(node, long) => Fault::Hang(at(node), long),
         Fault::Stall(node, on) => Fault::Stall(at(node), on),

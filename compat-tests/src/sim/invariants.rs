@@ -20,6 +20,7 @@ impl World {
     /// - a *late pause*: the cluster was resumed, and the node still believes in
     ///   the pause because it has not reached the DCS since. It ends when it does;
     /// - what an operator *promoted by hand*, until a cycle has seen it;
+    /// - a node that *stood still with its clocks*, until its keeper has asked for the lock, or has given up asking;
     /// - a member with the *reference's timing* that has lost the lock and does not know it.
     pub(super) fn excuse(&self, node: usize) -> Option<&'static str> {
         let member = &self.members[node];
@@ -29,6 +30,9 @@ impl World {
         let unwatched = !self.config.watchdog && !self.config.guardian || member.died_in_pause;
         if !daemon_works && unwatched {
             return Some("orphan");
+        }
+        if self.now < member.doubt_until && member.keeper.is_in_doubt() {
+            return Some("stood still with its clocks");
         }
         if self.lost_unawares(node) {
             return Some("the reference's timing");

@@ -3,6 +3,7 @@
 use patroni_core::ha::keeper::{Arm, Next};
 use patroni_core::ha::Mono;
 
+use super::node::ms;
 use super::planted::Planted;
 use super::world::{Event, World};
 
@@ -54,7 +55,7 @@ impl World {
         member.renewing = true;
         let generation = member.generation;
         let Some(lease) = member.leader_lease else {
-            return self.at(now, Event::Renewed { node, generation, sent, outcome: Some(false) });
+            return self.at(now, Event::Renewed { node, generation, sent, outcome: None });
         };
         if !self.reaches_dcs(node) {
             return self.at(now + limit, Event::Renewed { node, generation, sent, outcome: None });
@@ -77,7 +78,11 @@ impl World {
             // The lock may have been given up meanwhile.
             Some(true) if member.keeper.lease_until().is_some() => member.keeper.lease_renewed(sent),
             Some(true) => {}
-            _ => member.keeper.renewal_failed(clock),
+            Some(false) => {
+                member.keeper.renewal_failed(clock);
+                member.keeper.lease_gone(sent, clock);
+            }
+            None => member.keeper.renewal_failed(clock),
         }
         if outcome == Some(false) {
             let at = self.now + 1;
@@ -93,12 +98,46 @@ impl World {
         }
         self.members[node].frozen_until = 0;
         self.members[node].renewing = false;
+        self.clock_goes_on(node);
         self.keep(node);
         self.guard(node);
         self.rearm(node);
         // The watchdog's device stood still as well.
         if let Some(fed) = &mut self.members[node].watchdog {
             *fed = self.now;
+        }
+    }
+
+    /// The clock of a node that stood still with it goes on, and the wall clock is set right.
+    fn clock_goes_on(&mut self, node: usize) {
+        let now = self.now;
+        let member = &mut self.members[node];
+        if let Some(since) = member.clock_stands.take() {
+            let lost = now.saturating_sub(since);
+            member.clock_lost += lost;
+            member.hung_since += lost;
+            self.clock_jumps(node, lost as i64);
+        }
+    }
+
+    /// The wall clock was set by so many milliseconds: the keeper hears of it.
+    pub(super) fn clock_jumps(&mut self, node: usize, step: i64) {
+        let clock = self.clock(node);
+        let wake = self.now + 1;
+        let member = &mut self.members[node];
+        if step < 1000
+            || !member.alive
+            || member.reference
+            || self.config.planted == Planted::IgnoresClockJump
+        {
+            return;
+        }
+        member.keeper.clock_jumped(clock, ms(step.unsigned_abs()));
+        if member.keeper.lease_until().is_some() {
+            // The keeper has so long to find out, and then acts.
+            let patience = self.longest_ttl / 10 + member.me.retry_timeout.as_millis() as u64 + 5000;
+            member.doubt_until = wake + patience;
+            self.at(wake, Event::Wake { node, forced: true });
         }
     }
 

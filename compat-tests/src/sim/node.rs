@@ -135,6 +135,12 @@ pub struct Member {
     pub due: u64,
     /// When the keeper looks next.
     pub keeper_at: u64,
+    /// Its clock stands still, with the whole node, since then.
+    pub clock_stands: Option<u64>,
+    /// For how long it has stood still before.
+    pub clock_lost: u64,
+    /// Its keeper may take until then to find out what it missed.
+    pub doubt_until: u64,
     /// Its clock runs at so many thousandths of true speed.
     pub rate: u64,
     /// Somebody has set its wall clock by so many milliseconds.
@@ -211,6 +217,9 @@ impl Member {
             barred: false,
             died_in_pause: false,
             frozen_until: 0,
+            clock_stands: None,
+            clock_lost: 0,
+            doubt_until: 0,
             hung_until: 0,
             hung_since: 0,
             cut_from_dcs: false,
@@ -269,12 +278,13 @@ impl Member {
 
     /// Its monotonic clock.
     pub fn clock(&self, now: u64) -> Mono {
-        ms(BOOTED + now * self.rate / 1000)
+        let run = self.clock_stands.unwrap_or(now).saturating_sub(self.clock_lost);
+        ms(BOOTED + run * self.rate / 1000)
     }
 
     /// When its clock will show `at`, true time.
     pub fn true_time(&self, at: Mono) -> u64 {
-        (at.as_millis() as u64).saturating_sub(BOOTED) * 1000 / self.rate + 1
+        (at.as_millis() as u64).saturating_sub(BOOTED) * 1000 / self.rate + self.clock_lost + 1
     }
 
     /// What a cycle decides on.

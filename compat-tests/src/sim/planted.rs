@@ -19,6 +19,8 @@ pub enum Planted {
     TakesLockBlindly,
     /// The keeper runs on a clock that people set.
     WallClock,
+    /// The keeper does not notice that the wall clock has jumped.
+    IgnoresClockJump,
     /// The fence falls five seconds after the lease's end.
     FencesLate,
     /// The watchdog is not disarmed when a primary becomes a standby.
@@ -86,12 +88,13 @@ pub enum Planted {
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Planted; 35] = [
+    pub const ALL: [Planted; 36] = [
         Planted::NoDemotion,
         Planted::RenewsForever,
         Planted::TakesLockBlindly,
         Planted::WallClock,
         Planted::FencesLate,
+        Planted::IgnoresClockJump,
         Planted::ForgetsWatchdog,
         Planted::FailsafeAlone,
         Planted::PublishesSyncEarly,
@@ -135,6 +138,7 @@ impl Planted {
             Planted::TrustsTheLook | Planted::ForgetsBackends | Planted::TakesFailureForEnd => {
                 Config { unseen: true, ..base }
             }
+            Planted::IgnoresClockJump => Config { stun: true, ..base },
             Planted::ForgetsWatchdog => Config { watchdog: true, ..base },
             Planted::FailsafeAlone | Planted::ForgetsConsent => Config { failsafe: true, ..base },
             Planted::PublishesSyncEarly | Planted::DropsSyncLate | Planted::RacesOutsideSync => {

@@ -27,6 +27,10 @@ pub const STEPS: &[(&str, Step)] = &[
     (r"the synchronous standby's whole node is killed", kill_sync),
     (r"etcd is (killed|started|frozen|thawed)", etcd),
     (r"a snapshot of etcd is taken", snapshot),
+    (r"an etcd of three nodes", three_nodes),
+    (r"etcd's node (\d) is (frozen|thawed)", etcd_node),
+    (r#"etcd has users, and patroni's password is "(\w+)""#, etcd_users),
+    (r#"patroni's password in etcd is changed to "(\w+)""#, etcd_password),
     (r"etcd is set back to the snapshot: (.+)", restore),
     (r"the postmasters are remembered", remember),
     (r#"a row "(\w+)" is written on (the leader|\w+)"#, row),
@@ -141,6 +145,23 @@ fn etcd(state: &mut State, call: &Call) -> Result<()> {
 
 fn snapshot(state: &mut State, _: &Call) -> Result<()> {
     state.lab()?.etcd.snapshot()
+}
+
+fn three_nodes(state: &mut State, _: &Call) -> Result<()> {
+    state.lab()?.etcd.become_three()
+}
+
+fn etcd_node(state: &mut State, call: &Call) -> Result<()> {
+    state.lab()?.etcd.signal_member(call.arg(0).parse()?, stop_or_go(call.arg(1)));
+    Ok(())
+}
+
+fn etcd_users(state: &mut State, call: &Call) -> Result<()> {
+    state.lab()?.etcd.add_users(call.arg(0), "/service/")
+}
+
+fn etcd_password(state: &mut State, call: &Call) -> Result<()> {
+    state.lab()?.etcd.set_password(call.arg(0))
 }
 
 fn restore(state: &mut State, call: &Call) -> Result<()> {

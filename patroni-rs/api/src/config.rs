@@ -71,6 +71,18 @@ impl ApiConfig {
     /// # Errors
     /// See [`ConfigError`].
     pub fn from_value(section: &Value) -> Result<ApiConfig, ConfigError> {
+        ApiConfig::read(section, || build_allowlist(section.get("allowlist")))
+    }
+
+    /// [`ApiConfig::from_value`] with networks that were looked up before; does not block.
+    ///
+    /// # Errors
+    /// See [`ConfigError`].
+    pub fn with_allowlist(section: &Value, allowlist: Vec<IpNet>) -> Result<ApiConfig, ConfigError> {
+        ApiConfig::read(section, || allowlist)
+    }
+
+    fn read(section: &Value, allowlist: impl FnOnce() -> Vec<IpNet>) -> Result<ApiConfig, ConfigError> {
         let listen = section.get("listen").ok_or(ConfigError::NoListen)?;
         let listen_text = listen.py_str();
         let bad = || ConfigError::BadListen(listen_text.clone());
@@ -84,7 +96,7 @@ impl ApiConfig {
             host: Some(host).filter(|h| !matches!(h.as_str(), "" | "*")),
             port,
             auth: auth(section),
-            allowlist: build_allowlist(section.get("allowlist")),
+            allowlist: allowlist(),
             allowlist_include_members: section.get("allowlist_include_members").is_some_and(Value::truthy),
             extra_headers: extra_headers(section, tls.is_some()),
             server: server_header(section.get("server_tokens")),

@@ -21,6 +21,6 @@ pub mod status;
 
 pub use backend::{Backend, BackendError, FailsafeReply, Restarted};
 pub use config::{ApiConfig, ConfigError};
-pub use server::{Offline, RestServer, StartError};
+pub use server::{Offline, Preparation, Prepared, RestServer, StartError};
 pub use single_flight::{Batched, SingleFlight};
 pub use snapshot::{PgStatus, Queried, Snapshot, WalStatus};

@@ -161,6 +161,13 @@ impl Config {
         })
     }
 
+    /// The effective configuration that the files would make now. None: there are no files, or they make none, which
+    /// [`Config::reload_local`] says.
+    pub fn peek_local(&self) -> Option<Value> {
+        let local = load_files(self.path.as_deref()?, &self.environment).ok()?;
+        effective::build(&self.dynamic, &local.value).ok()
+    }
+
     fn try_reload(&mut self, path: &str) -> Result<Option<bool>> {
         let local = load_files(path, &self.environment)?;
         if deep_compare(&self.local.value, &local.value) {

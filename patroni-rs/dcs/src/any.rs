@@ -75,6 +75,17 @@ impl AnyDcs {
         each!(self, dcs => dcs.leader_lease_id())
     }
 
+    /// The leader key is to run out, although our member key lives on.
+    pub fn let_leader_run_out(&self) {
+        each!(self, dcs => dcs.let_leader_run_out());
+    }
+
+    /// How often, since the start, the store was seen to have become another one or an earlier one: restored from a
+    /// backup, or forced into a new cluster. What was read before proves nothing after.
+    pub fn setbacks(&self) -> u64 {
+        each!(self, dcs => dcs.setbacks())
+    }
+
     /// A handle for the lock keeper, for stores with leases.
     pub fn lease_keeper(&self) -> Option<LeaseKeeper> {
         each!(self, dcs => Some(dcs.lease_keeper()))

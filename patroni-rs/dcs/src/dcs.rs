@@ -60,7 +60,7 @@ pub trait Dcs: Send + Sync {
         failsafe: Option<&Value>,
     ) -> impl Future<Output = Outcome> + Send;
 
-    /// Puts the leader key whoever holds it: after a bootstrap.
+    /// Puts the leader key after a bootstrap, if there is none or it is ours.
     fn take_leader(&self) -> impl Future<Output = Outcome> + Send;
 
     /// Publishes `last_lsn`, then deletes the leader key if it is ours.

@@ -34,6 +34,15 @@ pub fn time_slices(nodes: usize, budget: Duration) -> Slices {
     Slices { nodes: 0, attempt: Duration::from_secs_f64(budget), tries: 1 }
 }
 
+/// For whoever has little time: each node gets its share, at least [`LEAST_HURRIED`] of what there is.
+pub fn hurried_slices(nodes: usize, budget: Duration) -> Slices {
+    let share = budget / u32::try_from(nodes.max(1)).unwrap_or(u32::MAX);
+    Slices { nodes, attempt: share.max(LEAST_HURRIED).min(budget), tries: 1 }
+}
+
+/// Less is no time for an answer; then fewer nodes are asked.
+const LEAST_HURRIED: Duration = Duration::from_millis(200);
+
 /// Pauses between rounds: 0.1 s doubling up to 1 s, with up to 0.8 s of jitter.
 #[derive(Debug)]
 pub struct Backoff {
@@ -76,6 +85,20 @@ mod tests {
             let s = time_slices(nodes, Duration::from_secs_f64(budget));
             assert_eq!((s.nodes, s.tries), (want.0, want.2), "{nodes} {budget}");
             assert!((s.attempt.as_secs_f64() - want.1).abs() < 0.001, "{nodes} {budget}: {s:?}");
+        }
+    }
+
+    #[test]
+    fn slices_in_a_hurry() {
+        for (nodes, budget, attempt) in
+            [(3, 3000, 1000), (3, 450, 200), (3, 150, 150), (1, 3000, 3000), (5, 2000, 400)]
+        {
+            let s = hurried_slices(nodes, Duration::from_millis(budget));
+            assert_eq!(
+                (s.nodes, s.attempt, s.tries),
+                (nodes, Duration::from_millis(attempt), 1),
+                "{nodes} {budget}"
+            );
         }
     }
 

@@ -5,7 +5,7 @@
 
 use std::ffi::OsStr;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 
 use nix::errno::Errno;
@@ -21,6 +21,7 @@ use patroni_postgres::process::proc::Process;
 
 use super::wire::{Guards, Word, LENGTH};
 use crate::instance::mono_now;
+use crate::timer::Timer;
 use crate::urgency;
 
 /// The name it runs under (`argv[0]`); then come PGDATA and the log file, if there is one.
@@ -58,7 +59,7 @@ struct Guardian {
     daemon: bool,
     /// Bytes of a record whose rest has not come yet.
     part: Vec<u8>,
-    alarm: OwnedFd,
+    alarm: Timer,
 }
 
 enum Watched {
@@ -92,7 +93,7 @@ impl Guardian {
             postmaster: None,
             daemon: true,
             part: Vec::with_capacity(LENGTH),
-            alarm: boot_timer()?,
+            alarm: Timer::boot()?,
         })
     }
 
@@ -173,7 +174,7 @@ impl Guardian {
 
     /// Until the daemon says something or ends, the postmaster ends, or `until`.
     fn wait(&self, until: Option<Mono>) -> io::Result<()> {
-        set_alarm(&self.alarm, until)?;
+        self.alarm.set(until)?;
         let input = io::stdin();
         let mut fds = [
             Some(PollFd::new(self.alarm.as_fd(), PollFlags::POLLIN)),
@@ -201,35 +202,6 @@ fn show(name: &str) {
     let Ok(name) = std::ffi::CString::new(name) else { return };
     // SAFETY: the kernel reads at most 16 bytes of a string that lives during the call.
     unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
-}
-
-/// A timer that goes off at once when the machine wakes up after its time.
-#[allow(unsafe_code)] // nix' timerfd has no CLOCK_BOOTTIME
-fn boot_timer() -> io::Result<OwnedFd> {
-    // SAFETY: the call takes two integers and returns a new descriptor or -1.
-    let fd = unsafe { libc::timerfd_create(libc::CLOCK_BOOTTIME, libc::TFD_CLOEXEC | libc::TFD_NONBLOCK) };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the kernel has just given us this descriptor; nobody else owns it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
-#[allow(unsafe_code)] // as above
-fn set_alarm(timer: &OwnedFd, at: Option<Mono>) -> io::Result<()> {
-    let none = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    let at = at.map_or(none, |at| libc::timespec {
-        tv_sec: libc::time_t::try_from(at.as_secs()).unwrap_or(libc::time_t::MAX),
-        tv_nsec: libc::c_long::from(at.subsec_nanos() as i32).max(1),
-    });
-    let setting = libc::itimerspec { it_interval: none, it_value: at };
-    let absolute = libc::TFD_TIMER_ABSTIME;
-    // SAFETY: `setting` lives during the call; the old setting is not asked for.
-    let rc = unsafe { libc::timerfd_settime(timer.as_raw_fd(), absolute, &setting, std::ptr::null_mut()) };
-    if rc < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(())
 }
 
 /// Sockets and files of the daemon are closed on exec; what a library forgot is closed here.

@@ -198,12 +198,21 @@ impl Daemon {
             }
             tracing::info!(target: "patroni.__main__", "{}", finished.line);
             self.after_cycle().await;
-            self.shared.lease.cycle_ended();
+            self.note_end_of_cycle();
             if released.elapsed() >= RELEASE_MEMORY {
                 process::release_memory();
                 released = Instant::now();
             }
             next_run = self.wait(next_run).await;
+        }
+    }
+
+    /// A lock that is ours, and that the cycle did not ask for, is to run out: it hangs on the lease of our member key,
+    /// which each cycle renews.
+    fn note_end_of_cycle(&self) {
+        let asked = self.shared.lease.cycle_ended();
+        if !asked && self.shared.cluster().leader_name() == Some(self.shared.instance.name.as_str()) {
+            self.shared.dcs.let_leader_run_out();
         }
     }
 
@@ -303,6 +312,8 @@ async fn listen(shared: Arc<Shared>, signals: Arc<Signals>) {
             }
             _ = hup.recv() => {
                 shared.reload_wanted.store(true, Ordering::SeqCst);
+                // A cycle that waits for the DCS may wait for what the files say now.
+                tokio::spawn(reload::tell_dcs(shared.clone()));
             }
         }
         shared.wake.notify_one();
@@ -349,18 +360,15 @@ struct EtcdRenewer {
 
 impl Renewer for EtcdRenewer {
     fn renew(&mut self, limit: Duration) -> Result<bool, String> {
-        let Some(lease) = self.dcs.leader_lease_id() else { return Ok(false) };
+        // The loop is moving the key to another one.
+        let Some(lease) = self.dcs.leader_lease_id() else {
+            return Err("which lease it is is not known".into());
+        };
         if self.runtime.is_none() {
             let built = tokio::runtime::Builder::new_current_thread().enable_all().build();
             self.runtime = Some(built.map_err(|e| e.to_string())?);
         }
         let Some(runtime) = &self.runtime else { return Err("no runtime".into()) };
-        runtime.block_on(async {
-            match tokio::time::timeout(limit, self.keeper.keepalive(lease)).await {
-                Ok(Ok(alive)) => Ok(alive),
-                Ok(Err(e)) => Err(e.to_string()),
-                Err(_) => Err(format!("no answer within {limit:?}")),
-            }
-        })
+        runtime.block_on(async { self.keeper.keepalive(lease, limit).await.map_err(|e| e.to_string()) })
     }
 }

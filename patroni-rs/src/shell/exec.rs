@@ -140,6 +140,7 @@ impl Executor {
             Request::LoadCluster => match shared.dcs.get_cluster().await {
                 Ok(cluster) => {
                     self.cluster = cluster.clone();
+                    shared.lease.cluster_read(sent);
                     // What this cycle decides on is what PostgreSQL is asked and told by.
                     let dynamic = shared.instance.dynamic().updated_from(&cluster);
                     let held = cluster.leader_name() == Some(shared.instance.name.as_str())
@@ -166,7 +167,7 @@ impl Executor {
                 match outcome {
                     Ok(true) => shared.lease.confirmed(sent),
                     Ok(false) => shared.lease.dropped(),
-                    Err(_) => {}
+                    Err(_) => shared.lease.unanswered(),
                 }
                 Answer::Dcs(outcome.map_err(down))
             }

@@ -5,13 +5,14 @@
 //! of PGDATA, runs no query, and has its own connection to the DCS.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use patroni_core::ha::keeper::{Arm, Keeper, Next};
 use patroni_core::ha::Mono;
 use patroni_postgres::process::fence::Fenced;
 
+use super::alarm::{Alarm, Bell};
 use crate::guardian::Guard;
 use crate::instance::{locked, mono_now, Instance};
 use crate::{process, urgency};
@@ -30,10 +31,12 @@ pub struct Lease {
     keeper: Mutex<Keeper>,
     /// Hears of each change of the promise.
     guard: Arc<Guard>,
-    changed: Condvar,
+    changed: Bell,
     wake: Arc<tokio::sync::Notify>,
     /// The HA loop has asked for the lock in the cycle that runs, and holds it.
     asked: AtomicBool,
+    /// It has asked, and got no answer.
+    unanswered: AtomicBool,
     /// PostgreSQL was stopped because the lease was about to end.
     fenced: AtomicBool,
 }
@@ -50,9 +53,10 @@ impl Lease {
         Arc::new(Lease {
             keeper: Mutex::new(Keeper::new(ttl, loop_wait, retry_timeout)),
             guard,
-            changed: Condvar::new(),
+            changed: Bell::default(),
             wake,
             asked: AtomicBool::new(false),
+            unanswered: AtomicBool::new(false),
             fenced: AtomicBool::new(false),
         })
     }
@@ -64,7 +68,7 @@ impl Lease {
         let (arm, server) = keeper.last_armed();
         self.guard.promise(keeper.promise(), arm, server);
         drop(keeper);
-        self.changed.notify_all();
+        self.changed.ring();
     }
 
     /// New durations.
@@ -83,6 +87,16 @@ impl Lease {
         self.with(|k| k.lease_confirmed(sent));
     }
 
+    /// The lock was asked for, and nobody knows what came of it.
+    pub fn unanswered(&self) {
+        self.unanswered.store(true, Ordering::SeqCst);
+    }
+
+    /// The loop has read the cluster with a request sent at `sent`.
+    pub fn cluster_read(&self, sent: Mono) {
+        self.with(|k| k.cluster_read(sent));
+    }
+
     /// The lock is lost.
     pub fn dropped(&self) {
         self.with(Keeper::lease_dropped);
@@ -94,11 +108,14 @@ impl Lease {
     }
 
     /// A cycle has ended. Only one that wanted the lock permits its renewal: where
-    /// the cycles end without asking for it (PGDATA unreadable, say), it must run out.
-    pub fn cycle_ended(&self) {
-        if self.asked.swap(false, Ordering::SeqCst) {
+    /// the cycles end without asking for it (PGDATA unreadable, say), it must run out. Was it asked for?
+    pub fn cycle_ended(&self) -> bool {
+        let unanswered = self.unanswered.swap(false, Ordering::SeqCst);
+        let asked = self.asked.swap(false, Ordering::SeqCst);
+        if asked {
             self.with(|k| k.cycle_ended(mono_now()));
         }
+        asked || unanswered
     }
 
     /// The daemon ends: no cycle does, and its stop makes progress.
@@ -142,14 +159,15 @@ impl Lease {
         renewer: Option<Box<dyn Renewer>>,
     ) -> Result<(), String> {
         let lease = self.clone();
+        let alarm = Alarm::new(&self.changed).map_err(|e| e.to_string())?;
         std::thread::Builder::new()
             .name("LockKeeper".into())
-            .spawn(move || lease.keep(&instance, renewer))
+            .spawn(move || lease.keep(&instance, renewer, alarm))
             .map(drop)
             .map_err(|e| e.to_string())
     }
 
-    fn keep(&self, instance: &Instance, mut renewer: Option<Box<dyn Renewer>>) {
+    fn keep(&self, instance: &Instance, mut renewer: Option<Box<dyn Renewer>>, mut alarm: Alarm) {
         // Nobody else would fence in its place, but the guardian of a daemon that has ended.
         let _ends = process::EndWithPanic("lock keeper");
         let mut spare = urgency::Spare::default();
@@ -158,13 +176,22 @@ impl Lease {
         let kept = urgency::keep_in_memory();
         let priority = priority.as_str();
         tracing::debug!(target: "patroni.ha", "lock keeper: priority {priority}, {kept} kB kept in memory");
+        let mut trouble = Trouble::default();
+        let mut sleep = |until: Option<Mono>| {
+            if let Some(ahead) = alarm.wait(until) {
+                self.clock_jumped(ahead);
+            }
+        };
         loop {
             let mut keeper = locked(&self.keeper);
             match keeper.next(mono_now()) {
-                Next::Idle => drop(self.changed.wait(keeper)),
+                Next::Idle => {
+                    drop(keeper);
+                    sleep(None);
+                }
                 Next::WaitUntil(at) => {
-                    let wait = at.saturating_sub(mono_now());
-                    drop(self.changed.wait_timeout(keeper, wait));
+                    drop(keeper);
+                    sleep(Some(at));
                 }
                 Next::Fence => {
                     drop(keeper);
@@ -183,30 +210,45 @@ impl Lease {
                         keeper.renewal_failed(mono_now() + Duration::from_secs(3600));
                         continue;
                     };
-                    let limit = keeper
-                        .lease_until()
-                        .map_or(Duration::from_secs(1), |until| {
-                            until.saturating_sub(mono_now() + keeper.fence_margin())
-                        })
-                        .clamp(Duration::from_millis(200), Duration::from_secs(3));
+                    let left = keeper.lease_until().map_or(Duration::from_secs(1), |until| {
+                        until.saturating_sub(mono_now() + keeper.fence_margin())
+                    });
+                    let longest = Duration::from_secs(if keeper.is_in_doubt() { 1 } else { 3 });
+                    let limit = left.clamp(Duration::from_millis(200), longest);
+                    let loop_wait = keeper.loop_wait();
                     drop(keeper);
-                    if self.renew(renewer.as_mut(), limit) {
+                    let error = self.renew(renewer.as_mut(), limit);
+                    if error.is_none() {
                         spare.refill();
                     } else {
                         // It may have failed for want of a descriptor.
                         spare.give_up();
                     }
+                    trouble.note(error, mono_now(), loop_wait);
                 }
             }
         }
     }
 
-    /// True: the DCS has answered.
-    fn renew(&self, renewer: &mut dyn Renewer, limit: Duration) -> bool {
+    /// The wall clock has jumped ahead: the lock is looked at by both, the keeper and the loop.
+    fn clock_jumped(&self, ahead: Duration) {
+        let held = locked(&self.keeper).lease_until().is_some();
+        self.with(|k| k.clock_jumped(mono_now(), ahead));
+        if held {
+            tracing::warn!(
+                target: "patroni.ha",
+                "The wall clock has jumped ahead by {} s: this machine may have stood still, and the leader lock is \
+                 confirmed at once",
+                ahead.as_secs()
+            );
+            self.wake.notify_one();
+        }
+    }
+
+    /// Why it could not be renewed.
+    fn renew(&self, renewer: &mut dyn Renewer, limit: Duration) -> Option<String> {
         let sent = mono_now();
-        let answer = renewer.renew(limit);
-        let answered = answer.is_ok();
-        match answer {
+        match renewer.renew(limit) {
             // The lock may have been given up meanwhile: then there is nothing to prolong.
             Ok(true) => self.with(|k| {
                 if k.lease_until().is_some() {
@@ -214,21 +256,71 @@ impl Lease {
                 }
             }),
             Ok(false) => {
-                self.with(|k| k.renewal_failed(mono_now()));
+                self.with(|k| {
+                    k.renewal_failed(mono_now());
+                    k.lease_gone(sent, mono_now());
+                });
                 self.wake.notify_one();
             }
             Err(e) => {
                 tracing::debug!(target: "patroni.dcs", "lease renewal failed: {e}");
                 self.with(|k| k.renewal_failed(mono_now()));
+                return Some(e);
             }
         }
-        answered
+        None
+    }
+}
+
+/// Failures of the keeper that last. As long as the HA loop renews the lease itself they do no harm, but nobody would
+/// know that the keeper could not step in.
+#[derive(Debug, Default)]
+struct Trouble {
+    since: Option<Mono>,
+    told: bool,
+}
+
+impl Trouble {
+    /// What a renewal came to. One line when it has failed for longer than `loop_wait`, and one when that is over.
+    fn note(&mut self, error: Option<String>, now: Mono, loop_wait: Duration) {
+        let Some(error) = error else {
+            if std::mem::take(self).told {
+                tracing::info!(target: "patroni.ha", "The lock keeper renews the lease of the leader lock again");
+            }
+            return;
+        };
+        let since = *self.since.get_or_insert(now);
+        if !self.told && now.saturating_sub(since) > loop_wait {
+            self.told = true;
+            tracing::warn!(
+                target: "patroni.ha",
+                "The lock keeper has not been able to renew the lease of the leader lock for {} s: {error}",
+                now.saturating_sub(since).as_secs()
+            );
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn trouble_that_lasts_is_told_once() {
+        let s = Duration::from_secs;
+        let mut trouble = Trouble::default();
+        for (at, error, told) in [
+            (1, true, false),
+            (11, true, false),
+            (12, true, true),
+            (99, true, true),
+            (100, false, false),
+            (101, true, false),
+        ] {
+            trouble.note(error.then(|| "no".to_owned()), s(at), s(10));
+            assert_eq!(trouble.told, told, "{at}");
+        }
+    }
 
     #[test]
     fn only_a_cycle_that_asked_for_the_lock_permits_its_renewal() {
@@ -242,12 +334,16 @@ mod tests {
 
         let asked = lease();
         asked.confirmed(sent);
-        asked.cycle_ended();
+        assert!(asked.cycle_ended());
         assert_eq!(next(&asked), Next::Renew);
 
         let silent = lease();
         silent.with(|k| k.lease_confirmed(sent));
-        silent.cycle_ended();
+        assert!(!silent.cycle_ended());
+        assert_ne!(next(&silent), Next::Renew);
+        // A question without an answer permits nothing, and is one.
+        silent.unanswered();
+        assert!(silent.cycle_ended() && !silent.cycle_ended());
         assert_ne!(next(&silent), Next::Renew);
     }
 }

@@ -1,5 +1,6 @@
 //! The shell around the engine: it looks, asks, acts, and waits.
 
+mod alarm;
 mod backend;
 mod daemon;
 mod exec;

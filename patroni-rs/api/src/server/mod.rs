@@ -25,6 +25,7 @@ use pyfmt::Value;
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
+use crate::access::IpNet;
 use crate::backend::Backend;
 use crate::config::{ApiConfig, ConfigError};
 use crate::snapshot::Snapshot;
@@ -78,14 +79,64 @@ pub(crate) struct Live {
     address: SocketAddr,
 }
 
+/// A `restapi` section as it was looked up: where to listen, and the networks of its allowlist.
+#[derive(Clone)]
+struct Known {
+    section: Value,
+    address: SocketAddr,
+    allowlist: Vec<IpNet>,
+}
+
+impl Known {
+    fn of(section: &Value, live: &Live) -> Known {
+        Known { section: section.clone(), address: live.address, allowlist: live.config.allowlist.clone() }
+    }
+
+    /// Has this one the same names to be looked up?
+    fn covers(&self, section: &Value) -> bool {
+        ["listen", "allowlist"].iter().all(|key| self.section.get(key) == section.get(key))
+    }
+}
+
+/// A section that is being read for [`RestServer::adopt`].
+pub struct Preparation {
+    section: Value,
+    known: Option<Known>,
+}
+
+/// A section that has been read.
+pub struct Prepared {
+    section: Value,
+    live: Box<Live>,
+}
+
+impl Preparation {
+    /// Are all its names known?
+    pub fn is_known(&self) -> bool {
+        self.known.is_some()
+    }
+
+    /// **Blocks** on files, and on the resolver for names that are not known.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub fn run(self) -> Result<Prepared, StartError> {
+        let live = Box::new(Live::load(&self.section, self.known)?);
+        Ok(Prepared { section: self.section, live })
+    }
+}
+
 impl Live {
-    /// **Blocks** on files and the resolver.
-    fn load(section: &Value) -> Result<Live, StartError> {
-        let config = ApiConfig::from_value(section)?;
+    /// **Blocks** on files, and on the resolver unless the names are known.
+    fn load(section: &Value, known: Option<Known>) -> Result<Live, StartError> {
+        let (config, address) = match known {
+            Some(known) => (ApiConfig::with_allowlist(section, known.allowlist)?, Some(known.address)),
+            None => (ApiConfig::from_value(section)?, None),
+        };
         // Looked at first: a file that changes meanwhile is then read again.
         let stamp = config.tls.as_ref().map(Stamp::of);
         let tls = config.tls.as_ref().map(server_context).transpose()?;
-        let address = listener::resolve(&config)?;
+        let address = address.map_or_else(|| listener::resolve(&config), Ok)?;
         Ok(Live { config, tls, stamp, address })
     }
 }
@@ -101,6 +152,7 @@ pub struct RestServer {
     commands: mpsc::UnboundedSender<Command>,
     address: SocketAddr,
     connection_string: String,
+    known: Known,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -113,7 +165,8 @@ impl RestServer {
     /// See [`StartError`]; a failure to bind has been logged as the reference does.
     pub fn bind<B: Backend>(section: &Value, backend: Arc<B>) -> Result<RestServer, StartError> {
         log_pool_size(section);
-        let live = Live::load(section)?;
+        let live = Live::load(section, None)?;
+        let known = Known::of(section, &live);
         let connection_string = live.config.connection_string.clone();
         let (commands, inbox) = mpsc::unbounded_channel();
         let (ready, started) = sync_channel(1);
@@ -134,7 +187,7 @@ impl RestServer {
             runtime.shutdown_background();
         })?;
         let address = started.recv().map_err(|_| StartError::Gone)??;
-        Ok(RestServer { commands, address, connection_string, thread: Some(thread) })
+        Ok(RestServer { commands, address, connection_string, known, thread: Some(thread) })
     }
 
     /// [`RestServer::bind`] and [`RestServer::accept`].
@@ -170,13 +223,33 @@ impl RestServer {
     /// # Errors
     /// See [`StartError`].
     pub fn reload(&mut self, section: &Value) -> Result<(), StartError> {
-        let live = Live::load(section)?;
-        let connection_string = live.config.connection_string.clone();
+        let prepared = Preparation { section: section.clone(), known: None }.run()?;
+        self.adopt(prepared)
+    }
+
+    /// The first half of a reload that must not wait for a resolver: reading a new section. Names that are those of
+    /// the section in force are not looked up again.
+    pub fn prepare(&self, section: &Value) -> Preparation {
+        let known = Some(&self.known).filter(|known| known.covers(section)).cloned();
+        Preparation { section: section.clone(), known }
+    }
+
+    /// The same, with all names looked up.
+    pub fn prepare_anew(&self, section: &Value) -> Preparation {
+        Preparation { section: section.clone(), known: None }
+    }
+
+    /// The second half: as [`RestServer::reload`]. Waits for the server's thread alone.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub fn adopt(&mut self, prepared: Prepared) -> Result<(), StartError> {
+        let Prepared { section, live } = prepared;
+        let (known, connection_string) = (Known::of(&section, &live), live.config.connection_string.clone());
         let (reply, done) = sync_channel(1);
-        let command = Command::Reload(Box::new(live), reply);
-        self.commands.send(command).map_err(|_| StartError::Gone)?;
+        self.commands.send(Command::Reload(live, reply)).map_err(|_| StartError::Gone)?;
         self.address = done.recv().map_err(|_| StartError::Gone)??;
-        self.connection_string = connection_string;
+        (self.connection_string, self.known) = (connection_string, known);
         Ok(())
     }
 
@@ -404,4 +477,33 @@ fn max_connections() -> usize {
     let limit = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE);
     let soft = limit.map_or(1024, |(soft, _)| usize::try_from(soft).unwrap_or(usize::MAX));
     (soft / 4).clamp(64, MAX_CONNECTIONS)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn what_is_known_is_not_looked_up_again() {
+        let section = |listen: &str, header: &str| {
+            let text = format!(
+                r#"{{"listen":"{listen}","allowlist":["no.such.host.invalid"],"http_extra_headers":{{"X":"{header}"}}}}"#
+            );
+            pyfmt::json::loads(&text).unwrap()
+        };
+        let address: SocketAddr = "127.0.0.3:8008".parse().unwrap();
+        let allowlist = vec![IpNet::host(address.ip())];
+        let known = Known { section: section("no.such.host.invalid:8008", "1"), address, allowlist };
+        let run = |section: Value, known: Option<Known>| {
+            let known = known.filter(|known| known.covers(&section));
+            Preparation { section, known }.run().map(|prepared| (prepared.live.address, prepared.live.config))
+        };
+        // Something else of the section has changed.
+        let (found, config) = run(section("no.such.host.invalid:8008", "2"), Some(known.clone())).unwrap();
+        assert_eq!((found, config.allowlist.len()), (address, 1));
+        // The name itself, or nothing is known: it is looked up, and there is none.
+        assert!(run(section("no.such.host.invalid:8009", "1"), Some(known)).is_err());
+        assert!(run(section("no.such.host.invalid:8008", "1"), None).is_err());
+    }
 }

@@ -7,6 +7,9 @@
 //! - the *lease* is what the DCS granted, counted from before the request was sent;
 //! - the *permit* is what the HA loop grants at the end of each cycle;
 //! - the *fence* is armed while PostgreSQL may be writing under that lease.
+//!
+//! Two things shorten a promise that is out: the DCS has said that the lease is gone, or the wall clock has jumped ahead,
+//! which it does after a virtual machine stood still with all its clocks.
 
 use std::time::Duration;
 
@@ -19,6 +22,10 @@ pub const QUIT_PATIENCE: Duration = Duration::from_secs(1);
 /// and a renewal that is on its way at that instant (at most 200 ms, `shell::lease`)
 /// still counts.
 pub const GUARDIAN_GRACE: Duration = Duration::from_millis(250);
+
+/// After the DCS has said that the lease is gone, the loop has so long to look what is the matter: another one may lead
+/// already, or be about to.
+pub const GONE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// May the server write on the strength of the lock?
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +87,12 @@ pub struct Keeper {
     renew_at: Mono,
     armed: bool,
     fenced: bool,
+    /// The lease was said to be gone then, and this was promised before.
+    gone: Option<(Mono, Option<Mono>)>,
+    /// The wall clock jumped ahead then, and nobody has confirmed the lock since.
+    jumped: Option<Mono>,
+    /// When the newest request was sent that has confirmed the lock.
+    confirmed: Mono,
 }
 
 impl Keeper {
@@ -98,6 +111,9 @@ impl Keeper {
             renew_at: Mono::ZERO,
             armed: false,
             fenced: false,
+            gone: None,
+            jumped: None,
+            confirmed: Mono::ZERO,
         }
     }
 
@@ -128,6 +144,12 @@ impl Keeper {
 
     /// The lease that the key hangs on was renewed by a request sent at `sent`.
     pub fn lease_renewed(&mut self, sent: Mono) {
+        if self.jumped.is_some_and(|at| sent < at) {
+            // From before a time that this clock has missed.
+            return;
+        }
+        (self.jumped, self.gone) = (None, None);
+        self.confirmed = self.confirmed.max(sent);
         // Renewals of the loop and of the keeper may arrive in either order.
         self.lease_until = self.lease_until.max(Some(sent + self.granted));
         self.end = self.lease_until;
@@ -145,6 +167,7 @@ impl Keeper {
     pub fn lease_released(&mut self) {
         self.lease_until = None;
         self.end = None;
+        self.gone = None;
     }
 
     /// A cycle has ended: the loop is alive. Renewal is permitted for one more
@@ -168,6 +191,7 @@ impl Keeper {
         if other || arm == Arm::Off {
             // What a lock that is gone had promised concerns no later server.
             self.end = self.lease_until;
+            self.gone = None;
         }
         if other && server != 0 && arm == Arm::Writes {
             // Somebody has started it again before the loop could give the lock up.
@@ -198,6 +222,52 @@ impl Keeper {
     /// A renewal sent at `sent` was refused or failed: try again soon.
     pub fn renewal_failed(&mut self, now: Mono) {
         self.renew_at = now + Duration::from_secs(1).min(self.renew_interval());
+    }
+
+    /// The DCS has said, to a request sent at `sent`, that the lease that the key hangs on is gone. A server that writes under it is stopped soon, unless
+    /// the loop turns out to be alive and to know ([`Keeper::cluster_read`]); at once where that is no news but the
+    /// confirmation of what a jump of the clock has shown.
+    pub fn lease_gone(&mut self, sent: Mono, now: Mono) {
+        if self.lease_until.is_none() || sent < self.confirmed {
+            // The loop knows better: it has given the lock up, or moved the key to another lease.
+            return;
+        }
+        let patience = if self.jumped.is_some() { Duration::ZERO } else { GONE_PATIENCE };
+        self.gone = Some((now, self.end));
+        self.lease_until = None;
+        self.end = self.end.map(|end| end.min(now + patience + self.fence_margin()));
+        if self.jumped.take().is_some() {
+            self.gone = None;
+        }
+    }
+
+    /// The loop has read the cluster, with a request sent at `sent`: it knows what became of the lock, and what to do.
+    /// For it holds what was promised before the lease was said to be gone.
+    pub fn cluster_read(&mut self, sent: Mono) {
+        if let Some((_, end)) = self.gone.take_if(|(at, _)| sent >= *at) {
+            self.end = end;
+        }
+    }
+
+    /// The wall clock has jumped ahead of this one by `ahead`: somebody has set it, or this machine stood still with all its
+    /// clocks and they have set it right. So the lock has to be confirmed at once; and when nobody does, also in the
+    /// time that the loop has for it, then what this clock has missed counts.
+    pub fn clock_jumped(&mut self, now: Mono, ahead: Duration) {
+        self.jumped = Some(now);
+        self.renew_at = now;
+        let patience = now + self.retry_timeout + GONE_PATIENCE + self.fence_margin();
+        let missed = |at: Mono| at.min(at.saturating_sub(ahead).max(patience));
+        (self.lease_until, self.end) = (self.lease_until.map(missed), self.end.map(missed));
+    }
+
+    /// Has a jump of the clock made the lock doubtful?
+    pub fn is_in_doubt(&self) -> bool {
+        self.jumped.is_some()
+    }
+
+    /// How often the loop runs.
+    pub fn loop_wait(&self) -> Duration {
+        self.loop_wait
     }
 
     /// Until when the lock is promised.
@@ -344,6 +414,79 @@ mod tests {
         k.renewal_failed(s(13));
         assert_eq!(k.next(s(13)), Next::WaitUntil(s(14)));
         assert_eq!(k.next(s(27)), Next::Fence);
+    }
+
+    #[test]
+    fn a_lease_that_is_gone_is_fenced_for_soon() {
+        let mut k = keeper();
+        k.cycle_ended(s(9));
+        assert_eq!(k.next(s(10)), Next::Renew);
+        k.lease_gone(s(10), s(10));
+        assert_eq!((k.lease_until(), k.promise()), (None, Some(s(12) + GUARDIAN_GRACE)));
+        assert_eq!(k.next(s(10)), Next::WaitUntil(s(12)));
+        let hung = k.clone();
+        // What the loop read before says nothing; what it reads after makes it its business.
+        k.cluster_read(s(9));
+        assert_eq!(k.next(s(11)), Next::WaitUntil(s(12)));
+        k.cluster_read(s(11));
+        assert_eq!((k.next(s(12)), k.lease_until()), (Next::WaitUntil(s(27)), None));
+        k.lease_confirmed(s(12));
+        assert_eq!(k.lease_until(), Some(s(42)));
+        let mut k = hung;
+        // Said again, it does not take longer.
+        k.lease_gone(s(11), s(11));
+        assert_eq!(k.next(s(12)), Next::Fence);
+        // What was asked before the loop moved the key to another lease.
+        let mut k = keeper();
+        k.lease_confirmed(s(10));
+        k.lease_gone(s(9), s(11));
+        assert_eq!(k.lease_until(), Some(s(40)));
+        // It never prolongs a promise, and a later server has none.
+        let mut k = keeper();
+        k.lease_gone(s(26), s(26));
+        assert_eq!(k.next(s(26)), Next::WaitUntil(s(27)));
+        k.arm(Arm::Writes, 2);
+        k.cluster_read(s(26));
+        assert_eq!((k.next(s(27)), k.promise()), (Next::Idle, None));
+    }
+
+    #[test]
+    fn a_clock_that_jumps_ahead() {
+        let jumped = |ahead| {
+            let mut k = keeper();
+            k.cycle_ended(s(9));
+            k.lease_confirmed(s(9));
+            k.clock_jumped(s(10), s(ahead));
+            k
+        };
+        // Confirmed: as before, and so the more.
+        let mut k = jumped(60);
+        assert_eq!(k.next(s(10)), Next::Renew);
+        k.lease_renewed(s(10));
+        assert_eq!((k.lease_until(), k.is_in_doubt()), (Some(s(40)), false));
+        // An answer to a question from before the jump confirms nothing.
+        let mut k = jumped(60);
+        k.lease_confirmed(s(9));
+        assert!(k.is_in_doubt() && k.lease_until() < Some(s(39)));
+        // Refused: fenced for at once, and the loop's look is no help.
+        let mut k = jumped(60);
+        k.lease_gone(s(10), s(10));
+        k.cluster_read(s(10));
+        assert_eq!(k.next(s(10)), Next::Fence);
+        // No answer, from anybody: what was missed counts, after the time that the loop has.
+        let mut k = jumped(60);
+        k.renewal_failed(s(11));
+        assert_eq!(k.next(s(12)), Next::Renew);
+        k.renewal_failed(s(13));
+        assert_eq!(k.next(s(22)), Next::Fence);
+        // So much only as was missed.
+        assert_eq!(jumped(1).lease_until(), Some(s(38)));
+        assert_eq!(jumped(0).lease_until(), Some(s(39)));
+        // Nothing is held, nothing happens.
+        let mut k = Keeper::new(s(30), s(10), s(10));
+        k.arm(Arm::Reads, 1);
+        k.clock_jumped(s(10), s(60));
+        assert_eq!((k.next(s(10)), k.promise()), (Next::Idle, None));
     }
 
     #[test]

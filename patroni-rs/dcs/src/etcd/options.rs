@@ -81,6 +81,12 @@ impl EtcdOptions {
         Ok(EtcdOptions { source, protocol, credentials, tls, use_proxies })
     }
 
+    /// Is everything the same but user and password?
+    pub fn differ_in_credentials_alone(&self, other: &EtcdOptions) -> bool {
+        self.credentials != other.credentials
+            && *self == EtcdOptions { credentials: self.credentials.clone(), ..other.clone() }
+    }
+
     /// The URLs of the nodes that the configuration names; may be empty. Looks up names.
     pub async fn nodes(&self, timeout: Duration) -> Vec<String> {
         match &self.source {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use etcd_client::{Channel, Client, ConnectOptions, Error};
+use etcd_client::{Channel, Client, ConnectOptions, Error, KvClient};
 use hyper_openssl::client::legacy::HttpsConnector;
 use hyper_util::client::legacy::connect::HttpConnector;
 use patroni_net::client_builder;
@@ -10,6 +10,27 @@ use tonic::transport::Endpoint;
 
 use super::failure::{auth_not_enabled, classify, Failure};
 use crate::etcd::EtcdOptions;
+
+/// The largest answer that is read. gRPC's own limit of 4 MiB is less than what a few large values, or many members and
+/// slots, make of a cluster; etcd itself holds 2 to 8 GB at most.
+pub const LARGEST_ANSWER: usize = 1 << 30;
+
+/// A connection to a node.
+#[derive(Clone)]
+pub struct Node {
+    /// For everything but keys.
+    pub client: Client,
+    /// For keys: their values may be large.
+    pub kv: KvClient,
+}
+
+impl Node {
+    /// With that connection.
+    pub fn new(client: Client) -> Node {
+        let kv = client.kv_client().max_decoding_message_size(LARGEST_ANSWER);
+        Node { client, kv }
+    }
+}
 
 /// How a node is to be connected to.
 #[derive(Debug, Clone, Copy)]

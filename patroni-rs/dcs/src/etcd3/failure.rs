@@ -64,6 +64,8 @@ fn from_status(code: Code, message: &str, local: bool) -> Failure {
         "context deadline exceeded" => Failure::Busy(text),
         // https://github.com/etcd-io/etcd/issues/21671
         "not a primary lessor" if code == Code::Unknown => Failure::Node(text),
+        // Unavailable up to etcd 3.5. Others can serve it, so this one is left.
+        "etcdserver: rpc not supported for learner" => Failure::Node(text),
         _ if local => Failure::Node(text),
         _ => match code {
             Code::Unavailable => Failure::Node(text),
@@ -104,6 +106,8 @@ mod tests {
         is(Code::Unknown, "context deadline exceeded", Failure::Busy);
         is(Code::Unavailable, "etcdserver: request timed out", Failure::Node);
         is(Code::Unknown, "not a primary lessor", Failure::Node);
+        is(Code::FailedPrecondition, "etcdserver: rpc not supported for learner", Failure::Node);
+        is(Code::Unavailable, "etcdserver: rpc not supported for learner", Failure::Node);
         is(Code::Unknown, "x", Failure::Refused);
         is(Code::ResourceExhausted, "etcdserver: mvcc: database space exceeded", Failure::Refused);
         assert!(matches!(from_status(Code::Unknown, "transport error", true), Failure::Node(_)));

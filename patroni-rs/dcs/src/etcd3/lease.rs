@@ -1,16 +1,14 @@
 //! The lease that our leader key and our member key hang on (surface-dcs 9).
 
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use pyfmt::Value;
 use tokio::sync::Mutex as AsyncMutex;
 
 use super::failure::Failure;
 use super::pool::{Effort, Pool};
 use super::rpc::{Body, Rpc};
-use crate::etcd::EtcdOptions;
-use crate::{DcsError, Timing};
+use crate::DcsError;
 
 #[derive(Debug, Default)]
 struct State {
@@ -57,6 +55,14 @@ impl Lease {
     /// written), or the key is not ours.
     pub fn set_of_leader(&self, lease: Option<i64>) {
         self.state().of_leader = lease;
+    }
+
+    /// The leader key is to run out, and hangs on the lease that everything else of ours hangs on: that gets another one.
+    pub fn leave_to_leader(&self) {
+        let mut state = self.state();
+        if state.id.is_some() && state.id == state.of_leader {
+            state.id = None;
+        }
     }
 
     /// The next refresh renews whenever the last one was.
@@ -113,34 +119,28 @@ pub struct LeaseKeeper {
 }
 
 impl LeaseKeeper {
-    /// Knows the nodes that `pool` knows: those of the configuration may be down by the
-    /// time it is needed first.
+    /// Knows the nodes that `pool` knows (those of the configuration may be down by the
+    /// time it is needed first), and hears of new options and durations as that one does.
     pub(super) fn new(pool: &Pool) -> LeaseKeeper {
         LeaseKeeper { pool: pool.separate() }
     }
 
-    /// New options of the section.
-    ///
-    /// # Errors
-    /// The options make no client; the old ones stay.
-    pub fn reload(&self, section: &Value) -> Result<(), DcsError> {
-        self.pool.set_options(EtcdOptions::from_section(section)?);
-        Ok(())
-    }
-
-    /// New durations.
-    pub fn set_timing(&self, timing: Timing) {
-        self.pool.set_timing(timing);
-    }
-
-    /// Renews the lease within `retry_timeout`. `Ok(false)`: it does not exist any more.
+    /// Renews the lease within `limit`. `Ok(false)`: it does not exist any more. A node that has been silent is
+    /// left: the next call begins with another one.
     ///
     /// # Errors
     /// No answer, or a refusal; the lease may still live.
-    pub async fn keepalive(&self, lease: i64) -> Result<bool, DcsError> {
-        keepalive(&self.pool, lease, self.pool.deadline()).await.map_err(|failure| match failure {
-            Failure::Node(text) | Failure::Busy(text) => DcsError::Unreachable(text),
-            other => DcsError::Refused(other.text().to_owned()),
-        })
+    pub async fn keepalive(&self, lease: i64, limit: Duration) -> Result<bool, DcsError> {
+        let asking = keepalive(&self.pool, lease, Effort::Hurried(Instant::now() + limit));
+        let answer = tokio::time::timeout(limit, asking).await;
+        answer.unwrap_or_else(|_| Err(Failure::Node(format!("no answer within {limit:?}")))).map_err(
+            |failure| match failure {
+                Failure::Node(text) | Failure::Busy(text) => {
+                    self.pool.leave_selected();
+                    DcsError::Unreachable(text)
+                }
+                other => DcsError::Refused(other.text().to_owned()),
+            },
+        )
     }
 }

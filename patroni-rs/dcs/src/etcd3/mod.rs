@@ -11,6 +11,7 @@ mod lease;
 mod ops;
 mod pool;
 mod rpc;
+mod seen;
 mod wake;
 mod watcher;
 
@@ -31,7 +32,7 @@ use crate::published::Published;
 use crate::{DcsError, Settings};
 use failure::Failure;
 use lease::Lease;
-use pool::{Effort, Pool};
+use pool::{Asker, Effort, Pool};
 use rpc::{Reply, Rpc};
 use wake::WakeRules;
 use watcher::Tell;
@@ -71,7 +72,8 @@ impl Etcd3 {
     /// The options make no client, or user and password are refused.
     pub async fn start(settings: Settings, section: &Value) -> Result<Etcd3, DcsError> {
         let options = options(section)?;
-        let pool = Arc::new(Pool::new(options, settings.timing));
+        let asker = if settings.ctl { Asker::Person } else { Asker::Daemon };
+        let pool = Arc::new(Pool::new(options, settings.timing, asker));
         while let Err(failure) = pool.discover(settings.timing.retry_timeout).await {
             match failure {
                 Failure::Password(text) => {
@@ -124,6 +126,18 @@ impl Etcd3 {
     /// a change of the ttl not the one that new keys get.
     pub fn leader_lease_id(&self) -> Option<i64> {
         self.lease.of_leader()
+    }
+
+    /// The leader key is to run out with its lease, although our member key lives on: the cycles end without asking for
+    /// the lock. Who asks again moves the key to the new lease, if it is still there.
+    pub fn let_leader_run_out(&self) {
+        self.lease.leave_to_leader();
+    }
+
+    /// How often, since the start, the store was seen to have become another one or an earlier one (restored from a
+    /// backup, forced into a new cluster): what was read before proves nothing after.
+    pub fn setbacks(&self) -> u64 {
+        self.pool.setbacks()
     }
 
     /// A handle that renews leases over connections of its own.

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use etcd_client::{Compare, CompareOp, KeyValue, Txn, TxnOp};
+use etcd_client::{Compare, CompareOp, KeyValue, Txn, TxnOp, TxnOpResponse, TxnResponse};
 use patroni_core::model::{status_value, sync_state_value, Cluster, Leader, Lsn, Status, SyncState};
 use patroni_core::parse::deep_compare;
 use pyfmt::{json, Value};
@@ -69,10 +69,15 @@ fn best_effort(result: Result<bool, Failure>) -> Outcome {
     }))
 }
 
-/// The lock operations do: no answer is an error, an answer is a refusal.
+/// The lock operations do: no answer is an error, an answer is a refusal. Who is not let in for want of authentication
+/// or rights has learnt nothing of the lock.
 fn lock_outcome(result: Result<bool, Failure>) -> Outcome {
     match result {
         Err(Failure::Node(text) | Failure::Busy(text)) => Err(DcsError::Unreachable(text)),
+        Err(Failure::Token(text) | Failure::Password(text)) => {
+            tracing::error!(target: LOG, "{text}");
+            Err(DcsError::Unreachable(text))
+        }
         other => best_effort(other),
     }
 }
@@ -82,7 +87,7 @@ impl Etcd3 {
     async fn write_if(&self, write: &Conditional<'_>, effort: Effort) -> Result<Option<i64>, Failure> {
         let reply = self.pool.call(&Rpc::Txn(write.txn()), effort).await?;
         if succeeded(&reply) {
-            return Ok(Some(reply.revision));
+            return Ok(Some(reply.revision()));
         }
         if !reply.repeated {
             return Ok(None);
@@ -115,7 +120,7 @@ impl Etcd3 {
             }
             None => {
                 let reply = self.pool.call(&Rpc::Put(key, value.to_vec(), 0), effort).await?;
-                Ok(Some(reply.revision))
+                Ok(Some(reply.revision()))
             }
         }
     }
@@ -145,7 +150,7 @@ impl Etcd3 {
         let write = Conditional { key, value: b"", lease, condition: absent(key) };
         let reply = self.pool.call(&Rpc::Txn(write.txn()), effort).await?;
         if succeeded(&reply) {
-            self.claim.store(reply.revision, Ordering::Relaxed);
+            self.claim.store(reply.revision(), Ordering::Relaxed);
         } else {
             match self.empty_key(key, effort).await? {
                 Some(found) if found.lease() == lease => {
@@ -181,7 +186,8 @@ impl Etcd3 {
 
     async fn try_acquire(&self) -> Result<bool, Failure> {
         let (effort, deadline) = self.lock_deadline();
-        let lease = self.lease.refresh(&self.pool, false, effort).await?;
+        // Renewed in any case: the promise of the lock counts from this question, so the lease must not be older.
+        let lease = self.lease.refresh(&self.pool, true, effort).await?;
         enough_time(deadline, "attempt_to_acquire_leader timeout")?;
         match self.create_leader_key(lease, effort).await {
             Err(Failure::LeaseNotFound) => {
@@ -218,6 +224,27 @@ impl Etcd3 {
         // gone as well (docs/safety.md S9). Whoever wants it races for it.
         let reply = self.pool.call(&Rpc::Txn(Txn::new().when([ours]).and_then([put])), effort).await?;
         let ours = succeeded(&reply);
+        self.lease.set_of_leader(ours.then_some(lease));
+        Ok(ours)
+    }
+
+    /// Puts the leader key if there is none or it is ours. A request that is repeated at another node may be carried
+    /// out late, so that it must not hit a later leader's.
+    async fn try_take(&self) -> Result<bool, Failure> {
+        let effort = self.effort(true);
+        let lease = self.lease.refresh(&self.pool, true, effort).await?;
+        self.lease.set_of_leader(None);
+        let (key, name) = (self.key("leader"), self.settings.name.as_str());
+        let put = || TxnOp::put(key.as_str(), name, put_options(lease));
+        let ours = Compare::value(key.as_str(), CompareOp::Equal, name);
+        let over_ours = Txn::new().when([ours]).and_then([put()]);
+        let taken = Txn::new().when([absent(&key)]).and_then([put()]).or_else([TxnOp::txn(over_ours)]);
+        let reply = self.pool.call(&Rpc::Txn(taken), effort).await?;
+        let inner = |txn: &TxnResponse| {
+            let nested = |op| matches!(op, TxnOpResponse::Txn(inner) if inner.succeeded());
+            txn.op_responses().into_iter().any(nested)
+        };
+        let ours = matches!(&reply.body, Body::Txn(txn) if txn.succeeded() || inner(txn));
         self.lease.set_of_leader(ours.then_some(lease));
         Ok(ours)
     }
@@ -348,15 +375,7 @@ impl Dcs for Etcd3 {
     }
 
     async fn take_leader(&self) -> Outcome {
-        let put = async {
-            let lease = self.lease.refresh(&self.pool, false, self.effort(true)).await?;
-            let put = Rpc::Put(self.key("leader"), self.settings.name.clone().into_bytes(), lease);
-            self.lease.set_of_leader(None);
-            self.pool.call(&put, self.effort(true)).await?;
-            self.lease.set_of_leader(Some(lease));
-            Ok(true)
-        };
-        best_effort(put.await)
+        best_effort(self.try_take().await)
     }
 
     async fn delete_leader(&self, leader: Option<&Leader>, last_lsn: Option<Lsn>) -> Outcome {

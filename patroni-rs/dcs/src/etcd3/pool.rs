@@ -5,14 +5,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use etcd_client::Client;
+use patroni_core::model::url::bracketed;
 use rand::seq::SliceRandom;
 use tokio::sync::watch;
 
-use super::connect::{connect, Manner};
+use super::connect::{connect, Manner, Node};
 use super::failure::{classify, Failure};
 use super::rpc::{Body, Reply, Rpc};
-use crate::etcd::EtcdOptions;
-use crate::retry::{time_slices, Backoff, Slices};
+use super::seen::{Seen, Told, Verdict};
+use crate::etcd::{EtcdOptions, Source};
+use crate::retry::{hurried_slices, time_slices, Backoff, Slices};
 use crate::Timing;
 
 const LOG: &str = "patroni.dcs.etcd";
@@ -24,22 +26,43 @@ pub enum Effort {
     Once,
     /// All nodes, again and again until then.
     Until(Instant),
+    /// The same in little time: however little it is, each node gets a share of it.
+    Hurried(Instant),
 }
 
-#[derive(Default)]
+/// What the pools of a process share: whose store it is, and what it was seen to be.
+struct Common {
+    options: Mutex<Arc<EtcdOptions>>,
+    timing: Mutex<Timing>,
+    seen: Mutex<Seen>,
+    /// The options whose credentials etcd has accepted last.
+    accepted: Mutex<Option<Arc<EtcdOptions>>>,
+}
+
 struct State {
     nodes: Vec<String>,
     base: String,
     refresh_at: Option<Instant>,
-    clients: HashMap<String, Client>,
-    cluster_id: u64,
-    raft_term: u64,
+    clients: HashMap<String, Node>,
+    /// What the clients were made with.
+    options: Arc<EtcdOptions>,
+}
+
+/// Who asks through a pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asker {
+    /// The HA loop and the REST API.
+    Daemon,
+    /// The lock keeper, beside them: what it meets is no news.
+    Keeper,
+    /// patronictl: a person who waits.
+    Person,
 }
 
 /// The nodes.
 pub struct Pool {
-    options: Mutex<Arc<EtcdOptions>>,
-    timing: Mutex<Timing>,
+    common: Arc<Common>,
+    asker: Asker,
     state: Mutex<State>,
     selected: watch::Sender<String>,
 }
@@ -50,20 +73,35 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Pool {
     /// Knows no node yet; the first request looks for them.
-    pub fn new(options: EtcdOptions, timing: Timing) -> Pool {
-        Pool {
-            options: Mutex::new(Arc::new(options)),
-            timing: Mutex::new(timing),
-            state: Mutex::default(),
-            selected: watch::Sender::new(String::new()),
-        }
+    pub fn new(options: EtcdOptions, timing: Timing, asker: Asker) -> Pool {
+        let (options, seen) = (Mutex::new(Arc::new(options)), Mutex::default());
+        let timing = Mutex::new(timing);
+        Pool::with(Arc::new(Common { options, timing, seen, accepted: Mutex::default() }), asker)
     }
 
-    /// Another one with the same options and nodes, but connections of its own.
+    fn with(common: Arc<Common>, asker: Asker) -> Pool {
+        let options = Arc::clone(&lock(&common.options));
+        let state = State {
+            nodes: Vec::new(),
+            base: first_base(&options),
+            refresh_at: None,
+            clients: HashMap::new(),
+            options,
+        };
+        Pool { common, asker, state: Mutex::new(state), selected: watch::Sender::new(String::new()) }
+    }
+
+    /// Another one with connections of its own. It has the same options, nodes and durations, now and later, and
+    /// knows of the store what this one does. It begins with another node, where there are several.
     pub fn separate(&self) -> Pool {
-        let pool = Pool::new((*self.options()).clone(), self.timing());
-        let nodes = lock(&self.state).nodes.clone();
+        let pool = Pool::with(Arc::clone(&self.common), Asker::Keeper);
+        let (nodes, base) = {
+            let state = lock(&self.state);
+            (state.nodes.clone(), state.base.clone())
+        };
         if !nodes.is_empty() {
+            let other = nodes.iter().find(|url| **url != base).cloned();
+            lock(&pool.state).base = other.unwrap_or(base);
             pool.learn(nodes);
         }
         pool
@@ -71,25 +109,30 @@ impl Pool {
 
     /// The options in force.
     pub fn options(&self) -> Arc<EtcdOptions> {
-        Arc::clone(&lock(&self.options))
+        Arc::clone(&lock(&self.common.options))
     }
 
-    /// New options; connections are made anew.
+    /// New options, for all pools. Connections are made anew, but not for new credentials alone: etcd accepts the
+    /// tokens of the old ones until it is told of the new ones, and may not know those yet.
     pub fn set_options(&self, options: EtcdOptions) {
         if *self.options() != options {
-            *lock(&self.options) = Arc::new(options);
-            lock(&self.state).clients.clear();
+            *lock(&self.common.options) = Arc::new(options);
         }
     }
 
     /// The durations in force.
     pub fn timing(&self) -> Timing {
-        *lock(&self.timing)
+        *lock(&self.common.timing)
     }
 
-    /// New durations.
+    /// New durations, for all pools.
     pub fn set_timing(&self, timing: Timing) {
-        *lock(&self.timing) = timing;
+        *lock(&self.common.timing) = timing;
+    }
+
+    /// How often the store has become another one, or an earlier one.
+    pub fn setbacks(&self) -> u64 {
+        lock(&self.common.seen).setbacks()
     }
 
     /// The end of an operation that begins now.
@@ -115,7 +158,9 @@ impl Pool {
         let manner = Manner { require_leader: true, ..self.manner(self.timing().retry_timeout) };
         let options = self.options();
         let limit = self.timing().retry_timeout;
-        tokio::time::timeout(limit, connect(url, &options, manner)).await.unwrap_or_else(|_| Err(timed_out()))
+        tokio::time::timeout(limit, self.connect(url, &options, manner))
+            .await
+            .unwrap_or_else(|_| Err(timed_out()))
     }
 
     /// Carries out a request, authenticating anew where that is what it takes.
@@ -124,34 +169,36 @@ impl Pool {
     /// [`Failure::Node`] and [`Failure::Busy`]: the time is over and nobody knows what
     /// came of it. Everything else is a refusal.
     pub async fn call(&self, rpc: &Rpc, effort: Effort) -> Result<Reply, Failure> {
-        let mut reauthentications = 0;
-        loop {
-            let result = match effort {
-                Effort::Once => self.call_once(rpc).await,
-                Effort::Until(deadline) => self.call_until(rpc, deadline).await,
-            };
-            let limit = if matches!(effort, Effort::Once) { 1 } else { 3 };
-            match result {
-                Err(Failure::Token(text)) if reauthentications < limit && self.has_time(effort) => {
-                    if self.options().credentials.is_none() {
-                        tracing::error!(target: "patroni.dcs.etcd3", "Username or password not set, authentication is not possible");
-                        return Err(Failure::Token(text));
-                    }
-                    tracing::error!(target: "patroni.dcs.etcd3", "Invalid auth token: {text}");
-                    lock(&self.state).clients.clear();
-                    reauthentications += 1;
-                }
-                other => return other,
-            }
+        match effort {
+            Effort::Once => match self.call_once(rpc).await {
+                Err(refusal @ Failure::Token(_)) if self.note_refusal(&refusal) => self.call_once(rpc).await,
+                other => other,
+            },
+            Effort::Until(deadline) => self.call_until(rpc, deadline, time_slices).await,
+            Effort::Hurried(deadline) => self.call_until(rpc, deadline, hurried_slices).await,
         }
     }
 
-    fn has_time(&self, effort: Effort) -> bool {
-        match effort {
-            Effort::Once => true,
-            Effort::Until(deadline) => {
-                deadline.saturating_duration_since(Instant::now()) >= Duration::from_millis(500)
-            }
+    /// After a refusal for want of authentication: logs it; the next connection gets a new token, with the credentials
+    /// that are in force by then. False: there are none.
+    fn note_refusal(&self, refusal: &Failure) -> bool {
+        lock(&self.state).clients.clear();
+        let known = self.options().credentials.is_some();
+        let text = match refusal {
+            Failure::Token(text) if known => format!("Invalid auth token: {text}"),
+            Failure::Password(text) if known => format!("Etcd3 authentication failed: {text}"),
+            _ => "Username or password not set, authentication is not possible".into(),
+        };
+        self.complain(|| text);
+        known
+    }
+
+    /// The lock keeper's troubles are no news as long as the HA loop has none; it says itself when they last.
+    fn complain(&self, text: impl FnOnce() -> String) {
+        if self.asker == Asker::Keeper {
+            tracing::debug!(target: LOG, "lock keeper: {}", text());
+        } else {
+            tracing::error!(target: "patroni.dcs.etcd3", "{}", text());
         }
     }
 
@@ -162,24 +209,30 @@ impl Pool {
         let Some(url) = nodes.first() else { return Err(no_nodes()) };
         let result = self.ask(url, rpc, slices).await;
         if let Err(Failure::Node(text)) = &result {
-            log_failed(url, text);
+            self.log_failed(url, text);
             // Nobody knows what has happened there: whatever comes next goes elsewhere.
             self.select(nodes.get(1).unwrap_or(url));
         }
         result
     }
 
-    async fn call_until(&self, rpc: &Rpc, deadline: Instant) -> Result<Reply, Failure> {
+    async fn call_until(
+        &self,
+        rpc: &Rpc,
+        deadline: Instant,
+        slices: fn(usize, Duration) -> Slices,
+    ) -> Result<Reply, Failure> {
         let mut backoff = Backoff::new();
         let mut repeated = false;
+        let mut refusals = 0;
         loop {
             let left = || deadline.saturating_duration_since(Instant::now());
             let nodes = self.nodes(left() / 2).await;
-            let slices = time_slices(nodes.len(), left());
+            let slices = slices(nodes.len(), left());
             let mut failed = no_nodes();
             for (n, url) in nodes.iter().take(slices.nodes).enumerate() {
                 if n > 0 {
-                    tracing::info!(target: LOG, "Retrying on {url}");
+                    self.remark(|| format!("Retrying on {url}"));
                 }
                 match self.ask(url, rpc, slices).await {
                     Ok(reply) => {
@@ -187,11 +240,11 @@ impl Pool {
                             self.select(url);
                             lock(&self.state).refresh_at = None;
                         }
-                        self.refresh_if_due(url, left().min(slices.attempt)).await;
+                        self.refresh_if_due(url, left().min(slices.attempt) / 2).await;
                         return Ok(Reply { repeated, ..reply });
                     }
                     Err(Failure::Node(text)) => {
-                        log_failed(url, &text);
+                        self.log_failed(url, &text);
                         failed = Failure::Node("No more machines in the cluster".into());
                         repeated = true;
                     }
@@ -200,10 +253,23 @@ impl Pool {
                         repeated = true;
                         break;
                     }
+                    Err(refusal @ (Failure::Token(_) | Failure::Password(_))) => {
+                        refusals += 1;
+                        let known = self.note_refusal(&refusal);
+                        let stale = known && matches!(refusal, Failure::Token(_)) && refusals <= 3;
+                        // A password that is changed is wrong on one of the two sides for a while, and nobody must
+                        // give up a lock for it. A person hears of it at once.
+                        if self.asker == Asker::Person && !stale {
+                            return Err(refusal);
+                        }
+                        failed = refusal;
+                        break;
+                    }
                     Err(other) => return Err(other),
                 }
             }
-            let pause = backoff.next();
+            // A token may have ended: the first new one is fetched at once.
+            let pause = if refusals == 1 { Duration::ZERO } else { backoff.next() };
             if Instant::now() + pause >= deadline {
                 self.distrust_watch();
                 lock(&self.state).refresh_at = None;
@@ -236,18 +302,52 @@ impl Pool {
     }
 
     async fn attempt(&self, url: &str, rpc: &Rpc, slice: Duration) -> Result<Reply, Failure> {
-        let known = lock(&self.state).clients.get(url).cloned();
-        let mut client = match known {
-            Some(client) => client,
+        let options = self.options();
+        let known = {
+            let mut state = lock(&self.state);
+            if state.options != options {
+                if !state.options.differ_in_credentials_alone(&options) {
+                    state.clients.clear();
+                }
+                state.options = Arc::clone(&options);
+            }
+            state.clients.get(url).cloned()
+        };
+        let mut node = match known {
+            Some(node) => node,
             None => {
-                let client = connect(url, &self.options(), self.manner(slice)).await?;
-                lock(&self.state).clients.insert(url.to_owned(), client.clone());
-                client
+                let node = Node::new(self.connect(url, &options, self.manner(slice)).await?);
+                lock(&self.state).clients.insert(url.to_owned(), node.clone());
+                node
             }
         };
-        let reply = rpc.send(&mut client).await.map_err(|error| classify(&error))?;
-        self.check_term(&reply)?;
+        let sent = Instant::now();
+        let reply = rpc.send(&mut node).await.map_err(|error| classify(&error))?;
+        self.judge(reply.told, sent)?;
         Ok(reply)
+    }
+
+    /// A connection with the credentials in force; if etcd does not accept them (a typing error, or it is told of a
+    /// new password later than we), with those that it accepted last.
+    async fn connect(
+        &self,
+        url: &str,
+        options: &Arc<EtcdOptions>,
+        manner: Manner,
+    ) -> Result<Client, Failure> {
+        let result = connect(url, options, manner).await;
+        if result.is_ok() {
+            *lock(&self.common.accepted) = Some(Arc::clone(options));
+        }
+        let Err(Failure::Password(text)) = result else { return result };
+        let before = lock(&self.common.accepted).clone().filter(|o| o.credentials != options.credentials);
+        let Some(before) = before else { return Err(Failure::Password(text)) };
+        let old = EtcdOptions { credentials: before.credentials.clone(), ..(**options).clone() };
+        let client = connect(url, &old, manner).await.map_err(|_| Failure::Password(text.clone()))?;
+        self.complain(|| {
+            format!("Etcd3 authentication failed, going on with the credentials before: {text}")
+        });
+        Ok(client)
     }
 
     fn manner(&self, slice: Duration) -> Manner {
@@ -258,35 +358,81 @@ impl Pool {
         Manner { connect_timeout, ping: (ping, pong), require_leader: false }
     }
 
-    /// A node with an older term than one that was seen before has fallen behind.
-    fn check_term(&self, reply: &Reply) -> Result<(), Failure> {
-        let (cluster_id, term) = reply.cluster;
-        if cluster_id == 0 || term == 0 {
-            return Ok(());
+    /// Whether the answer counts, see [`Seen`]; says what it shows of the store.
+    fn judge(&self, told: Told, sent: Instant) -> Result<(), Failure> {
+        let patience = self.timing().retry_timeout;
+        let verdict = lock(&self.common.seen).judge(told, sent, Instant::now(), patience);
+        let Told { cluster, term, revision, .. } = told;
+        let gone_back = |lost: &str| {
+            tracing::error!(
+                target: LOG,
+                "The etcd cluster has gone back{lost}: it was restored from a backup, or forced into a new cluster. \
+                 What was written to it since then is lost."
+            );
+        };
+        match verdict {
+            Verdict::Good => return Ok(()),
+            Verdict::Stale(known) => {
+                let text = format!("Connected to Etcd node with term {term}. Old known term {known}. Switching to another node.");
+                match self.asker {
+                    Asker::Keeper => tracing::debug!(target: LOG, "lock keeper: {text}"),
+                    _ => tracing::warn!(target: LOG, "{text}"),
+                }
+                return Err(Failure::Node("stale etcd node".into()));
+            }
+            Verdict::OtherCluster { before, lost } => {
+                tracing::warn!(target: LOG, "Etcd Cluster ID changed from {before} to {cluster}");
+                if let Some(before) = lost {
+                    gone_back(&format!(" from revision {before} to {revision}"));
+                }
+            }
+            Verdict::GoneBack { term: before, revision: highest } => {
+                gone_back(&format!(" from revision {highest}, term {before}, to {revision}, term {term}"));
+            }
         }
-        let mut state = lock(&self.state);
-        if state.cluster_id != 0 && state.cluster_id != cluster_id {
-            tracing::warn!(target: LOG, "Etcd Cluster ID changed from {} to {cluster_id}", state.cluster_id);
-            state.raft_term = 0;
-        }
-        state.cluster_id = cluster_id;
-        if term < state.raft_term {
-            let known = state.raft_term;
-            tracing::warn!(target: LOG, "Connected to Etcd node with term {term}. Old known term {known}. Switching to another node.");
-            return Err(Failure::Node("stale etcd node".into()));
-        }
-        state.raft_term = term;
+        self.distrust_watch();
         Ok(())
     }
 
     fn select(&self, url: &str) {
         let mut state = lock(&self.state);
         if state.base != url {
-            tracing::info!(target: LOG, "Selected new etcd server {url}");
+            self.remark(|| format!("Selected new etcd server {url}"));
             url.clone_into(&mut state.base);
         }
         drop(state);
         self.selected.send_replace(url.to_owned());
+    }
+
+    fn remark(&self, text: impl FnOnce() -> String) {
+        if self.asker == Asker::Keeper {
+            tracing::debug!(target: LOG, "lock keeper: {}", text());
+        } else {
+            tracing::info!(target: LOG, "{}", text());
+        }
+    }
+
+    fn log_failed(&self, url: &str, text: &str) {
+        if self.asker == Asker::Keeper {
+            tracing::debug!(target: LOG, "lock keeper: request to server {url} failed: {text}");
+            return;
+        }
+        tracing::error!(target: LOG, "Request to server {url} failed: {text}");
+        tracing::info!(target: LOG, "Reconnection allowed, looking for another server.");
+    }
+
+    /// The selected node has not answered in time, and whoever asked does not wait any longer: the next request goes
+    /// to another one, over a new connection.
+    pub fn leave_selected(&self) {
+        let mut state = lock(&self.state);
+        let base = state.base.clone();
+        state.clients.remove(&base);
+        let at = state.nodes.iter().position(|url| *url == base);
+        let next = at.and_then(|at| state.nodes.get(at + 1)).or(state.nodes.first()).cloned();
+        drop(state);
+        if let Some(next) = next {
+            self.select(&next);
+        }
     }
 
     /// The nodes, the selected one first. Looks for them if there are none yet.
@@ -338,7 +484,7 @@ impl Pool {
                 }
                 Ok(_) => failure = Failure::Node(format!("{url} does not know its cluster")),
                 Err(error) => {
-                    tracing::error!(target: LOG, "Failed to get list of machines from {url}: {}", error.text());
+                    self.complain(|| format!("Failed to get list of machines from {url}: {}", error.text()));
                     // A wrong password is more telling than whatever the other nodes say.
                     if !matches!(failure, Failure::Password(_)) {
                         failure = error;
@@ -357,11 +503,11 @@ impl Pool {
         let mut state = lock(&self.state);
         state.refresh_at = Some(next);
         state.clients.retain(|url, _| urls.contains(url));
-        let keep_base = urls.contains(&state.base);
-        let base = if keep_base { None } else { urls.first().cloned() };
+        let base = urls.iter().find(|url| **url == state.base).or(urls.first()).cloned();
         state.nodes = urls;
         drop(state);
-        if let Some(base) = base {
+        let news = base.as_ref() != Some(&*self.selected.borrow());
+        if let Some(base) = base.filter(|_| news) {
             self.select(&base);
         }
     }
@@ -378,10 +524,12 @@ impl Pool {
     }
 }
 
-fn log_failed(url: &str, text: &str) {
-    tracing::error!(target: LOG, "Request to server {url} failed: {text}");
-    tracing::error!(target: LOG, "Request to server {url} failed: {text}");
-    tracing::info!(target: LOG, "Reconnection allowed, looking for another server.");
+/// What the reference's client begins with: the one host of the configuration, or etcd's address of old.
+fn first_base(options: &EtcdOptions) -> String {
+    match &options.source {
+        Source::Host(host, port) => format!("{}://{}:{port}", options.protocol, bracketed(host)),
+        _ => "http://127.0.0.1:4001".into(),
+    }
 }
 
 fn timed_out() -> Failure {

@@ -1,8 +1,10 @@
 //! The requests we make, as values: so that one can be repeated at another node.
 
-use etcd_client::{
-    Client, DeleteOptions, Error, GetOptions, KeyValue, PutOptions, ResponseHeader, Txn, TxnResponse,
-};
+use etcd_client::{DeleteOptions, Error, GetOptions, KeyValue, PutOptions, ResponseHeader, Txn, TxnResponse};
+
+use super::connect::Node;
+use super::failure::{classify, Failure};
+use super::seen::Told;
 
 /// One request.
 #[derive(Debug, Clone)]
@@ -30,10 +32,8 @@ pub enum Rpc {
 /// The answer.
 #[derive(Debug, Clone)]
 pub struct Reply {
-    /// Id of the etcd cluster and its raft term; 0 when the answer does not say.
-    pub cluster: (u64, u64),
-    /// Revision of the store when it was done.
-    pub revision: i64,
+    /// What it says of the store; the revision is that of the store when it was done.
+    pub told: Told,
     /// An earlier attempt of the same request may have been carried out, too.
     pub repeated: bool,
     /// The rest.
@@ -58,9 +58,15 @@ pub enum Body {
 }
 
 impl Reply {
-    fn new(header: Option<&ResponseHeader>, body: Body) -> Reply {
-        let cluster = header.map_or((0, 0), |h| (h.cluster_id(), h.raft_term()));
-        Reply { cluster, revision: header.map_or(0, ResponseHeader::revision), repeated: false, body }
+    fn new(header: Option<&ResponseHeader>, by_majority: bool, body: Body) -> Reply {
+        let (cluster, term, revision) =
+            header.map_or((0, 0, 0), |h| (h.cluster_id(), h.raft_term(), h.revision()));
+        Reply { told: Told { cluster, term, revision, by_majority }, repeated: false, body }
+    }
+
+    /// Revision of the store when it was done.
+    pub fn revision(&self) -> i64 {
+        self.told.revision
     }
 
     /// The keys of a list.
@@ -77,48 +83,59 @@ impl Rpc {
     ///
     /// # Errors
     /// Whatever the client gives.
-    pub async fn send(&self, client: &mut Client) -> Result<Reply, Error> {
+    pub async fn send(&self, node: &mut Node) -> Result<Reply, Error> {
         match self {
             Rpc::List(prefix) => {
-                let reply = client.get(prefix.as_str(), Some(GetOptions::new().with_prefix())).await?;
-                Ok(Reply::new(reply.header(), Body::Keys(reply.kvs().to_vec())))
+                let reply = node.kv.get(prefix.as_str(), Some(GetOptions::new().with_prefix())).await?;
+                Ok(Reply::new(reply.header(), true, Body::Keys(reply.kvs().to_vec())))
             }
             Rpc::Get(key) => {
-                let reply = client.get(key.as_str(), None).await?;
-                Ok(Reply::new(reply.header(), Body::Keys(reply.kvs().to_vec())))
+                let reply = node.kv.get(key.as_str(), None).await?;
+                Ok(Reply::new(reply.header(), true, Body::Keys(reply.kvs().to_vec())))
             }
             Rpc::Put(key, value, lease) => {
-                let reply = client.put(key.as_str(), value.clone(), put_options(*lease)).await?;
-                Ok(Reply::new(reply.header(), Body::Done))
+                let reply = node.kv.put(key.as_str(), value.clone(), put_options(*lease)).await?;
+                Ok(Reply::new(reply.header(), true, Body::Done))
             }
             Rpc::Delete(key) => {
-                let reply = client.delete(key.as_str(), None).await?;
-                Ok(Reply::new(reply.header(), Body::Done))
+                let reply = node.kv.delete(key.as_str(), None).await?;
+                Ok(Reply::new(reply.header(), true, Body::Done))
             }
             Rpc::DeletePrefix(prefix) => {
-                let reply = client.delete(prefix.as_str(), Some(DeleteOptions::new().with_prefix())).await?;
-                Ok(Reply::new(reply.header(), Body::Done))
+                let reply = node.kv.delete(prefix.as_str(), Some(DeleteOptions::new().with_prefix())).await?;
+                Ok(Reply::new(reply.header(), true, Body::Done))
             }
             Rpc::Txn(txn) => {
-                let reply = client.txn(txn.clone()).await?;
-                Ok(Reply::new(reply.header(), Body::Txn(reply.clone())))
+                let reply = node.kv.txn(txn.clone()).await?;
+                Ok(Reply::new(reply.header(), true, Body::Txn(reply.clone())))
             }
             Rpc::Grant(seconds) => {
-                let reply = client.lease_grant(*seconds, None).await?;
-                Ok(Reply::new(reply.header(), Body::Lease(reply.id())))
+                let reply = node.client.lease_grant(*seconds, None).await?;
+                Ok(Reply::new(reply.header(), true, Body::Lease(reply.id())))
             }
-            Rpc::KeepAlive(lease) => match client.lease_keep_alive(*lease).await {
-                Ok(_) => Ok(Reply::new(None, Body::Alive(true))),
-                // The client's word for an answer without a TTL.
-                Err(Error::LeaseKeepAliveError(text)) if text == "lease not found" => {
-                    Ok(Reply::new(None, Body::Alive(false)))
+            Rpc::KeepAlive(lease) => {
+                let alive = match node.client.lease_keep_alive(*lease).await {
+                    Ok(_) => true,
+                    // The client's word for an answer without a TTL.
+                    Err(Error::LeaseKeepAliveError(text)) if text == "lease not found" => false,
+                    Err(error) => return Err(error),
+                };
+                // The client shows no header of that answer. But an old leader that does not know that it is none goes
+                // on answering (https://github.com/etcd-io/etcd/issues/15247): its term tells.
+                match node.client.lease_time_to_live(*lease, None).await {
+                    Ok(reply) => Ok(Reply::new(reply.header(), false, Body::Alive(alive))),
+                    Err(error) if matches!(classify(&error), Failure::Node(_) | Failure::Busy(_)) => {
+                        Err(error)
+                    }
+                    Err(_) => Ok(Reply::new(None, false, Body::Alive(alive))),
                 }
-                Err(error) => Err(error),
-            },
+            }
             Rpc::Members => {
-                let reply = client.member_list().await?;
-                let urls = reply.members().iter().flat_map(|m| m.client_urls().iter().cloned());
-                Ok(Reply::new(reply.header(), Body::Urls(urls.collect())))
+                let reply = node.client.member_list().await?;
+                // Learners answer nothing that we ask.
+                let voters = reply.members().iter().filter(|m| !m.is_learner());
+                let urls = voters.flat_map(|m| m.client_urls().iter().cloned());
+                Ok(Reply::new(reply.header(), false, Body::Urls(urls.collect())))
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Which changes wake the HA loop (surface-dcs 9).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// The keys that matter and what was last seen in them.
 #[derive(Debug)]
@@ -43,30 +43,37 @@ impl WakeRules {
             None => self.seen.remove(key),
         };
         let old = old.map(|(value, _)| value);
-        if old.as_deref() == value {
+        self.wakes(key, old.as_deref(), value)
+    }
+
+    /// Does it wake the loop that a key that matters had one value and has another now?
+    fn wakes(&self, key: &str, old: Option<&[u8]>, new: Option<&[u8]>) -> bool {
+        if old == new {
             return false;
         }
         if key == self.leader {
             return true;
         }
         if key == self.config {
-            return old.is_some() && value.is_some();
+            return old.is_some() && new.is_some();
         }
-        value.is_some() && self.seen.get(&self.leader).map(|(name, _)| name) != Some(&self.name)
+        new.is_some() && self.seen.get(&self.leader).map(|(name, _)| name) != Some(&self.name)
     }
 
-    /// All keys as of a revision. True: something that wakes the loop was missed since
-    /// the last list; never for the first one.
-    pub fn listed(&mut self, keys: &[(String, Vec<u8>, i64)], revision: i64) -> bool {
-        let gone: Vec<String> =
-            self.seen.keys().filter(|known| !keys.iter().any(|(key, ..)| key == *known)).cloned().collect();
-        let mut wake = false;
-        for key in gone {
-            wake |= self.changed(&key, None, revision);
-        }
-        for (key, value, revision) in keys {
-            wake |= self.changed(key, Some(value), *revision);
-        }
+    /// All keys as of now: in their place comes whatever was seen before, also what is newer: the store may have been
+    /// restored to an earlier state. True: something that wakes the loop was missed since the last list; never for
+    /// the first one.
+    pub fn listed(&mut self, keys: &[(String, Vec<u8>, i64)]) -> bool {
+        let before = std::mem::take(&mut self.seen);
+        let matters = keys.iter().filter(|(key, ..)| self.matters(key));
+        self.seen = matters.map(|(key, value, revision)| (key.clone(), (value.clone(), *revision))).collect();
+        let value =
+            |seen: &HashMap<String, (Vec<u8>, i64)>, key: &str| seen.get(key).map(|(value, _)| value.clone());
+        let keys: HashSet<&String> = before.keys().chain(self.seen.keys()).collect();
+        let wake = keys.into_iter().any(|key| {
+            let (old, new) = (value(&before, key), value(&self.seen, key));
+            self.wakes(key, old.as_deref(), new.as_deref())
+        });
         let first = !std::mem::replace(&mut self.listed, true);
         wake && !first
     }
@@ -111,10 +118,22 @@ mod tests {
         let mut rules = WakeRules::new("/s/b/", "me");
         let leader =
             |name: &str, revision| vec![("/s/b/leader".to_owned(), name.as_bytes().to_vec(), revision)];
-        assert!(!rules.listed(&leader("a", 5), 7));
-        assert!(!rules.listed(&leader("a", 5), 8));
-        assert!(rules.listed(&leader("b", 9), 9));
-        assert!(rules.listed(&[], 10));
-        assert!(!rules.listed(&[], 11));
+        assert!(!rules.listed(&leader("a", 5)));
+        assert!(!rules.listed(&leader("a", 5)));
+        assert!(rules.listed(&leader("b", 9)));
+        assert!(rules.listed(&[]));
+        assert!(!rules.listed(&[]));
+    }
+
+    #[test]
+    fn a_store_that_went_back_is_heard() {
+        let mut rules = WakeRules::new("/s/b/", "me");
+        let list = [("/s/b/leader".to_owned(), b"a".to_vec(), 500)];
+        assert!(!rules.listed(&list));
+        // Restored: the same leader, at an earlier revision; then another one, still earlier than what was seen.
+        let list = [("/s/b/leader".to_owned(), b"a".to_vec(), 40)];
+        assert!(!rules.listed(&list));
+        assert!(rules.changed("/s/b/leader", Some(b"b"), 42));
+        assert!(rules.changed("/s/b/leader", None, 43));
     }
 }

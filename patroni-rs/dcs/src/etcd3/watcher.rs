@@ -7,6 +7,7 @@ use std::time::Duration;
 use etcd_client::{EventType, WatchOptions, WatchResponse};
 use tokio::sync::{watch, Notify};
 
+use super::connect::LARGEST_ANSWER;
 use super::failure::{classify, Failure};
 use super::pool::Pool;
 use super::rpc::Rpc;
@@ -43,15 +44,16 @@ pub async fn run(pool: Arc<Pool>, prefix: String, mut rules: WakeRules, tell: Te
 async fn follow(pool: &Pool, prefix: &str, rules: &mut WakeRules, tell: &Tell) -> Result<(), Failure> {
     let mut selected = pool.selected();
     let list = pool.call(&Rpc::List(prefix.to_owned()), pool.deadline()).await?;
-    let revision = list.revision;
+    let revision = list.revision();
     let keys: Vec<_> = list
         .keys()
         .into_iter()
         .map(|kv| (String::from_utf8_lossy(kv.key()).into_owned(), kv.value().to_vec(), kv.mod_revision()))
         .collect();
-    tell.tell(rules.listed(&keys, revision));
+    tell.tell(rules.listed(&keys));
     let url = selected.borrow_and_update().clone();
-    let mut client = pool.connect_for_watch(&url).await?;
+    let mut client =
+        pool.connect_for_watch(&url).await?.watch_client().max_decoding_message_size(LARGEST_ANSWER);
     let options = WatchOptions::new().with_prefix().with_start_revision(revision + 1);
     let opening = client.watch(prefix, Some(options));
     let stream = tokio::time::timeout(pool.timing().retry_timeout, opening).await;

@@ -35,11 +35,11 @@ async fn a_killed_etcd() {
     let keeper = dcs.lease_keeper();
     let lease = dcs.lease_id().unwrap();
     assert!(dcs.get_cluster().await.is_ok());
-    assert_eq!(keeper.keepalive(lease).await, Ok(true));
+    assert_eq!(keeper.keepalive(lease, LIMIT).await, Ok(true));
     etcd.kill();
     everything_fails(&dcs).await;
     let began = Instant::now();
-    assert!(matches!(keeper.keepalive(lease).await, Err(DcsError::Unreachable(_))));
+    assert!(matches!(keeper.keepalive(lease, LIMIT).await, Err(DcsError::Unreachable(_))));
     within(began, 5);
     etcd.restart();
     assert!(dcs.get_cluster().await.is_ok());
@@ -60,7 +60,7 @@ async fn a_stopped_etcd() {
     etcd.signal("-STOP");
     everything_fails(&dcs).await;
     let began = Instant::now();
-    assert!(matches!(keeper.keepalive(lease).await, Err(DcsError::Unreachable(_))));
+    assert!(matches!(keeper.keepalive(lease, LIMIT).await, Err(DcsError::Unreachable(_))));
     within(began, 5);
     etcd.signal("-CONT");
     assert!(dcs.get_cluster().await.is_ok());
@@ -86,7 +86,7 @@ async fn one_node_of_three() {
         let began = Instant::now();
         let leader = dcs.get_cluster().await.unwrap().leader.clone().unwrap();
         assert_eq!(dcs.update_leader(&leader, None, None).await, Ok(true), "{victim}");
-        assert_eq!(keeper.keepalive(dcs.lease_id().unwrap()).await, Ok(true), "{victim}");
+        assert_eq!(keeper.keepalive(dcs.lease_id().unwrap(), LIMIT).await, Ok(true), "{victim}");
         within(began, 14);
         nodes[victim].signal("-CONT");
         std::thread::sleep(Duration::from_millis(1500));
@@ -119,7 +119,8 @@ fn the_lock_keeper_lives_in_a_thread_of_its_own() {
     let dcs = main.block_on(start("n1", &[&etcd.url]));
     let (lease, keeper) = (dcs.lease_id().unwrap(), dcs.lease_keeper());
     // The main runtime is not running while the keeper works.
-    let renewed = std::thread::spawn(move || runtime().block_on(keeper.keepalive(lease))).join().unwrap();
+    let renewed =
+        std::thread::spawn(move || runtime().block_on(keeper.keepalive(lease, LIMIT))).join().unwrap();
     assert_eq!(renewed, Ok(true));
     drop(main);
     drop(dcs);
@@ -156,4 +157,92 @@ async fn a_lost_answer_is_no_lost_race() {
         before = version;
         assert_eq!(dcs.delete_leader(cluster.leader.as_ref(), None).await, Ok(true), "{round}");
     }
+}
+
+/// The timings of a configuration that says nothing, which no other test has: the keeper has 3 s, and a node of three
+/// would get 3.3 s of the loop.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_lock_keeper_leaves_a_silent_node() {
+    let nodes = Etcd::cluster(3, &[]);
+    let urls: Vec<&str> = nodes.iter().map(|node| node.url.as_str()).collect();
+    let dcs = start("n1", &urls).await;
+    dcs.set_timing(Timing::default());
+    assert_eq!(dcs.acquire_leader().await, Ok(true));
+    let (keeper, lease) = (dcs.lease_keeper(), dcs.lease_id().unwrap());
+    assert_eq!(keeper.keepalive(lease, LIMIT).await, Ok(true));
+    for (n, victim) in nodes.iter().enumerate() {
+        victim.signal("-STOP");
+        // Time for an election, should it be the leader.
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        let began = Instant::now();
+        let first = keeper.keepalive(lease, LIMIT).await;
+        within(began, 4);
+        assert!(first == Ok(true) || keeper.keepalive(lease, LIMIT).await == Ok(true), "{n}: {first:?}");
+        // Whatever little time there is, the next node is tried with the next call.
+        let hurried = Duration::from_millis(300);
+        let mut answers = Vec::new();
+        for _ in 0..3 {
+            answers.push(keeper.keepalive(lease, hurried).await);
+        }
+        assert!(answers.contains(&Ok(true)), "{n}: {answers:?}");
+        victim.signal("-CONT");
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_lock_keeper_hears_of_other_nodes() {
+    let (mut old, other) = (Etcd::single(), Etcd::single());
+    let dcs = start("n1", &[&old.url]).await;
+    let (keeper, lease) = (dcs.lease_keeper(), dcs.lease_id().unwrap());
+    assert_eq!(keeper.keepalive(lease, LIMIT).await, Ok(true));
+    old.kill();
+    let config = config("n1", &[&other.url]);
+    dcs.reload(config.get("etcd3").unwrap()).unwrap();
+    // That one knows the lease as little as any other: an answer all the same.
+    assert_eq!(keeper.keepalive(lease, LIMIT).await, Ok(false));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_is_set_back() {
+    let mut etcd = Etcd::single();
+    let dcs = start("n1", &[&etcd.url]).await;
+    let keeper = dcs.lease_keeper();
+    assert_eq!(dcs.acquire_leader().await, Ok(true));
+    assert_eq!(dcs.set_history("[]").await, Ok(true));
+    etcd.snapshot();
+    // Later terms, and later revisions, than those of the snapshot.
+    etcd.kill();
+    etcd.restart();
+    assert_eq!(dcs.set_history("[[1,2,\"later\"]]").await, Ok(true));
+    for n in 0..5 {
+        assert_eq!(dcs.write_status(n + 100).await, Ok(true));
+    }
+    assert_eq!((dcs.get_cluster().await.unwrap().timeline(), dcs.setbacks()), (2, 0));
+    etcd.restore();
+    let began = Instant::now();
+    let cluster = dcs.get_cluster().await.unwrap();
+    within(began, 4);
+    assert_eq!((cluster.leader_name(), cluster.timeline(), dcs.setbacks()), (Some("n1"), 1, 1));
+    // The lease is of the snapshot as well.
+    let leader = cluster.leader.clone().unwrap();
+    assert_eq!(dcs.update_leader(&leader, None, None).await, Ok(true));
+    assert_eq!(keeper.keepalive(dcs.leader_lease_id().unwrap(), LIMIT).await, Ok(true));
+    // The watch hears what is written at revisions that it has seen before.
+    while dcs.watch(false, Duration::from_secs(3)).await {}
+    etcd.run(&["put", &key("leader"), "other"]);
+    assert!(dcs.watch(false, Duration::from_secs(5)).await);
+    assert_eq!(dcs.setbacks(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_learner_is_not_asked() {
+    let etcd = Etcd::single();
+    let learner = etcd.add_learner();
+    // By luck it would be the first of the list in one of two cases.
+    for n in 0..6 {
+        let dcs = start("n1", &[&etcd.url]).await;
+        assert_eq!(dcs.set_history(&format!("[[{n},2,\"\"]]")).await, Ok(true), "{n}");
+    }
+    drop(learner);
 }

@@ -13,6 +13,9 @@ use patroni_dcs::{AnyDcs, Dcs, DcsError, Etcd3, Settings, Timing};
 use pyfmt::{json, Value};
 use server::Etcd;
 
+/// How long the lock keeper may take.
+const LIMIT: Duration = Duration::from_secs(3);
+
 /// A configuration of node `name` with these etcd URLs.
 fn config(name: &str, urls: &[&str]) -> Value {
     let text = r#"{"scope":"batman","ttl":5,"loop_wait":1,"retry_timeout":3,"etcd3":{}}"#;
@@ -149,8 +152,14 @@ async fn versions_decide() {
     assert_eq!(leader.name(), "a");
     assert_eq!(b.update_leader(&leader, None, None).await, Ok(false));
     assert_eq!(b.delete_leader(Some(&leader), None).await, Ok(false));
+    // Not over another's: such a request may be carried out late.
+    assert_eq!(b.take_leader().await, Ok(false));
+    assert_eq!((etcd.value(&key("leader")).as_str(), b.leader_lease_id()), ("a", None));
+    assert_eq!(a.take_leader().await, Ok(true));
+    assert_eq!(a.delete_leader(Some(&leader), None).await, Ok(true));
     assert_eq!(b.take_leader().await, Ok(true));
-    assert_eq!(etcd.value(&key("leader")), "b");
+    assert_eq!((etcd.value(&key("leader")).as_str(), b.leader_lease_id()), ("b", b.lease_id()));
+    assert_eq!(etcd.field(&key("leader"), "lease"), b.lease_id().unwrap());
     assert_eq!(a.update_leader(&Default::default(), None, None).await, Ok(false));
 }
 
@@ -161,8 +170,8 @@ async fn leases() {
     let lease = dcs.lease_id().unwrap();
     let hex = format!("{lease:x}");
     let keeper = dcs.lease_keeper();
-    assert_eq!(keeper.keepalive(lease).await, Ok(true));
-    assert_eq!(keeper.keepalive(lease + 1).await, Ok(false));
+    assert_eq!(keeper.keepalive(lease, LIMIT).await, Ok(true));
+    assert_eq!(keeper.keepalive(lease + 1, LIMIT).await, Ok(false));
     dcs.touch_member(&data("running")).await.unwrap();
     assert_eq!(dcs.acquire_leader().await, Ok(true));
     let leader = dcs.get_cluster().await.unwrap().leader.clone().unwrap();
@@ -170,7 +179,7 @@ async fn leases() {
     // The lease is revoked behind our back and the key with it: lost, and to be raced for.
     etcd.run(&["lease", "revoke", &hex]);
     assert_eq!(etcd.value(&key("leader")), "");
-    assert_eq!(keeper.keepalive(lease).await, Ok(false));
+    assert_eq!(keeper.keepalive(lease, LIMIT).await, Ok(false));
     assert_eq!(dcs.update_leader(&leader, None, None).await, Ok(false));
     assert_eq!(etcd.value(&key("leader")), "");
     assert_eq!(dcs.acquire_leader().await, Ok(true));
@@ -215,6 +224,119 @@ async fn leases() {
     assert_eq!(etcd.field(&key("leader"), "lease"), next.lease_id().unwrap());
     assert_eq!(next.delete_leader(Some(&leader), None).await, Ok(true));
     assert_eq!(next.leader_lease_id(), None);
+}
+
+/// What the lock keeper renews is what the key hangs on, and nothing while that is not known.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_leader_key_hangs_on() {
+    let etcd = Etcd::single();
+    let dcs = start("n1", &[&etcd.url]).await;
+    let lease = dcs.lease_id().unwrap();
+    // The key was moved to our lease, and the answer was lost.
+    etcd.run(&["put", &format!("--lease={lease:x}"), &key("leader"), "n1"]);
+    assert_eq!(dcs.leader_lease_id(), None);
+    let leader = dcs.get_cluster().await.unwrap().leader.clone().unwrap();
+    assert_eq!(dcs.update_leader(&leader, None, None).await, Ok(true));
+    assert_eq!(dcs.leader_lease_id(), Some(lease));
+    // Being moved, and no answer comes: it hangs on the old lease, or on the new one.
+    dcs.set_timing(Timing {
+        ttl: Duration::from_secs(6),
+        retry_timeout: Duration::from_secs(3),
+        ..Timing::default()
+    });
+    assert_eq!(dcs.touch_member(&data("running")).await, Ok(true));
+    assert_eq!((dcs.leader_lease_id(), dcs.lease_id() != Some(lease)), (Some(lease), true));
+    let frozen = async {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        etcd.signal("-STOP");
+    };
+    // The lease is renewed and the key is not, or neither: by luck. What is known afterwards is right.
+    let (updated, ()) = tokio::join!(dcs.update_leader(&leader, None, None), frozen);
+    etcd.signal("-CONT");
+    let known = dcs.leader_lease_id();
+    assert!(if updated == Ok(true) {
+        known == dcs.lease_id()
+    } else {
+        known.is_none() || known == Some(lease)
+    });
+
+    // Refused while it is moved: not ours.
+    etcd.run(&["put", &key("leader"), "n2"]);
+    assert_eq!(dcs.update_leader(&leader, None, None).await, Ok(false));
+    assert_eq!(dcs.leader_lease_id(), None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_lock_has_a_lease_that_is_no_older_than_the_question() {
+    let etcd = Etcd::single();
+    let dcs = start("n1", &[&etcd.url]).await;
+    let timing = Timing { ttl: Duration::from_secs(20), ..Timing::default() };
+    dcs.set_timing(timing);
+    assert_eq!(dcs.touch_member(&data("running")).await, Ok(true));
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    assert!(etcd.seconds_left(dcs.lease_id().unwrap()) < 19);
+    assert_eq!(dcs.acquire_leader().await, Ok(true));
+    assert!(etcd.seconds_left(dcs.lease_id().unwrap()) >= 19);
+    let leader = dcs.get_cluster().await.unwrap().leader.clone();
+    assert_eq!(dcs.delete_leader(leader.as_ref(), None).await, Ok(true));
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    assert!(etcd.seconds_left(dcs.lease_id().unwrap()) < 19);
+    assert_eq!(dcs.take_leader().await, Ok(true));
+    assert!(etcd.seconds_left(dcs.lease_id().unwrap()) >= 19);
+}
+
+/// The member key of a node whose cycles do not ask for the lock does not keep the lock alive.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lock_that_nobody_asks_for_runs_out() {
+    let etcd = Etcd::single();
+    let dcs = start("n1", &[&etcd.url]).await;
+    assert_eq!(dcs.touch_member(&data("running")).await, Ok(true));
+    assert_eq!(dcs.acquire_leader().await, Ok(true));
+    let lease = dcs.lease_id().unwrap();
+    let began = Instant::now();
+    while dcs.get_cluster().await.unwrap().leader.is_some() {
+        assert!(began.elapsed() < Duration::from_secs(15), "the leader key lives on");
+        dcs.watch(false, Duration::from_millis(1)).await;
+        dcs.let_leader_run_out();
+        assert_eq!(dcs.touch_member(&data("running")).await, Ok(true));
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    assert_ne!(dcs.lease_id(), Some(lease));
+    assert!(dcs.get_cluster().await.unwrap().has_member("n1"));
+    // Who asks again in time keeps it.
+    assert_eq!(dcs.acquire_leader().await, Ok(true));
+    let leader = dcs.get_cluster().await.unwrap().leader.clone().unwrap();
+    dcs.let_leader_run_out();
+    assert_eq!(dcs.touch_member(&data("running")).await, Ok(true));
+    assert_eq!(dcs.update_leader(&leader, None, None).await, Ok(true));
+    assert_eq!(etcd.field(&key("leader"), "lease"), dcs.lease_id().unwrap());
+    assert_eq!(dcs.leader_lease_id(), dcs.lease_id());
+}
+
+/// More than gRPC reads unless it is told to.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_values() {
+    let etcd = Etcd::single();
+    let dcs = start("n1", &[&etcd.url]).await;
+    let mut ctl = config("n1", &[&etcd.url]);
+    ctl.set("patronictl", true);
+    let ctl = AnyDcs::from_config(&ctl).await.unwrap();
+    let large = "x".repeat(1_200_000);
+    let text = format!(r#"[[1,2,"{large}"]]"#);
+    assert_eq!(dcs.set_history(&text).await, Ok(true));
+    assert_eq!(dcs.set_failover(&large, None).await, Ok(true));
+    let value = Value::from_iter([("x", large.as_str())]);
+    assert_eq!(dcs.set_config(&value, None).await, Ok(true));
+    assert_eq!(dcs.write_failsafe(&value).await, Ok(true));
+    for cluster in [dcs.get_cluster().await, ctl.get_cluster().await] {
+        assert_eq!(cluster.map(|c| (c.timeline(), c.failsafe.is_some())), Ok((2, true)));
+    }
+    // The watch as well, also one that has to hear of all of it at once.
+    while dcs.watch(false, Duration::from_secs(2)).await {}
+    etcd.run(&["put", &key("leader"), "other"]);
+    assert!(dcs.watch(false, Duration::from_secs(5)).await);
+    // What etcd does not take is named.
+    assert_eq!(dcs.set_history(&"x".repeat(2_000_000)).await, Ok(false));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -58,6 +58,88 @@ async fn users_and_tokens() {
     drop(etcd);
 }
 
+/// An etcd with a user `patroni`, and the root whose words change it.
+fn with_users() -> Etcd {
+    let etcd = Etcd::single();
+    for args in [
+        "user add root:root",
+        "role add patroni",
+        "role grant-permission patroni --prefix=true readwrite /service/batman/",
+        "user add patroni:secret",
+        "user grant-role patroni patroni",
+        "user grant-role root root",
+        "auth enable",
+    ] {
+        etcd.run(&args.split(' ').collect::<Vec<_>>());
+    }
+    etcd
+}
+
+fn set_password(etcd: &Etcd, password: &str) {
+    etcd.run(&["--user", "root:root", "user", "delete", "patroni"]);
+    etcd.run(&["--user", "root:root", "user", "add", &format!("patroni:{password}")]);
+    etcd.run(&["--user", "root:root", "user", "grant-role", "patroni", "patroni"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_password_is_changed() {
+    let etcd = with_users();
+    let dcs = start_with(section(&etcd.url, "patroni", "secret")).await.unwrap();
+    // Longer than etcd takes for its passwords on a busy machine.
+    let (ttl, retry_timeout) = (Duration::from_secs(20), Duration::from_secs(6));
+    dcs.set_timing(Timing { ttl, retry_timeout, ..Timing::default() });
+    let keeper = dcs.lease_keeper();
+    assert_eq!(dcs.acquire_leader().await, Ok(true));
+    let leader = dcs.get_cluster().await.unwrap().leader.clone().unwrap();
+    // A key that has to be written, for it hangs on another lease.
+    let elsewhere = patroni_core::model::Leader::default();
+    // A typing error in the file harms nobody: the token is good.
+    dcs.reload(&section(&etcd.url, "patroni", "typo")).unwrap();
+    let began = Instant::now();
+    assert_eq!(dcs.update_leader(&leader, None, None).await, Ok(true));
+    assert!(dcs.get_cluster().await.is_ok());
+    assert_eq!(keeper.keepalive(dcs.leader_lease_id().unwrap(), LIMIT).await, Ok(true));
+    assert!(began.elapsed() < Duration::from_secs(1));
+    // The new one, before etcd has it.
+    dcs.reload(&section(&etcd.url, "patroni", "new")).unwrap();
+    assert_eq!(dcs.update_leader(&leader, None, None).await, Ok(true));
+    // etcd has it: a new token.
+    set_password(&etcd, "new");
+    assert_eq!(dcs.update_leader(&leader, None, None).await, Ok(true));
+    assert!(dcs.get_cluster().await.is_ok());
+
+    // The other way round: etcd first, and the daemon hears of it while it asks.
+    set_password(&etcd, "newer");
+    let told = async {
+        tokio::time::sleep(Duration::from_millis(1200)).await;
+        dcs.reload(&section(&etcd.url, "patroni", "newer")).unwrap();
+    };
+    let (read, ()) = tokio::join!(dcs.get_cluster(), told);
+    assert!(read.is_ok());
+    set_password(&etcd, "newest");
+    let told = async {
+        tokio::time::sleep(Duration::from_millis(1200)).await;
+        dcs.reload(&section(&etcd.url, "patroni", "newest")).unwrap();
+    };
+    let (renewed, ()) = tokio::join!(dcs.update_leader(&leader, None, None), told);
+    assert_eq!(renewed, Ok(true));
+
+    // Never told: nobody knows who holds the lock. It is not lost.
+    set_password(&etcd, "other");
+    let began = Instant::now();
+    // etcd renews a lease for anybody.
+    assert_ne!(dcs.update_leader(&leader, None, None).await, Ok(false));
+    assert!(matches!(dcs.update_leader(&elsewhere, None, None).await, Err(DcsError::Unreachable(_))));
+    assert!(matches!(dcs.acquire_leader().await, Err(DcsError::Unreachable(_))));
+    assert!(dcs.get_cluster().await.is_err());
+    assert!(began.elapsed() > Duration::from_secs(6) && began.elapsed() < Duration::from_secs(30));
+    // Nor without the right to the key.
+    set_password(&etcd, "newest");
+    assert!(dcs.get_cluster().await.is_ok());
+    etcd.run(&["--user", "root:root", "user", "revoke-role", "patroni", "patroni"]);
+    assert!(matches!(dcs.update_leader(&elsewhere, None, None).await, Err(DcsError::Unreachable(_))));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tls_with_client_certificates() {
     let dir = tempfile::Builder::new().prefix("patroni-dcs-").tempdir_in("/tmp").unwrap();

@@ -12,7 +12,7 @@ pub struct Etcd {
     /// Client URL.
     pub url: String,
     args: Vec<String>,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 fn free_port() -> u16 {
@@ -57,7 +57,7 @@ impl Etcd {
                 args.push(format!("--{key}={value}"));
             }
             args.extend(extra.iter().map(|a| (*a).to_owned()));
-            Etcd { child: spawn(&args), url, args, _dir: dir }
+            Etcd { child: spawn(&args), url, args, dir }
         });
         let nodes: Vec<Etcd> = nodes.collect();
         if !tls {
@@ -122,6 +122,68 @@ impl Etcd {
     pub fn restart(&mut self) {
         self.restart_without_waiting();
         self.wait();
+    }
+
+    /// Saves what it holds now, for [`Etcd::restore`]. With users it takes more words.
+    pub fn snapshot(&self) {
+        self.run(&["snapshot", "save", &self.path("snapshot")]);
+    }
+
+    /// As of the snapshot, and running: a new cluster with the name, URLs and token of the old one.
+    pub fn restore(&mut self) {
+        self.kill();
+        std::fs::remove_dir_all(self.path("data")).unwrap();
+        let of_cluster = |arg: &&String| {
+            ["--initial-cluster=", "--initial-advertise", "--name="].iter().any(|a| arg.starts_with(a))
+        };
+        let output = Command::new("/usr/bin/etcdctl")
+            .env("ETCDCTL_API", "3")
+            .args(["snapshot", "restore", &self.path("snapshot"), "--data-dir", &self.path("data")])
+            .args(self.args.iter().filter(of_cluster))
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        self.restart();
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.dir.path().join(name).display().to_string()
+    }
+
+    /// Another process in its cluster, which learns but has no vote.
+    pub fn add_learner(&self) -> Etcd {
+        let (client, peer) = (free_port(), free_port());
+        let (url, peer) = (format!("http://127.0.0.1:{client}"), format!("http://127.0.0.1:{peer}"));
+        self.run(&["member", "add", "learner", "--learner", &format!("--peer-urls={peer}")]);
+        let dir = tempfile::Builder::new().prefix("patroni-dcs-").tempdir_in("/tmp").unwrap();
+        let cluster = self.args.iter().find_map(|a| a.strip_prefix("--initial-cluster=")).unwrap();
+        let args: Vec<String> = [
+            ("name", "learner".to_owned()),
+            ("data-dir", dir.path().join("data").display().to_string()),
+            ("listen-client-urls", url.clone()),
+            ("advertise-client-urls", url.clone()),
+            ("listen-peer-urls", peer.clone()),
+            ("initial-advertise-peer-urls", peer.clone()),
+            ("initial-cluster", format!("{cluster},learner={peer}")),
+            ("initial-cluster-state", "existing".into()),
+        ]
+        .iter()
+        .map(|(key, value)| format!("--{key}={value}"))
+        .collect();
+        let learner = Etcd { child: spawn(&args), url, args, dir };
+        let began = Instant::now();
+        while !self.run(&["member", "list"]).contains(&learner.url) {
+            assert!(began.elapsed() < Duration::from_secs(20), "the learner does not come up");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        learner
+    }
+
+    /// Whole seconds that a lease has left.
+    pub fn seconds_left(&self, lease: i64) -> i64 {
+        let json =
+            pyfmt::json::loads(&self.run(&["lease", "timetolive", &format!("{lease:x}"), "-w", "json"]));
+        json.unwrap().get("ttl").and_then(pyfmt::Value::as_i64).unwrap()
     }
 
     /// Starts it again, with users that the health check would need to know.
