@@ -8,7 +8,7 @@ use patroni_postgres::process::probe;
 use patroni_postgres::sql;
 use pyfmt::Value;
 
-use super::Instance;
+use super::{locked, Instance};
 
 /// How long the server gets to take its new settings before it is asked what
 /// waits for a restart.
