@@ -128,7 +128,8 @@ impl World {
             return all.collect();
         }
         let rows = self.walsenders(node).into_iter();
-        rows.map(|row| Walsender { name: row.application_name, flushed: row.flush_lsn.unwrap_or(0) }).collect()
+        rows.map(|row| Walsender { name: row.application_name, flushed: row.flush_lsn.unwrap_or(0) })
+            .collect()
     }
 
     /// The leader gives its key away for an order to switch over: somebody must have what it has acknowledged.
@@ -139,7 +140,9 @@ impl World {
         let planned = order.is_some_and(|order| order.get("leader").and_then(|l| l.as_str()) == Some(&name));
         let stops = self.members[node].memory.demotion.is_some() && !self.members[node].ending;
         let Request::DeleteLeader { .. } = request else { return };
-        let (true, true, true, Some((branch, lsn))) = (leads, planned, stops, self.ledger.last) else { return };
+        let (true, true, true, Some((branch, lsn))) = (leads, planned, stops, self.ledger.last) else {
+            return;
+        };
         let own = self.members[node].pg.data.as_ref().is_some_and(|data| data.branch == branch);
         let kept = |m: &super::node::Member| m.pg.data.as_ref().is_some_and(|data| data.has(branch, lsn));
         let elsewhere = self.members.iter().enumerate().any(|(other, m)| other != node && kept(m));

@@ -176,7 +176,8 @@ impl World {
         }
         self.members[node].pg.stopping = true;
         self.set_state(node, PgState::Stopping);
-        let crawl = if std::mem::take(&mut self.members[node].pg.crawls) { self.longest_ttl + 20_000 } else { 0 };
+        let crawl =
+            if std::mem::take(&mut self.members[node].pg.crawls) { self.longest_ttl + 20_000 } else { 0 };
         (crawl + self.rng.between(50, 1500), Answer::Done, After::Checkpoint)
     }
 

@@ -103,7 +103,9 @@ impl Instance {
         let names = self
             .with_config(move |c, facts| c.recovery_settings_to_read(start_time, facts))
             .await
-            .map_err(|e| tracing::error!(target: "patroni.postgresql", "Can not read the recovery settings: {e}"))
+            .map_err(
+                |e| tracing::error!(target: "patroni.postgresql", "Can not read the recovery settings: {e}"),
+            )
             .ok()?;
         let read = match names {
             None => SettingsRead::NotRead,

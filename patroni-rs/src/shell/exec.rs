@@ -283,9 +283,7 @@ impl Executor {
                 pg.resume_replay().await;
                 Answer::Done
             }
-            Request::SetSyncNames(names) => {
-                Answer::SyncNames(pg.set_sync_names(names).await)
-            }
+            Request::SetSyncNames(names) => Answer::SyncNames(pg.set_sync_names(names).await),
             Request::Walsenders => Answer::Walsenders(pg.walsenders().await),
             Request::CurrentSync { wait } => Answer::Sync(pg.current_sync(&self.cluster, *wait).await.ok()),
             Request::ReplicaTimeline { leader } => {
@@ -301,9 +299,7 @@ impl Executor {
                 pg.schedule_slots(true).await;
                 Answer::Done
             }
-            Request::MoveDataDirectory => {
-                Answer::Bool(pg.set_data_directory_aside().await)
-            }
+            Request::MoveDataDirectory => Answer::Bool(pg.set_data_directory_aside().await),
             // Everything else was answered by the callers.
             _ => Answer::Done,
         }

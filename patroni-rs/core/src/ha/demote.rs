@@ -135,7 +135,8 @@ impl Cycle<'_> {
         self.refuse_failover()?;
         self.m.rewind = Rewind::Initial;
         let seconds = self.m.config.primary_start_timeout();
-        let timeout = u64::try_from(seconds).ok().filter(|s| *s > 0).map_or(START_PATIENCE, Duration::from_secs);
+        let timeout =
+            u64::try_from(seconds).ok().filter(|s| *s > 0).map_or(START_PATIENCE, Duration::from_secs);
         if let Some(refused) = self.start_job(Job::StartPrimary { timeout })? {
             return Ok(Some(refused));
         }

@@ -175,15 +175,20 @@ impl Cycle<'_> {
             Prepared::KeyChanged => {
                 self.watchdog_off_standby()?;
                 self.held_back(Reason::SyncKeyChanged, None, &[]);
-                return Ok("Postponing promotion because synchronous replication state was updated by somebody \
+                return Ok(
+                    "Postponing promotion because synchronous replication state was updated by somebody \
                            else"
-                    .into());
+                        .into(),
+                );
             }
             Prepared::NamesNotSet => return self.give_way_unsynced(),
             Prepared::NotKnown => {
                 self.watchdog_off_standby()?;
                 self.held_back(Reason::SyncNamesNotSet, None, &[]);
-                return Ok("Postponing promotion because PostgreSQL does not tell its synchronous_standby_names".into());
+                return Ok(
+                    "Postponing promotion because PostgreSQL does not tell its synchronous_standby_names"
+                        .into(),
+                );
             }
         }
         if !self.is_leader() {
@@ -235,7 +240,10 @@ impl Cycle<'_> {
             let (reason, why) = if peer.in_recovery == Some(false) {
                 (Reason::PrimaryAlive, format!("{name} is a primary"))
             } else if bar.later_timeline(&peer).is_some() {
-                (Reason::BehindTimeline, format!("{name} is on timeline {}, I am on {timeline}", peer.timeline))
+                (
+                    Reason::BehindTimeline,
+                    format!("{name} is on timeline {}, I am on {timeline}", peer.timeline),
+                )
             } else {
                 (Reason::PeerAhead, format!("the WAL of {name} is ahead of mine"))
             };
@@ -249,7 +257,9 @@ impl Cycle<'_> {
             self.watchdog_off_standby()?;
             self.held_back(Reason::OtherHasLed, Some(&silent), &[]);
             self.m.wake_at = Some(now + LOOK_AGAIN);
-            return Ok(Some(format!("not promoting before {silent} answered because I did not win the leader key")));
+            return Ok(Some(format!(
+                "not promoting before {silent} answered because I did not win the leader key"
+            )));
         }
         self.m.lock_won = true;
         Ok(None)

@@ -23,7 +23,9 @@ impl Cycle<'_> {
             );
             return self.no(Reason::Backoff);
         }
-        if self.m.sync_refused_at.is_some_and(|at| self.io.now() < at + self.v.me.ttl) && !self.pg.is_primary() {
+        if self.m.sync_refused_at.is_some_and(|at| self.io.now() < at + self.v.me.ttl)
+            && !self.pg.is_primary()
+        {
             self.log("backoff: skip leader race because synchronous_standby_names could not be set");
             return self.no(Reason::SyncNamesNotSet);
         }
@@ -76,7 +78,8 @@ impl Cycle<'_> {
     /// This node has given away a lock because another has led since. That one may be on its way down or up just now,
     /// and must be heard before anybody takes what it has not: for a while every member is waited for. The silent ones.
     fn silent_after_disowning(&mut self) -> Step<Option<String>> {
-        let limit = Duration::from_secs(self.m.config.primary_start_timeout().max(0) as u64).max(self.v.me.ttl);
+        let limit =
+            Duration::from_secs(self.m.config.primary_start_timeout().max(0) as u64).max(self.v.me.ttl);
         if self.pg.is_primary() || self.m.disowned_at.is_none_or(|at| self.io.now() >= at + limit) {
             return Ok(None);
         }

@@ -318,7 +318,8 @@ impl Cycle<'_> {
     fn why_unidentified(&self) -> String {
         let problem = &self.pg.sysid_problem;
         let problem = if problem.is_empty() { "no system identifier in it" } else { problem.as_str() };
-        let server = if self.pg.running { "PostgreSQL is running in it" } else { "PostgreSQL is not running" };
+        let server =
+            if self.pg.running { "PostgreSQL is running in it" } else { "PostgreSQL is not running" };
         format!("The control file of the data directory can not be used: {problem}; {server}")
     }
 

@@ -35,7 +35,8 @@ pub async fn walsenders(pool: &Pool, major_version: u32) -> Result<Vec<(String, 
 /// # Errors
 /// PostgreSQL's.
 pub async fn sync_names_in_force(pool: &Pool) -> Result<(String, Option<String>), PgError> {
-    let sql = "SELECT setting, sourcefile FROM pg_catalog.pg_settings WHERE name = 'synchronous_standby_names'";
+    let sql =
+        "SELECT setting, sourcefile FROM pg_catalog.pg_settings WHERE name = 'synchronous_standby_names'";
     let rows = pool.query(Connection::Heartbeat, sql).await?;
     let row = rows.first().ok_or_else(|| PgError::Unexpected("no row".into()))?;
     Ok((row.string(0), row.text(1).map(str::to_owned)))

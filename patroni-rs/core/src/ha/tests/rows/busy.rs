@@ -25,7 +25,13 @@ fn demoting(mode: DemoteMode, shutdown_checkpoint: Option<(u64, u64)>) -> World 
         .job(Job::Demote { name: action.into(), mode, timeout: None })
         .view(|v| v.job.as_mut().unwrap().shutdown_checkpoint = shutdown_checkpoint)
         .memory(|m| {
-            m.demotion = Some(Demotion { mode, action: action.into(), planned: false, released: false, stopped: None });
+            m.demotion = Some(Demotion {
+                mode,
+                action: action.into(),
+                planned: false,
+                released: false,
+                stopped: None,
+            });
         })
 }
 

@@ -35,7 +35,9 @@ fn fed_rows() -> Vec<Row> {
         let rows = receivers(rows);
         asked(leader(), order).answer(|a| a.walsenders = Some(rows))
     };
-    let since = |world: World, seconds| world.memory(|m| m.switchover_waits = Some(NOW - Duration::from_secs(seconds)));
+    let since = |world: World, seconds| {
+        world.memory(|m| m.switchover_waits = Some(NOW - Duration::from_secs(seconds)))
+    };
     const DEMOTES: &str = "switchover: demoting myself";
     const STOPS: &str = "load update+status feed peers(b,c) job:switchover: demote touch";
     const WAITS: &str = "load update+status feed peers(b,c) ssn:none slots touch";
@@ -44,7 +46,8 @@ fn fed_rows() -> Vec<Row> {
     let cascade = |world: World| world.member("c", "replica", r#""tags":{"replicatefrom":"b"}"#);
     vec![
         row("S12", fed(&[("C", 1000)]), DEMOTES, STOPS),
-        row("S12", fed(&[]), LEADS, WAITS).says("switchover: waiting for a candidate to receive WAL from this node: b, c"),
+        row("S12", fed(&[]), LEADS, WAITS)
+            .says("switchover: waiting for a candidate to receive WAL from this node: b, c"),
         row("S12", fed(&[("outsider", 1000)]), LEADS, WAITS),
         row("S12", since(fed(&[]), 7), LEADS, WAITS),
         row("S12", since(fed(&[]), 8), LEADS, REFUSES)

@@ -74,17 +74,32 @@ fn inherited_rows() -> Vec<Row> {
     };
     vec![
         row("S11", heir(), PROMOTES, ASKS),
-        row("S11", promotable().peer("b", |p| p.wal_position = 2000), PROMOTES, "load update+status feed ssn:none job:promote slots touch"),
+        row(
+            "S11",
+            promotable().peer("b", |p| p.wal_position = 2000),
+            PROMOTES,
+            "load update+status feed ssn:none job:promote slots touch",
+        ),
         row("S11", heir().peer("b", |p| p.in_recovery = Some(false)), DISOWNS, GIVES)
             .says("The leader key names me, and somebody else has led since: b is a primary"),
-        row("S11", heir().memory(|m| m.disowned_at = Some(NOW)), DISOWNS, "load update+status feed unwatch delete touch slots touch"),
+        row(
+            "S11",
+            heir().memory(|m| m.disowned_at = Some(NOW)),
+            DISOWNS,
+            "load update+status feed unwatch delete touch slots touch",
+        ),
         row("S11", heir().peer("c", |p| p.timeline = 2), DISOWNS, GIVES)
             .says("The leader key names me, and somebody else has led since: c is on timeline 2, I am on 1"),
         row("S11", heir().peer("c", |p| p.wal_position = 1001), DISOWNS, GIVES)
             .says("The leader key names me, and somebody else has led since: the WAL of c is ahead of mine"),
         row("S11", sync("b", "c"), DISOWNS, "load update+status feed unwatch delete touch slots touch")
             .says("The leader key names me, and somebody else has led since: I am not in /sync"),
-        row("S11", sync("b", "a"), PROMOTES, "load update+status feed peers(b,c) ssn:0() sync(a;;0) job:promote slots touch"),
+        row(
+            "S11",
+            sync("b", "a"),
+            PROMOTES,
+            "load update+status feed peers(b,c) ssn:0() sync(a;;0) job:promote slots touch",
+        ),
         // Who does not answer may be the one, on its way down; for ttl.
         row(
             "S11",
@@ -94,11 +109,18 @@ fn inherited_rows() -> Vec<Row> {
         ),
         row(
             "S11",
-            heir().peer("c", |p| p.reachable = false).memory(|m| m.inherited_at = Some(NOW - Duration::from_secs(30))),
+            heir()
+                .peer("c", |p| p.reachable = false)
+                .memory(|m| m.inherited_at = Some(NOW - Duration::from_secs(30))),
             PROMOTES,
             ASKS,
         ),
-        row("S11", heir().member("c", "replica", r#""state":"stopped""#).peer("c", |p| p.reachable = false), PROMOTES, "load update+status feed peers(b) ssn:none job:promote slots touch"),
+        row(
+            "S11",
+            heir().member("c", "replica", r#""state":"stopped""#).peer("c", |p| p.reachable = false),
+            PROMOTES,
+            "load update+status feed peers(b) ssn:none job:promote slots touch",
+        ),
     ]
 }
 

@@ -232,7 +232,9 @@ fn poll_rows() -> Vec<Row> {
         // The loser stops streaming, even from a primary that lives on.
         row(
             "5.2-18",
-            orphan().peer("c", |p| p.wal_position = 1001).answer(|a| a.recovery = Some(RecoveryChange { change: true, restart: false })),
+            orphan()
+                .peer("c", |p| p.wal_position = 1001)
+                .answer(|a| a.recovery = Some(RecoveryChange { change: true, restart: false })),
             LOSES,
             "load peers(b,c) load follow(nobody,replica) slots touch",
         ),

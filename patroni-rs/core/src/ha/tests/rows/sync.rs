@@ -175,15 +175,38 @@ fn promotion_rows() -> Vec<Row> {
     const WAITS: &str = "Postponing promotion because synchronous_standby_names could not be set";
     let set = |world: World, set| world.answer(|a| a.sync_names = set);
     let voters = || quorum(promotable()).sync_key("a", "b,c", 1);
-    let strict_quorum =
-        || promotable().config(r#""synchronous_mode":"quorum","synchronous_mode_strict":true"#).sync_key("a", "b,c", 1);
+    let strict_quorum = || {
+        promotable()
+            .config(r#""synchronous_mode":"quorum","synchronous_mode_strict":true"#)
+            .sync_key("a", "b,c", 1)
+    };
     let mut unset = vec![
         // A file that cannot be written: /sync stays as it was, and another may lead.
-        row("S13", set(voters(), SyncNamesSet::NotWritten), WAITS, "load update+status feed ssn:1(b,c) unwatch delete touch slots touch")
-            .says("Releasing the leader key voluntarily because synchronous_standby_names could not be set"),
-        row("S13", set(on(promotable()).sync_key("b", "a", 0), SyncNamesSet::NotWritten), WAITS, "load update+status feed ssn:0() unwatch delete touch slots touch"),
-        row("S13", set(strict(promotable()).sync_key("b", "a", 0), SyncNamesSet::Overruled), WAITS, "load update+status feed ssn:1() unwatch delete touch slots touch"),
-        row("S13", set(strict_quorum(), SyncNamesSet::Overruled), WAITS, "load update+status feed ssn:1(b,c) unwatch delete touch slots touch"),
+        row(
+            "S13",
+            set(voters(), SyncNamesSet::NotWritten),
+            WAITS,
+            "load update+status feed ssn:1(b,c) unwatch delete touch slots touch",
+        )
+        .says("Releasing the leader key voluntarily because synchronous_standby_names could not be set"),
+        row(
+            "S13",
+            set(on(promotable()).sync_key("b", "a", 0), SyncNamesSet::NotWritten),
+            WAITS,
+            "load update+status feed ssn:0() unwatch delete touch slots touch",
+        ),
+        row(
+            "S13",
+            set(strict(promotable()).sync_key("b", "a", 0), SyncNamesSet::Overruled),
+            WAITS,
+            "load update+status feed ssn:1() unwatch delete touch slots touch",
+        ),
+        row(
+            "S13",
+            set(strict_quorum(), SyncNamesSet::Overruled),
+            WAITS,
+            "load update+status feed ssn:1(b,c) unwatch delete touch slots touch",
+        ),
         // postgresql.auto.conf: promoted, and /sync promises nobody a vote.
         row(
             "S13",
@@ -197,17 +220,38 @@ fn promotion_rows() -> Vec<Row> {
             "Postponing promotion because PostgreSQL does not tell its synchronous_standby_names",
             "load update+status feed ssn:1(b,c) unwatch slots touch",
         ),
-        row("S13", set(promotable(), SyncNamesSet::NotWritten), PROMOTES, "load update+status feed ssn:none job:promote slots touch"),
+        row(
+            "S13",
+            set(promotable(), SyncNamesSet::NotWritten),
+            PROMOTES,
+            "load update+status feed ssn:none job:promote slots touch",
+        ),
         // In force: the key does not grow by what PostgreSQL does not hold.
         row(
             "S13",
-            set(on(leader()).sync_key("a", "", 0).current_sync(&[], 0, &[], &["b"]).current_sync(&["b"], 1, &["b"], &["b"]), SyncNamesSet::Overruled),
+            set(
+                on(leader()).sync_key("a", "", 0).current_sync(&[], 0, &[], &["b"]).current_sync(
+                    &["b"],
+                    1,
+                    &["b"],
+                    &["b"],
+                ),
+                SyncNamesSet::Overruled,
+            ),
             LEADS,
             "load update+status feed ssn:b slots touch",
         ),
         row(
             "S13",
-            set(quorum(leader()).sync_key("a", "", 0).current_sync(&[], 0, &[], &["b"]).current_sync(&["b"], 1, &["b"], &["b"]), SyncNamesSet::Overruled),
+            set(
+                quorum(leader()).sync_key("a", "", 0).current_sync(&[], 0, &[], &["b"]).current_sync(
+                    &["b"],
+                    1,
+                    &["b"],
+                    &["b"],
+                ),
+                SyncNamesSet::Overruled,
+            ),
             LEADS,
             "load update+status feed ssn:1(b) slots touch",
         ),
