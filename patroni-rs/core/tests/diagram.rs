@@ -183,11 +183,8 @@ fn the_printed_diagram_is_current() {
         return;
     }
     let again = "\nCYCLE_DOT=write cargo test -p patroni-core --test diagram";
-    assert_eq!(
-        fs::read_to_string(file).unwrap_or_default(),
-        made,
-        "docs/cycle.dot is of another cycle{again}"
-    );
+    let is_current = fs::read_to_string(file).is_ok_and(|text| text == made);
+    assert!(is_current, "docs/cycle.dot is of another cycle; print it anew (needs Graphviz):{again}");
     let drawn = fs::read_to_string(picture).unwrap_or_default();
     assert!(drawn.ends_with(&mark), "docs/cycle.svg is drawn from another docs/cycle.dot{again}");
 }
