@@ -147,6 +147,7 @@ const NEVER: &[Never] = &[
             "src/shell/tick.rs",
             "src/log/",
             "src/guardian/process.rs",
+            "src/reaper.rs",
             "dcs/src/",
             "api/src/actions/schedule.rs",
             "api/src/server/",
@@ -159,10 +160,11 @@ const NEVER: &[Never] = &[
         folder: "patroni-rs",
         says: &["thread::sleep"],
         but: &[
-            // Threads of their own, and programs that do one thing.
+            // Threads of their own, what says of itself that it blocks, and programs that do one thing.
             "src/log/writer.rs",
             "src/watchdog/linux.rs",
             "postgres/src/process/fence.rs",
+            "postgres/src/process/bound.rs",
             "config/src/validate/files.rs",
             "scripts/src/",
         ],
