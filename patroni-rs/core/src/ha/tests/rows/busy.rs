@@ -54,8 +54,8 @@ fn handed_over(position: u64) -> World {
 /// Nobody has the shutdown checkpoint of a planned switchover: the leader takes it back.
 fn taken_back_rows() -> Vec<Row> {
     const BACK: &str = "switchover: starting primary again because nobody has all of its WAL";
-    const GIVES: &str = "load role(demoted) call(on_stop) peers(b,c) delete(1990) touch courtesy load job:switchover: demote(nobody,replica) touch";
-    const TAKES: &str = "load role(demoted) call(on_stop) peers(b,c) update failover() job:starting primary after failure touch";
+    const GIVES: &str = "load call(on_stop) role(demoted) peers(b,c) delete(1990) touch courtesy load job:switchover: demote(nobody,replica) touch";
+    const TAKES: &str = "load call(on_stop) role(demoted) peers(b,c) update failover() job:starting primary after failure touch";
     vec![
         row("S12", handed_over(2000), "switchover: demote in progress", GIVES),
         row("S12", handed_over(1999), BACK, TAKES)
@@ -66,15 +66,15 @@ fn taken_back_rows() -> Vec<Row> {
             "S12",
             handed_over(1999).leads("b"),
             "switchover: demote in progress",
-            "load role(demoted) call(on_stop) delete(1990) touch courtesy load job:switchover: demote(b,replica) touch",
+            "load call(on_stop) role(demoted) delete(1990) touch courtesy load job:switchover: demote(b,replica) touch",
         ),
-        row("S12", handed_over(1999).answer(|a| a.update = Reply::No), "switchover: demote in progress", "load role(demoted) call(on_stop) peers(b,c) update delete(1990) touch courtesy load job:switchover: demote(nobody,replica) touch"),
+        row("S12", handed_over(1999).answer(|a| a.update = Reply::No), "switchover: demote in progress", "load call(on_stop) role(demoted) peers(b,c) update delete(1990) touch courtesy load job:switchover: demote(nobody,replica) touch"),
         // A failover may cost commits.
         row(
             "S12",
             handed_over(1999).memory(|m| m.demotion.as_mut().unwrap().planned = false),
             "switchover: demote in progress",
-            "load role(demoted) call(on_stop) delete(1990) touch courtesy load job:switchover: demote(nobody,replica) touch",
+            "load call(on_stop) role(demoted) delete(1990) touch courtesy load job:switchover: demote(nobody,replica) touch",
         ),
     ]
 }
