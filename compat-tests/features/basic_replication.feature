@@ -53,6 +53,32 @@ Feature: basic replication
     When the synchronous standby's whole node is killed
     Then another synchronous standby is chosen within 40 s
 
+  @ci
+  Scenario: PostgreSQL 13
+    Given PostgreSQL 13
+    And a running cluster of 2 members
+    When a row "thirteen" is written on node0
+    Then the row "thirteen" is on every member within 10 s
+    When patronictl is called with "switchover batman --leader node0 --candidate node1 --force"
+    Then its exit code is 0
+    And node1 leads within 20 s
+    And node0 follows node1 within 40 s
+
+  @ci
+  Scenario: PostgreSQL 19
+    Given PostgreSQL 19
+    And the members are configured with
+      """
+      bootstrap: {dcs: {postgresql: {parameters: {io_workers: 2, io_max_workers: 4, escape_string_warning: 'on', log_min_messages: 'warning,checkpointer:info'}}}}
+      """
+    And a running cluster of 2 members
+    When a row "nineteen" is written on node0
+    Then the row "nineteen" is on every member within 10 s
+    When patronictl is called with "switchover batman --leader node0 --candidate node1 --force"
+    Then its exit code is 0
+    And node1 leads within 20 s
+    And node0 follows node1 within 40 s
+
   Scenario: PostgreSQL 17
     Given PostgreSQL 17
     And a running cluster of 2 members

@@ -18,6 +18,7 @@ Feature: cascading replication
       """
       tags: {clonefrom: true}
       """
+    Then the DCS key "members/node1" matches ".state.:.running." within 10 s
     When node2 is added with
       """
       tags: {}

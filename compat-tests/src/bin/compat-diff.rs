@@ -1,5 +1,5 @@
 //! `compat-diff [--full] [--states] [--from N] [--to N] [--areas A,B] [--answers DIR]
-//! [--pg 15|17|18]`: the same probes to a cluster of ours and one of the reference in the same states, and the table of
+//! [--pg 13|15|17|18|19]`: the same probes to a cluster of ours and one of the reference in the same states, and the table of
 //! what differs. Exit code 1 on a difference that
 //! `allow.tsv` does not name, 2 when a cluster could not be brought into a state. `--states` leaves out what does not
 //! depend on a state: help pages and configurations. `--full` visits all states; `--from` goes through those before the
@@ -37,7 +37,7 @@ struct Asked {
     /// Write both answers to each probe that differs into this folder.
     #[arg(long)]
     answers: Option<PathBuf>,
-    /// Version of PostgreSQL: 15, 17 or 18.
+    /// Version of PostgreSQL: 13, 15, 17, 18 or 19.
     #[arg(long, default_value_t = 15)]
     pg: u32,
 }

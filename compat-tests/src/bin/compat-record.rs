@@ -1,4 +1,4 @@
-//! `compat-record [--pg 15|17|18] [--areas A,B] [--states N]`: drives a cluster of the reference through the states
+//! `compat-record [--pg 13|15|17|18|19] [--areas A,B] [--states N]`: drives a cluster of the reference through the states
 //! that the differential compares in, and writes its normalised answers to `fixtures/recorded/pg<version>`.
 //! `--areas` records these alone (all: REST, patronictl, DCS, files, SQL, log, help), `--states` only the first N.
 //! Run it through `fixtures/record`.
@@ -14,7 +14,7 @@ use compat_tests::program;
 /// Records what the reference answers in every state.
 #[derive(clap::Parser)]
 struct Asked {
-    /// Version of PostgreSQL: 15, 17 or 18.
+    /// Version of PostgreSQL: 13, 15, 17, 18 or 19.
     #[arg(long, default_value_t = 15)]
     pg: u32,
     /// These areas alone, with commas between them: REST, patronictl, DCS, files, SQL, log, help.

@@ -62,7 +62,7 @@ pub struct Options {
     /// The logs stay also when nothing was found.
     #[arg(long)]
     pub keep: bool,
-    /// PostgreSQL's major version: 15, 17 or 18.
+    /// PostgreSQL's major version: 13, 15, 17, 18 or 19.
     #[arg(long, default_value_t = 15)]
     pub pg: u32,
     /// Do our daemons have a guardian?

@@ -20,7 +20,7 @@ pub fn reference(program: &str) -> PathBuf {
     deps().join("reference/bin").join(program)
 }
 
-/// The folder with PostgreSQL's programs of a major version (15, 17 or 18).
+/// The folder with PostgreSQL's programs of a major version (13, 15, 17, 18 or 19).
 pub fn postgres_bin(version: u32) -> PathBuf {
     match version {
         15 => PathBuf::from("/usr/lib/postgresql/15/bin"),

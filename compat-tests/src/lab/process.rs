@@ -108,14 +108,16 @@ pub fn daemon(mut command: Command, log: &Path) -> Result<Child> {
     host::give_away(log)?;
     let program = command.get_program().to_owned();
     command.stdout(file.try_clone()?).stderr(file);
-    // Another thread's fork may still hold the copy of the program that was just written.
-    wait_until("the program is not busy", Duration::from_secs(5), || match command.spawn() {
-        Err(e) if e.kind() == std::io::ErrorKind::ExecutableFileBusy => {
-            Err(format!("{program:?}: {e}").into())
-        }
+    spawn(&mut command).map_err(|e| format!("{program:?}: {e}").into())
+}
+
+/// Starts a program that may just have been written: another thread's fork may still hold it open.
+fn spawn(command: &mut Command) -> Result<Child> {
+    let started = wait_until("the program is not busy", Duration::from_secs(5), || match command.spawn() {
+        Err(e) if e.kind() == std::io::ErrorKind::ExecutableFileBusy => Err(e.to_string().into()),
         other => Ok(other),
-    })?
-    .map_err(|e| format!("{program:?}: {e}").into())
+    })?;
+    Ok(started?)
 }
 
 /// Runs a program to its end, and kills it when `within` has passed.
@@ -124,7 +126,7 @@ pub fn daemon(mut command: Command, log: &Path) -> Result<Child> {
 /// It cannot be started, or it took too long.
 pub fn run(mut command: Command, within: Duration) -> Result<Output> {
     let what = format!("{command:?}");
-    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let child = spawn(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
     let child = child.map_err(|e| format!("{what}: {e}"))?;
     let pid = Pid::from_raw(i32::try_from(child.id())?);
     let (send, receive) = std::sync::mpsc::channel();

@@ -100,7 +100,7 @@ async fn main() {
         // Taken unless the command line has --tags or --name.
         .filter_run_and_exit(features, |_, _, scenario| {
             let has = |wanted: &str| scenario.tags.iter().any(|tag| tag == wanted);
-            has("ci") && (state::fleet() == "ours" || !has("ours"))
+            has("ci") && (state::fleet() == "ours" || !has("ours")) && steps::has_postgres(scenario)
         })
         .await;
 }

@@ -4,8 +4,9 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use compat_tests::lab::cluster::BRING_UP;
+use compat_tests::lab::wait::ensure;
 use compat_tests::lab::writer::Writer;
-use compat_tests::lab::{config, Kind, Result};
+use compat_tests::lab::{config, host, Kind, Result};
 use cucumber::gherkin::{Feature, GherkinEnv};
 use regex::Regex;
 
@@ -17,7 +18,7 @@ pub type Step = fn(&mut State, &Call) -> Result<()>;
 
 /// The sentences that bring clusters up and use patronictl.
 const STEPS: &[(&str, Step)] = &[
-    (r"PostgreSQL (15|17|18)", postgres_version),
+    (r"PostgreSQL (13|15|17|18|19)", postgres_version),
     (r"the members are configured with", overrides),
     (r"the guardian is switched off", no_guardian),
     (r"a running cluster of (\d+) members?", running),
@@ -78,8 +79,24 @@ pub fn run(state: &mut State, call: &Call) -> Result<()> {
 }
 
 fn postgres_version(state: &mut State, call: &Call) -> Result<()> {
-    state.options.version = call.arg(0).parse()?;
+    let version = call.arg(0).parse()?;
+    ensure(is_here(version), || format!("no PostgreSQL {version} here: scripts/setup"))?;
+    state.options.version = version;
     Ok(())
+}
+
+fn is_here(version: u32) -> bool {
+    host::postgres_bin(version).join("postgres").exists()
+}
+
+/// Is the PostgreSQL here that the scenario names? scripts/setup leaves out what it cannot get.
+pub fn has_postgres(scenario: &cucumber::gherkin::Scenario) -> bool {
+    let named = scenario.steps.iter().find_map(|step| step.value.strip_prefix("PostgreSQL ")?.parse().ok());
+    let here = named.is_none_or(is_here);
+    if !here {
+        println!("SKIPPED: {} (scripts/setup did not get it)", scenario.name);
+    }
+    here
 }
 
 fn overrides(state: &mut State, call: &Call) -> Result<()> {

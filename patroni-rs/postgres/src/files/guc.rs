@@ -2,7 +2,7 @@
 //! they take (surface-ha-pg 15.1-10).
 //!
 //! The table, `postgres/data/gucs.tsv`, holds facts taken from Patroni's
-//! `available_parameters/0_postgres.yml` (MIT licence).
+//! `available_parameters/0_postgres.yml` (MIT licence); `gucs_19.tsv` beside it what a newer PostgreSQL has changed.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::LazyLock;
@@ -11,7 +11,9 @@ use patroni_core::parse::{parse_bool, parse_int, parse_real};
 use pyfmt::Value;
 
 static TABLE: LazyLock<GucTable> = LazyLock::new(|| {
-    let table = GucTable::parse(include_str!("../../data/gucs.tsv"));
+    let mut table = GucTable::parse(include_str!("../../data/gucs.tsv"));
+    let newer = GucTable::parse(include_str!("../../data/gucs_19.tsv"));
+    table.general.extend(newer.general);
     match super::guc_files::folder() {
         Some(folder) => table.with_folder(&folder),
         None => table,
@@ -281,7 +283,7 @@ mod tests {
     fn the_whole_table_is_read() {
         let table = GucTable::builtin();
         let rules: usize = table.general.values().chain(table.recovery.values()).map(Vec::len).sum();
-        assert_eq!((table.general.len(), table.recovery.len(), rules), (383, 18, 441));
+        assert_eq!((table.general.len(), table.recovery.len(), rules), (383, 18, 442));
     }
 
     #[test]
@@ -295,6 +297,45 @@ mod tests {
             (check(150_018, "my.guc", "x"), kept("x")),
             (check(150_018, "new_guc", "x"), kept("x")),
             (check(150_018, "restore_command", "x"), (None, None)),
+            // What a version does not have any more would keep it from starting.
+            (check(180_000, "io_workers", 3), kept("3")),
+            (
+                check(190_000, "io_workers", 3),
+                dropped("Removing unexpected parameter=io_workers value=3 from the config"),
+            ),
+            (
+                check(190_000, "escape_string_warning", "on"),
+                dropped("Removing unexpected parameter=escape_string_warning value=on from the config"),
+            ),
+            // A list of process types with levels, from 19 on.
+            (check(190_000, "log_min_messages", "warning,checkpointer:debug1"), kept("warning,checkpointer:debug1")),
+            (
+                check(180_000, "log_min_messages", "warning,checkpointer:debug1"),
+                dropped(
+                    "Removing enum parameter=log_min_messages from the config due to the invalid value=warning,checkpointer:debug1",
+                ),
+            ),
+            // 13, 14 and 16 by the table.
+            (check(130_016, "wal_keep_size", "128MB"), kept("128MB")),
+            (
+                check(130_016, "wal_keep_segments", 8),
+                dropped("Removing unexpected parameter=wal_keep_segments value=8 from the config"),
+            ),
+            (check(130_016, "operator_precedence_warning", "on"), kept("on")),
+            (
+                check(140_000, "operator_precedence_warning", "on"),
+                dropped("Removing unexpected parameter=operator_precedence_warning value=on from the config"),
+            ),
+            (check(140_000, "vacuum_cleanup_index_scale_factor", 1), {
+                let w = "Removing unexpected parameter=vacuum_cleanup_index_scale_factor value=1 from the config";
+                dropped(w)
+            }),
+            (check(150_018, "force_parallel_mode", "on"), kept("on")),
+            (
+                check(160_000, "force_parallel_mode", "on"),
+                dropped("Removing unexpected parameter=force_parallel_mode value=on from the config"),
+            ),
+            (check(160_000, "debug_parallel_query", "regress"), kept("regress")),
             (check(90_400, "archive_mode", "on"), kept("on")),
             (check(150_018, "archive_mode", "Always"), kept("Always")),
             (check(170_000, "maintenance_work_mem", "2GB"), kept("2GB")),

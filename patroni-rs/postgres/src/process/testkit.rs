@@ -33,19 +33,23 @@ impl Drop for Sandbox {
     }
 }
 
-/// The installed versions: (major, directory of programs).
+/// The installed versions: (major, directory of programs). 13 and 19 only where `PG_ALL` is set (scripts/test-pg).
 pub fn versions() -> Vec<(u32, PathBuf)> {
+    let all = std::env::var_os("PG_ALL").is_some();
     let known = [
+        (13, "/opt/patroni-rs/pg13/bin"),
         (15, "/usr/lib/postgresql/15/bin"),
         (17, "/opt/patroni-rs/pg17/bin"),
         (18, "/opt/patroni-rs/pg18/bin"),
+        (19, "/opt/patroni-rs/pg19/bin"),
     ];
+    let known = known.into_iter().filter(|(version, _)| all || !matches!(version, 13 | 19));
     let works = |dir: &Path| {
         // Wheels whose libraries cannot be found do not count as installed.
         let output = std::process::Command::new(dir.join("initdb")).arg("--version").output();
         output.is_ok_and(|o| o.status.success())
     };
-    known.iter().map(|(v, d)| (*v, PathBuf::from(d))).filter(|(_, d)| works(d)).collect()
+    known.map(|(v, d)| (v, PathBuf::from(d))).filter(|(_, d)| works(d)).collect()
 }
 
 impl Sandbox {

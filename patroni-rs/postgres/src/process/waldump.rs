@@ -139,8 +139,12 @@ pub fn parse_checkpoint_end(out: &str, err: &str, lsn: u64) -> Option<u64> {
     {
         return None;
     }
-    let marker = format!("error in WAL record at {}: invalid record length at ", format_lsn(lsn));
-    let rest = err.split_once(&marker)?.1;
+    // The positions are padded from 19 on.
+    let (at, rest) =
+        err.split_once("error in WAL record at ")?.1.split_once(": invalid record length at ")?;
+    if parse_lsn(at) != Some(lsn) {
+        return None;
+    }
     // From 16, before 16, up to 9.5.
     let end = [": expected at least ", ": wanted "].iter().find_map(|sign| rest.split_once(sign));
     parse_lsn(end.map_or(rest, |(lsn, _)| lsn))
@@ -186,6 +190,10 @@ mod tests {
             assert_eq!(parse_checkpoint_end(LINE, &err, lsn), Some(0x182_E298), "{tail}");
             assert_eq!(parse_checkpoint_end(LINE, &err, lsn + 8), None);
         }
+        let padded =
+            "pg_waldump: error: error in WAL record at 0/0182E220: invalid record length at 0/0182E298: \
+                      expected at least 24, got 0\n";
+        assert_eq!(parse_checkpoint_end(LINE, padded, lsn), Some(0x182_E298));
         assert_eq!(parse_checkpoint_end(LINE, "something else", lsn), None);
         assert_eq!(parse_checkpoint_end(&format!("{LINE}{LINE}"), "", lsn), None);
     }

@@ -112,7 +112,7 @@ async fn tls_modes_are_libpqs() {
             let mut replication = ReplicationClient::connect(&params).await.unwrap();
             assert_eq!(replication.identify_system().await.unwrap().timeline, 1);
         }
-        if bin.contains("pg17") || bin.contains("pg18") {
+        if ["pg17", "pg18", "pg19"].iter().any(|name| bin.contains(name)) {
             assert_eq!(
                 ssl_in_use(&with(&[("sslmode", "require"), ("sslnegotiation", "direct")])).await,
                 Ok(true)
