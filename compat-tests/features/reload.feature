@@ -116,3 +116,29 @@ Feature: reload
     Then the leader's lease has less than 21 s left within 20 s
     And node0 leads within 1 s
     And the postmasters are the remembered ones
+
+  @ours
+  Scenario: the CA file for requests to other members is not there yet
+    Given a running cluster of 2 members where node1 has
+      """
+      ctl: {cacert: LABNODE/later.crt}
+      """
+    Then node1 follows the leader within 30 s
+    And node1's log says "Can not use the TLS files for requests to other members \(CA .*later.crt\): can not read .*No such file" within 10 s
+
+  @ours
+  Scenario: a reload does not empty an address
+    Given a running cluster of 1 member
+    When node0's configuration file is changed with
+      """
+      postgresql: {connect_address: "10.0.0.1:abc"}
+      """
+    And node0 is sent SIGHUP
+    Then node0's log says "10.0.0.1:abc" within 20 s
+    And the DCS key "members/node0" matches "conn_url\":\"postgres://127"
+    When node0's configuration file is changed with
+      """
+      restapi: {allowlist: [1]}
+      """
+    And node0 is sent SIGHUP
+    Then node0's log says "in .allowlist., but got 1" within 20 s

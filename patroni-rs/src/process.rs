@@ -6,8 +6,7 @@ use nix::sys::signal::{self, SigSet, Signal};
 use nix::sys::stat::{umask, Mode};
 use nix::sys::wait::{waitpid, WaitPidFlag, WaitStatus};
 use nix::unistd::{fork, getpid, ForkResult, Pid};
-use patroni_core::parse::{parse_int, python_int};
-use pyfmt::value::str_repr;
+use patroni_core::parse::{clamped, parse_int, python_integer};
 use pyfmt::Value;
 
 static UMASK: OnceLock<u32> = OnceLock::new();
@@ -78,43 +77,36 @@ pub fn original_umask() -> u32 {
 /// Stack size and number of threads have no meaning here, but what they are set to is announced, and warned of
 /// where it cannot be read (surface-config 2, 6.12).
 pub fn announce_threads(config: &Value) {
-    if let Some(size) = config.get("thread_stack_size") {
-        if parse_int(size, Some("B")).is_none() {
-            tracing::warn!(target: "patroni.daemon", "Failed to parse thread_stack_size value \"{size}\"");
+    let stack = config.get("thread_stack_size");
+    match (stack, stack.and_then(|size| parse_int(size, Some("B")))) {
+        (Some(size), Some(i64::MAX)) => {
+            let exact = python_integer(size).unwrap_or_else(|_| size.clone());
+            tracing::warn!(
+                target: "patroni.daemon",
+                "Failed to set threading.stack_size({exact}): \
+                 OverflowError('Python int too large to convert to C ssize_t')"
+            );
+        }
+        (_, Some(_)) => {}
+        (size, None) => {
+            if let Some(size) = size {
+                tracing::warn!(target: "patroni.daemon", "Failed to parse thread_stack_size value \"{size}\"");
+            }
+            tracing::info!(target: "patroni.daemon", "Using default value thread_stack_size = 524288");
         }
     }
-    if config.get("thread_stack_size").is_none_or(|size| parse_int(size, Some("B")).is_none()) {
-        tracing::info!(target: "patroni.daemon", "Using default value thread_stack_size = 524288");
-    }
-    let size = config.get("thread_pool_size").map_or(Ok(5), pool_size).unwrap_or_else(|error| {
+    let size = config.get("thread_pool_size").map_or(Ok(Value::Int(5)), python_integer);
+    let size = size.unwrap_or_else(|error| {
         let shown = config.get("thread_pool_size").unwrap_or(&Value::Null);
+        let error = error.repr();
         tracing::warn!(
             target: "patroni.__main__",
             "Failed to parse thread_pool_size value \"{shown}\": {error}"
         );
-        5
+        Value::Int(5)
     });
-    tracing::info!(target: "patroni.__main__", "Patroni global thread_pool_size = {}", size.max(5));
-}
-
-/// Python's `int()`, with the exception as `%r` shows it.
-fn pool_size(value: &Value) -> Result<i64, String> {
-    let text = match value {
-        Value::Int(_) | Value::Bool(_) => return Ok(value.as_i64().unwrap_or_default()),
-        Value::Float(number) => return Ok(*number as i64),
-        Value::Str(text) => text,
-        other => {
-            let kind = other.type_name();
-            let reason = format!(
-                "int() argument must be a string, a bytes-like object or a real number, not '{kind}'"
-            );
-            return Err(format!("TypeError({})", str_repr(&reason)));
-        }
-    };
-    python_int(text).ok_or_else(|| {
-        let reason = format!("invalid literal for int() with base 10: {}", value.py_repr());
-        format!("ValueError({})", str_repr(&reason))
-    })
+    let size = if clamped(&size) < 5 { Value::Int(5) } else { size };
+    tracing::info!(target: "patroni.__main__", "Patroni global thread_pool_size = {size}");
 }
 
 /// What the shell calls the end by SIGINT.

@@ -11,6 +11,7 @@ use pyfmt::{oserror, Value};
 
 use crate::access::IpNet;
 use crate::http::python::{parse_int, PyInt};
+use patroni_core::parse::{clamped, python_integer};
 
 /// Why the `restapi` section cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -21,9 +22,15 @@ pub enum ConfigError {
     /// `listen` is not host and port (T1).
     #[error("Invalid \"restapi\" config: expected <HOST>:<PORT> for \"listen\", but got \"{0}\"")]
     BadListen(String),
-    /// `request_queue_size` is not a whole number (H22).
-    #[error("invalid literal for int() with base 10: {0}")]
+    /// `request_queue_size` is not a whole number (H22), in Python's words.
+    #[error("{0}")]
     BadQueueSize(String),
+    /// An entry of `allowlist` is no text: it would be left out, and with the only one everybody is let in.
+    #[error("Invalid \"restapi\" config: expected addresses, networks or host names in \"allowlist\", but got {0}")]
+    BadAllowlist(String),
+    /// `connect_address` is not host and port.
+    #[error("Invalid \"restapi\" config: expected <HOST>:<PORT> for \"connect_address\", but got \"{0}\"")]
+    BadConnectAddress(String),
 }
 
 /// The REST API's settings. `Debug` prints no secret.
@@ -79,24 +86,31 @@ impl ApiConfig {
     /// # Errors
     /// See [`ConfigError`].
     pub fn with_allowlist(section: &Value, allowlist: Vec<IpNet>) -> Result<ApiConfig, ConfigError> {
-        ApiConfig::read(section, || allowlist)
+        ApiConfig::read(section, || Ok(allowlist))
     }
 
-    fn read(section: &Value, allowlist: impl FnOnce() -> Vec<IpNet>) -> Result<ApiConfig, ConfigError> {
+    fn read(
+        section: &Value,
+        allowlist: impl FnOnce() -> Result<Vec<IpNet>, ConfigError>,
+    ) -> Result<ApiConfig, ConfigError> {
         let listen = section.get("listen").ok_or(ConfigError::NoListen)?;
         let listen_text = listen.py_str();
         let bad = || ConfigError::BadListen(listen_text.clone());
         let (host, port) = listen.as_str().and_then(split_host_port).ok_or_else(bad)?;
         let port = u16::try_from(port).map_err(|_| bad())?;
         let tls = tls_options(section);
-        let address =
-            section.get("connect_address").filter(|v| v.truthy()).map_or(listen_text, Value::py_str);
-        let connection_string = connection_string(tls.is_some(), &address);
+        let connection_string = match section.get("connect_address").filter(|v| v.truthy()) {
+            None => connection_string(tls.is_some(), &listen_text),
+            Some(address) => address.as_str().and_then(|text| connection_string(tls.is_some(), text)),
+        };
+        let connection_string = connection_string.ok_or_else(|| {
+            ConfigError::BadConnectAddress(section.get("connect_address").map(Value::py_str).unwrap_or_default())
+        })?;
         Ok(ApiConfig {
             host: Some(host).filter(|h| !matches!(h.as_str(), "" | "*")),
             port,
             auth: auth(section),
-            allowlist: allowlist(),
+            allowlist: allowlist()?,
             allowlist_include_members: section.get("allowlist_include_members").is_some_and(Value::truthy),
             extra_headers: extra_headers(section, tls.is_some()),
             server: server_header(section.get("server_tokens")),
@@ -118,15 +132,19 @@ fn split_host_port(text: &str) -> Option<(String, i64)> {
     Some((hosts.join(","), port))
 }
 
-fn connection_string(https: bool, address: &str) -> String {
+/// None where the port is no number; no port means the scheme's.
+fn connection_string(https: bool, address: &str) -> Option<String> {
     let scheme = if https { "https" } else { "http" };
-    let (host, port) = split_host_port(address).unwrap_or_else(|| (address.to_owned(), 0));
+    let (host, port) = match address.contains(':') {
+        true => split_host_port(address)?,
+        false => (address.to_owned(), 0),
+    };
     let host = match host.contains(':') && !host.starts_with('[') {
         true => format!("[{host}]"),
         false => host,
     };
     let port = if port == 0 { String::new() } else { format!(":{port}") };
-    format!("{scheme}://{host}{port}/patroni")
+    Some(format!("{scheme}://{host}{port}/patroni"))
 }
 
 fn text(section: &Value, key: &str) -> Option<String> {
@@ -202,22 +220,34 @@ fn server_header(tokens: Option<&Value>) -> String {
 
 fn queue_size(section: &Value) -> Result<i32, ConfigError> {
     let Some(value) = section.get("request_queue_size") else { return Ok(5) };
-    let number = match value {
-        Value::Str(s) => parse_int(s).and_then(|n| match n {
-            PyInt::Small(i) => Some(i),
-            PyInt::Big(_) => None,
-        }),
-        Value::Float(f) => Some(*f as i64),
-        other => other.as_i64(),
-    };
-    number
-        .map(|n| i32::try_from(n).unwrap_or(i32::MAX))
-        .ok_or_else(|| ConfigError::BadQueueSize(value.py_repr()))
+    match python_integer(value) {
+        Ok(Value::BigInt(_)) => {
+            Err(ConfigError::BadQueueSize("Python int too large to convert to C long".to_owned()))
+        }
+        Ok(number) => Ok(i32::try_from(clamped(&number)).unwrap_or(i32::MAX)),
+        Err(e) => Err(ConfigError::BadQueueSize(e.message)),
+    }
 }
 
-fn build_allowlist(value: Option<&Value>) -> Vec<IpNet> {
-    let entries = value.and_then(Value::as_list).unwrap_or_default();
-    entries.iter().flat_map(|entry| allowlist_entry(&entry.py_str())).collect()
+/// A list of addresses, networks and host names. What is none closes nothing, in the reference without a word.
+fn build_allowlist(value: Option<&Value>) -> Result<Vec<IpNet>, ConfigError> {
+    let Some(value) = value else { return Ok(Vec::new()) };
+    let Some(entries) = value.as_list() else {
+        if value.truthy() {
+            tracing::error!(
+                target: "patroni.api",
+                "The \"restapi.allowlist\" is not used, requests are accepted from everywhere: expected a list, \
+                 but it is of type {}", value.type_name()
+            );
+        }
+        return Ok(Vec::new());
+    };
+    let mut networks = Vec::new();
+    for entry in entries {
+        let text = entry.as_str().ok_or_else(|| ConfigError::BadAllowlist(entry.py_repr()))?;
+        networks.extend(allowlist_entry(text));
+    }
+    Ok(networks)
 }
 
 fn allowlist_entry(entry: &str) -> Vec<IpNet> {
@@ -280,6 +310,30 @@ mod tests {
             }
         }
         assert_eq!(ApiConfig::from_value(&Value::map()).unwrap_err(), ConfigError::NoListen);
+    }
+
+    /// The reference does not start with any of them.
+    #[test]
+    fn refused() {
+        let allowlist = "expected addresses, networks or host names in \"allowlist\", but got ";
+        let address = "expected <HOST>:<PORT> for \"connect_address\", but got ";
+        for (more, want) in [
+            (r#""allowlist": [1]"#, format!("Invalid \"restapi\" config: {allowlist}1")),
+            (r#""allowlist": ["127.0.0.1", ["a"]]"#, format!("Invalid \"restapi\" config: {allowlist}['a']")),
+            (r#""allowlist": [null]"#, format!("Invalid \"restapi\" config: {allowlist}None")),
+            (r#""connect_address": "10.0.0.1:abc""#, format!("Invalid \"restapi\" config: {address}\"10.0.0.1:abc\"")),
+            (r#""connect_address": 8008"#, format!("Invalid \"restapi\" config: {address}\"8008\"")),
+            (r#""request_queue_size": "abc""#, "invalid literal for int() with base 10: 'abc'".to_owned()),
+            (r#""request_queue_size": 1e400"#, "cannot convert float infinity to integer".to_owned()),
+            (r#""request_queue_size": 99999999999999999999"#, "Python int too large to convert to C long".to_owned()),
+        ] {
+            let found = ApiConfig::from_value(&section(&format!(r#"{{"listen": "127.0.0.1:8008", {more}}}"#)));
+            assert_eq!(found.map(|_| ()).map_err(|e| e.to_string()), Err(want), "{more}");
+        }
+        for more in [r#""allowlist": null"#, r#""allowlist": []"#, r#""allowlist": "x""#, r#""connect_address": """#] {
+            let found = ApiConfig::from_value(&section(&format!(r#"{{"listen": "127.0.0.1:8008", {more}}}"#)));
+            assert!(found.is_ok(), "{more}");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use pyfmt::{Map, Value};
 use crate::cmdline::{self, CMDLINE_OPTIONS};
 use crate::derived;
 use crate::error::Result;
-use crate::python::{child_mut, int, items, items_or_none, map_mut};
+use crate::python::{child_mut, integer, items, items_or_none, map_mut};
 use crate::timeouts;
 
 /// Keys of `standby_cluster`; all are there, empty, when nothing sets them.
@@ -75,7 +75,7 @@ fn add_dynamic(config: &mut Value, dynamic: &Value) -> Result<()> {
                     }
                 }
             }
-            Some(known) if config.get(known).is_some() => config.set(known, int(value)?),
+            Some(known) if config.get(known).is_some() => config.set(known, integer(value)?),
             _ => {}
         }
     }

@@ -12,6 +12,7 @@ mod env;
 mod error;
 pub mod generate;
 mod python;
+mod refusal;
 mod source;
 mod timeouts;
 pub mod validate;

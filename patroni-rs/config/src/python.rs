@@ -1,6 +1,6 @@
 //! The few operations on untyped values whose failures the reference shows.
 
-use patroni_core::parse::python_int;
+use patroni_core::parse::{clamped, python_integer};
 use pyfmt::{Map, Value};
 
 use crate::error::{qualified_name, ConfigError, Result};
@@ -40,27 +40,14 @@ pub(crate) fn subscript<'a>(value: &'a Value, key: &str) -> Result<&'a Value> {
     }
 }
 
+/// `int(value)`.
+pub(crate) fn integer(value: &Value) -> Result<Value> {
+    python_integer(value).map_err(|e| ConfigError::exception(e.class, e.message))
+}
+
 /// `int(value)`; what does not fit 64 bits becomes the nearest that does.
 pub(crate) fn int(value: &Value) -> Result<i64> {
-    match value {
-        Value::Int(_) | Value::Bool(_) => Ok(value.as_i64().unwrap_or_default()),
-        Value::BigInt(digits) => Ok(if digits.starts_with('-') { i64::MIN } else { i64::MAX }),
-        Value::Float(f) if f.is_nan() => {
-            Err(ConfigError::exception("ValueError", "cannot convert float NaN to integer"))
-        }
-        Value::Float(f) if f.is_infinite() => {
-            Err(ConfigError::exception("OverflowError", "cannot convert float infinity to integer"))
-        }
-        Value::Float(f) => Ok(*f as i64),
-        Value::Str(text) => python_int(text).ok_or_else(|| {
-            let repr = value.py_repr();
-            ConfigError::exception("ValueError", format!("invalid literal for int() with base 10: {repr}"))
-        }),
-        other => Err(ConfigError::of_type(format!(
-            "int() argument must be a string, a bytes-like object or a real number, not '{}'",
-            qualified_name(other)
-        ))),
-    }
+    integer(value).map(|integer| clamped(&integer))
 }
 
 /// The mapping, to change in place.

@@ -9,7 +9,7 @@ use patroni_config::generate::{
 };
 use patroni_config::{cli_validate, Check, Config, Environment, Options, Outcome};
 use pyfmt::{json, Value};
-use support::{Bench, Mismatches};
+use support::{alone, Bench, Mismatches};
 
 /// An error as the recorder writes it, or the value.
 fn outcome<T>(result: Result<T, patroni_config::ConfigError>) -> Result<T, String> {
@@ -31,17 +31,61 @@ fn compare_program(name: &str, got: &Outcome, log: &[String], want: &Value, bad:
 
 #[test]
 fn files() {
+    if !alone::is_here("files") {
+        return;
+    }
     compare_files("files.json", |bench, name, _| bench.copy(&format!("{name}.yml")));
 }
 
 /// Configurations as people keep them, made by `fixtures/config/wild.py`.
 #[test]
 fn wild() {
+    if !alone::is_here("wild") {
+        return;
+    }
     compare_files("wild.json", |bench, name, record| {
         let name = format!("{name}.yml");
         bench.write(&name, record.get("text").unwrap().as_str().unwrap());
         bench.path(&name)
     });
+}
+
+/// Real configurations (`fixtures/config/corpus`), recorded by `corpus.py`.
+#[test]
+fn corpus() {
+    if !alone::is_here("corpus") {
+        return;
+    }
+    let mut bad = Mismatches::default();
+    let recorded = Bench::new().recorded("corpus.json");
+    for name in recorded.as_map().unwrap().keys() {
+        let name = name.as_str().unwrap();
+        let bench = Bench::of_corpus();
+        let recorded = bench.recorded("corpus.json");
+        let case = recorded.get(name).unwrap();
+        let files = case.get("files").and_then(Value::as_map).unwrap();
+        files.iter().for_each(|(file, text)| bench.write(&file.py_str(), &text.py_str()));
+        let argument = case.get("argument").map(Value::py_str).filter(|file| !file.is_empty());
+        let argument = argument.map_or_else(String::new, |file| bench.path(&file));
+        let variables = case.get("environment").and_then(Value::as_map).unwrap();
+        let variables: Vec<_> = variables.iter().map(|(k, v)| (k.py_str(), v.py_str())).collect();
+        let environment = Environment::read(variables).unwrap();
+        for (mode, ignore) in [("validate", false), ("ignore", true)] {
+            let run = || cli_validate(&argument, &environment, options(&bench, ignore), ignore);
+            let (got, log) = support::logged(run);
+            compare_program(&format!("{name} {mode}"), &got, &log, case.get(mode).unwrap(), &mut bad);
+        }
+        let want = case.get("loaded").unwrap();
+        let text = |key| want.get(key).cloned().unwrap_or(Value::Null);
+        match Config::load(&argument, &environment, &Check::NotEmpty) {
+            Ok(config) => {
+                bad.check(name, "print", &config.local_yaml().into(), &text("print"));
+                bad.check(name, "effective", &json::dumps(config.effective()).into(), &text("effective"));
+            }
+            Err(e) => bad.check(name, "error", &format!("{e}\n").into(), &text("error")),
+        }
+    }
+    bad.report();
 }
 
 fn compare_files(recorded: &str, write: impl Fn(&Bench, &str, &Value) -> String) {

@@ -3,8 +3,10 @@
 use std::error::Error as _;
 use std::future::{poll_fn, Future};
 use std::net::Ipv6Addr;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -20,7 +22,6 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use openssl::error::ErrorStack;
 use openssl::ssl::ConnectConfiguration;
 use tokio::net::TcpStream;
-use tokio::sync::OnceCell;
 use tower_service::Service;
 
 use crate::{client_builder, ClientOptions, NetError, TlsOptions, Verify};
@@ -60,20 +61,44 @@ impl Response {
 #[derive(Clone, Debug)]
 pub struct HttpClient {
     client: Client<Connector, Full<Bytes>>,
+    connector: Connector,
     authorization: Option<HeaderValue>,
 }
 
 impl HttpClient {
-    /// Makes a client. Reads the files of the TLS options, so it blocks for a moment;
-    /// for changed files make a new one.
+    /// Makes a client. Reads the files of the TLS options, so it blocks for a moment. Files that are replaced
+    /// later count from the next request on.
     ///
     /// # Errors
     /// A file cannot be read or is not what it should be.
     pub fn new(options: &ClientOptions) -> Result<HttpClient, NetError> {
-        let connector = Connector::new(&options.tls)?;
-        let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector);
+        let client = HttpClient::lazy(options)?;
+        client.check_tls()?;
+        Ok(client)
+    }
+
+    /// Makes a client without a look at its files: where they cannot be used, each `https` request fails until
+    /// they can.
+    ///
+    /// # Errors
+    /// The credentials make no header.
+    pub fn lazy(options: &ClientOptions) -> Result<HttpClient, NetError> {
+        let connector = Connector::new(&options.tls);
+        let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector.clone());
         let authorization = options.basic_auth.as_deref().map(basic_auth).transpose()?;
-        Ok(HttpClient { client, authorization })
+        Ok(HttpClient { client, connector, authorization })
+    }
+
+    /// Can the files of the TLS options be used as they are now? **Blocks** on reading those that have changed.
+    ///
+    /// # Errors
+    /// They cannot. Requests go on with what was read before, if anything was.
+    pub fn check_tls(&self) -> Result<(), NetError> {
+        let TlsOptions { certfile, cafile, ciphers, .. } = &self.connector.options;
+        if certfile.is_none() && cafile.is_none() && ciphers.is_none() {
+            return Ok(());
+        }
+        self.connector.secured().1.map_or(Ok(()), Err)
     }
 
     /// Sends one request and reads the whole answer within `timeout`, which covers name
@@ -141,24 +166,60 @@ impl HttpClient {
     }
 }
 
-/// Connects by TCP, and with TLS where the URL says so. The TLS context is made for the
-/// first such URL, if there are no files to be checked before: the system's authorities
-/// alone take a megabyte.
+/// Connects by TCP, and with TLS where the URL says so. The TLS context is made when it is first needed (the
+/// system's authorities alone take a megabyte), and again when a file has changed.
 #[derive(Clone)]
 struct Connector {
     tcp: HttpConnector,
-    tls: Arc<OnceCell<HttpsConnector<HttpConnector>>>,
+    tls: Arc<Mutex<Option<Secured>>>,
     options: TlsOptions,
 }
 
+/// Without the options: their file names are no secret, but of no use either.
+impl std::fmt::Debug for Connector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connector").finish_non_exhaustive()
+    }
+}
+
+/// A TLS context, and the files as they were when it was made.
+struct Secured {
+    files: Vec<Option<Stamp>>,
+    connector: HttpsConnector<HttpConnector>,
+}
+
+/// Inode, size and time of the last change of a file.
+type Stamp = (u64, u64, i64, i64);
+
+fn stamp(path: Option<&PathBuf>) -> Option<Stamp> {
+    let found = std::fs::metadata(path?).ok()?;
+    Some((found.ino(), found.size(), found.ctime(), found.ctime_nsec()))
+}
+
 impl Connector {
-    fn new(options: &TlsOptions) -> Result<Connector, NetError> {
+    fn new(options: &TlsOptions) -> Connector {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
-        let has_files = options.certfile.is_some() || options.cafile.is_some() || options.ciphers.is_some();
-        let made = has_files.then(|| https(tcp.clone(), options)).transpose()?;
-        Ok(Connector { tcp, tls: Arc::new(OnceCell::new_with(made)), options: options.clone() })
+        Connector { tcp, tls: Arc::default(), options: options.clone() }
+    }
+
+    /// The connector for TLS, if there is one, and why the files as they are now make none. Files that are being
+    /// replaced may not fit together for a moment: the connector made before is used then. **Blocks** on reading.
+    fn secured(&self) -> (Option<HttpsConnector<HttpConnector>>, Option<NetError>) {
+        let TlsOptions { certfile, keyfile, cafile, .. } = &self.options;
+        let files = [certfile, keyfile, cafile].map(|path| stamp(path.as_ref())).to_vec();
+        let mut made = self.tls.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(secured) = made.as_ref().filter(|secured| secured.files == files) {
+            return (Some(secured.connector.clone()), None);
+        }
+        match https(self.tcp.clone(), &self.options) {
+            Ok(connector) => {
+                *made = Some(Secured { files, connector: connector.clone() });
+                (Some(connector), None)
+            }
+            Err(error) => (made.as_ref().map(|secured| secured.connector.clone()), Some(error)),
+        }
     }
 }
 
@@ -190,13 +251,13 @@ impl Service<Uri> for Connector {
         if url.scheme_str() != Some("https") {
             return Box::pin(async move { Ok(MaybeHttpsStream::Http(tcp.call(url).await?)) });
         }
-        let (tls, options) = (Arc::clone(&self.tls), self.options.clone());
+        let own = self.clone();
         Box::pin(async move {
-            let make = || async {
-                let made = tokio::task::spawn_blocking(move || https(tcp, &options)).await;
-                Ok::<_, Failure>(made??)
+            let mut connector = match tokio::task::spawn_blocking(move || own.secured()).await? {
+                (Some(connector), _) => connector,
+                (None, Some(error)) => return Err(error.into()),
+                (None, None) => return Err("no TLS context".into()),
             };
-            let mut connector = tls.get_or_try_init(make).await?.clone();
             poll_fn(|context| connector.poll_ready(context)).await?;
             connector.call(url).await
         })
@@ -235,6 +296,10 @@ fn connection_error(error: hyper_util::client::legacy::Error) -> NetError {
     let mut cause = error.source();
     let mut text = error.to_string();
     while let Some(inner) = cause {
+        // Its own cause does not name the file.
+        if let Some(own) = inner.downcast_ref::<NetError>() {
+            return NetError::Connection(own.to_string());
+        }
         text = inner.to_string();
         cause = inner.source();
     }

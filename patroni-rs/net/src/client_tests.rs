@@ -191,3 +191,37 @@ async fn tls_and_client_certificates() {
         assert!(error.contains(what), "{error}");
     }
 }
+
+/// A file that is missing at the start fails requests with TLS alone, and counts as soon as it is there; so does one
+/// that replaces another. One that is no certificate leaves the one before in force.
+#[tokio::test]
+async fn files_that_come_later() {
+    let dir = tempfile::Builder::new().prefix("patroni-net-").tempdir_in("/tmp").unwrap();
+    let server = certificate(dir.path(), "server");
+    let other = certificate(dir.path(), "other");
+    let place = dir.path().join("ca.crt");
+    let options = ClientOptions { tls: trusting(&Some(place.clone())), basic_auth: None };
+    assert!(HttpClient::new(&options).is_err());
+    let client = HttpClient::lazy(&options).unwrap();
+    let missing = format!("can not read {}: No such file or directory (os error 2)", place.display());
+    assert_eq!(client.check_tls().unwrap_err().to_string(), missing);
+
+    let url = format!("https://127.0.0.1:{}/", echo("127.0.0.1", Some(server.clone())).await);
+    let plain = format!("http://127.0.0.1:{}/", echo("127.0.0.1", None).await);
+    assert!(get(&client, &plain).await.is_ok());
+    assert_eq!(get(&client, &url).await.unwrap_err().to_string(), missing);
+
+    let replace = |with: &Path| {
+        std::fs::copy(with, dir.path().join("new")).unwrap();
+        std::fs::rename(dir.path().join("new"), &place).unwrap();
+    };
+    replace(server.certfile.as_deref().unwrap());
+    assert!(get(&client, &url).await.is_ok());
+    replace(other.certfile.as_deref().unwrap());
+    assert!(get(&client, &url).await.is_err());
+    replace(server.certfile.as_deref().unwrap());
+    assert!(get(&client, &url).await.is_ok());
+    std::fs::write(&place, "no certificate").unwrap();
+    assert!(client.check_tls().is_err());
+    assert!(get(&client, &url).await.is_ok());
+}

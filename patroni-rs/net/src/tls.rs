@@ -81,6 +81,15 @@ impl std::fmt::Debug for TlsOptions {
     }
 }
 
+impl TlsOptions {
+    /// The files as a message names them.
+    pub fn files(&self) -> String {
+        let files = [("certificate", &self.certfile), ("key", &self.keyfile), ("CA", &self.cafile)];
+        let set = files.into_iter().filter_map(|(what, path)| Some(format!("{what} {}", path.as_ref()?.display())));
+        set.collect::<Vec<_>>().join(", ")
+    }
+}
+
 fn bad(what: &'static str) -> impl Fn(ErrorStack) -> NetError {
     move |source| NetError::Tls { what, source }
 }

@@ -26,7 +26,7 @@ use std::time::Duration;
 use patroni_core::global_config::GlobalConfig;
 use patroni_core::ha::{Callback, DataDir, Mono, PgState, Role};
 use patroni_postgres::files::{AvailableGucs, ConfigHandler, PendingRestart};
-use patroni_postgres::process::callbacks::{CallbackAction, CallbackExecutor};
+use patroni_postgres::process::callbacks::{self, CallbackAction, CallbackExecutor};
 use patroni_postgres::process::control::ControlReader;
 use patroni_postgres::process::evidence::Place;
 use patroni_postgres::process::proc::Process;
@@ -343,8 +343,13 @@ impl Instance {
             believed.role
         };
         let script = self.config().get("callbacks").and_then(|c| c.get(action.name())).cloned();
-        if let Some(script) = script.filter(Value::truthy) {
-            self.callbacks.call(&script.py_str(), action, role.as_str(), &self.scope);
+        match script.filter(Value::truthy) {
+            None => {}
+            Some(Value::Str(script)) => self.callbacks.call(&script, action, role.as_str(), &self.scope),
+            Some(other) => {
+                let why = format!("AttributeError: '{}' object has no attribute 'read'", other.type_name());
+                callbacks::failed(&other.py_str(), action, role.as_str(), &self.scope, &why);
+            }
         }
     }
 

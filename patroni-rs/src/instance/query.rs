@@ -105,28 +105,26 @@ impl Instance {
              WHERE rolname = {literal};\n    IF FOUND THEN\n        ALTER ROLE {ident} WITH {options};\n    ELSE\n        \
              CREATE ROLE {ident} WITH {options};\n    END IF;\nEND;$$"
         );
-        for setting in [
-            "SET log_statement TO none",
-            "SET log_min_duration_statement TO -1",
-            "SET log_min_error_statement TO 'log'",
-            "SET pg_stat_statements.track_utility to 'off'",
-            "SET pgaudit.log TO none",
-        ] {
-            self.query(setting).await?;
+        for (setting, value) in QUIET {
+            self.query(&format!("SET {setting} TO {value}")).await?;
         }
         let result = self.query(&statement).await;
-        for setting in [
-            "RESET log_min_error_statement",
-            "RESET log_min_duration_statement",
-            "RESET log_statement",
-            "RESET pg_stat_statements.track_utility",
-            "RESET pgaudit.log",
-        ] {
-            self.query(setting).await?;
+        for (setting, _) in QUIET {
+            self.query(&format!("RESET {setting}")).await?;
         }
         result.map(drop)
     }
 }
+
+/// What keeps a statement out of the server's log, of pg_stat_statements and of pgaudit. The extensions need not be
+/// there.
+const QUIET: [(&str, &str); 5] = [
+    ("log_statement", "none"),
+    ("log_min_duration_statement", "-1"),
+    ("log_min_error_statement", "'log'"),
+    ("pg_stat_statements.track_utility", "'off'"),
+    ("pgaudit.log", "none"),
+];
 
 /// Always quoted: it means the same.
 fn quote_ident(name: &str) -> String {

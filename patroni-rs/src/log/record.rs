@@ -17,8 +17,8 @@ impl LevelNo {
 
     /// A level as `log.level` and `log.loggers` spell it: upper case or a number.
     pub fn parse(value: &Value) -> Option<LevelNo> {
-        if let Some(number) = value.as_i64() {
-            return Some(LevelNo(number));
+        if matches!(value, Value::Int(_) | Value::BigInt(_) | Value::Bool(_)) {
+            return Some(LevelNo(patroni_core::parse::clamped(value)));
         }
         Some(match value.as_str()? {
             "NOTSET" => LevelNo::NOTSET,

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
+use patroni_core::parse::{clamped, python_integer};
 use pyfmt::Value;
 
 use super::format::{Format, DEFAULT_FORMAT};
@@ -81,8 +82,8 @@ impl Settings {
         }
         let mut warnings = Vec::new();
         let mut settings = Settings { mode: 0o666 & !umask, ..Settings::default() };
-        if let Some(size) = log.get("max_queue_size").and_then(Value::as_i64) {
-            settings.max_queue_size = size.max(0) as usize;
+        if let Some(size) = log.get("max_queue_size").filter(|v| v.as_i64().is_some() || v.type_name() == "int") {
+            settings.max_queue_size = clamped(size).max(0) as usize;
         }
         if let Some(level) = log.get("level") {
             settings.level = level_of(level)?;
@@ -124,21 +125,9 @@ fn no_attribute(value: &Value, name: &str) -> String {
     format!("AttributeError: '{}' object has no attribute '{name}'", value.type_name())
 }
 
-/// Python's `int()`.
+/// Python's `int()`, as far as 64 bits go.
 fn int(value: &Value) -> Result<i64, String> {
-    let text = match value {
-        Value::Str(text) => text,
-        Value::Float(f) => return Ok(*f as i64),
-        Value::Int(_) | Value::Bool(_) => return Ok(value.as_i64().unwrap_or_default()),
-        other => {
-            return Err(format!(
-                "TypeError: int() argument must be a string, a bytes-like object or a real number, not '{}'",
-                other.type_name()
-            ))
-        }
-    };
-    patroni_core::parse::python_int(text)
-        .ok_or_else(|| format!("ValueError: invalid literal for int() with base 10: {}", value.py_repr()))
+    python_integer(value).map(|integer| clamped(&integer)).map_err(|e| e.to_string())
 }
 
 fn level_of(value: &Value) -> Result<LevelNo, String> {
@@ -260,6 +249,9 @@ mod tests {
             ("{traceback_level: }", "AttributeError: 'NoneType' object has no attribute 'lower'"),
             ("{dir: }", "TypeError: expected str, bytes or os.PathLike object, not NoneType"),
             ("{dir: /x, file_size: 1MB}", "ValueError: invalid literal for int() with base 10: '1MB'"),
+            ("{dir: /x, file_size: .inf}", "OverflowError: cannot convert float infinity to integer"),
+            ("{dir: /x, file_num: .nan}", "ValueError: cannot convert float NaN to integer"),
+            ("{level: .inf}", "TypeError: Level not an integer or a valid string: inf"),
             ("{loggers: [a]}", "TypeError: pop expected at most 1 argument, got 2"),
             ("{loggers: a}", "AttributeError: 'str' object has no attribute 'pop'"),
             ("{loggers: {1: INFO}}", "TypeError: A logger name must be a string"),
@@ -290,6 +282,19 @@ mod tests {
         {
             assert!(read(text).unwrap().1.is_empty(), "{text}");
         }
+    }
+
+    /// Beyond 64 bits: accepted by the reference as well.
+    #[test]
+    fn large_integers() {
+        let text = "{level: 99999999999999999999, loggers: {a: -99999999999999999999}, dir: /x, \
+                    file_size: 99999999999999999999, file_num: 99999999999999999999, \
+                    max_queue_size: 99999999999999999999}";
+        let (settings, _) = read(text).unwrap();
+        assert_eq!(settings.level, LevelNo(i64::MAX));
+        assert_eq!(settings.loggers.get("a"), Some(&LevelNo(i64::MIN)));
+        assert_eq!((settings.file_size, settings.file_num), (i64::MAX as u64, 10_000));
+        assert_eq!(settings.max_queue_size, i64::MAX as usize);
     }
 
     #[test]

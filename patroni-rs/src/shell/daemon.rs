@@ -115,6 +115,9 @@ impl Daemon {
             tracing::error!(target: "patroni.__main__", critical = true, "{text}");
             1
         };
+        if let Some(refusal) = config.refusal() {
+            return Err(fatal(refusal));
+        }
         let dcs = Arc::new(AnyDcs::from_config(config.effective()).await.map_err(|e| fatal(e.to_string()))?);
         let cluster = loop {
             match dcs.get_cluster().await {
@@ -132,7 +135,15 @@ impl Daemon {
             }
             None if !config.dynamic().truthy() && config.effective().get("bootstrap").is_some() => {
                 let bootstrap = config.get("bootstrap").get("dcs").cloned();
-                config.set_dynamic(bootstrap.ok_or_else(|| fatal("KeyError: 'dcs'".into()))?);
+                let Some(bootstrap) = bootstrap.as_ref().filter(|dcs| dcs.as_map().is_some()) else {
+                    let got = bootstrap.map_or("it is not set".to_owned(), |v| {
+                        format!("it is of type {}", v.type_name())
+                    });
+                    return Err(fatal(format!(
+                        "Invalid \"bootstrap\" config: expected a mapping for \"dcs\", but {got}"
+                    )));
+                };
+                config.set_dynamic(bootstrap.clone());
             }
             None => {}
         }
@@ -148,6 +159,7 @@ impl Daemon {
         tokio::spawn(instance.guard.clone().tend());
         instance.take_over().await;
         let shared = Shared::new(instance, dcs, config, watchdog, log, wake).map_err(&fatal)?;
+        tokio::spawn(shared.clone().watch_peer_tls());
         let section = shared.with_config(|c| c.get("restapi").clone());
         let backend = Arc::new(ApiBackend::new(shared.clone()));
         let bound = tokio::task::spawn_blocking(move || RestServer::bind(&section, backend)).await;
@@ -337,7 +349,7 @@ async fn refuse_second_of_the_name(
 ) -> Result<(), i32> {
     let name = config.get("name").py_str();
     let Some(member) = cluster.get_member(&name, false) else { return Ok(()) };
-    let Ok(client) = HttpClient::new(&ClientOptions::for_peers(config.effective(), Some(true))) else {
+    let Ok(client) = HttpClient::lazy(&ClientOptions::for_peers(config.effective(), Some(true))) else {
         return Ok(());
     };
     let url = member.endpoint_url("liveness");

@@ -22,7 +22,8 @@ pub async fn local(shared: &Arc<Shared>, api: &mut RestServer, sighup: bool) {
     let changed = tokio::task::spawn_blocking(move || reader.change_config(Config::reload_local)).await;
     let changed = matches!(changed, Ok(Some(true)));
     if changed {
-        if let Err(reason) = reload_log(shared) {
+        let refusal = shared.with_config(Config::refusal);
+        if let Err(reason) = refusal.map_or(Ok(()), Err).and_then(|()| reload_log(shared)) {
             refused(shared, &reason);
             let _ = shared.dcs.reload(before.effective());
             shared.change_config(|config| *config = before);

@@ -24,6 +24,9 @@ use crate::watchdog::Watchdog;
 /// How often a node that waits to be released as synchronous standby looks.
 const RELEASE_LOOK: Duration = Duration::from_millis(500);
 
+/// How often the TLS files for requests to the peers are looked at.
+const TLS_LOOK: Duration = Duration::from_secs(60);
+
 /// How long a look at the watchdog may take.
 const WATCHDOG_LOOK: Duration = Duration::from_secs(1);
 
@@ -71,6 +74,7 @@ pub struct Shared {
     pub config: RwLock<Config>,
     me: ArcSwap<Me>,
     peers: ArcSwap<HttpClient>,
+    peer_options: Mutex<ClientOptions>,
     watchdog: Mutex<Watchdog>,
     watchdog_view: Mutex<WatchdogView>,
 }
@@ -79,7 +83,7 @@ impl Shared {
     /// Ties the parts together.
     ///
     /// # Errors
-    /// The TLS options for requests to the peers cannot be used.
+    /// The credentials for requests to the peers make no header.
     pub fn new(
         instance: Arc<Instance>,
         dcs: Arc<AnyDcs>,
@@ -91,8 +95,8 @@ impl Shared {
         let timing = timing_of(config.effective());
         let guard = instance.guard.clone();
         let lease = Lease::new(timing.ttl, timing.loop_wait, timing.retry_timeout, wake.clone(), guard);
-        let peers = HttpClient::new(&ClientOptions::for_peers(config.effective(), Some(true)))
-            .map_err(|e| e.to_string())?;
+        let peer_options = ClientOptions::for_peers(config.effective(), Some(true));
+        let peers = HttpClient::lazy(&peer_options).map_err(|e| e.to_string())?;
         let me = me_of(&config, &instance, String::new());
         let view = WatchdogView { running: watchdog.is_running(), healthy: watchdog.is_healthy() };
         let shared = Arc::new(Shared {
@@ -118,6 +122,7 @@ impl Shared {
             config: RwLock::new(config),
             me: ArcSwap::from_pointee(me),
             peers: ArcSwap::from_pointee(peers),
+            peer_options: Mutex::new(peer_options),
             watchdog: Mutex::new(watchdog),
             watchdog_view: Mutex::new(view),
         });
@@ -156,6 +161,22 @@ impl Shared {
         self.peers.load_full()
     }
 
+    /// Says once a minute that requests to the peers fail for want of a certificate, key or CA file. The daemon runs
+    /// without: a node that led for a year must come up again, and its peers may speak plain HTTP.
+    pub async fn watch_peer_tls(self: Arc<Self>) {
+        loop {
+            let client = self.peers();
+            let looked = tokio::task::spawn_blocking(move || client.check_tls()).await;
+            if let Ok(Err(e)) = looked {
+                let files = locked(&self.peer_options).tls.files();
+                tracing::error!(
+                    target: "patroni.request", "Can not use the TLS files for requests to other members ({files}): {e}"
+                );
+            }
+            tokio::time::sleep(TLS_LOOK).await;
+        }
+    }
+
     /// Runs `read` on the configuration.
     pub fn with_config<R>(&self, read: impl FnOnce(&Config) -> R) -> R {
         read(&self.config.read().unwrap_or_else(std::sync::PoisonError::into_inner))
@@ -175,9 +196,16 @@ impl Shared {
         self.lease.set_timing(timing.ttl, timing.loop_wait, timing.retry_timeout);
         self.dcs.set_timing(timing);
         self.me.store(Arc::new(me));
-        match HttpClient::new(&options) {
-            Ok(client) => self.peers.store(Arc::new(client)),
-            Err(e) => tracing::error!(target: "patroni.request", "Can not use the TLS options of ctl: {e}"),
+        // The client itself takes note of files that change.
+        let mut known = locked(&self.peer_options);
+        if *known != options {
+            match HttpClient::lazy(&options) {
+                Ok(client) => {
+                    self.peers.store(Arc::new(client));
+                    *known = options;
+                }
+                Err(e) => tracing::error!(target: "patroni.request", "Can not use the options of ctl: {e}"),
+            }
         }
     }
 

@@ -140,6 +140,8 @@ async fn drive(shared: &Arc<Shared>, memory: &mut Memory, view: View, engine: En
                 shared.instance.set_dynamic(memory.config.clone());
                 *locked(&shared.failsafe_since) = memory.failsafe_since;
                 note_held_back(shared, finished.held_back.as_ref());
+                // Before the job that makes the cluster begins: it fires no callbacks.
+                shared.instance.set_bootstrapping(memory.bootstrapping);
                 shared.jobs.release();
                 arm(shared, memory.config.is_paused(), memory.bootstrapping);
                 return *finished;

@@ -16,10 +16,11 @@ pub struct At {
 }
 
 /// Reads a time; nothing, an empty text and `now` mean at once. A time without
-/// a zone is local.
+/// a zone is local. The name of a zone is understood if it is UTC's or the local one's; the reference takes the time
+/// for local with any other, with a warning.
 ///
 /// # Errors
-/// The text is no time.
+/// The text is no time, or of a zone that is not understood.
 pub fn parse(text: Option<&str>) -> Result<Option<At>, CliError> {
     let Some(text) = text.filter(|t| !t.is_empty() && *t != "now") else {
         return Ok(None);
@@ -30,8 +31,12 @@ pub fn parse(text: Option<&str>) -> Result<Option<At>, CliError> {
     let names = [zone_name(&zone, now.year(), 1), zone_name(&zone, now.year(), 7)];
     let offset_at = |at: &DateTime| local_offset(&zone, at);
     let locale = Locale { today, zone_names: [names[0].as_str(), names[1].as_str()], offset_at: &offset_at };
-    match datetime::parse(text, &locale) {
-        Ok(mut at) => {
+    match datetime::parse_with_zone(text, &locale) {
+        Ok((_, Some(name))) => Err(CliError::msg(format!(
+            "Unable to parse scheduled timestamp ({text}). It should be in an unambiguous format (e.g. ISO 8601): \
+             time zone {name} is not understood, write its offset (such as +02:00)"
+        ))),
+        Ok((mut at, None)) => {
             at.offset = at.offset.or_else(|| Some(local_offset(&zone, &at)));
             Ok(Some(At { iso: at.isoformat(), spaced: at.to_string() }))
         }
@@ -84,6 +89,16 @@ mod tests {
             ("2030-01-01T10:00:00-03:00", "2030-01-01 10:00:00-03:00")
         );
         assert_eq!(parse(Some("Jan 1 2030 10am UTC")).unwrap().unwrap().iso, "2030-01-01T10:00:00+00:00");
+        for (text, name) in
+            [("2027-01-01 10:00 XST", "XST"), ("Jan 1 2027 10am ABCDE", "ABCDE"), ("2027-01-01T10:00 (XYZ)", "")]
+        {
+            let error = parse(Some(text)).unwrap_err().to_string();
+            let named = error.ends_with(&format!("time zone {name} is not understood, write its offset (such as +02:00)"));
+            assert!(error.starts_with("Unable to parse") && (named || name.is_empty()), "{error}");
+        }
+        // What is said of a zone with an offset is understood.
+        assert_eq!(parse(Some("2027-01-01 10:00 EST-5")).unwrap().unwrap().iso, "2027-01-01T10:00:00+05:00");
+        assert_eq!(parse(Some("2027-01-01 10:00 +0200 (CEST)")).unwrap().unwrap().iso, "2027-01-01T10:00:00+02:00");
         for text in ["NOW", "tomorrow", "2030-13-01", "T25:00"] {
             assert_eq!(
                 parse(Some(text)).unwrap_err().to_string(),

@@ -19,8 +19,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use openssl::ssl::SslContext;
+use patroni_core::parse::{clamped, python_integer};
 use patroni_net::NetError;
-use pyfmt::value::str_repr;
 use pyfmt::Value;
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
@@ -276,24 +276,17 @@ impl Drop for RestServer {
 
 /// H20: the setting has no meaning here, but its value is announced.
 fn log_pool_size(section: &Value) {
-    use crate::http::python::{parse_int, PyInt};
-    let size = match section.get("thread_pool_size") {
-        None => 5,
-        Some(value) => match (value.as_i64(), value.as_str().and_then(parse_int)) {
-            (Some(size), _) | (None, Some(PyInt::Small(size))) => size,
-            _ => {
-                let shown = value.py_str();
-                let reason =
-                    str_repr(&format!("invalid literal for int() with base 10: {}", value.py_repr()));
-                tracing::warn!(
-                    target: "patroni.api",
-                    "Failed to parse restapi.thread_pool_size value \"{shown}\": ValueError({reason})"
-                );
-                5
-            }
-        },
-    };
-    tracing::info!(target: "patroni.api", "REST API thread_pool_size = {}", size.max(5));
+    let configured = section.get("thread_pool_size");
+    let size = configured.map_or(Ok(Value::Int(5)), python_integer).unwrap_or_else(|error| {
+        let (shown, error) = (configured.map(Value::py_str).unwrap_or_default(), error.repr());
+        tracing::warn!(
+            target: "patroni.api",
+            "Failed to parse restapi.thread_pool_size value \"{shown}\": {error}"
+        );
+        Value::Int(5)
+    });
+    let size = if clamped(&size) < 5 { Value::Int(5) } else { size };
+    tracing::info!(target: "patroni.api", "REST API thread_pool_size = {size}");
 }
 
 struct Server<B> {

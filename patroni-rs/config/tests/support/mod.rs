@@ -1,5 +1,7 @@
 //! The directories and the port that the corpus names, and a log to look into.
 
+pub mod alone;
+
 use std::cell::RefCell;
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -26,6 +28,15 @@ impl Bench {
         let port = listener.local_addr().unwrap().port();
         std::thread::spawn(move || listener.incoming().for_each(drop));
         Bench { dir, port }
+    }
+
+    /// With the folder below which the paths of real configurations lie, as `corpus.py` makes it.
+    pub fn of_corpus() -> Bench {
+        let bench = Bench::new();
+        let programs = bench.dir.path().join("root/usr/lib/postgresql/15");
+        std::fs::create_dir_all(&programs).unwrap();
+        std::os::unix::fs::symlink(bench.path("bin"), programs.join("bin")).unwrap();
+        bench
     }
 
     pub fn path(&self, name: &str) -> String {

@@ -101,3 +101,75 @@ pub fn python_int(text: &str) -> Option<i64> {
     let value = groups.collect::<String>().parse().unwrap_or(i64::MAX);
     Some(if negative { -value } else { value })
 }
+
+/// Why Python's `int()` refuses a value: the exception's class and text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NoInteger {
+    /// Class of the exception.
+    pub class: &'static str,
+    /// Its text.
+    pub message: String,
+}
+
+impl NoInteger {
+    /// The exception as `%r` shows it.
+    pub fn repr(&self) -> String {
+        format!("{}({})", self.class, pyfmt::value::str_repr(&self.message))
+    }
+}
+
+impl std::fmt::Display for NoInteger {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.class, self.message)
+    }
+}
+
+/// Python's `int(value)`, of any size.
+///
+/// # Errors
+/// There is no such integer.
+pub fn python_integer(value: &Value) -> Result<Value, NoInteger> {
+    let refused = |class, message: String| Err(NoInteger { class, message });
+    match value {
+        Value::Int(_) | Value::BigInt(_) => Ok(value.clone()),
+        Value::Bool(flag) => Ok(Value::Int(i64::from(*flag))),
+        Value::Float(number) if number.is_nan() => {
+            refused("ValueError", "cannot convert float NaN to integer".to_owned())
+        }
+        Value::Float(number) if number.is_infinite() => {
+            refused("OverflowError", "cannot convert float infinity to integer".to_owned())
+        }
+        // All digits of a float are exact, and an integer of them has no sign of its own at zero.
+        Value::Float(number) => Ok(of_digits(&format!("{:.0}", number.trunc()))),
+        Value::Str(text) if python_int(text).is_some() => Ok(of_digits(&py_strip(text).replace('_', ""))),
+        Value::Str(_) => {
+            refused("ValueError", format!("invalid literal for int() with base 10: {}", value.py_repr()))
+        }
+        other => {
+            let module = if matches!(other, Value::Timestamp(_)) { "datetime." } else { "" };
+            let kind = other.type_name();
+            let text = "int() argument must be a string, a bytes-like object or a real number, not";
+            refused("TypeError", format!("{text} '{module}{kind}'"))
+        }
+    }
+}
+
+/// The integer of a sign and decimal digits.
+fn of_digits(text: &str) -> Value {
+    let (negative, digits) = split_sign(text);
+    let digits = digits.trim_start_matches('0');
+    let signed = if negative { format!("-{digits}") } else { digits.to_owned() };
+    match digits.is_empty() {
+        true => Value::Int(0),
+        false => signed.parse().map_or(Value::BigInt(signed), Value::Int),
+    }
+}
+
+/// An integer as 64 bits hold it: what does not fit becomes the nearest that does. 0 for other values.
+pub fn clamped(integer: &Value) -> i64 {
+    match integer {
+        Value::BigInt(digits) if digits.starts_with('-') => i64::MIN,
+        Value::BigInt(_) => i64::MAX,
+        other => other.as_i64().unwrap_or_default(),
+    }
+}

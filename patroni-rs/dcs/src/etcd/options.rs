@@ -100,8 +100,12 @@ impl EtcdOptions {
                 let lookup = tokio::net::lookup_host((host.as_str(), *port));
                 let mut urls: Vec<String> = match tokio::time::timeout(timeout, lookup).await {
                     Ok(Ok(found)) => found.map(|a| node_url("http", &a.ip().to_string(), a.port())).collect(),
-                    _ => {
-                        tracing::warn!(target: "patroni.dcs.etcd", "failed to resolve host {host}");
+                    failed => {
+                        let reason = match failed {
+                            Ok(Err(error)) => pyfmt::oserror::resolver(&error),
+                            _ => "timed out".to_owned(),
+                        };
+                        tracing::warn!(target: "patroni.dcs.etcd", "failed to resolve host {host}: {reason}");
                         Vec::new()
                     }
                 };

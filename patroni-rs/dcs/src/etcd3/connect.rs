@@ -9,6 +9,7 @@ use patroni_net::client_builder;
 use tonic::transport::Endpoint;
 
 use super::failure::{auth_not_enabled, classify, Failure};
+use super::resolver::Resolver;
 use crate::etcd::EtcdOptions;
 
 /// The largest answer that is read. gRPC's own limit of 4 MiB is less than what a few large values, or many members and
@@ -73,7 +74,7 @@ pub async fn connect(url: &str, options: &EtcdOptions, manner: Manner) -> Result
 /// for up to minutes, where failing over is our business.
 async fn channel(url: &str, options: &EtcdOptions, manner: Manner) -> Result<Channel, Failure> {
     let refused = |e: &dyn std::fmt::Display| Failure::Refused(e.to_string());
-    let mut tcp = HttpConnector::new();
+    let mut tcp = HttpConnector::new_with_resolver(Resolver::new());
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
     tcp.set_connect_timeout(Some(manner.connect_timeout));

@@ -10,6 +10,7 @@ mod failure;
 mod lease;
 mod ops;
 mod pool;
+mod resolver;
 mod rpc;
 mod seen;
 mod wake;

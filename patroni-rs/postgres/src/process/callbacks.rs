@@ -9,7 +9,7 @@ use tokio::process::Child;
 use tokio::sync::{mpsc, watch};
 
 use super::binaries::Binaries;
-use super::cancellable::show;
+use super::cancellable::{log_not_started, show};
 use super::proc::Process;
 use super::signals::kill_tree;
 
@@ -63,6 +63,23 @@ pub fn command(
     Ok(argv)
 }
 
+/// Logs that a callback makes no command; `exception` as Python's last line of a traceback.
+pub fn failed(script: &str, action: CallbackAction, role: &str, scope: &str, exception: &str) {
+    let role = if role == "promoted" { "primary" } else { role };
+    tracing::error!(
+        target: "patroni.postgresql", exc = %exception, "callback {script} {} {role} {scope} failed", action.name()
+    );
+}
+
+/// A command line as Python's list of it is shown, in which action and role are no texts.
+fn shown(argv: &[String]) -> String {
+    let [words @ .., action, role, scope] = argv else { return show(argv) };
+    let quoted = |word: &String| pyfmt::value::str_repr(word);
+    let mut items: Vec<String> = words.iter().map(quoted).collect();
+    items.extend([action.clone(), role.clone(), quoted(scope)]);
+    format!("[{}]", items.join(", "))
+}
+
 /// Runs callbacks; two runners, so that a reload does not kill the script of a role
 /// change. Scripts outlive the executor and the daemon.
 #[derive(Debug)]
@@ -82,15 +99,12 @@ impl CallbackExecutor {
         match command(script, action, role, scope) {
             Ok(argv) => {
                 tracing::debug!(
-                    target: "patroni.postgresql.callback_executor", "CallbackExecutor.call({})", show(&argv)
+                    target: "patroni.postgresql.callback_executor", "CallbackExecutor.call({})", shown(&argv)
                 );
                 let runner = if action == CallbackAction::OnReload { &self.reload } else { &self.main };
                 runner.submit(argv);
             }
-            Err(e) => tracing::error!(
-                target: "patroni.postgresql",
-                "callback {script} {} {role} {scope} failed: {e}", action.name()
-            ),
+            Err(e) => failed(script, action, role, scope, &format!("ValueError: {e}")),
         }
     }
 
@@ -145,9 +159,7 @@ impl Running {
                 Some(Running { child, process, argv })
             }
             Err(e) => {
-                tracing::error!(
-                    target: "patroni.postgresql.cancellable", "Failed to execute {}: {e}", show(&argv)
-                );
+                log_not_started("patroni.postgresql.cancellable", &argv, &shown(&argv), &e);
                 None
             }
         }
@@ -157,7 +169,7 @@ impl Running {
     async fn kill(&mut self) {
         let (Ok(None), Some(process)) = (self.child.try_wait(), self.process) else { return };
         tracing::warn!(
-            target: "patroni.postgresql.cancellable", "Killed {} because it was still running", show(&self.argv)
+            target: "patroni.postgresql.cancellable", "Killed {} because it was still running", shown(&self.argv)
         );
         let _ = tokio::task::spawn_blocking(move || kill_tree(&process)).await;
     }
@@ -205,6 +217,7 @@ mod tests {
     fn arguments() {
         let argv = command("/cb 'a b'", CallbackAction::OnRoleChange, "promoted", "batman").unwrap();
         assert_eq!(argv, ["/cb", "a b", "on_role_change", "primary", "batman"]);
+        assert_eq!(shown(&argv), "['/cb', 'a b', on_role_change, primary, 'batman']");
     }
 
     #[tokio::test]

@@ -9,6 +9,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use pyfmt::oserror;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
@@ -198,9 +199,7 @@ impl Cancellable {
             Err(e) => Err(e),
         };
         let child = spawned.inspect_err(|e| {
-            tracing::error!(
-                target: "patroni.postgresql.cancellable", "Failed to execute {}: {e}", show(&invocation.argv)
-            );
+            log_not_started("patroni.postgresql.cancellable", &invocation.argv, &show(&invocation.argv), e);
         })?;
         self.finish(child, invocation).await
     }
@@ -268,6 +267,20 @@ pub fn exit_code(status: std::process::ExitStatus) -> i32 {
 pub fn show(argv: &[String]) -> String {
     let list = argv.iter().map(|a| pyfmt::Value::from(a.as_str())).collect();
     pyfmt::Value::List(list).py_repr()
+}
+
+/// Logs why a command could not be started.
+pub(super) fn log_not_started(logger: &'static str, argv: &[String], shown: &str, error: &io::Error) {
+    let text = oserror::text(error, argv.first().map(String::as_str));
+    let exception = format!("{}: {text}", oserror::class(error));
+    match logger {
+        "patroni.postgresql.postmaster" => tracing::error!(
+            target: "patroni.postgresql.postmaster", exc = %exception, "Failed to execute {shown}"
+        ),
+        _ => tracing::error!(
+            target: "patroni.postgresql.cancellable", exc = %exception, "Failed to execute {shown}"
+        ),
+    }
 }
 
 /// SIGTERM, patience, then the whole tree is killed.

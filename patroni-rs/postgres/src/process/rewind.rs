@@ -342,3 +342,44 @@ pub async fn remove_after_failure(data_dir: &Path, on_failure: bool, on_divergen
     tracing::warn!(target: "patroni.postgresql.rewind", "{name} is set. removing...");
     datadir::remove(data_dir).await.is_ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Who fetches WAL that the target has recycled: pg_rewind, where it can find restore_command, or we.
+    #[test]
+    fn restore_command_and_files_elsewhere() {
+        let (bin, cancel) = (Binaries::new("/bin"), Cancellable::default());
+        let control = ControlReader::new(bin.clone(), "/data");
+        let inside = ["--restore-target-wal"].as_slice();
+        let elsewhere = ["--restore-target-wal", "--config-file=/etc/pg/postgresql.conf"].as_slice();
+        for (version, config_file, restores, want) in [
+            (120_000, "/data/postgresql.conf", true, [].as_slice()),
+            (130_000, "/data/postgresql.conf", true, inside),
+            (130_000, "/etc/pg/postgresql.conf", true, &[]),
+            (140_000, "/etc/pg/postgresql.conf", true, &[]),
+            (150_000, "/data/postgresql.conf", true, inside),
+            (150_000, "/etc/pg/postgresql.conf", true, elsewhere),
+            (180_000, "/etc/pg/postgresql.conf", true, elsewhere),
+            (180_000, "/etc/pg/postgresql.conf", false, &[]),
+        ] {
+            let request = RewindRequest {
+                bin: &bin,
+                cancel: &cancel,
+                control: &control,
+                data_dir: Path::new("/data"),
+                config_file: Path::new(config_file),
+                major_version: version,
+                leader_name: "n2",
+                dsn: "host=h",
+                env: &[],
+                restore_command: restores.then_some("cp /archive/%f %p"),
+                archive_command: None,
+            };
+            let head = ["/bin/pg_rewind"].as_slice();
+            let tail = ["-D", "/data", "--source-server", "host=h"].as_slice();
+            assert_eq!(request.argv(), [head, want, tail].concat(), "{version} {config_file}");
+        }
+    }
+}

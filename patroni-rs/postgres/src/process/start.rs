@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::binaries::{self, path_text, Binaries};
 use super::blocking;
-use super::cancellable::{show, Cancellable};
+use super::cancellable::{log_not_started, show, Cancellable};
 use super::postmaster::Postmaster;
 use super::ready::{self, PingTarget, Ready, Waited};
 use super::spawn;
@@ -59,7 +59,7 @@ pub async fn launch(bin: &Binaries, start: &StartCommand) -> std::io::Result<Pos
     argv.extend(start.options.iter().cloned());
     tracing::debug!(target: "patroni.postgresql.postmaster", "Starting postgres: {}", argv.join(" "));
     let mut env = postmaster_env(std::env::vars_os());
-    let (bin, data_dir, shown) = (bin.clone(), start.data_dir.clone(), show(&argv));
+    let (bin, data_dir, command_line) = (bin.clone(), start.data_dir.clone(), argv.clone());
     let work = move || {
         if let Some(pid) = Postmaster::stale_pid(&data_dir) {
             tracing::info!(
@@ -74,7 +74,7 @@ pub async fn launch(bin: &Binaries, start: &StartCommand) -> std::io::Result<Pos
         spawn::detached(command)
     };
     let process = blocking::run(blocking::FILE_DEADLINE, work).await.inspect_err(|e| {
-        tracing::error!(target: "patroni.postgresql.postmaster", "Failed to execute {shown}: {e}");
+        log_not_started("patroni.postgresql.postmaster", &command_line, &show(&command_line), e);
     })?;
     tracing::info!(target: "patroni.postgresql.postmaster", "postmaster pid={}", process.pid);
     Ok(Postmaster { process, single_user: false })

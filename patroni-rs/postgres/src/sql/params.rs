@@ -8,6 +8,7 @@ use indexmap::IndexMap;
 use pyfmt::Value;
 
 use super::error::PgError;
+use super::service;
 
 /// Keywords that libpq takes from the environment when they are not given.
 const ENVIRONMENT: [(&str, &str); 27] = [
@@ -99,6 +100,14 @@ impl ConnParams {
     /// The value of a keyword.
     pub fn get(&self, keyword: &str) -> Option<&str> {
         self.0.get(keyword).map(String::as_str)
+    }
+
+    /// The first keyword that libpq does not know.
+    pub fn unknown(&self) -> Option<&str> {
+        let known = |keyword: &str| {
+            keyword == "service" || service::KEYWORDS.split_whitespace().any(|known| known == keyword)
+        };
+        self.0.keys().map(String::as_str).find(|keyword| !known(keyword))
     }
 
     /// Sets a keyword.
@@ -287,12 +296,21 @@ impl ConnParams {
             .map(|i| {
                 let port =
                     ports.get(i).or_else(|| ports.first()).filter(|p| !p.is_empty()).unwrap_or(&"5432");
-                let number =
-                    port.parse().map_err(|_| PgError::Config(format!("invalid port number: \"{port}\"")))?;
-                target(nth(&hosts, i), nth(&addrs, i), number)
+                target(nth(&hosts, i), nth(&addrs, i), port_number(port)?)
             })
             .collect()
     }
+}
+
+/// In libpq's words: what is no integer, and what is no port.
+fn port_number(text: &str) -> Result<u16, PgError> {
+    let refused = |why: String| PgError::Config(why);
+    let number: i32 = text
+        .trim()
+        .parse()
+        .map_err(|_| refused(format!("invalid integer value \"{text}\" for connection option \"port\"")))?;
+    let number = u16::try_from(number).ok().filter(|port| *port > 0);
+    number.ok_or_else(|| refused(format!("invalid port number: \"{text}\"")))
 }
 
 fn target(host: Option<String>, addr: Option<String>, port: u16) -> Result<Target, PgError> {

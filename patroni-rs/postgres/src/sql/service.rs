@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use super::error::PgError;
 use super::params::ConnParams;
 
-/// The keywords that libpq knows.
-const KEYWORDS: &str = "servicefile user password passfile channel_binding connect_timeout dbname host hostaddr port \
+/// The keywords that libpq knows, but for `service`, which no service file may hold.
+pub(super) const KEYWORDS: &str = "servicefile user password passfile channel_binding connect_timeout dbname host hostaddr port \
     client_encoding options application_name fallback_application_name keepalives keepalives_idle \
     keepalives_interval keepalives_count tcp_user_timeout sslmode sslnegotiation sslcompression sslcert sslkey \
     sslcertmode sslpassword sslrootcert sslcrl sslcrldir sslsni requirepeer require_auth min_protocol_version \

@@ -178,7 +178,7 @@ fn row(message: &SimpleQueryMessage) -> Option<Row> {
 }
 
 /// `15.14 (Debian ...)` as 150014, `9.6.24` as 90624, `18beta1` as 180000.
-fn version_number(text: &str) -> u32 {
+pub fn version_number(text: &str) -> u32 {
     let numbers: Vec<u32> = text
         .split(|c: char| c.is_whitespace())
         .next()

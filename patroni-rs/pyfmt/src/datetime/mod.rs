@@ -61,6 +61,15 @@ pub enum DateError {
 /// The text is no date (`Unknown string format: ...`, `String does not contain a date:
 /// ...`) or one that does not exist (`day is out of range for month: ...`).
 pub fn parse(text: &str, locale: &Locale<'_>) -> Result<DateTime, DateError> {
+    parser::parse(text, locale).map(|(date, _)| date)
+}
+
+/// As [`parse`], and besides it the name of a zone that was ignored: dateutil warns of it
+/// (`UnknownTimezoneWarning`).
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_with_zone(text: &str, locale: &Locale<'_>) -> Result<(DateTime, Option<String>), DateError> {
     parser::parse(text, locale)
 }
 

@@ -248,7 +248,11 @@ fn too_large() -> DateError {
     DateError::Overflow("Python int too large to convert to C long".to_owned())
 }
 
-pub(super) fn parse(text: &str, locale: &Locale<'_>) -> Result<DateTime, DateError> {
+/// The time, and the name of a zone that was not understood.
+pub(super) fn parse(
+    text: &str,
+    locale: &Locale<'_>,
+) -> Result<(DateTime, Option<String>), DateError> {
     let value = |message: String| DateError::Value(format!("{message}: {text}"));
     let mut tokens = lexer::split(text);
     let unknown = || value("Unknown string format".to_owned());
@@ -267,7 +271,8 @@ pub(super) fn parse(text: &str, locale: &Locale<'_>) -> Result<DateTime, DateErr
             .ok_or_else(|| DateError::Overflow("date value out of range".to_owned()))?;
     }
     date.offset = parts.zone_offset(&date, locale)?;
-    Ok(date)
+    let unknown_zone = parts.zone_name.filter(|name| date.offset.is_none() && !name.is_empty());
+    Ok((date, unknown_zone))
 }
 
 /// The naive time, with today's date and midnight for what is not given.

@@ -352,3 +352,22 @@ impl ConfigHandler {
 fn path_text(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::effective_version;
+
+    /// Server, binaries, data directory.
+    #[test]
+    fn whose_version_counts() {
+        for (server, binaries, data_dir, want) in [
+            (Some(150_018), 170_010, 150_000, 150_018),
+            (None, 150_018, 150_000, 150_018),
+            (None, 170_010, 150_000, 150_000),
+            // Without PG_VERSION, before the cluster is made.
+            (None, 170_010, 0, 170_010),
+        ] {
+            assert_eq!(effective_version(server, binaries, data_dir), want);
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! What the daemon does not start with, although it could be taken for something: an empty name, address or path,
+//! and a section of another type, which would switch off what it stands for. The reference dies of an exception at
+//! each; here it is a line with the key, its value and what is expected.
+
+use patroni_core::parse::python_int;
+use pyfmt::Value;
+
+use crate::config::Config;
+
+/// What a key has to hold.
+#[derive(Clone, Copy)]
+enum Want {
+    /// Text that is not empty.
+    Text(&'static str),
+    /// As `Text`, or nothing.
+    TextOrNothing(&'static str),
+    /// `hosts:port` or hosts alone.
+    Address,
+    /// As `Address`, or nothing.
+    AddressOrNothing,
+    /// Text, such as a path, or nothing.
+    TextOrFalse,
+    /// Hosts of a store: text, or a list of texts; or nothing.
+    Hosts,
+    /// A mapping, or nothing.
+    Section,
+}
+
+/// In the order in which the reference looks at them.
+const RULES: [(&[&str], Want); 16] = [
+    (&["etcd3"], Want::Section),
+    (&["etcd3", "hosts"], Want::Hosts),
+    (&["etcd3", "host"], Want::AddressOrNothing),
+    (&["etcd3", "url"], Want::TextOrFalse),
+    (&["ctl"], Want::Section),
+    (&["name"], Want::Text("text")),
+    (&["namespace"], Want::TextOrNothing("text")),
+    (&["scope"], Want::Text("text")),
+    (&["watchdog"], Want::Section),
+    (&["postgresql", "data_dir"], Want::Text("the path of a folder")),
+    (&["postgresql", "listen"], Want::Address),
+    (&["postgresql", "connect_address"], Want::AddressOrNothing),
+    (&["postgresql", "proxy_address"], Want::AddressOrNothing),
+    (&["postgresql", "config_dir"], Want::TextOrFalse),
+    (&["postgresql", "pgpass"], Want::TextOrFalse),
+    (&["tags"], Want::Section),
+];
+
+impl Config {
+    /// Why the daemon cannot run with this configuration; None when it can. Only what would go wrong without a word
+    /// is looked at: the parts of the daemon refuse the rest on their own.
+    pub fn refusal(&self) -> Option<String> {
+        RULES.iter().find_map(|(path, want)| {
+            // An empty value at the top has become a mapping in the effective configuration.
+            let value = self.effective().at(path);
+            let written = self.local().at(path).or(value);
+            want.refuses(if path.len() == 1 { written.or(value) } else { value })
+                .then(|| line(path, written, *want))
+        })
+    }
+}
+
+impl Want {
+    fn refuses(self, value: Option<&Value>) -> bool {
+        let Some(value) = value else { return matches!(self, Want::Text(_) | Want::Address) };
+        match self {
+            Want::Text(_) | Want::TextOrNothing(_) => value.as_str().is_none_or(str::is_empty),
+            Want::Address => !is_address(value),
+            Want::AddressOrNothing => value.truthy() && !is_address(value),
+            Want::TextOrFalse => value.truthy() && value.as_str().is_none(),
+            Want::Hosts => match value {
+                Value::Null | Value::Str(_) | Value::Map(_) => false,
+                Value::List(hosts) => hosts.is_empty() || hosts.iter().any(|host| host.as_str().is_none()),
+                _ => true,
+            },
+            Want::Section => value.truthy() && value.as_map().is_none(),
+        }
+    }
+
+    fn expected(self) -> &'static str {
+        match self {
+            Want::Text(what) | Want::TextOrNothing(what) => what,
+            Want::Address | Want::AddressOrNothing => "<HOST>:<PORT>",
+            Want::TextOrFalse => "text",
+            Want::Hosts => "<HOST>:<PORT>, or a list of them,",
+            Want::Section => "a mapping",
+        }
+    }
+}
+
+/// Text whose port, if there is one, is a number.
+fn is_address(value: &Value) -> bool {
+    let Some(text) = value.as_str() else { return false };
+    text.rsplit_once(':').is_none_or(|(_, port)| python_int(port).is_some())
+}
+
+/// What a section of a wrong type holds may be a secret.
+fn line(path: &[&str], value: Option<&Value>, want: Want) -> String {
+    let got = match (value, want) {
+        (None, _) => "it is not set".to_owned(),
+        (Some(other), Want::Section) => format!("it is of type {}", other.type_name()),
+        (Some(Value::List(_) | Value::Map(_)), _) => {
+            format!("it is of type {}", value.map_or("NoneType", Value::type_name))
+        }
+        (Some(Value::Str(text)), _) => format!("got {}", pyfmt::value::str_repr(text)),
+        (Some(other), _) => format!("got {}, which is no text (put it in quotes)", other.py_repr()),
+    };
+    let section = match path {
+        [section, _] => format!("\"{section}\" config"),
+        _ => "config".to_owned(),
+    };
+    let key = path.last().unwrap_or(&"");
+    format!("Invalid {section}: expected {} for \"{key}\", but {got}", want.expected())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::{Check, Environment};
+
+    const GOOD: &str = "{scope: s, name: n, postgresql: {data_dir: /d, listen: '127.0.0.1:5432'}";
+
+    fn refusal(document: &str) -> Option<String> {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("patroni.yml");
+        std::fs::write(&file, document).unwrap();
+        Config::load(file.to_str().unwrap(), &Environment::default(), &Check::NotEmpty).unwrap().refusal()
+    }
+
+    /// Each was given to the reference, which did not start either.
+    #[test]
+    fn refused() {
+        for (from, to, want) in [
+            ("data_dir: /d, ", "", "\"postgresql\" config: expected the path of a folder for \"data_dir\", but it is not set"),
+            ("/d", "''", "\"postgresql\" config: expected the path of a folder for \"data_dir\", but got ''"),
+            (", listen: '127.0.0.1:5432'", "", "\"postgresql\" config: expected <HOST>:<PORT> for \"listen\", but it is not set"),
+            ("'127.0.0.1:5432'", "5432", "\"postgresql\" config: expected <HOST>:<PORT> for \"listen\", but got 5432, which is no text (put it in quotes)"),
+            ("5432'", "abc'", "\"postgresql\" config: expected <HOST>:<PORT> for \"listen\", but got '127.0.0.1:abc'"),
+            ("/d", "/d, connect_address: '10.0.0.1:abc'", "\"postgresql\" config: expected <HOST>:<PORT> for \"connect_address\", but got '10.0.0.1:abc'"),
+            ("/d", "/d, connect_address: '10.0.0.1:'", "\"postgresql\" config: expected <HOST>:<PORT> for \"connect_address\", but got '10.0.0.1:'"),
+            ("/d", "/d, connect_address: 5432", "\"postgresql\" config: expected <HOST>:<PORT> for \"connect_address\", but got 5432, which is no text (put it in quotes)"),
+            ("/d", "/d, proxy_address: '::x'", "\"postgresql\" config: expected <HOST>:<PORT> for \"proxy_address\", but got '::x'"),
+            ("/d", "/d, config_dir: 5", "\"postgresql\" config: expected text for \"config_dir\", but got 5, which is no text (put it in quotes)"),
+            ("/d", "/d, pgpass: [a]", "\"postgresql\" config: expected text for \"pgpass\", but it is of type list"),
+            ("name: n", "etcd3: '127.0.0.1:2379', name: n", "config: expected a mapping for \"etcd3\", but it is of type str"),
+            ("name: n", "etcd3: {hosts: [5]}, name: n", "\"etcd3\" config: expected <HOST>:<PORT>, or a list of them, for \"hosts\", but it is of type list"),
+            ("name: n", "etcd3: {hosts: []}, name: n", "\"etcd3\" config: expected <HOST>:<PORT>, or a list of them, for \"hosts\", but it is of type list"),
+            ("name: n", "etcd3: {hosts: 2379}, name: n", "\"etcd3\" config: expected <HOST>:<PORT>, or a list of them, for \"hosts\", but got 2379, which is no text (put it in quotes)"),
+            ("name: n", "etcd3: {host: 5}, name: n", "\"etcd3\" config: expected <HOST>:<PORT> for \"host\", but got 5, which is no text (put it in quotes)"),
+            ("name: n", "etcd3: {host: 'h:abc'}, name: n", "\"etcd3\" config: expected <HOST>:<PORT> for \"host\", but got 'h:abc'"),
+            ("name: n", "etcd3: {url: 5}, name: n", "\"etcd3\" config: expected text for \"url\", but got 5, which is no text (put it in quotes)"),
+            ("name: n", "name: ''", "config: expected text for \"name\", but got ''"),
+            ("name: n", "name: 123", "config: expected text for \"name\", but got 123, which is no text (put it in quotes)"),
+            ("name: n", "name: yes", "config: expected text for \"name\", but got True, which is no text (put it in quotes)"),
+            ("name: n", "name: 2020-01-01", "config: expected text for \"name\", but got datetime.date(2020, 1, 1), which is no text (put it in quotes)"),
+            ("name: n", "name: {}", "config: expected text for \"name\", but it is of type dict"),
+            (", name: n", "", "config: expected text for \"name\", but it is not set"),
+            ("scope: s, name: n, ", "", "config: expected text for \"name\", but it is not set"),
+            ("scope: s", "scope: ''", "config: expected text for \"scope\", but got ''"),
+            ("scope: s", "scope: 123", "config: expected text for \"scope\", but got 123, which is no text (put it in quotes)"),
+            ("scope: s", "namespace: 5, scope: s", "config: expected text for \"namespace\", but got 5, which is no text (put it in quotes)"),
+            ("scope: s", "namespace: '', scope: s", "config: expected text for \"namespace\", but got ''"),
+            ("scope: s", "scope: s, tags: [a]", "config: expected a mapping for \"tags\", but it is of type list"),
+            ("scope: s", "scope: s, tags: text", "config: expected a mapping for \"tags\", but it is of type str"),
+            ("scope: s", "scope: s, ctl: [secret]", "config: expected a mapping for \"ctl\", but it is of type list"),
+            ("scope: s", "scope: s, watchdog: required", "config: expected a mapping for \"watchdog\", but it is of type str"),
+            ("scope: s", "scope: s, watchdog: yes", "config: expected a mapping for \"watchdog\", but it is of type bool"),
+            ("scope: s", "scope: s, watchdog: 5", "config: expected a mapping for \"watchdog\", but it is of type int"),
+        ] {
+            assert!(GOOD.contains(from), "{from}");
+            let document = format!("{}}}", GOOD.replace(from, to));
+            assert_eq!(refusal(&document), Some(format!("Invalid {want}")), "{document}");
+        }
+    }
+
+    #[test]
+    fn accepted() {
+        for more in [
+            "",
+            ", namespace: , tags: , ctl: , watchdog: ",
+            ", tags: {}, ctl: {}, watchdog: {mode: off}",
+            ", tags: {nofailover: true, x: 5}",
+            ", namespace: /x/",
+            ", etcd3: {hosts: 'a:1,b:2', host: h, url: 'http://h:1'}",
+            ", etcd3: {hosts: [a, 'b:2'], host: , url: }",
+        ] {
+            assert_eq!(refusal(&format!("{GOOD}{more}}}")), None, "{more}");
+        }
+        for (from, to) in [
+            ("'127.0.0.1:5432'", "127.0.0.1"),
+            ("'127.0.0.1:5432'", "''"),
+            ("'127.0.0.1:5432'", "'*: 5432'"),
+            ("'127.0.0.1:5432'", "'a,[::1]:5432'"),
+            ("/d", "/d, config_dir: '', pgpass: "),
+            ("/d", "/d, connect_address: "),
+            ("/d", "/d, connect_address: ''"),
+            ("/d", "/d, connect_address: 'h'"),
+            ("/d", "/d, connect_address: 'h:70000', proxy_address: 'h:6432'"),
+        ] {
+            assert_eq!(refusal(&format!("{}}}", GOOD.replace(from, to))), None, "{to}");
+        }
+    }
+}
