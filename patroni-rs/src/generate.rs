@@ -96,7 +96,9 @@ mod tests {
 
     #[test]
     fn options_of_the_dsn_are_replaced() {
-        for dsn in [None, Some("host=h options='-c work_mem=8MB'"), Some("postgres://h/?options=-cgeqo%3Doff")] {
+        for dsn in
+            [None, Some("host=h options='-c work_mem=8MB'"), Some("postgres://h/?options=-cgeqo%3Doff")]
+        {
             let params = parameters(dsn, "secret");
             assert_eq!(params.get("options"), Some("-c search_path=pg_catalog"), "{dsn:?}");
             assert_eq!((params.get("password"), params.get("host")), (Some("secret"), dsn.map(|_| "h")));

@@ -214,7 +214,8 @@ fn corpus_started() {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, here(text)).unwrap();
         }
-        let environment = started("environment").iter().map(|(key, value)| (key.py_str(), here(value))).collect();
+        let environment =
+            started("environment").iter().map(|(key, value)| (key.py_str(), here(value))).collect();
         let argument = case.get("argument").map(Value::py_str).filter(|file| !file.is_empty());
         let argument = argument.map(|file| dir.path().join(file).to_str().unwrap().to_owned());
         let (code, text) =

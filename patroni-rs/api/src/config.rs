@@ -104,7 +104,9 @@ impl ApiConfig {
             Some(address) => address.as_str().and_then(|text| connection_string(tls.is_some(), text)),
         };
         let connection_string = connection_string.ok_or_else(|| {
-            ConfigError::BadConnectAddress(section.get("connect_address").map(Value::py_str).unwrap_or_default())
+            ConfigError::BadConnectAddress(
+                section.get("connect_address").map(Value::py_str).unwrap_or_default(),
+            )
         })?;
         Ok(ApiConfig {
             host: Some(host).filter(|h| !matches!(h.as_str(), "" | "*")),
@@ -321,17 +323,27 @@ mod tests {
             (r#""allowlist": [1]"#, format!("Invalid \"restapi\" config: {allowlist}1")),
             (r#""allowlist": ["127.0.0.1", ["a"]]"#, format!("Invalid \"restapi\" config: {allowlist}['a']")),
             (r#""allowlist": [null]"#, format!("Invalid \"restapi\" config: {allowlist}None")),
-            (r#""connect_address": "10.0.0.1:abc""#, format!("Invalid \"restapi\" config: {address}\"10.0.0.1:abc\"")),
+            (
+                r#""connect_address": "10.0.0.1:abc""#,
+                format!("Invalid \"restapi\" config: {address}\"10.0.0.1:abc\""),
+            ),
             (r#""connect_address": 8008"#, format!("Invalid \"restapi\" config: {address}\"8008\"")),
             (r#""request_queue_size": "abc""#, "invalid literal for int() with base 10: 'abc'".to_owned()),
             (r#""request_queue_size": 1e400"#, "cannot convert float infinity to integer".to_owned()),
-            (r#""request_queue_size": 99999999999999999999"#, "Python int too large to convert to C long".to_owned()),
+            (
+                r#""request_queue_size": 99999999999999999999"#,
+                "Python int too large to convert to C long".to_owned(),
+            ),
         ] {
-            let found = ApiConfig::from_value(&section(&format!(r#"{{"listen": "127.0.0.1:8008", {more}}}"#)));
+            let found =
+                ApiConfig::from_value(&section(&format!(r#"{{"listen": "127.0.0.1:8008", {more}}}"#)));
             assert_eq!(found.map(|_| ()).map_err(|e| e.to_string()), Err(want), "{more}");
         }
-        for more in [r#""allowlist": null"#, r#""allowlist": []"#, r#""allowlist": "x""#, r#""connect_address": """#] {
-            let found = ApiConfig::from_value(&section(&format!(r#"{{"listen": "127.0.0.1:8008", {more}}}"#)));
+        for more in
+            [r#""allowlist": null"#, r#""allowlist": []"#, r#""allowlist": "x""#, r#""connect_address": """#]
+        {
+            let found =
+                ApiConfig::from_value(&section(&format!(r#"{{"listen": "127.0.0.1:8008", {more}}}"#)));
             assert!(found.is_ok(), "{more}");
         }
     }

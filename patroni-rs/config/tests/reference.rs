@@ -69,14 +69,15 @@ fn corpus() {
         let argument = argument.map_or_else(String::new, |file| bench.path(&file));
         let variables = case.get("environment").and_then(Value::as_map).unwrap();
         let variables: Vec<_> = variables.iter().map(|(k, v)| (k.py_str(), v.py_str())).collect();
-        let environment = Environment::read(variables).unwrap();
+        let environment = || Environment::read(variables.clone()).unwrap();
         for (mode, ignore) in [("validate", false), ("ignore", true)] {
-            let run = || cli_validate(&argument, &environment, options(&bench, ignore), ignore);
+            let run = || cli_validate(&argument, &environment(), options(&bench, ignore), ignore);
             let (got, log) = support::logged(run);
             compare_program(&format!("{name} {mode}"), &got, &log, case.get(mode).unwrap(), &mut bad);
         }
         let want = case.get("loaded").unwrap();
         let text = |key| want.get(key).cloned().unwrap_or(Value::Null);
+        let environment = environment();
         match Config::load(&argument, &environment, &Check::NotEmpty) {
             Ok(config) => {
                 bad.check(name, "print", &config.local_yaml().into(), &text("print"));

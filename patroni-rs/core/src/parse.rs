@@ -14,9 +14,7 @@ mod units;
 pub use hostport::{split_host_port, BadPort};
 pub use human::{human, human_integer, human_real};
 pub use merge::{deep_compare, patch_config, patch_document};
-pub use number::{
-    clamped, parse_int, parse_real, python_int, python_integer, strtod, strtol, NoInteger,
-};
+pub use number::{clamped, parse_int, parse_real, python_int, python_integer, strtod, strtol, NoInteger};
 pub use units::to_base_unit;
 
 use pyfmt::Value;

@@ -85,7 +85,8 @@ impl TlsOptions {
     /// The files as a message names them.
     pub fn files(&self) -> String {
         let files = [("certificate", &self.certfile), ("key", &self.keyfile), ("CA", &self.cafile)];
-        let set = files.into_iter().filter_map(|(what, path)| Some(format!("{what} {}", path.as_ref()?.display())));
+        let set =
+            files.into_iter().filter_map(|(what, path)| Some(format!("{what} {}", path.as_ref()?.display())));
         set.collect::<Vec<_>>().join(", ")
     }
 }

@@ -82,7 +82,9 @@ impl Settings {
         }
         let mut warnings = Vec::new();
         let mut settings = Settings { mode: 0o666 & !umask, ..Settings::default() };
-        if let Some(size) = log.get("max_queue_size").filter(|v| v.as_i64().is_some() || v.type_name() == "int") {
+        if let Some(size) =
+            log.get("max_queue_size").filter(|v| v.as_i64().is_some() || v.type_name() == "int")
+        {
             settings.max_queue_size = clamped(size).max(0) as usize;
         }
         if let Some(level) = log.get("level") {

@@ -136,9 +136,8 @@ impl Daemon {
             None if !config.dynamic().truthy() && config.effective().get("bootstrap").is_some() => {
                 let bootstrap = config.get("bootstrap").get("dcs").cloned();
                 let Some(bootstrap) = bootstrap.as_ref().filter(|dcs| dcs.as_map().is_some()) else {
-                    let got = bootstrap.map_or("it is not set".to_owned(), |v| {
-                        format!("it is of type {}", v.type_name())
-                    });
+                    let got = bootstrap
+                        .map_or("it is not set".to_owned(), |v| format!("it is of type {}", v.type_name()));
                     return Err(fatal(format!(
                         "Invalid \"bootstrap\" config: expected a mapping for \"dcs\", but {got}"
                     )));

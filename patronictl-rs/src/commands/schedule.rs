@@ -89,16 +89,22 @@ mod tests {
             ("2030-01-01T10:00:00-03:00", "2030-01-01 10:00:00-03:00")
         );
         assert_eq!(parse(Some("Jan 1 2030 10am UTC")).unwrap().unwrap().iso, "2030-01-01T10:00:00+00:00");
-        for (text, name) in
-            [("2027-01-01 10:00 XST", "XST"), ("Jan 1 2027 10am ABCDE", "ABCDE"), ("2027-01-01T10:00 (XYZ)", "")]
-        {
+        for (text, name) in [
+            ("2027-01-01 10:00 XST", "XST"),
+            ("Jan 1 2027 10am ABCDE", "ABCDE"),
+            ("2027-01-01T10:00 (XYZ)", ""),
+        ] {
             let error = parse(Some(text)).unwrap_err().to_string();
-            let named = error.ends_with(&format!("time zone {name} is not understood, write its offset (such as +02:00)"));
+            let named = error
+                .ends_with(&format!("time zone {name} is not understood, write its offset (such as +02:00)"));
             assert!(error.starts_with("Unable to parse") && (named || name.is_empty()), "{error}");
         }
         // What is said of a zone with an offset is understood.
         assert_eq!(parse(Some("2027-01-01 10:00 EST-5")).unwrap().unwrap().iso, "2027-01-01T10:00:00+05:00");
-        assert_eq!(parse(Some("2027-01-01 10:00 +0200 (CEST)")).unwrap().unwrap().iso, "2027-01-01T10:00:00+02:00");
+        assert_eq!(
+            parse(Some("2027-01-01 10:00 +0200 (CEST)")).unwrap().unwrap().iso,
+            "2027-01-01T10:00:00+02:00"
+        );
         for text in ["NOW", "tomorrow", "2030-13-01", "T25:00"] {
             assert_eq!(
                 parse(Some(text)).unwrap_err().to_string(),

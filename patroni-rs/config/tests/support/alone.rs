@@ -25,7 +25,8 @@ pub fn is_here(name: &str) -> bool {
     test.arg(std::env::current_exe().unwrap()).args(["--exact", name, "--nocapture"]).env(INSIDE, "1");
     let ended = test.output().unwrap();
     if ended.status.code() != Some(125) {
-        let text = [ended.stdout, ended.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
+        let text =
+            [ended.stdout, ended.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
         assert!(ended.status.success(), "{text}");
         assert!(text.contains("1 passed"), "{name} is no test: {text}");
         return false;

@@ -249,10 +249,7 @@ fn too_large() -> DateError {
 }
 
 /// The time, and the name of a zone that was not understood.
-pub(super) fn parse(
-    text: &str,
-    locale: &Locale<'_>,
-) -> Result<(DateTime, Option<String>), DateError> {
+pub(super) fn parse(text: &str, locale: &Locale<'_>) -> Result<(DateTime, Option<String>), DateError> {
     let value = |message: String| DateError::Value(format!("{message}: {text}"));
     let mut tokens = lexer::split(text);
     let unknown = || value("Unknown string format".to_owned());
