@@ -124,7 +124,7 @@ Feature: reload
       ctl: {cacert: LABNODE/later.crt}
       """
     Then node1 follows the leader within 30 s
-    And node1's log says "Can not use the TLS files for requests to other members \(CA .*later.crt\): can not read .*No such file" within 10 s
+    And node1's log says "Can not use the TLS files for requests to other members (CA " within 10 s
 
   @ours
   Scenario: a reload does not empty an address
@@ -138,7 +138,8 @@ Feature: reload
     And the DCS key "members/node0" matches "conn_url\":\"postgres://127"
     When node0's configuration file is changed with
       """
+      postgresql: {connect_address: ~}
       restapi: {allowlist: [1]}
       """
     And node0 is sent SIGHUP
-    Then node0's log says "in .allowlist., but got 1" within 20 s
+    Then node0's log says "host names in "allowlist", but got 1" within 20 s

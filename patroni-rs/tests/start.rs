@@ -239,3 +239,19 @@ fn is_our_refusal(name: &str, got: &(Value, Vec<String>), want: &(Value, Vec<Str
     let expected = got.0 == Value::from(1) && last.starts_with("Invalid ") && before == theirs;
     expected && (missing || (want.0 == Value::from("waits") && REFUSED_EARLIER.contains(&name)))
 }
+
+/// As the reference says it, for either way to name the nodes.
+#[test]
+fn a_host_that_nobody_knows() {
+    if !alone::is_here("a_host_that_nobody_knows") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("patroni.yml");
+    for hosts in ["host: nohost:2379", "hosts: ['nohost:2379']"] {
+        std::fs::write(&file, GOOD.replace("host: '127.0.0.1:1'", hosts)).unwrap();
+        let (code, text) = run(&[file.to_str().unwrap()], &BTreeMap::new(), dir.path());
+        let want = "WARNING: failed to resolve host nohost: [Errno -2] Name or service not known";
+        assert!(code.is_none() && text.contains(want), "{hosts}: {text}");
+    }
+}

@@ -72,8 +72,12 @@ fn corpus() {
         let environment = || Environment::read(variables.clone()).unwrap();
         for (mode, ignore) in [("validate", false), ("ignore", true)] {
             let run = || cli_validate(&argument, &environment(), options(&bench, ignore), ignore);
-            let (got, log) = support::logged(run);
-            compare_program(&format!("{name} {mode}"), &got, &log, case.get(mode).unwrap(), &mut bad);
+            let (got, log) = support::logged_with_exceptions(run);
+            let lines = log.into_iter().map(|(line, exception)| {
+                exception.map_or(line.clone(), |exception| format!("{line}\n{exception}"))
+            });
+            let lines: Vec<_> = lines.collect();
+            compare_program(&format!("{name} {mode}"), &got, &lines, case.get(mode).unwrap(), &mut bad);
         }
         let want = case.get("loaded").unwrap();
         let text = |key| want.get(key).cloned().unwrap_or(Value::Null);

@@ -142,3 +142,47 @@ fn a_file_is_not_a_watchdog() {
         "Could not get timeout on watchdog device: Watchdog device is closed"
     );
 }
+
+/// The levels of the lines that say that a device could not be activated.
+#[derive(Default, Clone)]
+struct Levels(std::sync::Arc<std::sync::Mutex<Vec<tracing::Level>>>);
+
+impl tracing::Subscriber for Levels {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+    fn event(&self, event: &tracing::Event<'_>) {
+        struct Says(bool);
+        impl tracing::field::Visit for Says {
+            fn record_debug(&mut self, _: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+                self.0 |= format!("{value:?}").starts_with("Could not activate");
+            }
+        }
+        let mut says = Says(false);
+        event.record(&mut says);
+        if says.0 {
+            self.0.lock().unwrap().push(*event.metadata().level());
+        }
+    }
+    fn enter(&self, _: &tracing::span::Id) {}
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+/// Most machines have no watchdog: it is worth a line only where one is required.
+#[test]
+fn a_missing_device_is_told_of_by_mode() {
+    for (mode, level, leads) in
+        [("automatic", tracing::Level::DEBUG, true), ("required", tracing::Level::WARN, false)]
+    {
+        let entries = [("device", "/nonexistent/watchdog".into()), ("mode", mode.into())];
+        let mut watchdog = Watchdog::new(WatchdogConfig::new(Some(&section(&entries)), 30, 10)).unwrap();
+        let levels = Levels::default();
+        let activated = tracing::subscriber::with_default(levels.clone(), || watchdog.activate());
+        assert_eq!((activated, levels.0.lock().unwrap().clone()), (leads, vec![level]), "{mode}");
+    }
+}

@@ -124,14 +124,27 @@ impl Mismatches {
 
 /// Runs a function; gives what it logged, without the exceptions.
 pub fn logged<T>(run: impl FnOnce() -> T) -> (T, Vec<String>) {
-    thread_local!(static LINES: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) });
+    let (result, records) = logged_with_exceptions(run);
+    (result, records.into_iter().map(|(line, _)| line).collect())
+}
+
+/// Runs a function; gives the lines that it logged, each with the text of its exception.
+pub fn logged_with_exceptions<T>(run: impl FnOnce() -> T) -> (T, Vec<(String, Option<String>)>) {
+    type Records = Vec<(String, Option<String>)>;
+    thread_local!(static RECORDS: RefCell<Records> = const { RefCell::new(Vec::new()) });
 
     struct Log;
-    struct Message(String);
+    #[derive(Default)]
+    struct Message(String, Option<String>);
     impl Visit for Message {
+        fn record_str(&mut self, field: &Field, value: &str) {
+            self.record_debug(field, &format_args!("{value}"));
+        }
         fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-            if field.name() == "message" {
-                self.0 = format!("{value:?}");
+            match field.name() {
+                "message" => self.0 = format!("{value:?}"),
+                "exc" => self.1 = Some(format!("{value:?}")),
+                _ => {}
             }
         }
     }
@@ -146,19 +159,19 @@ pub fn logged<T>(run: impl FnOnce() -> T) -> (T, Vec<String>) {
         fn record(&self, _: &Id, _: &Record<'_>) {}
         fn record_follows_from(&self, _: &Id, _: &Id) {}
         fn event(&self, event: &Event<'_>) {
-            let mut message = Message(String::new());
+            let mut message = Message::default();
             event.record(&mut message);
             let level = match *event.metadata().level() {
                 Level::WARN => "WARNING",
                 Level::ERROR => "ERROR",
                 _ => "INFO",
             };
-            LINES.with(|l| l.borrow_mut().push(format!("{level} {}", message.0)));
+            RECORDS.with(|r| r.borrow_mut().push((format!("{level} {}", message.0), message.1)));
         }
         fn enter(&self, _: &Id) {}
         fn exit(&self, _: &Id) {}
     }
-    LINES.with(|l| l.borrow_mut().clear());
+    RECORDS.with(|r| r.borrow_mut().clear());
     let result = tracing::subscriber::with_default(Log, run);
-    (result, LINES.with(|l| std::mem::take(&mut *l.borrow_mut())))
+    (result, RECORDS.with(|r| std::mem::take(&mut *r.borrow_mut())))
 }
