@@ -15,6 +15,10 @@ Feature: what happens to etcd
     And etcd is started
     Then node0 leads within 60 s
     When a row "before" is written on node0
+    And node0 is configured by PATCH with
+      """
+      {"maximum_lag_on_failover": 2000000}
+      """
     And etcd is set back to the snapshot: <how>
     Then node0's log says "The etcd cluster has gone back" within 40 s
     And node0 leads within 60 s

@@ -73,7 +73,12 @@ impl Seen {
         let lost = told.by_majority && later && told.revision != 0 && told.revision < self.revision;
         if self.cluster != 0 && self.cluster != told.cluster {
             let verdict = Verdict::OtherCluster { before: self.cluster, lost: lost.then_some(self.revision) };
+            let known = self.revision;
             self.begin_anew(told, now);
+            if !(told.by_majority && later) {
+                // Whether it has lost anything the next answer will tell.
+                self.revision = known;
+            }
             return verdict;
         }
         let older = told.term < self.term;
@@ -193,6 +198,10 @@ mod tests {
         assert_eq!(last(&[known, (1, 1, 7, 2, 90, true)]), other(Some(100)));
         assert_eq!(last(&[known, (1, 1, 7, 2, 200, true)]), other(None));
         assert_eq!(last(&[known, (1, 1, 7, 2, 0, false)]), other(None));
+        // It tells later what it has lost.
+        let lost = Verdict::GoneBack { term: 2, revision: 100 };
+        assert_eq!(last(&[known, (1, 1, 7, 2, 0, false), (2, 2, 7, 2, 90, true)]), lost);
+        assert_eq!(last(&[known, (1, 1, 7, 2, 0, false), (2, 2, 7, 2, 110, true)]), Verdict::Good);
         assert_eq!(judge_all(&[known, (1, 1, 7, 2, 90, true), (2, 2, 7, 2, 91, true)]).1, 1);
     }
 }
