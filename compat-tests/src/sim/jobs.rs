@@ -351,6 +351,9 @@ impl World {
         pg.source = index;
         pg.cb_called = true;
         self.set_state(node, PgState::Running);
+        if self.config.planted != Planted::ForgetsWatchdog {
+            self.members[node].watchdog = None;
+        }
         JobResult::Done
     }
 
@@ -412,6 +415,8 @@ impl World {
         if let Some(data) = &mut self.members[node].pg.data {
             (data.branch, data.history) = (branch, Rc::default());
         }
+        // pg_rewind works on a server that is stopped.
+        self.members[node].pg.crash();
     }
 
     /// No server may be started on what is half made.

@@ -382,6 +382,6 @@ impl Member {
         let promoting = self.job.as_ref().is_some_and(|(view, _)| view.job == Job::Promote);
         let paused = self.memory.config.is_paused() && !self.pause_ends;
         let bootstrapping = self.memory.bootstrapping && !self.takes_lead;
-        (Arm::of(self.pg.role, promoting, paused, bootstrapping), self.pg.incarnation)
+        (Arm::of(self.pg.role, promoting, !self.pg.recovery, paused, bootstrapping), self.pg.incarnation)
     }
 }

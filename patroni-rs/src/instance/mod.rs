@@ -121,6 +121,8 @@ pub struct Instance {
     tags: Mutex<patroni_core::tags::Tags>,
     sysid: Mutex<String>,
     silent: AtomicBool,
+    /// The last row of the postmaster that runs: it is a primary.
+    writes: AtomicBool,
     /// What `synchronous_standby_names` should be and is, as it was last complained of.
     overruled: Mutex<String>,
     /// The postmaster whose stop has come so far that no client is left.
@@ -218,6 +220,7 @@ impl Instance {
             tags: Mutex::default(),
             sysid: Mutex::default(),
             silent: AtomicBool::new(false),
+            writes: AtomicBool::new(false),
             overruled: Mutex::default(),
             quiet: Mutex::new(None),
             due: Mutex::default(),

@@ -174,6 +174,7 @@ impl Instance {
         let row = rows.first().ok_or_else(|| SqlError::Unexpected("no row".into()))?;
         let row = parse_monitor_row(row)?;
         locked(&self.believed).server_version = self.sql.pool.server_version();
+        self.writes.store(row.is_primary(), Ordering::SeqCst);
         *self.last_row.lock().await = Some(row.clone());
         Ok(row)
     }
@@ -192,6 +193,11 @@ impl Instance {
     /// nothing since?
     pub fn is_silent(&self) -> bool {
         self.silent.load(Ordering::SeqCst)
+    }
+
+    /// Has the server that runs said that it is a primary, when it was asked last?
+    pub fn says_it_writes(&self) -> bool {
+        self.writes.load(Ordering::SeqCst)
     }
 
     pub(super) async fn last_status(&self) -> Option<Monitored> {

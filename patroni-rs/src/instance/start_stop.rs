@@ -137,6 +137,9 @@ impl Instance {
         }
         let process = Some(postmaster.process).filter(|_| !postmaster.single_user);
         let other = self.guard.set_postmaster(process, place);
+        if other {
+            self.writes.store(false, Ordering::SeqCst);
+        }
         if let Some(tell) = self.on_postmaster.get().filter(|_| other && process.is_some()) {
             tell();
         }
@@ -147,6 +150,7 @@ impl Instance {
         let mut believed = locked(&self.believed);
         if believed.postmaster == ended {
             (believed.postmaster, believed.place) = (None, None);
+            self.writes.store(false, Ordering::SeqCst);
             self.guard.set_postmaster(None, None);
         }
     }

@@ -229,7 +229,12 @@ async fn run(shared: &Arc<Shared>, jobs: &Jobs, job: &Job) -> JobResult {
         Job::Rewind { source } => pg.rewind(source).await,
         Job::StartPrimary { timeout } => started(pg.start(Some(*timeout), false, Some(Role::Primary)).await),
         Job::Follow { source, role, timeout, .. } => {
-            started(pg.follow(source.clone(), *role, Apply::Restart(*timeout)).await)
+            let result = started(pg.follow(source.clone(), *role, Apply::Restart(*timeout)).await);
+            if result == JobResult::Done {
+                // Armed still where the stop of a demotion failed at first; the next cycle may wait long for the DCS.
+                shared.disable_watchdog().await;
+            }
+            result
         }
         Job::Promote => {
             let may_write = || {

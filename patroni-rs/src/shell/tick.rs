@@ -157,7 +157,7 @@ pub fn arm(shared: &Shared, paused: bool, bootstrapping: bool) {
     let promoting = instance.committed.load(Ordering::SeqCst)
         && shared.jobs.view().is_some_and(|running| running.job == ha::Job::Promote);
     let server = instance.known_postmaster().map_or(0, |p| guardian::number(&p.process));
-    let mut arm = Arm::of(instance.role(), promoting, paused, bootstrapping);
+    let mut arm = Arm::of(instance.role(), promoting, instance.says_it_writes(), paused, bootstrapping);
     if arm != Arm::Off && instance.is_quiet() {
         arm = Arm::Reads;
     }

@@ -19,7 +19,8 @@ impl Cycle<'_> {
         self.arm_rewind_check()?;
         let stop = if mode == DemoteMode::Offline { StopMode::Fast } else { StopMode::Immediate };
         let stopped = self.bool(Request::Stop { mode: stop, timeout: self.stop_timeout() })?;
-        self.watchdog_running = false;
+        // A stop that succeeds disarms it.
+        self.watchdog_running &= !stopped;
         self.set_role(Role::Demoted)?;
         self.drop_lease()?;
         if mode == DemoteMode::Immediate {

@@ -42,13 +42,15 @@ pub enum Arm {
 }
 
 impl Arm {
-    /// By what is believed of the server. `promoting`: the order has gone out.
-    pub fn of(role: Role, promoting: bool, paused: bool, bootstrapping: bool) -> Arm {
+    /// By what is believed of the server. `promoting`: the order has gone out. `writes`: it has said that it is a
+    /// primary, which counts where nothing is believed: it was lost sight of, say, and is there again.
+    pub fn of(role: Role, promoting: bool, writes: bool, paused: bool, bootstrapping: bool) -> Arm {
         match role {
             _ if paused || bootstrapping => Arm::Off,
             Role::Primary | Role::Promoted => Arm::Writes,
             _ if promoting => Arm::Writes,
             Role::Replica | Role::StandbyLeader => Arm::Reads,
+            _ if writes => Arm::Writes,
             _ => Arm::Unknown,
         }
     }
@@ -574,8 +576,13 @@ mod tests {
             (Primary, false, true, Arm::Off),
             (Replica, true, true, Arm::Off),
         ] {
-            assert_eq!(Arm::of(role, promoting, paused, false), expected, "{role:?} {promoting} {paused}");
-            assert_eq!(Arm::of(role, promoting, paused, true), Arm::Off);
+            let arm = |writes, bootstrapping| Arm::of(role, promoting, writes, paused, bootstrapping);
+            assert_eq!(arm(false, false), expected, "{role:?} {promoting} {paused}");
+            assert_eq!(arm(true, true), Arm::Off);
         }
+        // What it says itself counts where nothing is believed, and there alone.
+        assert_eq!(Arm::of(Demoted, false, true, false, false), Arm::Writes);
+        assert_eq!(Arm::of(Replica, false, true, false, false), Arm::Reads);
+        assert_eq!(Arm::of(Demoted, false, true, true, false), Arm::Off);
     }
 }

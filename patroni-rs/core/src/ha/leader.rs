@@ -294,8 +294,10 @@ impl Cycle<'_> {
     /// nobody feeds it there: an armed one would reset a healthy node. The reference
     /// leaves it armed (surface-ha-pg 23-09).
     pub(super) fn watchdog_off_standby(&mut self) -> Step<()> {
+        // One that was told to stop may not have, as long as it does not say what it is.
+        let untold = self.pg.running && self.pg.role == Role::Demoted && self.pg.row().is_none();
         let writes = self.pg.is_primary() || matches!(self.pg.role, Role::Primary | Role::Promoted);
-        if writes {
+        if writes || untold {
             return Ok(());
         }
         self.watchdog_disable()
