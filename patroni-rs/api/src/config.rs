@@ -28,6 +28,9 @@ pub enum ConfigError {
     /// An entry of `allowlist` is no text: it would be left out, and with the only one everybody is let in.
     #[error("Invalid \"restapi\" config: expected addresses, networks or host names in \"allowlist\", but got {0}")]
     BadAllowlist(String),
+    /// Headers that are no mapping: they may be what makes browsers careful.
+    #[error("Invalid \"restapi\" config: expected a mapping for \"{0}\", but it is of type {1}")]
+    BadHeaders(&'static str, &'static str),
     /// `connect_address` is not host and port.
     #[error("Invalid \"restapi\" config: expected <HOST>:<PORT> for \"connect_address\", but got \"{0}\"")]
     BadConnectAddress(String),
@@ -114,7 +117,7 @@ impl ApiConfig {
             auth: auth(section),
             allowlist: allowlist()?,
             allowlist_include_members: section.get("allowlist_include_members").is_some_and(Value::truthy),
-            extra_headers: extra_headers(section, tls.is_some()),
+            extra_headers: extra_headers(section, tls.is_some())?,
             server: server_header(section.get("server_tokens")),
             request_queue_size: queue_size(section)?,
             connection_string,
@@ -189,17 +192,19 @@ fn auth(section: &Value) -> Option<String> {
     Some(base64::engine::general_purpose::STANDARD.encode(plain)).filter(|key| !key.is_empty())
 }
 
-fn extra_headers(section: &Value, https: bool) -> Vec<(String, String)> {
+fn extra_headers(section: &Value, https: bool) -> Result<Vec<(String, String)>, ConfigError> {
     let mut headers: indexmap::IndexMap<String, String> = indexmap::IndexMap::new();
     let keys = if https {
         ["http_extra_headers", "https_extra_headers"].as_slice()
     } else {
         &["http_extra_headers"]
     };
-    for map in keys.iter().filter_map(|key| section.get(key).and_then(Value::as_map)) {
+    for key in keys {
+        let Some(value) = section.get(key).filter(|v| v.truthy()) else { continue };
+        let map = value.as_map().ok_or_else(|| ConfigError::BadHeaders(key, value.type_name()))?;
         headers.extend(map.iter().map(|(k, v)| (k.py_str(), v.py_str())));
     }
-    headers.into_iter().collect()
+    Ok(headers.into_iter().collect())
 }
 
 fn server_header(tokens: Option<&Value>) -> String {
@@ -327,6 +332,11 @@ mod tests {
                 r#""connect_address": "10.0.0.1:abc""#,
                 format!("Invalid \"restapi\" config: {address}\"10.0.0.1:abc\""),
             ),
+            (
+                r#""http_extra_headers": "a: b""#,
+                "Invalid \"restapi\" config: expected a mapping for \"http_extra_headers\", but it is of type str"
+                    .to_owned(),
+            ),
             (r#""connect_address": 8008"#, format!("Invalid \"restapi\" config: {address}\"8008\"")),
             (r#""request_queue_size": "abc""#, "invalid literal for int() with base 10: 'abc'".to_owned()),
             (r#""request_queue_size": 1e400"#, "cannot convert float infinity to integer".to_owned()),
@@ -339,9 +349,14 @@ mod tests {
                 ApiConfig::from_value(&section(&format!(r#"{{"listen": "127.0.0.1:8008", {more}}}"#)));
             assert_eq!(found.map(|_| ()).map_err(|e| e.to_string()), Err(want), "{more}");
         }
-        for more in
-            [r#""allowlist": null"#, r#""allowlist": []"#, r#""allowlist": "x""#, r#""connect_address": """#]
-        {
+        for more in [
+            r#""https_extra_headers": 5"#,
+            r#""http_extra_headers": null"#,
+            r#""allowlist": null"#,
+            r#""allowlist": []"#,
+            r#""allowlist": "x""#,
+            r#""connect_address": """#,
+        ] {
             let found =
                 ApiConfig::from_value(&section(&format!(r#"{{"listen": "127.0.0.1:8008", {more}}}"#)));
             assert!(found.is_ok(), "{more}");

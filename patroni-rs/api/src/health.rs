@@ -66,7 +66,7 @@ fn kind(path: &str) -> Kind {
     }
 }
 
-/// D2 to D8.
+/// What this node answers for each of the four roles: by the lease, the role and the lag (D2 to D8).
 fn verdicts(target: &Target, s: &Snapshot, now: Instant) -> Verdicts {
     let role = s.shown(now).role;
     let replica =
@@ -96,7 +96,7 @@ fn is_lagging(target: &Target, s: &Snapshot, now: Instant) -> bool {
     leader != 0 && leader > s.postgres.replayed().saturating_add(limit)
 }
 
-/// D9 and D10.
+/// Does a path of this kind answer 200? Exact paths need a live view of the cluster (D9, D10).
 fn verdict(kind: Kind, s: &Snapshot, v: Verdicts, now: Instant) -> bool {
     let writable = v.primary || v.standby_leader;
     let shown = s.shown(now);

@@ -46,7 +46,7 @@ fn put_if(doc: &mut Map, key: &str, value: Option<impl Into<Value>>) {
     }
 }
 
-/// J5.
+/// Where a primary writes, or how far a standby has received and replayed, in bytes (J5).
 fn xlog(wal: &WalStatus) -> Value {
     match wal {
         WalStatus::Primary { location, .. } => Value::from_iter([("location", *location)]),
@@ -59,7 +59,7 @@ fn xlog(wal: &WalStatus) -> Value {
     }
 }
 
-/// J7 to J9.
+/// Timeline, how a standby gets its WAL, and the WAL senders (J7 to J9).
 fn put_replication(doc: &mut Map, q: &Queried) {
     match &q.wal {
         WalStatus::Primary { timeline, .. } => put(doc, "timeline", *timeline),
@@ -71,7 +71,7 @@ fn put_replication(doc: &mut Map, q: &Queried) {
     put_if(doc, "replication", Some(&q.replication).filter(|r| r.truthy()).cloned());
 }
 
-/// J11.
+/// What is known without a query: tags, identifiers, what waits for a restart, the log's queue (J11).
 fn put_node(doc: &mut Map, s: &Snapshot) {
     put_if(doc, "tags", Some(&s.effective_tags).filter(|t| t.truthy()).cloned());
     put_if(doc, "database_system_identifier", Some(s.sysid.as_str()).filter(|id| !id.is_empty()));

@@ -27,7 +27,7 @@ enum Want {
 }
 
 /// In the order in which the reference looks at them.
-const RULES: [(&[&str], Want); 16] = [
+const RULES: [(&[&str], Want); 17] = [
     (&["etcd3"], Want::Section),
     (&["etcd3", "hosts"], Want::Hosts),
     (&["etcd3", "host"], Want::AddressOrNothing),
@@ -43,6 +43,7 @@ const RULES: [(&[&str], Want); 16] = [
     (&["postgresql", "proxy_address"], Want::AddressOrNothing),
     (&["postgresql", "config_dir"], Want::TextOrFalse),
     (&["postgresql", "pgpass"], Want::TextOrFalse),
+    (&["postgresql", "recovery_conf"], Want::Section),
     (&["tags"], Want::Section),
 ];
 
@@ -131,46 +132,68 @@ mod tests {
     /// Each was given to the reference, which did not start either.
     #[test]
     fn refused() {
-        for (from, to, want) in [
-            ("data_dir: /d, ", "", "\"postgresql\" config: expected the path of a folder for \"data_dir\", but it is not set"),
-            ("/d", "''", "\"postgresql\" config: expected the path of a folder for \"data_dir\", but got ''"),
-            (", listen: '127.0.0.1:5432'", "", "\"postgresql\" config: expected <HOST>:<PORT> for \"listen\", but it is not set"),
-            ("'127.0.0.1:5432'", "5432", "\"postgresql\" config: expected <HOST>:<PORT> for \"listen\", but got 5432, which is no text (put it in quotes)"),
-            ("5432'", "abc'", "\"postgresql\" config: expected <HOST>:<PORT> for \"listen\", but got '127.0.0.1:abc'"),
-            ("/d", "/d, connect_address: '10.0.0.1:abc'", "\"postgresql\" config: expected <HOST>:<PORT> for \"connect_address\", but got '10.0.0.1:abc'"),
-            ("/d", "/d, connect_address: '10.0.0.1:'", "\"postgresql\" config: expected <HOST>:<PORT> for \"connect_address\", but got '10.0.0.1:'"),
-            ("/d", "/d, connect_address: 5432", "\"postgresql\" config: expected <HOST>:<PORT> for \"connect_address\", but got 5432, which is no text (put it in quotes)"),
-            ("/d", "/d, proxy_address: '::x'", "\"postgresql\" config: expected <HOST>:<PORT> for \"proxy_address\", but got '::x'"),
-            ("/d", "/d, config_dir: 5", "\"postgresql\" config: expected text for \"config_dir\", but got 5, which is no text (put it in quotes)"),
-            ("/d", "/d, pgpass: [a]", "\"postgresql\" config: expected text for \"pgpass\", but it is of type list"),
-            ("name: n", "etcd3: '127.0.0.1:2379', name: n", "config: expected a mapping for \"etcd3\", but it is of type str"),
-            ("name: n", "etcd3: {hosts: [5]}, name: n", "\"etcd3\" config: expected <HOST>:<PORT>, or a list of them, for \"hosts\", but it is of type list"),
-            ("name: n", "etcd3: {hosts: []}, name: n", "\"etcd3\" config: expected <HOST>:<PORT>, or a list of them, for \"hosts\", but it is of type list"),
-            ("name: n", "etcd3: {hosts: 2379}, name: n", "\"etcd3\" config: expected <HOST>:<PORT>, or a list of them, for \"hosts\", but got 2379, which is no text (put it in quotes)"),
-            ("name: n", "etcd3: {host: 5}, name: n", "\"etcd3\" config: expected <HOST>:<PORT> for \"host\", but got 5, which is no text (put it in quotes)"),
-            ("name: n", "etcd3: {host: 'h:abc'}, name: n", "\"etcd3\" config: expected <HOST>:<PORT> for \"host\", but got 'h:abc'"),
-            ("name: n", "etcd3: {url: 5}, name: n", "\"etcd3\" config: expected text for \"url\", but got 5, which is no text (put it in quotes)"),
-            ("name: n", "name: ''", "config: expected text for \"name\", but got ''"),
-            ("name: n", "name: 123", "config: expected text for \"name\", but got 123, which is no text (put it in quotes)"),
-            ("name: n", "name: yes", "config: expected text for \"name\", but got True, which is no text (put it in quotes)"),
-            ("name: n", "name: 2020-01-01", "config: expected text for \"name\", but got datetime.date(2020, 1, 1), which is no text (put it in quotes)"),
-            ("name: n", "name: {}", "config: expected text for \"name\", but it is of type dict"),
-            (", name: n", "", "config: expected text for \"name\", but it is not set"),
-            ("scope: s, name: n, ", "", "config: expected text for \"name\", but it is not set"),
-            ("scope: s", "scope: ''", "config: expected text for \"scope\", but got ''"),
-            ("scope: s", "scope: 123", "config: expected text for \"scope\", but got 123, which is no text (put it in quotes)"),
-            ("scope: s", "namespace: 5, scope: s", "config: expected text for \"namespace\", but got 5, which is no text (put it in quotes)"),
-            ("scope: s", "namespace: '', scope: s", "config: expected text for \"namespace\", but got ''"),
-            ("scope: s", "scope: s, tags: [a]", "config: expected a mapping for \"tags\", but it is of type list"),
-            ("scope: s", "scope: s, tags: text", "config: expected a mapping for \"tags\", but it is of type str"),
-            ("scope: s", "scope: s, ctl: [secret]", "config: expected a mapping for \"ctl\", but it is of type list"),
-            ("scope: s", "scope: s, watchdog: required", "config: expected a mapping for \"watchdog\", but it is of type str"),
-            ("scope: s", "scope: s, watchdog: yes", "config: expected a mapping for \"watchdog\", but it is of type bool"),
-            ("scope: s", "scope: s, watchdog: 5", "config: expected a mapping for \"watchdog\", but it is of type int"),
+        const ADDRESS: &str = "<HOST>:<PORT>";
+        const HOSTS: &str = "<HOST>:<PORT>, or a list of them,";
+        // A star: it is no text.
+        for (from, to, key, expected, got) in [
+            ("/d", "/d, recovery_conf: cp", "postgresql.recovery_conf", "a mapping", "it is of type str"),
+            ("data_dir: /d, ", "", "postgresql.data_dir", "the path of a folder", "it is not set"),
+            ("/d", "''", "postgresql.data_dir", "the path of a folder", "got ''"),
+            (", listen: '127.0.0.1:5432'", "", "postgresql.listen", ADDRESS, "it is not set"),
+            ("'127.0.0.1:5432'", "5432", "postgresql.listen", ADDRESS, "got 5432*"),
+            ("5432'", "abc'", "postgresql.listen", ADDRESS, "got '127.0.0.1:abc'"),
+            (
+                "/d",
+                "/d, connect_address: '10.0.0.1:abc'",
+                "postgresql.connect_address",
+                ADDRESS,
+                "got '10.0.0.1:abc'",
+            ),
+            (
+                "/d",
+                "/d, connect_address: '10.0.0.1:'",
+                "postgresql.connect_address",
+                ADDRESS,
+                "got '10.0.0.1:'",
+            ),
+            ("/d", "/d, connect_address: 5432", "postgresql.connect_address", ADDRESS, "got 5432*"),
+            ("/d", "/d, proxy_address: '::x'", "postgresql.proxy_address", ADDRESS, "got '::x'"),
+            ("/d", "/d, config_dir: 5", "postgresql.config_dir", "text", "got 5*"),
+            ("/d", "/d, pgpass: [a]", "postgresql.pgpass", "text", "it is of type list"),
+            ("name: n", "etcd3: '127.0.0.1:2379', name: n", "etcd3", "a mapping", "it is of type str"),
+            ("name: n", "etcd3: {hosts: [5]}, name: n", "etcd3.hosts", HOSTS, "it is of type list"),
+            ("name: n", "etcd3: {hosts: []}, name: n", "etcd3.hosts", HOSTS, "it is of type list"),
+            ("name: n", "etcd3: {hosts: 2379}, name: n", "etcd3.hosts", HOSTS, "got 2379*"),
+            ("name: n", "etcd3: {host: 5}, name: n", "etcd3.host", ADDRESS, "got 5*"),
+            ("name: n", "etcd3: {host: 'h:abc'}, name: n", "etcd3.host", ADDRESS, "got 'h:abc'"),
+            ("name: n", "etcd3: {url: 5}, name: n", "etcd3.url", "text", "got 5*"),
+            ("name: n", "name: ''", "name", "text", "got ''"),
+            ("name: n", "name: 123", "name", "text", "got 123*"),
+            ("name: n", "name: yes", "name", "text", "got True*"),
+            ("name: n", "name: 2020-01-01", "name", "text", "got datetime.date(2020, 1, 1)*"),
+            ("name: n", "name: {}", "name", "text", "it is of type dict"),
+            (", name: n", "", "name", "text", "it is not set"),
+            ("scope: s, name: n, ", "", "name", "text", "it is not set"),
+            ("scope: s", "scope: ''", "scope", "text", "got ''"),
+            ("scope: s", "scope: 123", "scope", "text", "got 123*"),
+            ("scope: s", "namespace: 5, scope: s", "namespace", "text", "got 5*"),
+            ("scope: s", "namespace: '', scope: s", "namespace", "text", "got ''"),
+            ("scope: s", "scope: s, tags: [a]", "tags", "a mapping", "it is of type list"),
+            ("scope: s", "scope: s, tags: text", "tags", "a mapping", "it is of type str"),
+            ("scope: s", "scope: s, ctl: [secret]", "ctl", "a mapping", "it is of type list"),
+            ("scope: s", "scope: s, watchdog: required", "watchdog", "a mapping", "it is of type str"),
+            ("scope: s", "scope: s, watchdog: yes", "watchdog", "a mapping", "it is of type bool"),
+            ("scope: s", "scope: s, watchdog: 5", "watchdog", "a mapping", "it is of type int"),
         ] {
             assert!(GOOD.contains(from), "{from}");
             let document = format!("{}}}", GOOD.replace(from, to));
-            assert_eq!(refusal(&document), Some(format!("Invalid {want}")), "{document}");
+            let (section, key) = match key.split_once('.') {
+                Some((section, key)) => (format!("\"{section}\" "), key),
+                None => (String::new(), key),
+            };
+            let got = got.replace('*', ", which is no text (put it in quotes)");
+            let want = format!("Invalid {section}config: expected {expected} for \"{key}\", but {got}");
+            assert_eq!(refusal(&document), Some(want), "{document}");
         }
     }
 

@@ -59,7 +59,7 @@ fn member_document(m: &Member, cluster: &Cluster, config: &GlobalConfig) -> Valu
     Value::Map(doc)
 }
 
-/// G3.
+/// A standby shows how it gets its WAL in place of its state (G3).
 fn state(m: &Member, role: &str) -> Value {
     let replication = m.data.get("replication_state").filter(|v| role != "leader" && v.truthy());
     replication.or_else(|| m.data.get("state")).cloned().unwrap_or_else(|| Value::from(""))
@@ -91,7 +91,7 @@ fn put_lags(doc: &mut Map, m: &Member, cluster: &Cluster) {
     }
 }
 
-/// G6.
+/// The switchover that waits for its time, with what is known of its ends (G6).
 fn scheduled_switchover(cluster: &Cluster) -> Option<Value> {
     let failover = cluster.failover.as_ref()?;
     let mut doc = Value::from_iter([("at", Value::from(failover.scheduled_at.as_ref()?.iso_text()))]);

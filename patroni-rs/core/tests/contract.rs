@@ -238,6 +238,34 @@ fn every_number_that_is_cited_is_in_the_contract() {
     assert!(unknown.is_empty(), "not in docs/contract:\n{}", unknown.join("\n"));
 }
 
+#[test]
+fn no_doc_comment_is_only_a_number() {
+    let bare = |word: &str| word.trim_matches(|c: char| "(),.:;".contains(c)).to_owned();
+    let is_cited = |word: &str| owner(word).is_some() || word.starts_with("surface-");
+    let is_part =
+        |word: &str| is_number(word) || is_cited(word) || ["to", "and", "or", "section"].contains(&word);
+    let is_only_a_number = |doc: &String| {
+        let words: Vec<String> = doc.split_whitespace().map(bare).collect();
+        words.iter().any(|word| is_cited(word)) && words.iter().all(|word| is_part(word))
+    };
+    let mut found = Vec::new();
+    // pyfmt cites nothing: its numbers are ranges.
+    for path in source_files().into_iter().filter(|path| !path.components().any(|c| c.as_os_str() == "pyfmt"))
+    {
+        let text = read(&path);
+        let docs: String = text
+            .lines()
+            .map(|line| match line.trim_start() {
+                line if line.starts_with("///") || line.starts_with("//!") => format!("{line}\n"),
+                _ => "\n".to_owned(),
+            })
+            .collect();
+        let numbers = comments(&docs).into_iter().filter(is_only_a_number);
+        found.extend(numbers.map(|doc| format!("{}: {doc}", path.display())));
+    }
+    assert!(found.is_empty(), "say what it is, then the number:\n{}", found.join("\n"));
+}
+
 /// Files that cite something of a section, by document and section.
 type Cited = BTreeMap<(String, String), BTreeSet<String>>;
 

@@ -1,7 +1,7 @@
 //! The daemon's log: Python's formats, levels and rotation, without ever
 //! waiting for a disk (surface-config 6).
 //!
-//! [`Intake`] turns tracing events into records and applies levels; a bounded queue
+//! `Intake` turns tracing events into records and applies levels; a bounded queue
 //! leads to one writer thread, which filters heartbeats. When the queue is full,
 //! records are dropped, counted and reported.
 //!

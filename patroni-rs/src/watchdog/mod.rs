@@ -2,7 +2,7 @@
 //! daemon works keeps feeding it (surface-ha-pg section 23).
 //!
 //! [`Watchdog`] holds the policy (modes, timeouts, changes of configuration), the
-//! devices are in [`device`]. Calls write to a device and may block for a moment:
+//! devices are in `device`. Calls write to a device and may block for a moment:
 //! the lock keeper's own thread or the blocking pool is the place for them.
 
 mod config;

@@ -46,7 +46,7 @@ pub async fn act<B: Backend>(backend: &B, action: Action, body: Value) -> Respon
 
 type Outcome = Result<Response, BackendError>;
 
-/// P8.
+/// A primary without a DCS asks whether it may go on. It may not where this node is a primary itself (P8).
 async fn failsafe<B: Backend>(backend: &B, leader: Value) -> Outcome {
     let refusal = || Response::text(500, "Running as a leader");
     let postgres = &backend.last_snapshot().postgres;

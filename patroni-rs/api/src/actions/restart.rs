@@ -24,7 +24,7 @@ struct Filter {
     at: Option<Time>,
 }
 
-/// P9 to P14.
+/// Restarts at once, or at the time that the request names, if the filters let this node through (P9 to P14).
 pub async fn post<B: Backend>(backend: &B, request: Value) -> Outcome {
     let cluster = backend.cluster().await?;
     if request.truthy() {
@@ -58,7 +58,7 @@ async fn immediate<B: Backend>(backend: &B, data: Value) -> Response {
     }
 }
 
-/// P15.
+/// Forgets the scheduled restart, if there is one (P15).
 pub async fn delete<B: Backend>(backend: &B) -> Outcome {
     Ok(match backend.delete_restart().await? {
         true => Response::text(200, "scheduled restart deleted"),

@@ -50,7 +50,7 @@ struct Plan {
     at: Option<Time>,
 }
 
-/// P19 to P24.
+/// Checks the request, writes `/failover`, and waits for what comes of it unless it is for later (P19 to P24).
 pub async fn post<B: Backend>(backend: &B, kind: Kind, request: &Value) -> Outcome {
     let cluster = backend.cluster().await?;
     let snapshot = backend.last_snapshot();
@@ -249,7 +249,7 @@ fn finished(cluster: &Cluster, old: Option<&str>, plan: &Plan) -> Option<Respons
     (!pending).then(|| Response::text(503, format!("{} failed", plan.kind.title())))
 }
 
-/// P25.
+/// Takes back the scheduled switchover, if there is one (P25).
 pub async fn delete<B: Backend>(backend: &B) -> Outcome {
     let cluster = backend.cluster().await?;
     let Some(failover) = cluster.failover.as_ref().filter(|f| f.scheduled_at.is_some()) else {

@@ -332,7 +332,7 @@ pub(super) async fn linger<S: AsyncRead + Unpin>(stream: &mut S) {
     let _ = timeout(LINGER, discard).await;
 }
 
-/// H17, H19.
+/// The access log: a warning for a connection that is dropped without an answer, else a line at DEBUG (H17, H19).
 fn log_answer(peer: SocketAddr, head: &Head, response: &Response, started: Instant) {
     let ip = peer.ip();
     let ms = || started.elapsed().as_secs_f64() * 1000.0;

@@ -60,7 +60,7 @@ impl Listener {
     }
 }
 
-/// T3.
+/// Says that the address cannot be listened on (T3).
 fn log_failure(config: &ApiConfig) {
     let (host, port) = (config.host.as_deref().unwrap_or("None"), config.port);
     tracing::error!(

@@ -9,6 +9,46 @@
 //! - nothing here does I/O, reads a clock, or rolls dice;
 //! - a lost compare-and-set is a value; only an unreachable DCS is an error;
 //! - a cycle decides on one view of the cluster, and writes with that view's versions.
+//!
+//! # The loop of a driver
+//!
+//! The daemon's is `patroni-rs/src/shell/tick.rs`, the simulation's `compat-tests/src/sim/daemon.rs`. Around it they
+//! arm the fence before the lock is asked for, and give the lock keeper its permit when a cycle has ended.
+//!
+//! ```
+//! use patroni_core::ha::{run, Answer, Memory, Mono, Progress, Request, Transcript, View};
+//!
+//! /// One cycle: its status line. The view was taken before; it does not change while the cycle runs.
+//! fn cycle(
+//!     view: &View,
+//!     memory: &mut Memory,
+//!     mut carry_out: impl FnMut(&Request) -> Answer,
+//!     clock: impl Fn() -> Mono,
+//! ) -> Result<String, i32> {
+//!     let mut transcript = Transcript::default();
+//!     loop {
+//!         let (progress, lines) = run(view, memory, &transcript);
+//!         // Every run says all its lines again; those that were not said yet go to the log.
+//!         for line in transcript.fresh(lines) {
+//!             println!("{:?}: {}", line.level, line.text);
+//!         }
+//!         match progress {
+//!             // Once, and in the order asked. A request that fails is answered, too: `Answer::PgDown`,
+//!             // or the `Err` of a DCS that is away. With the time when the answer came.
+//!             Progress::Ask(request) => {
+//!                 let answer = carry_out(&request);
+//!                 transcript.record(*request, answer, clock());
+//!             }
+//!             // Only now is anything remembered: a cycle that is broken off has changed nothing here.
+//!             Progress::Finished(end) => {
+//!                 *memory = end.memory;
+//!                 return end.exit.map_or(Ok(end.line), Err);
+//!             }
+//!         }
+//!     }
+//! }
+//! # fn _drives(view: &View, memory: &mut Memory) { let _ = cycle(view, memory, |_| Answer::Done, || Mono::ZERO); }
+//! ```
 
 mod busy;
 pub mod commands;

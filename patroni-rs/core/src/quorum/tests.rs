@@ -63,7 +63,7 @@ fn steps_are_the_references() {
     }
 }
 
-/// surface-ha-pg 21-06.
+/// The transitions that the contract lists as vectors (surface-ha-pg 21-06).
 #[test]
 fn steps_of_the_contract() {
     for (input, expected) in [
