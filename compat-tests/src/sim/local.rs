@@ -130,6 +130,8 @@ impl World {
             return now_and(1, Answer::Bool(false));
         }
         if self.members[node].pg.running && self.fails() {
+            // It was not told, or did not listen: clients write on.
+            self.members[node].pg.stopping = false;
             self.set_state(node, PgState::StopFailed);
             return now_and(1000, Answer::Bool(false));
         }
