@@ -86,7 +86,9 @@ impl<'a> Server<'a> {
             bin: &self.sandbox.bin,
             control: &self.control,
             target: &target,
-            begun: || drop(BEGUN.fetch_add(1, Ordering::SeqCst)),
+            begun: || {
+                BEGUN.fetch_add(1, Ordering::SeqCst);
+            },
         };
         let (send, mut receive) = mpsc::unbounded_channel();
         let postmaster = Postmaster::find(&self.data).await.unwrap();
