@@ -335,7 +335,7 @@ impl Fleet {
         source: usize,
         hold: Duration,
     ) -> Option<Strike> {
-        let victim = Victim::any(rng);
+        let victim = self.next_victim(rng);
         let Some((program, breaches)) = self.break_copy(target, source, victim) else {
             return Some(Strike::new(kind, format!("node{target}: nothing was copied or rewound"), hold));
         };

@@ -57,9 +57,9 @@ pub enum Victim {
 }
 
 impl Victim {
-    /// Any of them.
-    pub fn any(rng: &mut Rng) -> Victim {
-        match rng.number() % 3 {
+    /// One after the other.
+    fn of_turn(turn: u64) -> Victim {
+        match turn % 3 {
             0 => Victim::Source,
             1 => Victim::Target,
             _ => Victim::Daemon,
@@ -320,6 +320,13 @@ impl Fleet {
     }
 
     // ---- copies and rewinds that are broken off ----
+
+    /// Whose turn it is to die: chance decides who is first, and then each has his turn.
+    pub fn next_victim(&mut self, rng: &mut Rng) -> Victim {
+        let turn = self.turn.map_or_else(|| rng.number() % 3, |turn| turn + 1);
+        self.turn = Some(turn);
+        Victim::of_turn(turn)
+    }
 
     /// Waits until one runs on this member, and stops it where it is.
     fn catch_copier(&self, index: usize) -> Option<Pid> {
