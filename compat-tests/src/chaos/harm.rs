@@ -79,11 +79,13 @@ fn parent(pid: Pid) -> Option<Pid> {
     stat.rsplit(") ").next()?.split(' ').nth(1)?.parse().ok().map(Pid::from_raw)
 }
 
-/// Programs that write a data directory from outside, each once: pg_basebackup forks.
+/// Programs that write a data directory from outside, each once: pg_basebackup forks. Who only asks for its version
+/// writes nothing.
 fn copiers(folder: &Path) -> Vec<Pid> {
     let is_one = |pid: &Pid| {
         let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
         matches!(name.trim_end(), "pg_rewind" | "pg_basebackup")
+            && !arguments(*pid).iter().any(|word| matches!(word.as_str(), "--version" | "-V"))
     };
     let all: Vec<Pid> = process::under(folder).into_iter().filter(is_one).collect();
     all.iter().copied().filter(|pid| parent(*pid).is_none_or(|parent| !all.contains(&parent))).collect()
