@@ -157,7 +157,7 @@ impl Fleet {
                 Strike { away: Some(node), ..strike(name, hold) }
             }
             "daemon-stop" => {
-                self.signal_daemon(node, Signal::SIGTERM).then_some(())?;
+                self.stop(node).then_some(())?;
                 Strike { away: Some(node), ..strike(name, hold) }
             }
             "postmaster-kill" => {
