@@ -54,9 +54,18 @@ Feature: what a lock and an acknowledged commit are worth
     Given the members are configured with
       """
       bootstrap: {dcs: {synchronous_mode: quorum}}
+      """
+    When node0 is made with
+      """
+      tags: {}
+      """
+    And node1 is made with
+      """
       postgresql: {config_dir: LABNODE/conf}
       """
-    And a running cluster of 2 members
+    And `mkdir conf` is run in node1's folder
+    And node0 starts
+    And node1 starts
     Then the DCS key "sync" matches ".leader.:.node0.,.quorum.:0,.sync_standby.:.node1." within 40 s
     When `chmod 444 conf/* && chmod 555 conf` is run in node1's folder
     And a row "before" is written on node0
