@@ -95,8 +95,6 @@ pub struct Fleet {
     pub(super) harm: Harm,
     /// The token that etcd's cluster was made with.
     pub(super) token: String,
-    /// Who died last while a copy ran.
-    pub(super) turn: Option<u64>,
 }
 
 impl Fleet {
@@ -124,15 +122,7 @@ impl Fleet {
             host::give_away(&folder)?;
             etcds.push(Etcd { folder, child: None });
         }
-        Ok(Fleet {
-            net,
-            nodes,
-            etcds,
-            settings,
-            harm: Harm::default(),
-            token: USUAL_TOKEN.into(),
-            turn: None,
-        })
+        Ok(Fleet { net, nodes, etcds, settings, harm: Harm::default(), token: USUAL_TOKEN.into() })
     }
 
     /// The number of an etcd in the network.
