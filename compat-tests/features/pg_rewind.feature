@@ -167,3 +167,30 @@ Feature: pg_rewind
     And the row "won" is on every member within 10 s
     And the row "lost" is on no member
     And `test ! -e LABNODE/.data.patroni-unfinished && test ! -e LABDATA/.patroni-unfinished` succeeds in node0's folder
+
+  # The background writer would write a record some seconds later, unless it has already.
+  Scenario: a node that was rewound while the leader is idle after a WAL switch is consistent at once
+    Given a script "rewind.sh"
+      """
+      #!/bin/sh
+      test "$1" = --help && exec LABBIN/pg_rewind --help
+      for word; do test "$before" = --source-server && source=$word; before=$word; done
+      query() { LABBIN/psql -Atc "$1" "$source user=postgres password=lab-super"; }
+      query CHECKPOINT; query 'SELECT pg_switch_wal()'
+      exec LABBIN/pg_rewind "$@"
+      """
+    And a running cluster of 2 members where node0 has
+      """
+      postgresql: {bin_name: {pg_rewind: LABROOT/rewind.sh}}
+      """
+    When the daemon of node0 is killed
+    Then node1 leads within 40 s
+    When a row "lost" is written on node0
+    And a checkpoint is made on node0
+    And a row "won" is written on node1
+    And a process "background writer" of node1 is frozen within 5 s
+    And node0 is started
+    Then node0's log says "pg_rewind exit code=0" within 60 s
+    And node0 follows node1 within 30 s
+    And the row "lost" is on no member
+    And a process "background writer" of node1 is thawed within 5 s

@@ -120,6 +120,63 @@ Feature: making a replica
     Then node1 follows node0 within 40 s
     And node1's log does not say "could not open|invalid data in file"
 
+  Scenario: a link in place of the data directory stays, and what it leads to is emptied
+    Given a running cluster of 1 member
+    When node1 is made with
+      """
+      postgresql: {data_dir: LABNODE/link, basebackup: [waldir: LABNODE/wal]}
+      """
+    And `mkdir -m 700 LABNODE/real && ln -s LABNODE/real LABNODE/link` is run in node1's folder
+    And node1 starts
+    Then node1 follows node0 within 40 s
+    When patronictl is called with "reinit batman node1 --force --wait"
+    Then its exit code is 0
+    And node1 follows node0 within 40 s
+    And `test -L LABNODE/link && test -e LABNODE/real/PG_VERSION && test "$(readlink LABNODE/real/pg_wal)" = LABNODE/wal` succeeds in node1's folder
+    And node1's log does not say "Error when fetching backup"
+
+  Scenario: a wait for a copy ends with its failure, and those who force one at once all get theirs
+    Given a script "copy.sh"
+      """
+      #!/bin/sh
+      test "$1" != --version && test -e LABROOT/fail && exit 9
+      exec LABBIN/pg_basebackup "$@"
+      """
+    And a running cluster of 1 member
+    When node1 is added with
+      """
+      postgresql: {bin_name: {pg_basebackup: LABROOT/copy.sh}}
+      """
+    Then node1 follows node0 within 40 s
+    When 4 reinitializes of node1 are forced at once
+    And 4 reinitializes of node1 are forced at once
+    Then node1 follows node0 within 60 s
+    When `touch LABROOT/fail` is run in node1's folder
+    And patronictl is called with "reinit batman node1 --force --wait"
+    Then its exit code is 1
+    And its output contains "Reinitialize has failed on: node1 (failed to bootstrap from leader 'node0'); see the log there"
+    When `rm LABROOT/fail` is run in node1's folder
+    Then node1 follows node0 within 60 s
+
+  Scenario: a method under the old name, and a trigger file that came with the copy
+    Given PostgreSQL 15
+    And a running cluster of 1 member
+    When `pg_basebackup -D LABROOT/backup -h 127.0.0.1 -p LABPORT -U replicator -X stream -c fast && touch LABROOT/backup/promote-me` is run in node0's folder
+    And node0 is shut down
+    And node1 is added with
+      """
+      postgresql:
+        create_replica_method: [mine]
+        mine: {command: cp -a LABROOT/backup LABDATA, no_leader: true, no_params: true}
+        recovery_conf: {promote_trigger_file: promote-me}
+      """
+    Then node1's log says "trying to bootstrap (without leader)" within 20 s
+    And node1's log says "bootstrapped (without leader)" within 20 s
+    And `test ! -e LABDATA/promote-me` succeeds in node1's folder within 5 s
+    When node0 is started
+    Then some member leads within 40 s
+    And every other member follows the leader within 40 s
+
   Scenario: tablespaces and a WAL directory of their own
     Given a running cluster of 1 member
     When `mkdir LABROOT/space` is run in node0's folder

@@ -23,6 +23,24 @@ Feature: replication slots
       """
     Then node1 has the replication slots "node0" within 20 s
 
+  Scenario: a logical slot that cannot be made stands in the way of no other
+    Given the members are configured with
+      """
+      bootstrap: {dcs: {postgresql: {parameters: {wal_level: logical}}}}
+      """
+    And a running cluster of 1 member
+    When node0 is configured by PATCH with
+      """
+      {"slots": {"bad": {"type": "logical", "database": "nowhere", "plugin": "test_decoding"},
+                 "closed": {"type": "logical", "database": "template0", "plugin": "test_decoding"},
+                 "worse": {"type": "logical", "database": "postgres", "plugin": "no_such_plugin"},
+                 "good": {"type": "logical", "database": "postgres", "plugin": "test_decoding"}}}
+      """
+    Then node0 has the replication slots "good" within 20 s
+    And node0's log says "Failed to create logical replication slot 'bad' plugin='test_decoding'"
+    And node0's log says "Failed to create logical replication slot 'worse' plugin='no_such_plugin'"
+    And node0's log does not say "(?s)logical replication slot 'bad'.*logical replication slot 'bad'"
+
   Scenario: a slot that nobody asked for goes, one that is to be ignored stays
     Given the members are configured with
       """

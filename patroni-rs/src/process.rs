@@ -183,8 +183,9 @@ fn reap_until_gone(child: Pid, signals: &SigSet) -> i32 {
         while let Ok(status) = waitpid(None, Some(WaitPidFlag::WNOHANG)) {
             match status {
                 WaitStatus::StillAlive => break,
-                // The reference's init always ends with 0 (7.5).
-                status if status.pid() == Some(child) => return 0,
+                // Whoever restarts containers that failed must hear of it. (The reference's init always ends with 0, 7.5.)
+                WaitStatus::Exited(pid, code) if pid == child => return code,
+                WaitStatus::Signaled(pid, signal, _) if pid == child => return 128 + signal as i32,
                 _ => {}
             }
         }

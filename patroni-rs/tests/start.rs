@@ -92,6 +92,11 @@ fn what_leads_to_an_empty_name_address_or_path_is_refused() {
         ("name: n1", "name: ''", "Invalid config: expected text for \"name\", but got ''".to_owned()),
         (
             "name: n1",
+            "name: a/b",
+            "Invalid config: expected text without a slash for \"name\", but got 'a/b'".to_owned(),
+        ),
+        (
+            "name: n1",
             "name: n1\nwatchdog: required",
             "Invalid config: expected a mapping for \"watchdog\", but it is of type str".to_owned(),
         ),
@@ -106,6 +111,28 @@ fn what_leads_to_an_empty_name_address_or_path_is_refused() {
     }
     let (code, _, left) = start(GOOD);
     assert_eq!((code, left), (None, 0), "the others are one mistake away from one that starts");
+}
+
+#[test]
+fn a_name_that_postgresql_does_not_show_is_warned_of() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("patroni.yml");
+    std::fs::write(&file, GOOD.replace("name: n1", "name: 'a,b'")).unwrap();
+    let (_, text) = run(&[file.to_str().unwrap()], &BTreeMap::new(), dir.path());
+    assert_eq!(text.matches("this member can never be a synchronous standby").count(), 1, "{text}");
+}
+
+/// Whoever restarts what has failed must hear of it. (The reference's init ends with 0.)
+#[test]
+fn as_pid_1_it_ends_with_the_daemons_exit_code() {
+    let alone = |program: &str| {
+        let mut unshare = Command::new("unshare");
+        unshare.args(["--pid", "--fork", program, "/no/such.yml"]).stdin(Stdio::null()).stdout(Stdio::null());
+        unshare.stderr(Stdio::null()).status().ok().and_then(|status| status.code())
+    };
+    if alone("true") == Some(0) {
+        assert_eq!(alone(env!("CARGO_BIN_EXE_patroni")), Some(1));
+    }
 }
 
 /// Two ports on which nobody listens.

@@ -179,6 +179,7 @@ impl Member {
             tags: Tags::from_value(tags),
             can_bootstrap: true,
             has_no_leader_method: false,
+            no_leader_methods: Vec::new(),
             reinit_on_diverged: config.rough && index.is_multiple_of(2),
             reinit_on_failed_rewind: index.is_multiple_of(2),
             user_sync_names: None,

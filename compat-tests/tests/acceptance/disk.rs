@@ -23,6 +23,7 @@ pub const STEPS: &[(&str, Step)] = &[
     (r#"(a|no) process "(.+)" of (\w+) is there within (\d+) s"#, process_there),
     (r"(\w+)'s daemon ends with exit code (\d+) within (\d+) s", daemon_ends),
     (r"a reinitialize is posted to (\w+)", reinitialize),
+    (r"(\d+) reinitializes of (\w+) are forced at once", reinitialize_at_once),
     (r"a restart of (\w+) is posted for (\d+) s from now", schedule_restart),
 ];
 
@@ -120,6 +121,22 @@ fn schedule_restart(state: &mut State, call: &Call) -> Result<()> {
     ))?;
     let answer = member.call("POST", "/restart", Some(&format!(r#"{{"schedule":"{at}"}}"#)))?;
     ensure(answer.status == 202, || format!("{} {}", answer.status, answer.body))
+}
+
+/// Each of those who ask must be told yes.
+fn reinitialize_at_once(state: &mut State, call: &Call) -> Result<()> {
+    let count = call.arg(0).parse::<usize>()?;
+    let member = state.cluster()?.member(call.arg(1))?;
+    let answers = std::thread::scope(|scope| {
+        let ask = || member.call("POST", "/reinitialize", Some(r#"{"force": true}"#)).map(|a| a.status);
+        let asked =
+            (0..count).map(|_| scope.spawn(move || ask().map_err(|e| e.to_string()))).collect::<Vec<_>>();
+        asked
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or_else(|_| Err("panic".into())))
+            .collect::<Vec<_>>()
+    });
+    ensure(answers.iter().all(|a| *a == Ok(200)), || format!("{answers:?}"))
 }
 
 fn reinitialize(state: &mut State, call: &Call) -> Result<()> {

@@ -53,6 +53,8 @@ pub struct Snapshot {
     /// How far a copy with pg_basebackup has come: a mapping of `bytes_done`, `bytes_total` and
     /// `bytes_per_second`; Null: none runs. An addition to the reference.
     pub copy_progress: Value,
+    /// Why the last copy came to nothing; None: it did not, or a new one was ordered since. An addition to the reference.
+    pub copy_failed: Option<String>,
     /// The watchdog is wanted and does not work.
     pub watchdog_failed: bool,
     /// Why this node was not promoted, while nobody leads.

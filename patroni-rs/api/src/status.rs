@@ -27,6 +27,7 @@ pub fn document(s: &Snapshot, now: Instant) -> Value {
             put_replication(&mut doc, q);
         }
     }
+    put_if(&mut doc, "copy_failed", s.copy_failed.as_deref().map(Value::from));
     put_if(&mut doc, "copy_progress", Some(&s.copy_progress).filter(|p| p.truthy()).cloned());
     put_if(&mut doc, "pause", s.config.is_paused().then_some(true));
     put_if(&mut doc, "cluster_unlocked", s.is_unlocked(now).then_some(true));

@@ -22,6 +22,15 @@ pub fn format_lsn_padded(lsn: u64) -> String {
     format!("{:X}/{:08X}", lsn >> 32, lsn & 0xFFFF_FFFF)
 }
 
+/// Is this the position behind a page's header? No record ends there: pg_rewind takes it for the end of what a source
+/// has written that was idle after a WAL switch, and a standby that has to get there waits until somebody writes.
+pub fn is_behind_page_header(lsn: u64) -> bool {
+    /// `XLOG_BLCKSZ`, unless somebody has compiled it otherwise; the headers of a page, and of a segment's first.
+    const PAGE: u64 = 8192;
+    const HEADERS: [u64; 2] = [24, 40];
+    HEADERS.contains(&(lsn % PAGE))
+}
+
 /// One line of a timeline history file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HistoryLine {
@@ -277,6 +286,12 @@ mod tests {
         }
         assert_eq!(format_lsn((1 << 32) + 0xA0), "1/A0");
         assert_eq!(format_lsn_padded(0xA0), "0/000000A0");
+    }
+
+    #[test]
+    fn positions_where_no_record_ends() {
+        assert!(is_behind_page_header(0x700_0028) && is_behind_page_header(0x700_2018));
+        assert!(!is_behind_page_header(0x700_0000) && !is_behind_page_header(0x700_0060));
     }
 
     #[test]

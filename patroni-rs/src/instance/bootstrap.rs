@@ -230,24 +230,18 @@ impl Instance {
     pub async fn create_replica(&self, source: Option<&Source>, basebackup_only: bool) -> Created {
         self.set_state(PgState::CreatingReplica);
         self.schedule_slots(true).await;
-        let own = {
-            let config = self.config();
-            let list =
-                |key| config.get(key).and_then(Value::as_list).filter(|l| !l.is_empty()).map(<[_]>::to_vec);
-            list("create_replica_methods").or_else(|| list("create_replica_method"))
-        };
-        let methods = match source.filter(|s| s.remote) {
+        let config = self.config().section().clone();
+        let methods: Vec<String> = match source.filter(|s| s.remote) {
             Some(remote) => {
-                remote.member.data.get("create_replica_methods").and_then(Value::as_list).map(<[_]>::to_vec)
+                let listed = remote.member.data.get("create_replica_methods").and_then(Value::as_list);
+                listed.unwrap_or_default().iter().map(Value::py_str).collect()
             }
-            None => own,
+            None => replica::configured_methods(&config),
         };
-        let methods: Vec<String> = methods.unwrap_or_default().iter().map(Value::py_str).collect();
         let access = match source.filter(|s| s.member.conn_url().is_some()) {
             Some(source) => Some(self.replication_access(source).await),
             None => None,
         };
-        let config = self.config().section().clone();
         let version = locked(&self.believed).binary_version;
         let create = CreateReplica {
             bin: &self.bin,

@@ -96,6 +96,8 @@ pub struct Instance {
     pub committed: AtomicBool,
     /// Progress of a copy.
     pub progress: watch::Sender<Option<CopyProgress>>,
+    /// Why the last copy came to nothing.
+    pub copy_failed: Mutex<Option<String>>,
     /// Wakes the HA loop.
     pub wake: Arc<tokio::sync::Notify>,
     /// Stops the postmaster when this process cannot any more.
@@ -118,6 +120,10 @@ pub struct Instance {
     starting: AtomicBool,
     /// Something is at work on the data directory.
     working: AtomicBool,
+    /// The leader is being asked to write something.
+    prompting: AtomicBool,
+    /// When it was last said that a disk is full.
+    full_said: Mutex<Option<std::time::Instant>>,
     tags: Mutex<patroni_core::tags::Tags>,
     sysid: Mutex<String>,
     silent: AtomicBool,
@@ -185,6 +191,9 @@ impl Instance {
             bin,
             committed: AtomicBool::new(false),
             progress: watch::Sender::new(None),
+            copy_failed: Mutex::default(),
+            prompting: AtomicBool::new(false),
+            full_said: Mutex::default(),
             wake,
             sql: query::Connections::new(&handler),
             config: Arc::new(facts::Configuration::new(handler)),

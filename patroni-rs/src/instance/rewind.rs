@@ -1,5 +1,6 @@
 //! Has this data directory diverged, and pg_rewind (surface-ha-pg 19).
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use patroni_core::ha::{JobResult, PgState, Source};
@@ -155,13 +156,39 @@ impl Instance {
         *locked(&self.rewind_possible) = None;
         let _at_work = self.at_work().await;
         match request.execute(checkpoint, &leader).await {
-            RewindAttempt::Succeeded => JobResult::Done,
+            RewindAttempt::Succeeded => {
+                self.prompt_leader(source).await;
+                JobResult::Done
+            }
             RewindAttempt::Postponed => JobResult::Unknown,
             RewindAttempt::LeaderLost { still_possible: true } => JobResult::Unknown,
             // The mark tells the cycles, which begin anew when there is somebody to copy.
             RewindAttempt::BrokenOff => JobResult::Failed,
             RewindAttempt::LeaderLost { .. } | RewindAttempt::Failed => self.after_failed_rewind().await,
         }
+    }
+
+    /// A standby that may serve queries only when it has replayed what no record reaches waits until the leader writes: it
+    /// is made to write something. (In the reference such a node stays `starting` as long as the leader is idle.)
+    pub async fn prompt_leader(&self, source: &Source) {
+        if self.prompting.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        let least = self.control.read().await.ok().and_then(|c| c.min_recovery_lsn());
+        if least.is_some_and(patroni_core::rewind::is_behind_page_header) {
+            match sql::write_something(&self.leader_access(source).sql).await {
+                Ok(()) => tracing::info!(
+                    target: "patroni.postgresql.rewind",
+                    "Had {} write a record, for a consistent state to be reached", source.member.name
+                ),
+                Err(e) => tracing::warn!(
+                    target: "patroni.postgresql.rewind",
+                    "Could not have {} write a record: {e}; until it writes, PostgreSQL stays starting",
+                    source.member.name
+                ),
+            }
+        }
+        self.prompting.store(false, Ordering::SeqCst);
     }
 
     async fn after_failed_rewind(&self) -> JobResult {

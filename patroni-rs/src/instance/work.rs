@@ -1,11 +1,12 @@
 //! Work on the data directory by other programs: it ends with the daemon, whatever ends that.
 
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use patroni_postgres::process::bound;
+use patroni_postgres::process::{blocking, bound};
 
-use super::Instance;
+use super::{locked, Instance};
 use crate::reaper::Reaper;
 
 /// How long what an earlier daemon has left is waited for to die.
@@ -23,7 +24,41 @@ impl Drop for AtWork<'_> {
     }
 }
 
+/// A server that finds less than this, one WAL segment by default, cannot go on, bytes.
+const LEAST_ROOM: u64 = 16 << 20;
+/// Between two lines about a full disk.
+const SAID_AGAIN: Duration = Duration::from_secs(60);
+
+/// Where there is no room for WAL, and how much.
+fn full(data_dir: &Path) -> Option<(PathBuf, u64)> {
+    let wal = data_dir.join("pg_wal");
+    let places = [if wal.exists() { wal } else { data_dir.to_owned() }, data_dir.to_owned()];
+    places.into_iter().find_map(|place| {
+        let room = nix::sys::statvfs::statvfs(&place).ok()?;
+        let free = u64::from(room.blocks_available()) * u64::from(room.fragment_size());
+        (free < LEAST_ROOM).then_some((place, free))
+    })
+}
+
 impl Instance {
+    /// A server that does not run, on a disk that is full, will not: only people can help, and are told how.
+    pub async fn say_if_full(&self) {
+        let dir = self.data_dir.clone();
+        let found = blocking::run(blocking::FILE_DEADLINE, move || Ok(full(&dir))).await;
+        let Ok(Some((place, free))) = found else { return };
+        let mut said = locked(&self.full_said);
+        if said.is_some_and(|at| at.elapsed() < SAID_AGAIN) {
+            return;
+        }
+        *said = Some(Instant::now());
+        tracing::error!(
+            target: "patroni.postgresql",
+            "PostgreSQL can not write its WAL: {} kB are left in {}. Make room there (never by removing files of pg_wal), \
+             or drop the replication slots that keep WAL once it runs; or let another member lead: patronictl failover",
+            free / 1024, place.display()
+        );
+    }
+
     /// Before anything that writes into the data directory is started.
     pub(super) async fn at_work(&self) -> AtWork<'_> {
         self.working.store(true, Ordering::SeqCst);

@@ -228,6 +228,7 @@ impl ApiBackend {
             log_queue_size: log.queue_size as i64,
             log_records_lost: log.records_lost as i64,
             copy_progress: shared.instance.copy_progress(),
+            copy_failed: locked(&shared.instance.copy_failed).clone(),
         }
     }
 
@@ -490,8 +491,10 @@ async fn reinitialize(shared: &Arc<Shared>, force: bool, from_leader: bool) -> R
         Ok(job) => job,
         Err(refusal) => return Ok(Some(refusal.into())),
     };
-    if force {
-        shared.jobs.cancel_and_wait(shared, Duration::from_secs(60)).await;
-    }
-    Ok(shared.jobs.order(shared.clone(), job).err().map(|running| format!("{running} already in progress")))
+    let ordered = if force {
+        shared.jobs.order_instead(shared.clone(), job, Duration::from_secs(60)).await
+    } else {
+        shared.jobs.order(shared.clone(), job)
+    };
+    Ok(ordered.err().map(|running| format!("{running} already in progress")))
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use patroni_api::RestServer;
 use patroni_config::Config;
 use patroni_core::global_config::GlobalConfig;
-use patroni_core::ha::{Memory, Role};
+use patroni_core::ha::{Memory, PgState, Role, Source};
 use patroni_dcs::{AnyDcs, Dcs, LeaseKeeper};
 use patroni_net::{ClientOptions, HttpClient};
 use tokio::signal::unix::{signal, Signal, SignalKind};
@@ -118,6 +118,7 @@ impl Daemon {
         if let Some(refusal) = config.refusal() {
             return Err(fatal(refusal));
         }
+        check_name(&config.get("name").py_str()).map_err(&fatal)?;
         let dcs = Arc::new(AnyDcs::from_config(config.effective()).await.map_err(|e| fatal(e.to_string()))?);
         let cluster = loop {
             match dcs.get_cluster().await {
@@ -241,9 +242,23 @@ impl Daemon {
         if self.shared.instance.catch_up(section).await {
             self.shared.refresh(self.api.connection_string().to_owned());
         }
+        self.help_start();
         if self.shared.role() != Role::Uninitialized && self.shared.with_config(Config::needs_saving) {
             let shared = self.shared.clone();
             let _ = tokio::task::spawn_blocking(move || shared.change_config(Config::save_cache)).await;
+        }
+    }
+
+    /// A server that does not come up: does it wait for a record that nobody writes, or for room on its disk?
+    fn help_start(&self) {
+        let instance = self.shared.instance.clone();
+        let cluster = self.shared.cluster();
+        let leader = cluster.leader.as_ref().map(|l| &l.member).filter(|m| m.name != instance.name);
+        if let (true, Some(leader)) = (instance.state().is_starting(), leader) {
+            let source = Source { member: leader.clone(), remote: false };
+            tokio::spawn(async move { instance.prompt_leader(&source).await });
+        } else if instance.state() != PgState::Running {
+            tokio::spawn(async move { instance.say_if_full().await });
         }
     }
 
@@ -339,6 +354,24 @@ pub fn watchdog_config(config: &Config) -> WatchdogConfig {
         timing.ttl.as_secs() as i64,
         timing.loop_wait.as_secs() as i64,
     )
+}
+
+/// A name that the DCS or PostgreSQL cannot carry (the reference says nothing, and such a node never clones, or never
+/// becomes a synchronous standby).
+///
+/// # Errors
+/// The name has a slash: its key would be another one.
+fn check_name(name: &str) -> Result<(), String> {
+    if name.contains('/') {
+        return Err(format!("Invalid config: expected text without a slash for \"name\", but got '{name}'"));
+    }
+    if let Some(why) = patroni_core::sync::never_synchronous(name) {
+        tracing::warn!(
+            target: "patroni.__main__",
+            "The name '{name}' {why}: this member can never be a synchronous standby"
+        );
+    }
+    Ok(())
 }
 
 /// A member of the same name that answers is alive (2-02).

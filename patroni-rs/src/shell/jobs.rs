@@ -18,6 +18,8 @@ use crate::instance::{mono_now, Apply, Started, StopHow};
 
 /// How long the end of a cancelled restart is waited for.
 const CANCELLED_WITHIN: Duration = Duration::from_secs(1);
+/// Between two tries to put a job in the place of another.
+const REPLACED_LOOK: Duration = Duration::from_millis(50);
 /// The least time between two tries of a job that fails.
 const FAILURE_TAKES: Duration = Duration::from_secs(1);
 
@@ -25,6 +27,8 @@ const FAILURE_TAKES: Duration = Duration::from_secs(1);
 #[derive(Default)]
 pub struct Jobs {
     slot: Mutex<Slot>,
+    /// Whose turn it is of those that replace the job that runs.
+    turn: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
@@ -81,6 +85,31 @@ impl Jobs {
         self.begin(shared, job, true)
     }
 
+    /// Cancels whatever runs, and starts this in its place. Of those who ask at the same time each gets what he asks
+    /// for, one after the other.
+    ///
+    /// # Errors
+    /// The name of what still runs after `limit`.
+    pub async fn order_instead(
+        self: &Arc<Self>,
+        shared: Arc<Shared>,
+        job: Job,
+        limit: Duration,
+    ) -> Result<oneshot::Receiver<JobResult>, String> {
+        let _turn = self.turn.lock().await;
+        let until = Instant::now() + limit;
+        loop {
+            self.cancel_and_wait(&shared, until.saturating_duration_since(Instant::now())).await;
+            match self.order(shared.clone(), job.clone()) {
+                // A cycle was faster with a job of its own, or somebody else waits for the end of the cancelled one.
+                Err(_) if self.view().is_some() && Instant::now() < until => {
+                    tokio::time::sleep(REPLACED_LOOK).await;
+                }
+                other => return other,
+            }
+        }
+    }
+
     /// Starts a job for the engine.
     ///
     /// # Errors
@@ -101,6 +130,9 @@ impl Jobs {
     ) -> Result<oneshot::Receiver<JobResult>, String> {
         let wake = shared.wake.clone();
         let running = self.occupy(&job, ordered, || {
+            if matches!(job, Job::Reinitialize { .. }) {
+                *crate::instance::locked(&shared.instance.copy_failed) = None;
+            }
             shared.instance.cancel.reset();
             shared.instance.committed.store(false, Ordering::SeqCst);
         })?;
@@ -288,6 +320,9 @@ async fn clone(shared: &Arc<Shared>, source: Option<Source>, what: &str, from_le
     let created = pg.create_replica(source.as_ref(), from_leader).await;
     if created != Created::Done {
         tracing::error!(target: "patroni.ha", "failed to bootstrap {what}");
+        if !pg.cancel.is_cancelled() {
+            *crate::instance::locked(&pg.copy_failed) = Some(format!("failed to bootstrap {what}"));
+        }
         // Only what this copy made is removed.
         if created == Created::Failed {
             pg.remove_data_directory().await;
@@ -295,6 +330,7 @@ async fn clone(shared: &Arc<Shared>, source: Option<Source>, what: &str, from_le
         return JobResult::Failed;
     }
     tracing::info!(target: "patroni.ha", "bootstrapped {what}");
+    *crate::instance::locked(&pg.copy_failed) = None;
     let follow = shared.node_to_follow(source).await;
     match pg.follow(follow, Role::Replica, Apply::Restart(None)).await {
         Started::Failed => JobResult::Failed,

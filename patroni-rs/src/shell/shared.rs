@@ -12,6 +12,7 @@ use patroni_core::slots::Retention;
 use patroni_core::tags::Tags;
 use patroni_dcs::{AnyDcs, Dcs, Timing};
 use patroni_net::{ClientOptions, HttpClient};
+use patroni_postgres::process::replica;
 use pyfmt::Value;
 use tokio::sync::Notify;
 
@@ -330,11 +331,9 @@ fn me_of(config: &Config, instance: &Instance, api_url: String) -> Me {
     let timing = timing_of(effective);
     let (conn_url, proxy_url) = instance.published_urls();
     let postgresql = config.get("postgresql");
-    let methods = postgresql.get("create_replica_methods").and_then(Value::as_list).unwrap_or_default();
-    let has_no_leader_method = methods
-        .iter()
-        .map(Value::py_str)
-        .any(|m| patroni_postgres::process::replica::works_without_source(postgresql, &m));
+    let without_source = replica::methods_without_source(postgresql);
+    let has_no_leader_method =
+        replica::configured_methods(postgresql).iter().any(|m| without_source.contains(m));
     let flag = |key| postgresql.get(key).is_some_and(Value::truthy);
     let tags = Tags::published(config.get("tags"));
     instance.set_tags(tags.clone());
@@ -346,6 +345,7 @@ fn me_of(config: &Config, instance: &Instance, api_url: String) -> Me {
         tags,
         can_bootstrap: config.local().get("bootstrap").is_some(),
         has_no_leader_method,
+        no_leader_methods: without_source,
         reinit_on_diverged: flag("remove_data_directory_on_diverged_timelines"),
         reinit_on_failed_rewind: flag("remove_data_directory_on_rewind_failure"),
         user_sync_names: instance.user_sync_names(),

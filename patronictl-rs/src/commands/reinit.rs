@@ -49,9 +49,10 @@ fn start(context: &mut Context, member: &Member, force: bool, from_leader: bool)
 }
 
 /// Asks every two seconds until no member creates a replica any more. One
-/// member is told per round.
+/// member is told per round. A member whose copy has failed tries again for ever: it is not waited for.
 fn wait(context: &mut Context, mut waiting: Vec<&Member>) -> Result<(), CliError> {
     let mut shown = String::new();
+    let mut failed = Vec::new();
     let mut progress = Progress::of("Waiting for the copy");
     let mut copied = String::new();
     while !waiting.is_empty() {
@@ -68,8 +69,13 @@ fn wait(context: &mut Context, mut waiting: Vec<&Member>) -> Result<(), CliError
             let reply = context.call_or_crash(member, "GET", "patroni", None)?;
             let data = pyfmt::json::loads(&reply.text())
                 .map_err(|e| CliError::Crash(format!("json.decoder.JSONDecodeError: {e}")))?;
+            if let Some(why) = data.get("copy_failed").and_then(Value::as_str) {
+                failed.push(format!("{} ({why})", member.name));
+                done = Some((index, false));
+                break;
+            }
             if data.get("state").and_then(Value::as_str) != Some("creating replica") {
-                done = Some(index);
+                done = Some((index, true));
                 break;
             }
             let bytes = crate::progress::copied(&data);
@@ -78,11 +84,16 @@ fn wait(context: &mut Context, mut waiting: Vec<&Member>) -> Result<(), CliError
             }
         }
         copied = told.join("; ");
-        if let Some(index) = done {
+        if let Some((index, well)) = done {
             progress.clear();
             let member = waiting.remove(index);
-            crate::out::echo(&format!("Reinitialize is completed on: {}", member.name));
+            if well {
+                crate::out::echo(&format!("Reinitialize is completed on: {}", member.name));
+            }
         }
     }
-    Ok(())
+    if failed.is_empty() {
+        return Ok(());
+    }
+    Err(CliError::msg(format!("Reinitialize has failed on: {}; see the log there", failed.join(", "))))
 }

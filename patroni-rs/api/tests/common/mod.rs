@@ -75,6 +75,7 @@ pub fn primary() -> Snapshot {
         log_queue_size: 0,
         log_records_lost: 0,
         copy_progress: Value::Null,
+        copy_failed: None,
     }
 }
 

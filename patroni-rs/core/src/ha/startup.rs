@@ -227,9 +227,12 @@ impl Cycle<'_> {
 
     /// A standby cluster has its own list of methods, by default an empty one.
     fn has_no_leader_method(&self) -> bool {
+        if !self.is_standby_cluster() {
+            return self.v.me.has_no_leader_method;
+        }
         let listed = self.m.config.standby_cluster().get("create_replica_methods");
-        let any = !self.is_standby_cluster() || listed.is_some_and(pyfmt::Value::truthy);
-        any && self.v.me.has_no_leader_method
+        let listed = listed.and_then(pyfmt::Value::as_list).unwrap_or_default();
+        listed.iter().any(|method| self.v.me.no_leader_methods.contains(&method.py_str()))
     }
 
     fn bootstrap_cluster(&mut self) -> Step<String> {

@@ -46,8 +46,10 @@ pub struct Me {
     pub tags: Tags,
     /// The local configuration has a `bootstrap` section.
     pub can_bootstrap: bool,
-    /// Some replica method needs no running source.
+    /// Some replica method of `postgresql.create_replica_methods` needs no running source.
     pub has_no_leader_method: bool,
+    /// All methods with a section in `postgresql` that need none: a standby cluster has a list of its own.
+    pub no_leader_methods: Vec<String>,
     /// `postgresql.remove_data_directory_on_diverged_timelines`.
     pub reinit_on_diverged: bool,
     /// `postgresql.remove_data_directory_on_rewind_failure`.

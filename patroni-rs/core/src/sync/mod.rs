@@ -5,6 +5,6 @@ mod names;
 mod pick;
 mod value;
 
-pub use names::NameSet;
+pub use names::{never_synchronous, NameSet};
 pub use pick::{candidates, Candidate, CurrentState, Observed, ReplicaRow, SyncOptions, Tracker};
 pub use value::{names_value, parse_names, quote_name, SyncNamesError, SyncNamesValue, SyncType};

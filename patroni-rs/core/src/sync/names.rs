@@ -87,6 +87,22 @@ impl NameSet {
     }
 }
 
+/// Bytes of `application_name` that PostgreSQL keeps (`NAMEDATALEN` - 1).
+const SHOWN: usize = 63;
+
+/// Why a member of this name is never a synchronous standby: PostgreSQL shows it under another, or `/sync` cannot hold it.
+pub fn never_synchronous(name: &str) -> Option<&'static str> {
+    if !name.bytes().all(|b| (b' '..=b'~').contains(&b)) {
+        Some("has characters that PostgreSQL does not show in application_name")
+    } else if name.len() > SHOWN {
+        Some("is longer than the 63 characters that PostgreSQL keeps of application_name")
+    } else if name.contains(',') {
+        Some("has a comma, which separates names in /sync")
+    } else {
+        None
+    }
+}
+
 impl PartialEq for NameSet {
     fn eq(&self, other: &NameSet) -> bool {
         self.len() == other.len() && self.is_subset(other)
@@ -119,6 +135,22 @@ impl fmt::Display for NameSet {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_that_application_name_does_not_carry() {
+        let long = "n".repeat(64);
+        for (name, fits) in [
+            ("node-0.example", true),
+            (&long[1..], true),
+            (long.as_str(), false),
+            ("a b", true),
+            ("a,b", false),
+            ("knoten\u{e4}", false),
+            ("a\tb", false),
+        ] {
+            assert_eq!(never_synchronous(name).is_none(), fits, "{name}");
+        }
+    }
 
     #[test]
     fn case_does_not_count_and_the_last_spelling_stays() {

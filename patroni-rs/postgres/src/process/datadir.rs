@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use super::evidence;
@@ -90,8 +91,8 @@ async fn refuse_running(data_dir: &Path) -> io::Result<()> {
     }
 }
 
-/// Removes a data directory with its WAL and tablespace directories. A link in
-/// place of the data directory is only unlinked. What cannot be removed is
+/// Removes a data directory, and what is in its WAL and tablespace directories elsewhere. A link in
+/// place of the data directory stays, and what it leads to is emptied. What cannot be removed is
 /// renamed, as [`set_aside`] does. The role becomes `uninitialized`.
 ///
 /// # Errors
@@ -107,6 +108,9 @@ pub async fn remove(data_dir: &Path) -> io::Result<()> {
 fn remove_or_rename(data_dir: &Path) -> io::Result<()> {
     let Err(e) = remove_now(data_dir) else { return unfinished::forget(data_dir) };
     log!(error, "Could not remove data directory {}: {e}", data_dir.display());
+    if data_dir.is_symlink() {
+        return Err(e);
+    }
     if is_empty(data_dir).unwrap_or(false) {
         // A mount point: its content is gone, itself it has to stay.
         return unfinished::forget(data_dir);
@@ -120,19 +124,44 @@ fn remove_now(data_dir: &Path) -> io::Result<()> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(e) => return Err(e),
     };
-    if !meta.is_dir() {
+    let linked = meta.is_symlink() && data_dir.is_dir();
+    if !meta.is_dir() && !linked {
         return fs::remove_file(data_dir);
     }
     for link in wal_links(data_dir) {
         log!(info, "Removing WAL directory: {}", link.target.display());
-        fs::remove_dir_all(&link.target)?;
+        empty(&link.target)?;
     }
     for link in tablespace_links(data_dir) {
         log!(info, "Removing user defined tablespace directory: {}", link.target.display());
-        // Left-over files of a tablespace do no harm to the next copy's start.
-        let _ = fs::remove_dir_all(&link.target);
+        // What a copy cannot put there it says itself.
+        if let Err(e) = empty(&link.target) {
+            log!(error, "Could not empty {}: {e}", link.target.display());
+        }
+    }
+    if linked {
+        // The place that it leads to is where the data are to be; only the link knows.
+        return empty(data_dir);
     }
     fs::remove_dir_all(data_dir)
+}
+
+/// Removes all that is in a directory. The directory itself stays: what is linked to may be a disk of its own, in a folder
+/// that is not ours to write.
+fn empty(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            match fs::remove_dir_all(entry.path()) {
+                // Of the file system, and root's.
+                Err(_) if entry.file_name() == "lost+found" => {}
+                other => other?,
+            }
+        } else {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// Renames a data directory, its WAL and its tablespace directories to
@@ -168,6 +197,14 @@ fn rename_all(data_dir: &Path) -> io::Result<()> {
         }
     }
     let name = failed_name(data_dir);
+    if data_dir.is_symlink() {
+        let target = fs::canonicalize(data_dir)?;
+        log!(info, "renaming data directory to {}", failed_name(&target).display());
+        rename_failed(&target)?;
+        // The link leads to the place where the next one is to be made.
+        fs::DirBuilder::new().mode(0o700).create(&target)?;
+        return unfinished::forget(data_dir);
+    }
     log!(info, "renaming data directory to {}", name.display());
     rename_failed(data_dir)?;
     unfinished::forget(data_dir)
@@ -229,17 +266,33 @@ mod tests {
         fs::write(root.path().join("other"), "").unwrap();
         remove(&data).await.unwrap();
         let left: Vec<_> = fs::read_dir(root.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
-        assert_eq!(left, ["other"]);
+        assert!(left.iter().all(|name| name == "other" || name == "wal" || name == "space"), "{left:?}");
+        for kept in ["wal", "space"] {
+            assert_eq!(fs::read_dir(root.path().join(kept)).unwrap().count(), 0, "emptied, and there");
+        }
+        assert!(!data.exists());
         remove(&data).await.unwrap();
     }
 
     #[tokio::test]
-    async fn a_linked_data_directory_is_only_unlinked() {
+    async fn a_link_in_place_of_the_data_directory_stays() {
         let root = tempfile::tempdir().unwrap();
         let data = sample(root.path());
-        symlink(&data, root.path().join("link")).unwrap();
-        remove(&root.path().join("link")).await.unwrap();
-        assert!(data.join("global").exists() && root.path().join("wal").exists());
+        let link = root.path().join("link");
+        fs::write(root.path().join("wal/1"), "x").unwrap();
+        symlink(&data, &link).unwrap();
+        remove(&link).await.unwrap();
+        assert_eq!(fs::read_link(&link).unwrap(), data);
+        for emptied in ["data", "wal", "space"] {
+            assert_eq!(fs::read_dir(root.path().join(emptied)).unwrap().count(), 0, "{emptied}");
+        }
+        fs::write(data.join("PG_VERSION"), "15").unwrap();
+        set_aside(&link).await.unwrap();
+        assert!(root.path().join("data.failed/PG_VERSION").exists());
+        assert!(link.is_symlink() && is_empty(&link).unwrap());
+        // A link to nothing is no data directory.
+        symlink("nowhere", root.path().join("dangling")).unwrap();
+        remove(&root.path().join("dangling")).await.unwrap();
     }
 
     #[tokio::test]

@@ -56,6 +56,19 @@ pub struct CreateReplica<'a> {
     pub progress: &'a watch::Sender<Option<CopyProgress>>,
 }
 
+/// The methods of the section `postgresql`, under their name of today or that of before 1.5; none means pg_basebackup.
+pub fn configured_methods(config: &Value) -> Vec<String> {
+    let list = |key| config.get(key).and_then(Value::as_list).filter(|l| !l.is_empty());
+    let found = list("create_replica_methods").or_else(|| list("create_replica_method"));
+    found.unwrap_or_default().iter().map(Value::py_str).collect()
+}
+
+/// The methods that have a section in `postgresql` and can work without a member to copy from.
+pub fn methods_without_source(config: &Value) -> Vec<String> {
+    let sections = config.as_map().into_iter().flatten().map(|(name, _)| name.py_str());
+    sections.filter(|name| works_without_source(config, name)).collect()
+}
+
 /// Can a method work without a member to copy from?
 pub fn works_without_source(config: &Value, method: &str) -> bool {
     method != "basebackup" && config.at(&[method, "no_leader"]).is_some_and(Value::truthy)
@@ -250,6 +263,20 @@ mod tests {
         let argv = command("copy", bare.get("copy").unwrap(), "s", Path::new("/d"), "").unwrap();
         assert_eq!(argv, ["copy", "--a=b"]);
         assert!(works_without_source(&all, "copy") && !works_without_source(&bare, "copy"));
+    }
+
+    #[test]
+    fn methods_under_both_names() {
+        let list = |names: &[&str]| Value::List(names.iter().map(|n| Value::from(*n)).collect());
+        let mut all = config(&[("no_leader", true.into())]);
+        assert_eq!(methods_without_source(&all), ["copy"]);
+        assert!(configured_methods(&all).is_empty());
+        all.set("create_replica_method", list(&["old"]));
+        assert_eq!(configured_methods(&all), ["old"]);
+        all.set("create_replica_methods", list(&[]));
+        assert_eq!(configured_methods(&all), ["old"]);
+        all.set("create_replica_methods", list(&["new"]));
+        assert_eq!(configured_methods(&all), ["new"]);
     }
 
     #[tokio::test]

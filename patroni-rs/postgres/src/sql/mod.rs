@@ -39,7 +39,7 @@ pub use monitor::{monitor, monitor_statement, parse_monitor_row, MonitorOptions,
 pub use params::ConnParams;
 pub use pool::{Connection, Pool};
 pub use quote::{literal, text_array};
-pub use remote::{can_be_copied, checkpoint, leader_in_recovery, leader_ran_checkpoint};
+pub use remote::{can_be_copied, checkpoint, leader_in_recovery, leader_ran_checkpoint, write_something};
 pub use replication::{IdentifiedSystem, ReplicationClient};
 pub use rows::Row;
 pub use session::{version_number, Session};

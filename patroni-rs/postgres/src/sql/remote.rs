@@ -53,6 +53,15 @@ pub async fn leader_in_recovery(params: &ConnParams) -> Result<bool, PgError> {
     Ok(rows.first().is_none_or(|row| row.is_true(0)))
 }
 
+/// Has that primary write a record, which everybody may: a transaction that does nothing but take a number. It waits for
+/// no standby, and decoding of logical changes shows nothing of it.
+///
+/// # Errors
+/// PostgreSQL's; also where it is in recovery.
+pub async fn write_something(params: &ConnParams) -> Result<(), PgError> {
+    connect(params).await?.query("SELECT pg_catalog.txid_current()", QUERY_TIMEOUT).await.map(drop)
+}
+
 /// Has that primary written a checkpoint on its own timeline? Before that,
 /// `pg_rewind` would take it for one of the former timeline.
 pub async fn leader_ran_checkpoint(params: &ConnParams) -> Result<bool, PgError> {

@@ -1,6 +1,7 @@
 //! Replication slots of the local server: carries out what
 //! [`patroni_core::slots`] plans (18-09 to 18-17).
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -119,6 +120,8 @@ pub struct SlotExecutor {
     pub book: SlotBook,
     /// Copied logical slots that may not be safe yet.
     pub readiness: Readiness,
+    /// Logical slots that could not be made, and what was said of it.
+    complaints: HashMap<String, String>,
 }
 
 /// One round, of [`SlotExecutor`]. Errors are logged; the cycle goes on (18-21).
@@ -141,7 +144,13 @@ impl SlotExecutor {
     /// Knows nothing yet.
     pub fn new(pool: Arc<Pool>) -> SlotExecutor {
         let advancer = SlotAdvancer::new(Arc::clone(&pool));
-        SlotExecutor { pool, advancer, book: SlotBook::new(), readiness: Readiness::default() }
+        SlotExecutor {
+            pool,
+            advancer,
+            book: SlotBook::new(),
+            readiness: Readiness::default(),
+            complaints: HashMap::new(),
+        }
     }
 
     /// Before a promotion: stop advancing, and warn of slots that are not safe.
@@ -172,12 +181,12 @@ impl SlotExecutor {
         lines.iter().for_each(log);
         let ignored = round.config.ignore_slots_matchers();
         for drop in self.book.plan_drops(&wanted, ignored, round.config.is_paused()) {
-            self.drop_slot(&drop).await?;
+            self.drop_or_complain(&drop).await?;
         }
         self.tend_physical(round, &wanted).await?;
         let copy = if round.is_primary {
             self.readiness.clear();
-            self.create_logical(&mut wanted).await?;
+            self.create_logical(&mut wanted).await;
             Vec::new()
         } else {
             self.check_readiness(round).await;
@@ -207,6 +216,22 @@ impl SlotExecutor {
         Ok(result)
     }
 
+    /// A slot that cannot be dropped stands in the way of no other; a server that does not answer does.
+    async fn drop_or_complain(&mut self, drop: &PlannedDrop) -> Result<Option<DropResult>, PgError> {
+        match self.drop_slot(drop).await {
+            Ok(result) => Ok(Some(result)),
+            Err(error @ PgError::Server { .. }) => {
+                let error = error.py_repr();
+                tracing::error!(
+                    target: "patroni.postgresql.slots",
+                    "Failed to drop replication slot '{}': {error}", drop.name
+                );
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     async fn tend_physical(&mut self, round: &SlotRound<'_>, wanted: &Wanted) -> Result<(), PgError> {
         let version = round.node.major_version;
         // Without a leader, or while we are one that is not promoted yet,
@@ -218,7 +243,7 @@ impl SlotExecutor {
                 PhysicalAction::Create(name) => self.create_physical(&name, version).await,
                 PhysicalAction::Advance { name, lsn } => self.advance_physical(&name, lsn).await,
                 PhysicalAction::Drop(drop) => {
-                    let result = self.drop_slot(&drop).await?;
+                    let Some(result) = self.drop_or_complain(&drop).await? else { continue };
                     if self.book.recreate_after(&drop, result) {
                         self.create_physical(&drop.name, version).await;
                     }
@@ -256,28 +281,49 @@ impl SlotExecutor {
     }
 
     /// Creates logical slots of a primary; those that cannot be leave `wanted`.
-    async fn create_logical(&mut self, wanted: &mut Wanted) -> Result<(), PgError> {
+    async fn create_logical(&mut self, wanted: &mut Wanted) {
+        self.complaints.retain(|name, _| wanted.contains_key(name));
         for (database, slots) in self.book.plan_logical_primary(wanted) {
             let params = self.pool.params().with("dbname", database).with_safe_search_path();
-            let session = Session::connect(&params).await?;
-            for NewLogicalSlot { name, plugin } in slots {
-                let (quoted, output) = (literal(&name), literal(&plugin));
+            // One database or slot that cannot be had stands in the way of no other.
+            let session = match Session::connect(&params).await {
+                Ok(session) => session,
+                Err(error) => {
+                    for slot in slots {
+                        self.complain(&slot, &error);
+                        wanted.shift_remove(&slot.name);
+                    }
+                    continue;
+                }
+            };
+            for slot in slots {
+                let NewLogicalSlot { name, plugin } = &slot;
+                let (quoted, output) = (literal(name), literal(plugin));
                 let sql = format!(
                     "SELECT pg_catalog.pg_create_logical_replication_slot({quoted}, {output}) WHERE NOT EXISTS \
                      (SELECT 1 FROM pg_catalog.pg_replication_slots WHERE slot_type = 'logical' AND \
                      slot_name = {quoted})"
                 );
-                if let Err(error) = session.query(&sql, QUERY_TIMEOUT).await {
-                    let error = error.py_repr();
-                    tracing::error!(
-                        target: "patroni.postgresql.slots",
-                        "Failed to create logical replication slot '{name}' plugin='{plugin}': {error}"
-                    );
-                    wanted.shift_remove(&name);
+                match session.query(&sql, QUERY_TIMEOUT).await {
+                    Ok(_) => drop(self.complaints.remove(name)),
+                    Err(error) => {
+                        self.complain(&slot, &error);
+                        wanted.shift_remove(name);
+                    }
                 }
             }
         }
-        Ok(())
+    }
+
+    /// Says why a slot is not made, once for each reason.
+    fn complain(&mut self, slot: &NewLogicalSlot, error: &PgError) {
+        let NewLogicalSlot { name, plugin } = slot;
+        let error = error.py_repr();
+        let line = format!("Failed to create logical replication slot '{name}' plugin='{plugin}': {error}");
+        if self.complaints.get(name) != Some(&line) {
+            tracing::error!(target: "patroni.postgresql.slots", "{line}");
+            self.complaints.insert(name.clone(), line);
+        }
     }
 
     fn tend_logical(&mut self, wanted: &mut Wanted, replay_lsn: Lsn) -> SlotOutcome {

@@ -73,6 +73,7 @@ pub fn world(s: &Value) -> World {
         me.tags = Tags::published(s.get("tags").unwrap_or(&Value::map()));
         me.can_bootstrap = flag_or(s, "can_bootstrap", true);
         me.has_no_leader_method = flag(s, "no_leader_method");
+        me.no_leader_methods = if me.has_no_leader_method { vec!["m".into()] } else { Vec::new() };
         me.reinit_on_diverged = flag(s, "reinit_on_diverged");
     });
     if let Some(me) = s.get("me") {

@@ -132,6 +132,7 @@ fn me() -> Me {
         tags: Tags::default(),
         can_bootstrap: true,
         has_no_leader_method: false,
+        no_leader_methods: Vec::new(),
         reinit_on_diverged: false,
         reinit_on_failed_rewind: false,
         user_sync_names: None,

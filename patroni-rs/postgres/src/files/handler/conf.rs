@@ -247,12 +247,14 @@ impl ConfigHandler {
         self.restore_configuration_files();
     }
 
-    /// A trigger file that came with a copy must not promote it.
+    /// A trigger file that came with a copy must not promote it: the one that is configured, which PostgreSQL looks up
+    /// in PGDATA, or that of `pg_ctl promote`.
     pub fn remove_trigger_file(&self) {
         let names = ["promote_trigger_file", "trigger_file"];
         let file = names.iter().find_map(|n| self.config.at(&["recovery_conf", n])).filter(|v| v.truthy());
-        if let Some(file) = file {
-            let _ = crate::files::write::remove_if_exists(std::path::Path::new(&file.py_str()));
+        let file = self.setup.data_dir.join(file.map_or_else(|| "promote".to_owned(), |f| f.py_str()));
+        if let Err(e) = crate::files::write::remove_if_exists(&file) {
+            tracing::error!(target: "patroni.postgresql.bootstrap", "Could not remove {}: {e}", file.display());
         }
     }
 

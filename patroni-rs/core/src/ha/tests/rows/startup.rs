@@ -40,6 +40,8 @@ fn gone(world: World) -> World {
     data_dir(world, DataDir::Inaccessible("[Errno 5] Input/output error".into()))
 }
 
+const STANDBY_METHOD: &str = r#""standby_cluster":{"host":"remote","create_replica_methods":["own"]}"#;
+
 const HALF_REWOUND: &str = "data directory is half rewound: it must not be started, and needs to be reinitialized (patronictl reinit)";
 
 fn half_made(world: World, work: Unfinished) -> World {
@@ -357,7 +359,29 @@ fn data_dir_rows() -> Vec<Row> {
         ),
         row(
             "4E-06",
-            newcomer().without("leader").config(standby).me(|me| me.has_no_leader_method = true),
+            newcomer().without("leader").config(standby).me(|me| {
+                me.has_no_leader_method = true;
+                me.no_leader_methods = vec!["own".into()];
+            }),
+            "waiting for standby_leader to bootstrap",
+            "load touch stop(immediate) touch",
+        ),
+        // The standby cluster's list decides, whatever stands in `postgresql`.
+        row(
+            "4E-06",
+            newcomer()
+                .without("leader")
+                .config(STANDBY_METHOD)
+                .me(|me| me.no_leader_methods = vec!["own".into()]),
+            "trying to bootstrap (without leader)",
+            "load touch stop(immediate) job:bootstrap (without leader) touch",
+        ),
+        row(
+            "4E-06",
+            newcomer().without("leader").config(STANDBY_METHOD).me(|me| {
+                me.has_no_leader_method = true;
+                me.no_leader_methods = vec!["another".into()];
+            }),
             "waiting for standby_leader to bootstrap",
             "load touch stop(immediate) touch",
         ),
