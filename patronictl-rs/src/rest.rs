@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use nix::errno::Errno;
-use patroni_net::{ClientOptions, HttpClient, NetError};
+use patroni_net::{ClientOptions, HttpClient, NetError, REFUSED_CERTIFICATE};
 use pyfmt::value::str_repr;
 use pyfmt::Value;
 
@@ -217,10 +217,20 @@ impl Target {
         if self.kind != "HTTPS" {
             return None;
         }
-        let error = if text.contains("certificate verify failed") {
-            "SSLCertVerificationError(1, '[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: \
-             unable to get local issuer certificate (_ssl.c:992)')"
-        } else if text.contains("wrong version number") {
+        let refused = text.strip_prefix(REFUSED_CERTIFICATE).and_then(|rest| rest.strip_prefix(": "));
+        if let Some(reason) = refused {
+            let of_name =
+                |what: &str| format!("{what} mismatch, certificate is not valid for '{}'.", self.host);
+            let reason = match reason {
+                "hostname mismatch" => of_name("Hostname"),
+                "IP address mismatch" => of_name("IP address"),
+                reason => reason.to_owned(),
+            };
+            let text =
+                format!("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: {reason} (_ssl.c:992)");
+            return Some(format!("SSLCertVerificationError(1, {})", str_repr(&text)));
+        }
+        let error = if text.contains("wrong version number") {
             "SSLError(1, '[SSL: WRONG_VERSION_NUMBER] wrong version number (_ssl.c:992)')"
         } else if text.contains("unexpected EOF") {
             "SSLZeroReturnError(6, 'TLS/SSL connection has been closed (EOF) (_ssl.c:992)')"
@@ -269,6 +279,20 @@ mod tests {
              Failed to establish a new connection: [Errno 111] Connection refused\"))"
         );
         assert!(target.connect_error(&NetError::Timeout).is_none());
+    }
+
+    #[test]
+    fn a_refused_certificate_in_pythons_words() {
+        let target = Target::of("https://node1:8008/restart");
+        for (reason, shown) in [
+            ("certificate has expired", "'[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: certificate has expired (_ssl.c:992)'"),
+            ("hostname mismatch", "\"[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: Hostname mismatch, certificate is not valid for 'node1'. (_ssl.c:992)\""),
+            ("IP address mismatch", "\"[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: IP address mismatch, certificate is not valid for 'node1'. (_ssl.c:992)\""),
+        ] {
+            let error = NetError::Connection(format!("{REFUSED_CERTIFICATE}: {reason}"));
+            let expected = format!("SSLCertVerificationError(1, {shown})");
+            assert_eq!(target.connect_error(&error).unwrap(), expected);
+        }
         let target = Target::of("https://[::1]/x");
         assert_eq!((target.host.as_str(), target.port.as_str()), ("::1", "443"));
     }

@@ -157,7 +157,7 @@ impl Fleet {
                 Strike { away: Some(node), ..strike(name, hold) }
             }
             "daemon-stop" => {
-                self.signal_daemon(node, Signal::SIGTERM).then_some(())?;
+                self.stop(node).then_some(())?;
                 Strike { away: Some(node), ..strike(name, hold) }
             }
             "postmaster-kill" => {
@@ -335,7 +335,7 @@ impl Fleet {
         source: usize,
         hold: Duration,
     ) -> Option<Strike> {
-        let victim = Victim::any(rng);
+        let victim = self.next_victim(rng);
         let Some((program, breaches)) = self.break_copy(target, source, victim) else {
             return Some(Strike::new(kind, format!("node{target}: nothing was copied or rewound"), hold));
         };

@@ -95,6 +95,8 @@ pub struct Fleet {
     pub(super) harm: Harm,
     /// The token that etcd's cluster was made with.
     pub(super) token: String,
+    /// Who died last while a copy ran.
+    pub(super) turn: Option<u64>,
 }
 
 impl Fleet {
@@ -122,7 +124,15 @@ impl Fleet {
             host::give_away(&folder)?;
             etcds.push(Etcd { folder, child: None });
         }
-        Ok(Fleet { net, nodes, etcds, settings, harm: Harm::default(), token: USUAL_TOKEN.into() })
+        Ok(Fleet {
+            net,
+            nodes,
+            etcds,
+            settings,
+            harm: Harm::default(),
+            token: USUAL_TOKEN.into(),
+            turn: None,
+        })
     }
 
     /// The number of an etcd in the network.

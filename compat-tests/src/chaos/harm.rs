@@ -12,7 +12,7 @@ use crate::lab::wait::ensure;
 use crate::lab::{process, wait_until, Kind, Result};
 use crate::sim::Rng;
 
-/// How long an orderly stop may take after its checkpointer goes on.
+/// How long an orderly stop may still take when all is healed.
 const STOP: Duration = Duration::from_secs(60);
 /// How long a copy or a rewind is looked for.
 const LOOK: Duration = Duration::from_secs(20);
@@ -26,7 +26,7 @@ pub struct Harm {
     limits: Vec<(usize, u64)>,
     /// Pid files with another start time: whose, the postmaster, and what the time was.
     times: Vec<(usize, Pid, String)>,
-    /// Daemons that were told to stop while their checkpointer stood still.
+    /// Daemons that were told to stop, and may still be at it.
     stopping: Vec<usize>,
     /// A postgresql.auto.conf may overrule.
     auto_conf: bool,
@@ -57,9 +57,9 @@ pub enum Victim {
 }
 
 impl Victim {
-    /// Any of them.
-    pub fn any(rng: &mut Rng) -> Victim {
-        match rng.number() % 3 {
+    /// One after the other.
+    fn of_turn(turn: u64) -> Victim {
+        match turn % 3 {
             0 => Victim::Source,
             1 => Victim::Target,
             _ => Victim::Daemon,
@@ -79,11 +79,13 @@ fn parent(pid: Pid) -> Option<Pid> {
     stat.rsplit(") ").next()?.split(' ').nth(1)?.parse().ok().map(Pid::from_raw)
 }
 
-/// Programs that write a data directory from outside, each once: pg_basebackup forks.
+/// Programs that write a data directory from outside, each once: pg_basebackup forks. Who only asks for its version
+/// or its options names none, and writes nothing.
 fn copiers(folder: &Path) -> Vec<Pid> {
     let is_one = |pid: &Pid| {
         let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
         matches!(name.trim_end(), "pg_rewind" | "pg_basebackup")
+            && arguments(*pid).iter().any(|word| word == "-D" || word.starts_with("--pgdata="))
     };
     let all: Vec<Pid> = process::under(folder).into_iter().filter(is_one).collect();
     all.iter().copied().filter(|pid| parent(*pid).is_none_or(|parent| !all.contains(&parent))).collect()
@@ -171,12 +173,18 @@ impl Fleet {
             |pid: &Pid| arguments(*pid).first().is_some_and(|a| a.trim_end().ends_with("checkpointer"));
         let checkpointer = process::under(&data).into_iter().find(is_it)?;
         kill(checkpointer, Signal::SIGSTOP).ok()?;
-        if !self.signal_daemon(index, Signal::SIGTERM) {
+        let told = self.stop(index);
+        if !told {
             let _ = kill(checkpointer, Signal::SIGCONT);
-            return None;
         }
-        self.harm.stopping.push(index);
-        Some(())
+        told.then_some(())
+    }
+
+    /// The daemon is told to stop.
+    pub fn stop(&mut self, index: usize) -> bool {
+        let told = self.signal_daemon(index, Signal::SIGTERM);
+        self.harm.stopping.extend(told.then_some(index));
+        told
     }
 
     /// Ends backends whose postmaster is dead, on a node of the reference, which does not know of them.
@@ -227,7 +235,7 @@ impl Fleet {
         harm.stopping.into_iter().filter_map(|index| self.has_stopped(index)).collect()
     }
 
-    /// Waits for the end of a slow stop, and looks whether it was an orderly one.
+    /// Waits for the end of a stop, and looks whether it was an orderly one.
     fn has_stopped(&mut self, index: usize) -> Option<Breach> {
         let ended = wait_until("the stop ends", STOP, || {
             ensure(self.nodes.get_mut(index).and_then(Node::daemon).is_none(), || "the daemon lives".into())
@@ -320,6 +328,13 @@ impl Fleet {
     }
 
     // ---- copies and rewinds that are broken off ----
+
+    /// Whose turn it is to die: chance decides who is first, and then each has his turn.
+    pub fn next_victim(&mut self, rng: &mut Rng) -> Victim {
+        let turn = self.turn.map_or_else(|| rng.number() % 3, |turn| turn + 1);
+        self.turn = Some(turn);
+        Victim::of_turn(turn)
+    }
 
     /// Waits until one runs on this member, and stops it where it is.
     fn catch_copier(&self, index: usize) -> Option<Pid> {

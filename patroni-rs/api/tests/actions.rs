@@ -165,3 +165,33 @@ fn configuration_texts() {
     none.cluster = Some(Arc::new(Cluster { config: None, ..view("{}", "pg1", false) }));
     assert_eq!(run(&Fake::new(none), Action::PatchConfig, r#"{"a": 1}"#), "503");
 }
+
+#[test]
+fn what_no_node_could_use_is_not_stored() {
+    for (action, body, expected) in [
+        (
+            Action::PatchConfig,
+            r#"{"ttl": "abc"}"#,
+            "400 Invalid configuration: ttl is 'abc', not a number of seconds",
+        ),
+        (
+            Action::PatchConfig,
+            r#"{"postgresql": {"parameters": "x"}}"#,
+            "400 Invalid configuration: postgresql.parameters is 'x', not a mapping",
+        ),
+        (
+            Action::PutConfig,
+            r#"{"ttl": null}"#,
+            "400 Invalid configuration: ttl is None, not a number of seconds",
+        ),
+        (Action::PutConfig, "[]", "400 Invalid configuration: the configuration is [], not a mapping"),
+    ] {
+        let fake = Fake::new(common::primary());
+        assert_eq!(run(&fake, action, body), expected, "{body}");
+        assert!(fake.written().is_empty(), "{body}");
+    }
+    // A key that is taken out has its default.
+    let fake = Fake::new(common::primary());
+    assert!(run(&fake, Action::PatchConfig, r#"{"ttl": null}"#).starts_with("200 "));
+    assert_eq!(fake.written().len(), 1);
+}

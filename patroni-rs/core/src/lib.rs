@@ -6,6 +6,7 @@
 //! deterministic simulation.
 
 pub mod cluster_json;
+pub mod dynamic_check;
 pub mod global_config;
 pub mod ha;
 pub mod model;

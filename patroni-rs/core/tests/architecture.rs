@@ -7,9 +7,12 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+/// See [`CRATES`].
+type Crate = (&'static str, &'static [&'static str], Option<&'static [&'static str]>);
+
 /// A crate, the crates of the workspace that it may use, and all others (None: whatever it likes). Arrows go down
 /// only: no crate may use one that stands below it here.
-const CRATES: &[(&str, &[&str], Option<&[&str]>)] = &[
+const CRATES: &[Crate] = &[
     ("compat-tests", &["patroni-core", "pyfmt"], None),
     (
         "patronictl-rs",

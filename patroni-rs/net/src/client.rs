@@ -291,7 +291,8 @@ fn basic_auth(credentials: &str) -> Result<HeaderValue, NetError> {
     Ok(value)
 }
 
-/// The innermost cause says what happened; the outer ones only where.
+/// The innermost cause says what happened; the outer ones only where. But why a certificate was refused, the library's
+/// innermost error does not know.
 fn connection_error(error: hyper_util::client::legacy::Error) -> NetError {
     let mut cause = error.source();
     let mut text = error.to_string();
@@ -301,9 +302,22 @@ fn connection_error(error: hyper_util::client::legacy::Error) -> NetError {
             return NetError::Connection(own.to_string());
         }
         text = inner.to_string();
+        if let Some(reason) = refused_certificate(&text) {
+            return NetError::Connection(format!("{REFUSED_CERTIFICATE}: {reason}"));
+        }
         cause = inner.source();
     }
     NetError::Connection(text)
+}
+
+/// How the text of a [`NetError::Connection`] begins where the other side's certificate was refused; the reason follows
+/// in OpenSSL's words.
+pub const REFUSED_CERTIFICATE: &str = "certificate verify failed";
+
+/// `error:0A000086:SSL routines:...:certificate verify failed:file.c:1889:: certificate has expired`
+fn refused_certificate(text: &str) -> Option<&str> {
+    let (_, rest) = text.split_once(REFUSED_CERTIFICATE)?;
+    rest.rsplit_once(": ").map(|(_, reason)| reason)
 }
 
 #[cfg(test)]

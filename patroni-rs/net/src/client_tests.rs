@@ -225,3 +225,52 @@ async fn files_that_come_later() {
     assert!(client.check_tls().is_err());
     assert!(get(&client, &url).await.is_ok());
 }
+
+/// As [`certificate`], valid between two times, in days from now.
+fn dated(dir: &Path, name: &str, from: i64, to: i64) -> TlsOptions {
+    use openssl::asn1::Asn1Time;
+    use openssl::pkey::PKey;
+    use openssl::x509::extension::{BasicConstraints, SubjectAlternativeName};
+    use openssl::x509::{X509Name, X509};
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() as i64;
+    let at = |days: i64| Asn1Time::from_unix(now + days * 86_400).unwrap();
+    let key = PKey::from_rsa(openssl::rsa::Rsa::generate(2048).unwrap()).unwrap();
+    let mut subject = X509Name::builder().unwrap();
+    subject.append_entry_by_text("CN", name).unwrap();
+    let subject = subject.build();
+    let mut builder = X509::builder().unwrap();
+    builder.set_version(2).unwrap();
+    builder.set_subject_name(&subject).unwrap();
+    builder.set_issuer_name(&subject).unwrap();
+    builder.set_pubkey(&key).unwrap();
+    builder.set_not_before(&at(from)).unwrap();
+    builder.set_not_after(&at(to)).unwrap();
+    builder.append_extension(BasicConstraints::new().ca().build().unwrap()).unwrap();
+    let names =
+        SubjectAlternativeName::new().ip("127.0.0.1").build(&builder.x509v3_context(None, None)).unwrap();
+    builder.append_extension(names).unwrap();
+    builder.sign(&key, openssl::hash::MessageDigest::sha256()).unwrap();
+    let (certfile, keyfile) = (dir.join(format!("{name}.crt")), dir.join(format!("{name}.key")));
+    std::fs::write(&certfile, builder.build().to_pem().unwrap()).unwrap();
+    std::fs::write(&keyfile, key.private_key_to_pem_pkcs8().unwrap()).unwrap();
+    TlsOptions { certfile: Some(certfile), keyfile: Some(keyfile), ..TlsOptions::default() }
+}
+
+#[tokio::test]
+async fn why_a_certificate_is_refused() {
+    let dir = tempfile::Builder::new().prefix("patroni-net-").tempdir_in("/tmp").unwrap();
+    for (name, from, to, host, trusted, reason) in [
+        ("old", -9, -1, "127.0.0.1", true, "certificate has expired"),
+        ("young", 1, 9, "127.0.0.1", true, "certificate is not yet valid"),
+        ("named", -1, 9, "127.0.0.2", true, "IP address mismatch"),
+        ("named2", -1, 9, "localhost", true, "hostname mismatch"),
+        ("unknown", -1, 9, "127.0.0.1", false, "self-signed certificate"),
+    ] {
+        let server = dated(dir.path(), name, from, to);
+        let tls = if trusted { trusting(&server.certfile) } else { TlsOptions::default() };
+        let listens = if host == "localhost" { "127.0.0.1" } else { host };
+        let url = format!("https://{host}:{}/", echo(listens, Some(server)).await);
+        let error = get(&client(&ClientOptions { tls, basic_auth: None }), &url).await.unwrap_err();
+        assert_eq!(error.to_string(), format!("{REFUSED_CERTIFICATE}: {reason}"), "{name}");
+    }
+}

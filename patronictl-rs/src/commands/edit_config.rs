@@ -2,6 +2,7 @@
 
 use std::io::Read;
 
+use patroni_core::dynamic_check::refusal;
 use patroni_core::parse::patch_document;
 use pyfmt::yaml::Document;
 use pyfmt::Value;
@@ -49,6 +50,9 @@ pub fn run(context: &mut Context, values: &Values) -> Result<(), CliError> {
     }
     if force || confirm(&mut Stdio, "Apply these changes?")? {
         crate::output::check_json(&changed)?;
+        if let Some(reason) = refusal(&config.data, &changed) {
+            return Err(CliError::msg(format!("Invalid configuration: {reason}")));
+        }
         if !store.write_config(&changed, &config.version)? {
             return Err(CliError::msg("Config modification aborted due to concurrent changes"));
         }

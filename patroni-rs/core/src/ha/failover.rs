@@ -280,7 +280,8 @@ impl Cycle<'_> {
         Ok(good >= 0)
     }
 
-    fn failover_candidates(&self, without_candidate: bool) -> Vec<Member> {
+    /// Who could be promoted in this node's place, before anybody is asked.
+    pub(super) fn failover_candidates(&self, without_candidate: bool) -> Vec<Member> {
         let failover = self.cluster.failover.as_ref();
         let named = self.failover_candidate();
         // A failover without a leader may go to an asynchronous node; a switchover may not.

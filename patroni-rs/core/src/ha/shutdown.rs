@@ -89,7 +89,9 @@ impl Cycle<'_> {
                 self.bool(Request::DeleteLeader { last_lsn: Some(previous) })?;
                 return Ok((locations, true));
             }
-            if self.io.now() >= until || self.bool(Request::AwaitExit(ASK_AGAIN))? {
+            // Where there is no candidate, nobody will be one in a moment.
+            let nobody = self.failover_candidates(false).is_empty();
+            if nobody || self.io.now() >= until || self.bool(Request::AwaitExit(ASK_AGAIN))? {
                 break;
             }
         }

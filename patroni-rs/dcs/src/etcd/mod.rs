@@ -3,4 +3,4 @@
 mod options;
 mod srv;
 
-pub use options::{EtcdOptions, Source};
+pub use options::EtcdOptions;

@@ -85,7 +85,7 @@ fn lock_outcome(result: Result<bool, Failure>) -> Outcome {
 impl Etcd3 {
     /// The revision of the write; None when the condition did not hold.
     async fn write_if(&self, write: &Conditional<'_>, effort: Effort) -> Result<Option<i64>, Failure> {
-        let reply = self.pool.call(&Rpc::Txn(write.txn()), effort).await?;
+        let reply = self.pool.call(&Rpc::Txn(write.key.to_owned(), write.txn()), effort).await?;
         if succeeded(&reply) {
             return Ok(Some(reply.revision()));
         }
@@ -127,7 +127,7 @@ impl Etcd3 {
 
     async fn delete_if(&self, key: &str, condition: Compare, effort: Effort) -> Result<bool, Failure> {
         let txn = Txn::new().when([condition]).and_then([TxnOp::delete(key, None)]);
-        let reply = self.pool.call(&Rpc::Txn(txn), effort).await?;
+        let reply = self.pool.call(&Rpc::Txn(key.to_owned(), txn), effort).await?;
         Ok(succeeded(&reply))
     }
 
@@ -148,7 +148,7 @@ impl Etcd3 {
     async fn claim_bootstrap(&self, key: &str, effort: Effort) -> Result<bool, Failure> {
         let lease = self.lease.refresh(&self.pool, false, effort).await?;
         let write = Conditional { key, value: b"", lease, condition: absent(key) };
-        let reply = self.pool.call(&Rpc::Txn(write.txn()), effort).await?;
+        let reply = self.pool.call(&Rpc::Txn(write.key.to_owned(), write.txn()), effort).await?;
         if succeeded(&reply) {
             self.claim.store(reply.revision(), Ordering::Relaxed);
         } else {
@@ -161,7 +161,7 @@ impl Etcd3 {
         }
         let ours = Compare::lease(key, CompareOp::Equal, lease);
         let free = Txn::new().when([ours]).and_then([TxnOp::put(key, "", put_options(0))]);
-        if succeeded(&self.pool.call(&Rpc::Txn(free), effort).await?) {
+        if succeeded(&self.pool.call(&Rpc::Txn(key.to_owned(), free), effort).await?) {
             self.claim.store(0, Ordering::Relaxed);
             return Ok(true);
         }
@@ -222,7 +222,8 @@ impl Etcd3 {
         let ours = Compare::value(key.as_str(), CompareOp::Equal, name);
         // A key that is gone is not made again, as the reference does: since it was read, another may have led, and be
         // gone as well (docs/safety.md S9). Whoever wants it races for it.
-        let reply = self.pool.call(&Rpc::Txn(Txn::new().when([ours]).and_then([put])), effort).await?;
+        let moved = Txn::new().when([ours]).and_then([put]);
+        let reply = self.pool.call(&Rpc::Txn(key, moved), effort).await?;
         let ours = succeeded(&reply);
         self.lease.set_of_leader(ours.then_some(lease));
         Ok(ours)
@@ -239,7 +240,7 @@ impl Etcd3 {
         let ours = Compare::value(key.as_str(), CompareOp::Equal, name);
         let over_ours = Txn::new().when([ours]).and_then([put()]);
         let taken = Txn::new().when([absent(&key)]).and_then([put()]).or_else([TxnOp::txn(over_ours)]);
-        let reply = self.pool.call(&Rpc::Txn(taken), effort).await?;
+        let reply = self.pool.call(&Rpc::Txn(key, taken), effort).await?;
         let inner = |txn: &TxnResponse| {
             let nested = |op| matches!(op, TxnOpResponse::Txn(inner) if inner.succeeded());
             txn.op_responses().into_iter().any(nested)

@@ -13,7 +13,7 @@ use super::connect::{connect, Manner, Node};
 use super::failure::{classify, Failure};
 use super::rpc::{Body, Reply, Rpc};
 use super::seen::{Seen, Told, Verdict};
-use crate::etcd::{EtcdOptions, Source};
+use crate::etcd::EtcdOptions;
 use crate::retry::{hurried_slices, time_slices, Backoff, Slices};
 use crate::Timing;
 
@@ -322,7 +322,13 @@ impl Pool {
             }
         };
         let sent = Instant::now();
-        let reply = rpc.send(&mut node).await.map_err(|error| classify(&error))?;
+        let reply = rpc.send(&mut node).await.map_err(|error| match classify(&error) {
+            // Without its name nobody would know which key there is talk of.
+            Failure::Refused(text) if text.contains("too large") => {
+                Failure::Refused(format!("{}: {text}", rpc.what()))
+            }
+            other => other,
+        })?;
         self.judge(reply.told, sent)?;
         Ok(reply)
     }
@@ -526,9 +532,9 @@ impl Pool {
 
 /// What the reference's client begins with: the one host of the configuration, or etcd's address of old.
 fn first_base(options: &EtcdOptions) -> String {
-    match &options.source {
-        Source::Host(host, port) => format!("{}://{}:{port}", options.protocol, bracketed(host)),
-        _ => "http://127.0.0.1:4001".into(),
+    match &options.source.host {
+        Some((host, port)) => format!("{}://{}:{port}", options.protocol, bracketed(host)),
+        None => "http://127.0.0.1:4001".into(),
     }
 }
 
@@ -540,4 +546,78 @@ fn no_nodes() -> Failure {
     Failure::Node(
         "Could not get the list of servers, maybe you provided the wrong host(s) to connect to?".into(),
     )
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn pool(json: &str) -> Pool {
+        let options = EtcdOptions::from_section(&pyfmt::json::loads(json).unwrap()).unwrap();
+        Pool::new(options, Timing::default(), Asker::Daemon)
+    }
+
+    #[test]
+    fn a_node_with_an_older_term_is_not_believed_by_either_pool() {
+        let pool = pool(r#"{"hosts":"a:1"}"#);
+        let keeper = pool.separate();
+        let told = |term, by_majority| Told { cluster: 1, term, revision: 0, by_majority };
+        let stale = Err(Failure::Node("stale etcd node".into()));
+        assert_eq!(pool.judge(told(5, true), Instant::now()), Ok(()));
+        assert_eq!(pool.judge(told(4, false), Instant::now()), stale);
+        assert_eq!(keeper.judge(told(4, false), Instant::now()), stale);
+        assert_eq!(keeper.judge(told(6, false), Instant::now()), Ok(()));
+        assert_eq!(pool.judge(told(5, false), Instant::now()), stale);
+        // A store that has gone back is believed, by both, and counted.
+        let back = |revision| Told { cluster: 1, term: 2, revision, by_majority: true };
+        assert_eq!(pool.judge(Told { term: 7, ..back(100) }, Instant::now()), Ok(()));
+        assert_eq!(pool.judge(back(90), Instant::now()), Ok(()));
+        assert_eq!(keeper.judge(told(2, false), Instant::now()), Ok(()));
+        assert_eq!((pool.setbacks(), keeper.setbacks()), (1, 1));
+    }
+
+    #[test]
+    fn the_first_node() {
+        let selected = |json: &str, urls: &[&str]| {
+            let pool = pool(json);
+            pool.learn(urls.iter().map(|url| (*url).to_owned()).collect());
+            let base = lock(&pool.state).base.clone();
+            assert_eq!(*pool.selected().borrow(), base);
+            (base, pool)
+        };
+        // The host of the configuration, if it is one of the members.
+        let urls = ["http://a:1", "http://b:2", "http://c:3"];
+        for (json, want) in [
+            (r#"{"host":"b:2"}"#, "http://b:2"),
+            (r#"{"url":"http://c:3"}"#, "http://c:3"),
+            (r#"{"hosts":"x:1","host":"a:1"}"#, "http://a:1"),
+        ] {
+            assert_eq!(selected(json, &urls).0, want, "{json}");
+        }
+        let (base, pool) = selected(r#"{"hosts":"a:1,b:2,c:3"}"#, &urls);
+        assert!(urls.contains(&base.as_str()));
+        // The keeper's is another one, and the next one once that is silent; where there is but one it is that.
+        let keeper = pool.separate();
+        let first = lock(&keeper.state).base.clone();
+        assert_ne!(first, base);
+        keeper.leave_selected();
+        assert_ne!(lock(&keeper.state).base, first);
+        let (_, pool) = selected(r#"{"hosts":"a:1"}"#, &urls[..1]);
+        let keeper = pool.separate();
+        keeper.leave_selected();
+        assert_eq!(lock(&keeper.state).base, "http://a:1");
+    }
+
+    #[test]
+    fn both_pools_hear_of_new_options_and_durations() {
+        let pool = pool(r#"{"hosts":"a:1"}"#);
+        let keeper = pool.separate();
+        let section = pyfmt::json::loads(r#"{"hosts":"b:2","username":"u","password":"p"}"#).unwrap();
+        pool.set_options(EtcdOptions::from_section(&section).unwrap());
+        let timing = Timing { ttl: Duration::from_secs(77), ..Timing::default() };
+        pool.set_timing(timing);
+        assert_eq!(keeper.options(), pool.options());
+        assert_eq!((keeper.options().credentials.is_some(), keeper.timing()), (true, timing));
+    }
 }

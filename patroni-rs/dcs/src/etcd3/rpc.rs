@@ -19,8 +19,8 @@ pub enum Rpc {
     Delete(String),
     /// Delete all keys with a prefix.
     DeletePrefix(String),
-    /// A transaction.
-    Txn(Txn),
+    /// A transaction about a key.
+    Txn(String, Txn),
     /// A new lease of so many seconds.
     Grant(i64),
     /// Renew a lease.
@@ -79,6 +79,17 @@ impl Reply {
 }
 
 impl Rpc {
+    /// What it is about, for people.
+    pub fn what(&self) -> String {
+        match self {
+            Rpc::List(key) | Rpc::Get(key) | Rpc::Delete(key) | Rpc::DeletePrefix(key) => key.clone(),
+            Rpc::Put(key, value, _) => format!("{key} ({} bytes)", value.len()),
+            Rpc::Txn(key, _) => key.clone(),
+            Rpc::Grant(_) | Rpc::KeepAlive(_) => "the lease".into(),
+            Rpc::Members => "the members".into(),
+        }
+    }
+
     /// Sends the request and waits for the answer, without any limit of time.
     ///
     /// # Errors
@@ -105,7 +116,7 @@ impl Rpc {
                 let reply = node.kv.delete(prefix.as_str(), Some(DeleteOptions::new().with_prefix())).await?;
                 Ok(Reply::new(reply.header(), true, Body::Done))
             }
-            Rpc::Txn(txn) => {
+            Rpc::Txn(_, txn) => {
                 let reply = node.kv.txn(txn.clone()).await?;
                 Ok(Reply::new(reply.header(), true, Body::Txn(reply.clone())))
             }

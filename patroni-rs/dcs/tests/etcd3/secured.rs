@@ -8,7 +8,8 @@ async fn start_with(section: Value) -> Result<Etcd3, DcsError> {
     let mut config = config("n1", &[]);
     config.set("etcd3", section.clone());
     let settings = Settings::from_config(&config, &section).unwrap();
-    tokio::time::timeout(Duration::from_secs(20), Etcd3::start(settings, &section)).await.expect("in time")
+    // etcd's passwords cost it a lot of time, more so where others have work to do as well.
+    tokio::time::timeout(Duration::from_secs(60), Etcd3::start(settings, &section)).await.expect("in time")
 }
 
 fn section(url: &str, user: &str, password: &str) -> Value {
@@ -45,9 +46,9 @@ async fn users_and_tokens() {
     });
     let etcd = restarting.await.unwrap();
     while dcs.get_cluster().await.is_err() {
-        assert!(began.elapsed() < Duration::from_secs(20));
+        assert!(began.elapsed() < Duration::from_secs(40));
     }
-    assert_eq!(dcs.set_history("[]").await, Ok(true));
+    soon(|| async { dcs.set_history("[]").await }).await;
     // No rights outside the prefix; wrong and missing passwords.
     let other = Value::from_iter([("name", Value::from("n")), ("scope", "other".into())]);
     let settings = Settings { ctl: true, ..Settings::from_config(&other, &Value::map()).unwrap() };
@@ -138,6 +139,8 @@ async fn a_password_is_changed() {
     assert!(dcs.get_cluster().await.is_ok());
     etcd.run(&["--user", "root:root", "user", "revoke-role", "patroni", "patroni"]);
     assert!(matches!(dcs.update_leader(&elsewhere, None, None).await, Err(DcsError::Unreachable(_))));
+    // It may have been moved, for all we know: nothing for the keeper to renew.
+    assert_eq!(dcs.leader_lease_id(), None);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -22,6 +23,8 @@ use super::testkit::{versions, Sandbox};
 use super::{crash_recovery, datadir, probe, proc, promote};
 
 const LIMIT: Duration = Duration::from_secs(60);
+/// Stops whose beginning was told.
+static BEGUN: AtomicUsize = AtomicUsize::new(0);
 
 /// One server of a sandbox.
 struct Server<'a> {
@@ -83,11 +86,17 @@ impl<'a> Server<'a> {
             bin: &self.sandbox.bin,
             control: &self.control,
             target: &target,
-            begun: || {},
+            begun: || {
+                BEGUN.fetch_add(1, Ordering::SeqCst);
+            },
         };
         let (send, mut receive) = mpsc::unbounded_channel();
         let postmaster = Postmaster::find(&self.data).await.unwrap();
+        let begun = BEGUN.load(Ordering::SeqCst);
         let stopped = stop(postmaster, &request, &send).await;
+        if postmaster.is_some() {
+            assert!(BEGUN.load(Ordering::SeqCst) > begun, "nobody was told that the stop has begun");
+        }
         drop(send);
         let mut events = Vec::new();
         while let Some(event) = receive.recv().await {

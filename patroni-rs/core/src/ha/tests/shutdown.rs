@@ -26,6 +26,12 @@ fn shutdowns() {
             stops(peers().answer(|a| a.exits = true), 1001, false),
             "stop(checkpoint) peers(b,c) await_exit optime(991) stop(fast) delete(991) touch",
         ),
+        // Nobody is there: it is said once.
+        (
+            "9.3-02",
+            stops(leader().without("members/b").without("members/c"), 1000, false),
+            "stop(checkpoint) optime(990) stop(fast) delete(990) touch",
+        ),
         ("9.3-02", stops(peers(), 1000, true), "stop(checkpoint) stop(fast) delete(990) touch"),
         ("9.3-02", leader().shut_down(), "stop(checkpoint) stop(fast) delete touch"),
         ("9.3-01", replica().shut_down(), "stop(fast) touch"),

@@ -1,0 +1,88 @@
+@pg @ours
+Feature: what a lock and an acknowledged commit are worth
+  Faults in which the reference breaks off, loses or acknowledges what it must not, and so did ours.
+
+  Scenario: an orderly stop whose shutdown checkpoint takes longer than the lease
+    Given a running cluster of 2 members
+    When a process "checkpointer" of node0 is frozen within 5 s
+    And node0 is sent SIGTERM
+    # No client is left: the lease may end, and another leads while PostgreSQL of node0 is still stopping.
+    Then node1 leads within 60 s
+    And a process "checkpointer" of node0 is there within 1 s
+    And node0's log does not say "stopping PostgreSQL immediately"
+    And node0's log does not say "PostgreSQL stopped immediately"
+    When a process "checkpointer" of node0 is thawed within 5 s
+    Then PostgreSQL of node0 is down within 20 s
+    And `pg_controldata LABDATA | grep 'Database cluster state: *shut down$'` succeeds in node0's folder
+
+  Scenario: etcd goes back to a state in which another led
+    Given a running cluster of 2 members
+    When a snapshot of etcd is taken
+    And patronictl is called with "switchover batman --leader node0 --candidate node1 --force"
+    Then node1 leads within 20 s
+    And node0 follows node1 within 40 s
+    When a writer
+    And a row "before" is written on node1
+    And etcd is set back to the snapshot: restored with a new token
+    Then node0's log says "The leader key names me, and somebody else has led since" within 60 s
+    And some member leads within 60 s
+    And every other member follows the leader within 60 s
+    And the row "before" is on every member within 20 s
+    When the writer is stopped
+    Then no acknowledged row is missing
+
+  Scenario: postgresql.auto.conf overrules synchronous_standby_names of a quorum
+    Given the members are configured with
+      """
+      bootstrap: {dcs: {synchronous_mode: quorum}}
+      """
+    And a running cluster of 2 members
+    Then the DCS key "sync" matches ".leader.:.node0.,.quorum.:0,.sync_standby.:.node1." within 30 s
+    When SQL "ALTER SYSTEM SET synchronous_standby_names = ''" is run on node1
+    And the whole node of node0 is killed
+    Then node1 leads within 40 s
+    And the DCS key "sync" matches ".leader.:.node1.,.quorum.:0,.sync_standby.:null" within 1 s
+    And node1's log says "look into postgresql.auto.conf" within 1 s
+    When node0 is started
+    Then node0 follows node1 within 60 s
+    When SQL "ALTER SYSTEM RESET synchronous_standby_names" is run on node1
+    And SQL "SELECT pg_reload_conf()" is run on node1
+    Then the DCS key "sync" matches ".leader.:.node1.,.quorum.:0,.sync_standby.:.node0." within 40 s
+    And SQL "SHOW synchronous_standby_names" gives "ANY 1 (node0)" on node1 within 20 s
+
+  Scenario: a candidate whose postgresql.conf cannot be written is not promoted
+    Given the members are configured with
+      """
+      bootstrap: {dcs: {synchronous_mode: quorum}}
+      """
+    When node0 is made with
+      """
+      tags: {}
+      """
+    And node1 is made with
+      """
+      postgresql: {config_dir: LABNODE/conf}
+      """
+    And `mkdir conf` is run in node1's folder
+    And node0 starts
+    And node1 starts
+    Then the DCS key "sync" matches ".leader.:.node0.,.quorum.:0,.sync_standby.:.node1." within 40 s
+    When `chmod 444 conf/* && chmod 555 conf` is run in node1's folder
+    And a row "before" is written on node0
+    And the whole node of node0 is killed
+    Then node1's log says "Postponing promotion because synchronous_standby_names could not be set" within 60 s
+    And SQL "SELECT pg_is_in_recovery()" gives "t" on node1 within 1 s
+    When `chmod 755 conf && chmod 644 conf/*` is run in node1's folder
+    Then node1 leads within 60 s
+    And SQL "SHOW synchronous_standby_names" gives "ANY 1 (node0)" on node1 within 20 s
+
+  Scenario: a switchover right after the primary's crash loses nothing
+    Given a running cluster of 2 members
+    And a writer
+    When the postmaster of node0 is killed
+    Then node0 answers 200 to "/primary" within 20 s
+    When patronictl is called with "switchover batman --leader node0 --candidate node1 --force"
+    Then some member leads within 40 s
+    And every other member follows the leader within 60 s
+    When the writer is stopped
+    Then no acknowledged row is missing
