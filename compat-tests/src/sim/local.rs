@@ -129,9 +129,8 @@ impl World {
         if !self.sees_server(node) && !self.prove_gone(node) {
             return now_and(1, Answer::Bool(false));
         }
-        if self.members[node].pg.running && self.fails() {
-            // It was not told, or did not listen: clients write on.
-            self.members[node].pg.stopping = false;
+        // One that stops already has been told.
+        if self.members[node].pg.running && !self.members[node].pg.stopping && self.fails() {
             self.set_state(node, PgState::StopFailed);
             return now_and(1000, Answer::Bool(false));
         }
