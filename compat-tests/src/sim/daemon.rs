@@ -247,7 +247,7 @@ impl World {
         }
         self.look_at_server(node);
         let pg = &self.members[node].pg;
-        let running = pg.running && self.members[node].sees;
+        let running = self.members[node].sees_server();
         let role = match (&pg.data, pg.recovery, running) {
             (None, ..) => Role::Uninitialized,
             (_, true, _) => Role::Replica,
