@@ -211,7 +211,8 @@ impl World {
                 self.members[node].disable_sync = true;
                 (self.is_released(node) || waited >= 2 * self.config.loop_wait).then_some(Answer::Done)
             }
-            Request::StopToCheckpoint { .. } => {
+            // Where no server was seen the answer is there already.
+            Request::StopToCheckpoint { .. } if answer == Answer::Done => {
                 let lsn = self.members[node].pg.lsn();
                 Some(Answer::Stopping { locations: Some((lsn, lsn)), exited: false })
             }

@@ -382,6 +382,7 @@ impl World {
             Fault::NotRecognised(node, on) => {
                 let member = &mut self.members[node];
                 member.unrecognised = Some(member.pg.incarnation).filter(|_| on && !member.alive);
+                member.mistaken = member.unrecognised.or(member.mistaken);
             }
             Fault::LooksFail(node, on) => self.members[node].looks_fail = on,
             Fault::Freeze(node, long) => {

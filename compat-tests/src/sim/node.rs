@@ -59,6 +59,8 @@ pub struct Member {
     pub stopped_until: u64,
     /// The daemon does not recognise the server of this number, which it has not started itself.
     pub unrecognised: Option<u64>,
+    /// The last one of which this was so.
+    pub mistaken: Option<u64>,
     /// Nobody can tell whether a process runs.
     pub looks_fail: bool,
     /// It takes a look that fails for the server's end (a planted defect).
@@ -213,6 +215,7 @@ impl Member {
             ending: false,
             settled: false,
             unrecognised: None,
+            mistaken: None,
             looks_fail: false,
             careless: config.planted == super::planted::Planted::TakesFailureForEnd,
             barred: false,
@@ -362,6 +365,11 @@ impl Member {
     pub fn sees_server(&self) -> bool {
         let known = self.unrecognised != Some(self.pg.incarnation);
         self.pg.running && known && !(self.careless && self.looks_fail)
+    }
+
+    /// An earlier daemon's guardian may hold a promise about the server that nobody has been able to renew.
+    pub fn was_mistaken(&self) -> bool {
+        self.mistaken == Some(self.pg.incarnation)
     }
 
     /// The daemon stands still (and PostgreSQL does not).
