@@ -211,7 +211,8 @@ impl World {
                 self.members[node].disable_sync = true;
                 (self.is_released(node) || waited >= 2 * self.config.loop_wait).then_some(Answer::Done)
             }
-            Request::StopToCheckpoint { .. } => {
+            // Where no server was seen the answer is there already.
+            Request::StopToCheckpoint { .. } if answer == Answer::Done => {
                 let lsn = self.members[node].pg.lsn();
                 Some(Answer::Stopping { locations: Some((lsn, lsn)), exited: false })
             }
@@ -247,7 +248,7 @@ impl World {
         }
         self.look_at_server(node);
         let pg = &self.members[node].pg;
-        let running = pg.running && self.members[node].sees;
+        let running = self.members[node].sees_server();
         let role = match (&pg.data, pg.recovery, running) {
             (None, ..) => Role::Uninitialized,
             (_, true, _) => Role::Replica,

@@ -324,7 +324,7 @@ impl World {
             Fault::Directory(LEADER, Dir::Sound) => all.for_each(|n| self.members[n].pg.dir = Dir::Sound),
             Fault::NoFailover(LEADER, false) => all.for_each(|n| self.retag(n, false)),
             Fault::OrphanBackends(LEADER, false) => all.for_each(|n| self.members[n].pg.orphans = false),
-            Fault::NotRecognised(LEADER, false) => all.for_each(|n| self.members[n].unrecognised = false),
+            Fault::NotRecognised(LEADER, false) => all.for_each(|n| self.members[n].unrecognised = None),
             Fault::LooksFail(LEADER, false) => all.for_each(|n| self.members[n].looks_fail = false),
             Fault::SlowServer(LEADER, false) => all.for_each(|n| self.members[n].pg.slow = false),
             fault => self.strike(aimed(fault, leader.unwrap_or(0))),
@@ -380,7 +380,9 @@ impl World {
             Fault::OrphanBackends(node, false) => self.members[node].pg.orphans = false,
             // A daemon that runs knows its server.
             Fault::NotRecognised(node, on) => {
-                self.members[node].unrecognised = on && !self.members[node].alive
+                let member = &mut self.members[node];
+                member.unrecognised = Some(member.pg.incarnation).filter(|_| on && !member.alive);
+                member.mistaken = member.unrecognised.or(member.mistaken);
             }
             Fault::LooksFail(node, on) => self.members[node].looks_fail = on,
             Fault::Freeze(node, long) => {
@@ -458,7 +460,7 @@ impl World {
             member.pg.dir = Dir::Sound;
             (member.pg.full, member.no_watch, member.broken_watchdog) = (false, false, false);
             member.no_way_to.clear();
-            (member.unrecognised, member.looks_fail, member.pg.orphans) = (false, false, false);
+            (member.unrecognised, member.looks_fail, member.pg.orphans) = (None, false, false);
             self.at(now, Event::Boot { node });
         }
         // Somebody looks after those that lack WAL, or a part of a rewind.

@@ -24,7 +24,7 @@ impl World {
     pub(super) fn tell_guardian(&mut self, node: usize, arm: Arm) {
         let stays = self.config.planted == Planted::GuardianStays;
         let member = &mut self.members[node];
-        if !self.config.guardian || !(member.pg.running || member.pg.orphans) || !member.sees {
+        if !self.config.guardian || !(member.sees_server() || member.pg.orphans) {
             return;
         }
         let promise = member.keeper.promise();

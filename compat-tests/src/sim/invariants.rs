@@ -75,7 +75,7 @@ impl World {
         let works = member.alive && member.settled && !member.stopped(self.now);
         let promised = member.keeper.promise().is_some_and(|at| clock < at);
         // A guardian of a server that its daemon does not recognise has nobody's word that it is over.
-        let paused = member.memory.config.is_paused() && !member.unrecognised;
+        let paused = member.memory.config.is_paused() && !member.was_mistaken();
         if works && promised {
             self.fail(9, format!("the guardian stops n{node}, whose lock is promised"));
         }

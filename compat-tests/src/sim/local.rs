@@ -126,7 +126,7 @@ impl World {
             return now_and(1, Answer::Bool(true));
         }
         self.hold(node);
-        if !self.sees_server(node) && !self.prove_gone(node) {
+        if !self.members[node].sees_server() && !self.prove_gone(node) {
             return now_and(1, Answer::Bool(false));
         }
         // One that stops already has been told.
@@ -172,7 +172,7 @@ impl World {
 
     fn stop_to_checkpoint(&mut self, node: usize) -> Effect {
         self.hold(node);
-        if !self.sees_server(node) {
+        if !self.members[node].sees_server() {
             return now_and(1, Answer::Stopping { locations: None, exited: true });
         }
         self.members[node].pg.stopping = true;

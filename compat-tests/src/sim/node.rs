@@ -57,12 +57,14 @@ pub struct Member {
     pub guardians: Vec<Guardian>,
     /// The daemon stands still until then (SIGSTOP); PostgreSQL and the guardian run.
     pub stopped_until: u64,
-    /// The daemon does not recognise the server that runs.
-    pub unrecognised: bool,
+    /// The daemon does not recognise the server of this number, which it has not started itself.
+    pub unrecognised: Option<u64>,
+    /// The last one of which this was so.
+    pub mistaken: Option<u64>,
     /// Nobody can tell whether a process runs.
     pub looks_fail: bool,
-    /// The daemon sees the server that runs, as of its last look.
-    pub sees: bool,
+    /// It takes a look that fails for the server's end (a planted defect).
+    pub careless: bool,
     /// The job that runs may not touch the data directory.
     pub barred: bool,
     /// It waits for the answer to a renewal.
@@ -212,9 +214,10 @@ impl Member {
             alive: true,
             ending: false,
             settled: false,
-            unrecognised: false,
+            unrecognised: None,
+            mistaken: None,
             looks_fail: false,
-            sees: true,
+            careless: config.planted == super::planted::Planted::TakesFailureForEnd,
             barred: false,
             died_in_pause: false,
             frozen_until: 0,
@@ -308,7 +311,7 @@ impl Member {
     pub fn pg_view(&self) -> PgView {
         let pg = &self.pg;
         let query = match &pg.data {
-            Some(data) if pg.running && self.sees && !pg.opening && !pg.state.is_starting() => {
+            Some(data) if self.sees_server() && !pg.opening && !pg.state.is_starting() => {
                 Query::Row(Box::new(PgStatus {
                     is_primary: !pg.recovery,
                     timeline: if pg.recovery { 0 } else { data.timeline },
@@ -326,7 +329,7 @@ impl Member {
         PgView {
             state: pg.state,
             role: pg.role,
-            running: pg.running && self.sees,
+            running: self.sees_server(),
             query,
             data_dir: match (&pg.data, pg.dir) {
                 (_, Dir::Inaccessible) => DataDir::Inaccessible("simulated".into()),
@@ -357,6 +360,18 @@ impl Member {
         self.pg.torn && !self.forgets_mark
     }
 
+    /// The daemon sees the server that runs. One that was seen is as before while looks fail, by the descriptor that is
+    /// kept of it.
+    pub fn sees_server(&self) -> bool {
+        let known = self.unrecognised != Some(self.pg.incarnation);
+        self.pg.running && known && !(self.careless && self.looks_fail)
+    }
+
+    /// An earlier daemon's guardian may hold a promise about the server that nobody has been able to renew.
+    pub fn was_mistaken(&self) -> bool {
+        self.mistaken == Some(self.pg.incarnation)
+    }
+
     /// The daemon stands still (and PostgreSQL does not).
     pub fn stopped(&self, now: u64) -> bool {
         self.stopped_until > now
@@ -377,7 +392,7 @@ impl Member {
     /// daemon arms the fence by)
     pub fn arm(&self) -> (Arm, u64) {
         // One whose end is not proven is known by its number until then.
-        if !(self.pg.running || self.pg.orphans) || !self.sees {
+        if !self.sees_server() && !self.pg.orphans {
             return (Arm::Unknown, 0);
         }
         let promoting = self.job.as_ref().is_some_and(|(view, _)| view.job == Job::Promote);

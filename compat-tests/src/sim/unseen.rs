@@ -54,17 +54,8 @@ pub fn orders(seed: u64, config: &Config, until: u64) -> Vec<(u64, Fault)> {
 }
 
 impl World {
-    /// Does the daemon see the server that runs?
-    pub(super) fn sees_server(&self, node: usize) -> bool {
-        let member = &self.members[node];
-        // A server that was seen is as before while looks fail, by the descriptor that is kept of it.
-        let careless = self.config.planted == Planted::TakesFailureForEnd;
-        member.pg.running && !member.unrecognised && !(careless && member.looks_fail)
-    }
-
     /// At the beginning of a cycle: backends without a postmaster are ended as soon as they are seen.
     pub(super) fn look_at_server(&mut self, node: usize) {
-        self.members[node].sees = self.sees_server(node);
         if self.members[node].pg.orphans {
             self.prove_gone(node);
         }
@@ -73,7 +64,7 @@ impl World {
     /// Is nothing left of the server that ran here? What its postmaster has left behind is ended.
     pub(super) fn prove_gone(&mut self, node: usize) -> bool {
         match self.config.planted {
-            Planted::TrustsTheLook | Planted::TakesFailureForEnd => return !self.sees_server(node),
+            Planted::TrustsTheLook | Planted::TakesFailureForEnd => return !self.members[node].sees_server(),
             Planted::ForgetsBackends => return !self.members[node].pg.running,
             _ => {}
         }
@@ -89,7 +80,7 @@ impl World {
 
     /// Does a job find the data directory in the hands of a server that it does not see, or cannot tell?
     pub(super) fn is_barred(&mut self, node: usize) -> bool {
-        let unseen = self.members[node].pg.running && !self.sees_server(node);
+        let unseen = self.members[node].pg.running && !self.members[node].sees_server();
         let unproven = !self.members[node].pg.running && !self.prove_gone(node);
         // PostgreSQL itself does not start beside them.
         let barred = unseen || unproven || self.members[node].pg.orphans;

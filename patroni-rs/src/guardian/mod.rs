@@ -32,7 +32,7 @@ use patroni_postgres::process::spawn;
 use tokio::sync::Notify;
 
 use crate::instance::locked;
-use wire::{Guards, Word};
+use wire::{Guards, Word, LENGTH};
 
 /// `off` here, in the environment, means that there is none.
 pub const SWITCH: &str = "PATRONI_RS_GUARDIAN";
@@ -125,6 +125,11 @@ fn has_ended(pid: i32, home: Option<&Place>) -> bool {
     gone && home.is_none_or(|home| served(home) || !left(home))
 }
 
+/// Did a word reach the pipe as a whole? Of one that was cut off nobody knows which word counts.
+fn is_heard(written: &io::Result<usize>) -> bool {
+    matches!(written, Ok(LENGTH))
+}
+
 /// A number that no other postmaster has.
 pub fn number(postmaster: &Process) -> u64 {
     postmaster.start_ticks << 22 | u64::from(postmaster.pid.unsigned_abs())
@@ -171,8 +176,8 @@ impl Guard {
     /// Tells the guardian; never waits. One that does not listen is no guardian.
     fn speak(&self, state: &mut State) {
         let record = state.word().encode();
-        let heard = state.child.as_mut().map(|c| matches!(c.pipe.write(&record), Ok(n) if n == record.len()));
-        if heard != Some(true) {
+        let heard = state.child.as_mut().is_some_and(|c| is_heard(&c.pipe.write(&record)));
+        if !heard {
             // It must not act on what it has heard last.
             if let Some(child) = state.child.take() {
                 let _ = child.process.signal(Signal::SIGKILL);

@@ -70,6 +70,14 @@ fn a_promise_is_about_one_postmaster() {
     assert_eq!(state.word().postmaster.map(|p| p.pid), Some(78));
 }
 
+#[test]
+fn a_word_in_part_is_none() {
+    let refused = Err(io::Error::from_raw_os_error(nix::libc::EAGAIN));
+    for (written, heard) in [(Ok(LENGTH), true), (Ok(LENGTH - 1), false), (Ok(0), false), (refused, false)] {
+        assert_eq!(is_heard(&written), heard, "{written:?}");
+    }
+}
+
 /// A word that is not heard: the child is killed, so that it cannot act on an older one.
 #[test]
 fn a_guardian_that_does_not_listen_is_killed() {

@@ -152,7 +152,7 @@ impl Instance {
             restore_command: restore.as_deref(),
             archive_command: archive.as_deref(),
         };
-        let checkpoint = if source.remote { None } else { checkpoint_of(source) };
+        let checkpoint = checkpoint_of(source);
         *locked(&self.rewind_possible) = None;
         let _at_work = self.at_work().await;
         match request.execute(checkpoint, &leader).await {
@@ -253,8 +253,39 @@ fn rewind_kwargs(source: &Source, config: &ConfigHandler) -> Value {
     kwargs
 }
 
-/// What the leader's member key says of its checkpoint after promotion.
+/// What the leader's member key says of its checkpoint after promotion; a remote server has none.
 fn checkpoint_of(source: &Source) -> Option<bool> {
+    if source.remote {
+        return None;
+    }
     let leader = patroni_core::model::Leader { member: source.member.clone(), ..Default::default() };
     leader.checkpoint_after_promote()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use patroni_core::model::Member;
+
+    #[test]
+    fn what_a_member_says_of_its_checkpoint() {
+        let source = |role: &str, pending: bool, remote: bool| {
+            let mut data = Value::map();
+            data.set("version", "4.1.5");
+            data.set("role", role);
+            if pending {
+                data.set("checkpoint_after_promote", false);
+            }
+            let member = Member { version: String::new(), name: "n2".into(), session: None, data };
+            Source { member, remote }
+        };
+        for (role, pending, remote, expected) in [
+            ("primary", false, false, Some(true)),
+            ("primary", true, false, Some(false)),
+            ("replica", false, false, Some(false)),
+            ("primary", false, true, None),
+        ] {
+            assert_eq!(checkpoint_of(&source(role, pending, remote)), expected, "{role} {pending} {remote}");
+        }
+    }
 }

@@ -51,9 +51,9 @@ impl Executor {
 
     /// A question for the lock is about to go out, whose answer a hung loop would not hear. It ends a pause that is over.
     fn will_ask_for_lock(&mut self, sent: Mono) {
-        self.shared.lease.will_ask(sent);
         self.paused &= self.shared.instance.dynamic().is_paused();
-        self.arm();
+        let (arm, server) = super::tick::armed(&self.shared, self.paused, self.bootstrapping);
+        self.shared.lease.will_ask(sent, arm, server);
     }
 
     /// Carries out one request.

@@ -55,14 +55,16 @@ impl Jobs {
     /// PostgreSQL is being stopped by the engine. Until it has decided what follows, an operator's
     /// restart would start the server as the primary that it was, without the lock; one that has just begun ends here.
     pub async fn hold(&self, shared: &Shared) {
-        let restarting = {
-            let mut slot = crate::instance::locked(&self.slot);
-            slot.held.get_or_insert_with(|| "demote".into());
-            slot.running.as_ref().is_some_and(|r| matches!(r.job, Job::Restart { .. }))
-        };
-        if restarting {
+        if self.hold_off() {
             self.cancel_and_wait(shared, CANCELLED_WITHIN).await;
         }
+    }
+
+    /// From now on operators' jobs are refused. Does one run that would start the server?
+    fn hold_off(&self) -> bool {
+        let mut slot = crate::instance::locked(&self.slot);
+        slot.held.get_or_insert_with(|| "demote".into());
+        slot.running.as_ref().is_some_and(|r| matches!(r.job, Job::Restart { .. }))
     }
 
     /// A cycle has ended: unless a demotion came to its end after it had begun, what is to follow has been started.
@@ -270,11 +272,8 @@ async fn run(shared: &Arc<Shared>, jobs: &Jobs, job: &Job) -> JobResult {
         }
         Job::Promote => {
             let may_write = || {
-                let may = shared.lease.may_start_writing();
-                if may {
-                    super::tick::arm(shared, pg.dynamic().is_paused(), false);
-                }
-                may
+                let (arm, server) = super::tick::armed(shared, pg.dynamic().is_paused(), false);
+                shared.lease.will_promote(arm, server)
             };
             pg.promote(shared.me().loop_wait, may_write).await
         }
@@ -448,8 +447,11 @@ mod tests {
     #[test]
     fn the_engine_may_go_on_while_operators_are_held_off() {
         let jobs = Jobs::default();
-        crate::instance::locked(&jobs.slot).held = Some("demote".into());
+        assert!(!jobs.hold_off());
         assert!(jobs.occupy(&restart(), true, || ()).is_err());
-        assert!(jobs.occupy(&restart(), false, || ()).is_ok());
+        let running = jobs.occupy(&restart(), false, || ()).unwrap();
+        // One that has just begun is to end.
+        assert!(jobs.hold_off());
+        drop(running);
     }
 }

@@ -76,9 +76,25 @@ impl Lease {
         self.with(|k| k.set_timing(ttl, loop_wait, retry_timeout, mono_now()));
     }
 
-    /// The lock is about to be asked for.
-    pub fn will_ask(&self, sent: Mono) {
-        self.with(|k| k.lease_asked(sent));
+    /// The lock is about to be asked for, with the server in this state: the fence is armed for it from now on, since
+    /// the loop may never hear the answer.
+    pub fn will_ask(&self, sent: Mono, arm: Arm, server: u64) {
+        self.with(|k| {
+            k.lease_asked(sent);
+            k.arm(arm, server);
+        });
+    }
+
+    /// The server of that number is about to be told to become a primary. May it? If so, the fence is armed for it.
+    pub fn will_promote(&self, arm: Arm, server: u64) -> bool {
+        let mut may = false;
+        self.with(|k| {
+            may = k.may_start_writing(mono_now());
+            if may {
+                k.arm(arm, server);
+            }
+        });
+        may
     }
 
     /// The lock was acquired or refreshed by a request sent at `sent`.
@@ -320,6 +336,39 @@ mod tests {
             trouble.note(error.then(|| "no".to_owned()), s(at), s(10));
             assert_eq!(trouble.told, told, "{at}");
         }
+    }
+
+    fn held_for(ttl: u64) -> (Arc<Lease>, u64) {
+        let guard = Guard::new(std::path::Path::new("/nonexistent"));
+        let (ttl, retry) = (Duration::from_secs(ttl), Duration::from_secs(10));
+        (Lease::new(ttl, Duration::from_secs(10), retry, Arc::default(), guard), 7)
+    }
+
+    #[test]
+    fn a_question_for_the_lock_arms_the_fence_for_the_server_that_writes() {
+        let (lease, server) = held_for(30);
+        let sent = mono_now();
+        lease.will_ask(sent, Arm::Reads, server);
+        assert_eq!(locked(&lease.keeper).promise(), None);
+        lease.will_ask(sent, Arm::Writes, server);
+        let promise = locked(&lease.keeper).promise();
+        // By the end of the lease that the question may bring, although no answer ever comes.
+        assert!(promise.is_some_and(|at| at > sent && at < sent + Duration::from_secs(30)), "{promise:?}");
+    }
+
+    #[test]
+    fn a_promotion_arms_the_fence_and_needs_the_lock() {
+        let (lease, server) = held_for(30);
+        assert!(!lease.will_promote(Arm::Writes, server));
+        assert_eq!(locked(&lease.keeper).promise(), None);
+        lease.confirmed(mono_now());
+        assert_eq!(locked(&lease.keeper).promise(), None);
+        assert!(lease.will_promote(Arm::Writes, server));
+        assert!(locked(&lease.keeper).promise().is_some());
+        // A lease that is about to end.
+        let (short, server) = held_for(30);
+        short.confirmed(mono_now().saturating_sub(Duration::from_secs(28)));
+        assert!(!short.will_promote(Arm::Writes, server));
     }
 
     #[test]

@@ -153,6 +153,12 @@ async fn drive(shared: &Arc<Shared>, memory: &mut Memory, view: View, engine: En
 /// PostgreSQL is stopped before the lease ends only where it may be writing: not
 /// on a standby, and not in pause.
 pub fn arm(shared: &Shared, paused: bool, bootstrapping: bool) {
+    let (arm, server) = armed(shared, paused, bootstrapping);
+    shared.lease.arm(arm, server);
+}
+
+/// How the fence is to be armed, for which server.
+pub fn armed(shared: &Shared, paused: bool, bootstrapping: bool) -> (Arm, u64) {
     let instance = &shared.instance;
     let promoting = instance.committed.load(Ordering::SeqCst)
         && shared.jobs.view().is_some_and(|running| running.job == ha::Job::Promote);
@@ -161,7 +167,7 @@ pub fn arm(shared: &Shared, paused: bool, bootstrapping: bool) {
     if arm != Arm::Off && instance.is_quiet() {
         arm = Arm::Reads;
     }
-    shared.lease.arm(arm, server);
+    (arm, server)
 }
 
 /// The reason why this node was not promoted, when it is a new one: a logger of its own keeps it apart from

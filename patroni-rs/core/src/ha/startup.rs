@@ -287,7 +287,7 @@ impl Cycle<'_> {
             self.warn(why);
             // Nor is the lock of a server that does not run kept from others: the member key, which is written in each
             // cycle, keeps its lease alive. (The reference keeps it: docs/safety.md.)
-            if !self.pg.running && self.has_lock_quietly() {
+            if !self.pg.running && self.has_lock_quietly() && self.proven_gone()? {
                 self.release_leader_key(None)?;
             }
             return Ok(Some(
@@ -339,7 +339,7 @@ impl Cycle<'_> {
             "system ID has changed while in paused mode. Patroni will exit when resuming unless system ID is \
              reset: {known} != {mine}"
         ));
-        if self.has_lock() {
+        if self.has_lock() && (self.pg.running || self.proven_gone()?) {
             self.release_leader_key(None)?;
             return Ok(Some("released leader key voluntarily due to the system ID mismatch".into()));
         }

@@ -347,6 +347,61 @@ pub async fn remove_after_failure(data_dir: &Path, on_failure: bool, on_divergen
 mod tests {
     use super::*;
 
+    struct Told {
+        primary: bool,
+        checkpoint: Result<(), String>,
+    }
+
+    impl RewindLeader for Told {
+        async fn is_primary(&self) -> bool {
+            self.primary
+        }
+        async fn ensure_checkpoint(&self) -> Result<(), String> {
+            self.checkpoint.clone()
+        }
+        async fn timeline(&self) -> Option<u32> {
+            None
+        }
+        async fn timeline_history(&self, _: u32) -> Option<String> {
+            None
+        }
+    }
+
+    /// pg_rewind goes by the source's control file, which names the new timeline only after a checkpoint; and a source
+    /// that is no primary (any more) has nothing to say.
+    #[tokio::test]
+    async fn a_source_is_ready_when_it_is_a_primary_with_a_checkpoint() {
+        let (bin, cancel) = (Binaries::new("/bin"), Cancellable::default());
+        let control = ControlReader::new(bin.clone(), "/data");
+        let request = RewindRequest {
+            bin: &bin,
+            cancel: &cancel,
+            control: &control,
+            data_dir: Path::new("/data"),
+            config_file: Path::new("/data/postgresql.conf"),
+            major_version: 150_000,
+            leader_name: "n2",
+            dsn: "host=h",
+            env: &[],
+            restore_command: None,
+            archive_command: None,
+        };
+        for (published, primary, checkpoint, ready) in [
+            // Its member key says that the checkpoint is there.
+            (Some(true), true, Err("not asked"), true),
+            (Some(true), false, Ok(()), false),
+            (Some(false), true, Ok(()), false),
+            // It does not say: a remote server, or an old version.
+            (None, true, Ok(()), true),
+            (None, true, Err("no CHECKPOINT"), false),
+            (None, false, Err("in recovery"), false),
+        ] {
+            let leader = Told { primary, checkpoint: checkpoint.map_err(str::to_owned) };
+            let found = request.leader_ready(published, &leader).await;
+            assert_eq!(found, ready, "{published:?} {primary} {:?}", leader.checkpoint);
+        }
+    }
+
     /// Who fetches WAL that the target has recycled: pg_rewind, where it can find restore_command, or we.
     #[test]
     fn restore_command_and_files_elsewhere() {
