@@ -272,8 +272,10 @@ impl Fleet {
         self.harm.auto_conf = true;
         let standbys: Vec<usize> = (0..self.nodes.len()).filter(|index| *index != leader).collect();
         let done = standbys.iter().filter(|index| {
-            // One string would be one transaction, which ALTER SYSTEM refuses.
-            let set = self.sql(**index, &format!("ALTER SYSTEM SET {SYNC_NAMES} = ''"));
+            // One string would be one transaction, which ALTER SYSTEM refuses. A standby streams before it lets anybody in.
+            let set = wait_until("ALTER SYSTEM", Duration::from_secs(5), || {
+                self.sql(**index, &format!("ALTER SYSTEM SET {SYNC_NAMES} = ''"))
+            });
             set.and_then(|_| self.sql(**index, "SELECT pg_reload_conf()")).is_ok()
         });
         (done.count() > 0).then_some(())
