@@ -18,10 +18,11 @@ impl World {
     pub(super) fn notice_order(&mut self) {
         let Some(order) = self.store.get("failover").and_then(|text| json::loads(text).ok()) else { return };
         self.ordered_at = self.now;
-        if order.get("leader").is_none() {
+        let named = order.get("member").filter(|_| order.get("leader").is_none());
+        // One that names nobody is no order to fail over, but what is left of one that was carried out.
+        if named.is_some() {
             self.failover_at = self.now;
         }
-        let named = order.get("member").filter(|_| order.get("leader").is_none());
         if let Some(node) = named.and_then(|name| self.index_of(&name.py_str())) {
             self.manual.insert(node, self.now);
         }

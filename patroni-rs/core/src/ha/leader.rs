@@ -229,7 +229,8 @@ impl Cycle<'_> {
         let position = self.last_operation()?;
         let timeline = mine.unwrap_or(0);
         let bar = Decisive { position, tolerated: None, least_timeline: 0, timeline };
-        let others = self.other_members().into_iter().filter(|m| m.is_running()).collect();
+        // All of them: the leader that was is stopping, or starting as a standby, and its key says so.
+        let others = self.other_members();
         let mut silent = Vec::new();
         for peer in self.poll(others, Some(Decided::Rival(bar.clone())))? {
             let name = &peer.name;

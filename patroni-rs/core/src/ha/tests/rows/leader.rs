@@ -118,8 +118,8 @@ fn inherited_rows() -> Vec<Row> {
         row(
             "S11",
             heir().member("c", "replica", r#""state":"stopped""#).peer("c", |p| p.reachable = false),
-            PROMOTES,
-            "load update+status feed peers(b) ssn:none job:promote slots touch",
+            "not promoting before c answered because I did not win the leader key",
+            "load update+status feed peers(b,c) unwatch slots touch",
         ),
     ]
 }
