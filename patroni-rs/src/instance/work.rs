@@ -35,7 +35,7 @@ fn full(data_dir: &Path) -> Option<(PathBuf, u64)> {
     let places = [if wal.exists() { wal } else { data_dir.to_owned() }, data_dir.to_owned()];
     places.into_iter().find_map(|place| {
         let room = nix::sys::statvfs::statvfs(&place).ok()?;
-        let free = u64::from(room.blocks_available()) * u64::from(room.fragment_size());
+        let free = room.blocks_available().saturating_mul(room.fragment_size());
         (free < LEAST_ROOM).then_some((place, free))
     })
 }

@@ -1,0 +1,70 @@
+#![allow(clippy::unwrap_used)]
+use super::*;
+
+fn pool(json: &str) -> Pool {
+    let options = EtcdOptions::from_section(&pyfmt::json::loads(json).unwrap()).unwrap();
+    Pool::new(options, Timing::default(), Asker::Daemon)
+}
+
+#[test]
+fn a_node_with_an_older_term_is_not_believed_by_either_pool() {
+    let pool = pool(r#"{"hosts":"a:1"}"#);
+    let keeper = pool.separate();
+    let told = |term, by_majority| Told { cluster: 1, term, revision: 0, by_majority };
+    let stale = Err(Failure::Node("stale etcd node".into()));
+    assert_eq!(pool.judge(told(5, true), Instant::now()), Ok(()));
+    assert_eq!(pool.judge(told(4, false), Instant::now()), stale);
+    assert_eq!(keeper.judge(told(4, false), Instant::now()), stale);
+    assert_eq!(keeper.judge(told(6, false), Instant::now()), Ok(()));
+    assert_eq!(pool.judge(told(5, false), Instant::now()), stale);
+    // A store that has gone back is believed, by both, and counted.
+    let back = |revision| Told { cluster: 1, term: 2, revision, by_majority: true };
+    assert_eq!(pool.judge(Told { term: 7, ..back(100) }, Instant::now()), Ok(()));
+    assert_eq!(pool.judge(back(90), Instant::now()), Ok(()));
+    assert_eq!(keeper.judge(told(2, false), Instant::now()), Ok(()));
+    assert_eq!((pool.setbacks(), keeper.setbacks()), (1, 1));
+}
+
+#[test]
+fn the_first_node() {
+    let selected = |json: &str, urls: &[&str]| {
+        let pool = pool(json);
+        pool.learn(urls.iter().map(|url| (*url).to_owned()).collect());
+        let base = lock(&pool.state).base.clone();
+        assert_eq!(*pool.selected().borrow(), base);
+        (base, pool)
+    };
+    // The host of the configuration, if it is one of the members.
+    let urls = ["http://a:1", "http://b:2", "http://c:3"];
+    for (json, want) in [
+        (r#"{"host":"b:2"}"#, "http://b:2"),
+        (r#"{"url":"http://c:3"}"#, "http://c:3"),
+        (r#"{"hosts":"x:1","host":"a:1"}"#, "http://a:1"),
+    ] {
+        assert_eq!(selected(json, &urls).0, want, "{json}");
+    }
+    let (base, pool) = selected(r#"{"hosts":"a:1,b:2,c:3"}"#, &urls);
+    assert!(urls.contains(&base.as_str()));
+    // The keeper's is another one, and the next one once that is silent; where there is but one it is that.
+    let keeper = pool.separate();
+    let first = lock(&keeper.state).base.clone();
+    assert_ne!(first, base);
+    keeper.leave_selected();
+    assert_ne!(lock(&keeper.state).base, first);
+    let (_, pool) = selected(r#"{"hosts":"a:1"}"#, &urls[..1]);
+    let keeper = pool.separate();
+    keeper.leave_selected();
+    assert_eq!(lock(&keeper.state).base, "http://a:1");
+}
+
+#[test]
+fn both_pools_hear_of_new_options_and_durations() {
+    let pool = pool(r#"{"hosts":"a:1"}"#);
+    let keeper = pool.separate();
+    let section = pyfmt::json::loads(r#"{"hosts":"b:2","username":"u","password":"p"}"#).unwrap();
+    pool.set_options(EtcdOptions::from_section(&section).unwrap());
+    let timing = Timing { ttl: Duration::from_secs(77), ..Timing::default() };
+    pool.set_timing(timing);
+    assert_eq!(keeper.options(), pool.options());
+    assert_eq!((keeper.options().credentials.is_some(), keeper.timing()), (true, timing));
+}
