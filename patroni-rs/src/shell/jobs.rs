@@ -47,9 +47,10 @@ impl Jobs {
         crate::instance::locked(&self.slot).running.clone()
     }
 
-    /// Takes the results of jobs that have ended.
-    pub fn take_finished(&self) -> Vec<(Job, JobResult)> {
-        std::mem::take(&mut crate::instance::locked(&self.slot).finished)
+    /// Takes the results of jobs that have ended, and tells which one runs, in one look.
+    pub fn take_finished(&self) -> (Vec<(Job, JobResult)>, Option<JobView>) {
+        let mut slot = crate::instance::locked(&self.slot);
+        (std::mem::take(&mut slot.finished), slot.running.clone())
     }
 
     /// PostgreSQL is being stopped by the engine. Until it has decided what follows, an operator's
@@ -404,11 +405,14 @@ mod tests {
         let jobs = Jobs::default();
         let running = jobs.occupy(&restart(), true, || ()).unwrap();
         assert!(jobs.occupy(&restart(), true, || ()).is_err());
+        // What has no result yet runs, by the same look.
+        let (ended, seen) = jobs.take_finished();
+        assert_eq!((ended, seen.map(|r| r.job)), (Vec::new(), Some(restart())));
         let result = outcome(&restart(), async { panic!("a job that panics") }).await;
         jobs.vacate(restart(), result);
         drop(running);
         assert!(jobs.view().is_none());
-        assert_eq!(jobs.take_finished(), [(restart(), JobResult::Failed)]);
+        assert_eq!(jobs.take_finished(), (vec![(restart(), JobResult::Failed)], None));
         assert!(jobs.occupy(&Job::Promote, false, || ()).is_ok());
     }
 

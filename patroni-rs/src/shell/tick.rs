@@ -20,8 +20,10 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// More questions than any cycle has: then code and answers do not fit.
 const MAX_QUESTIONS: usize = 200;
 
-/// Everything that a cycle decides on.
-pub async fn view(shared: &Arc<Shared>, memory: &Memory) -> View {
+/// Everything that a cycle decides on. `running`: the job that ran when the results of others were taken. One that ends,
+/// or begins, while PostgreSQL is looked at runs as far as this cycle knows: what it has done to the server is not
+/// understood without its result.
+async fn view(shared: &Arc<Shared>, memory: &Memory, running: Option<ha::JobView>) -> View {
     let me = shared.me_now();
     let cluster = memory.cluster.clone();
     let pg = shared.instance.view(cluster.as_deref(), &me.tags).await;
@@ -30,7 +32,7 @@ pub async fn view(shared: &Arc<Shared>, memory: &Memory) -> View {
         wall_us: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_micros() as i64),
         me,
         pg,
-        job: shared.jobs.view(),
+        job: shared.jobs.view().or(running),
         lease_until: shared.lease.until(),
         watchdog: shared.fresh_watchdog_view().await,
         failsafe_ping: locked(&shared.failsafe_ping).clone(),
@@ -52,7 +54,8 @@ pub async fn guarded_cycle(shared: &Arc<Shared>, memory: &mut Memory) -> Option<
 
 /// Runs one cycle.
 pub async fn cycle(shared: &Arc<Shared>, memory: &mut Memory) -> Finished {
-    for (job, result) in shared.jobs.take_finished() {
+    let (ended, running) = shared.jobs.take_finished();
+    for (job, result) in ended {
         memory.job_finished(&job, &result);
     }
     // A restart on request: if it fails, the leader key is given up.
@@ -63,7 +66,7 @@ pub async fn cycle(shared: &Arc<Shared>, memory: &mut Memory) -> Finished {
     if shared.lease.is_fenced() && !give_up_lock(shared).await {
         return skipped(memory);
     }
-    let view = view(shared, memory).await;
+    let view = view(shared, memory, running).await;
     if leads_a_hung_server(shared, &view) {
         tracing::error!(target: "patroni.ha", "PostgreSQL does not answer, the leader lock is not renewed");
         return skipped(memory);
@@ -107,7 +110,7 @@ fn skipped(memory: &mut Memory) -> Finished {
 
 /// Runs the shutdown.
 pub async fn shutdown(shared: &Arc<Shared>, memory: &mut Memory) -> Finished {
-    let view = view(shared, memory).await;
+    let view = view(shared, memory, None).await;
     drive(shared, memory, view, ha::run_shutdown).await
 }
 
