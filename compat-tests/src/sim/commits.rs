@@ -54,6 +54,7 @@ impl World {
                     write_lsn: lsn,
                     flush_lsn: lsn,
                     replay_lsn: lsn,
+                    slot: Some(patroni_core::slots::member_slot_name(&member.me.name)),
                 }
             })
             .collect();
@@ -148,6 +149,7 @@ impl World {
             node_count: config.synchronous_node_count(),
             maximum_lag: config.maximum_lag_on_syncnode(),
             major_version: 150_000,
+            by_slot: true,
         };
         let last_operation = member.pg.lsn();
         let (live, file) = (member.pg.sync_live.0.clone(), member.pg.sync_file.clone());

@@ -131,6 +131,8 @@ pub struct Instance {
     writes: AtomicBool,
     /// What `synchronous_standby_names` should be and is, as it was last complained of.
     overruled: Mutex<String>,
+    /// Members whose name somebody else uses, as it was last complained of.
+    impersonated: Mutex<String>,
     /// The postmaster whose stop has come so far that no client is left.
     quiet: Mutex<Option<Process>>,
     due: Mutex<reload::Due>,
@@ -231,6 +233,7 @@ impl Instance {
             silent: AtomicBool::new(false),
             writes: AtomicBool::new(false),
             overruled: Mutex::default(),
+            impersonated: Mutex::default(),
             quiet: Mutex::new(None),
             due: Mutex::default(),
         });

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use patroni_core::ha::{PgState, SyncNames, SyncNamesSet, Walsender};
 use patroni_core::model::Cluster;
-use patroni_core::sync::{candidates, names_value, CurrentState, NameSet, SyncOptions};
+use patroni_core::sync::{candidates, impersonated, names_value, CurrentState, NameSet, SyncOptions};
 use patroni_postgres::sql::{current_sync_state, sync_names_in_force, walsenders};
 
 use super::{locked, Instance, SqlError};
@@ -95,6 +95,21 @@ impl Instance {
         }
     }
 
+    /// Why commits may wait although a standby of that name streams. When it is news.
+    fn tell_impersonated(&self, names: &[&str]) {
+        let names = names.join(", ");
+        let mut known = locked(&self.impersonated);
+        if *known != names && !names.is_empty() {
+            tracing::warn!(
+                target: "patroni.postgresql.sync",
+                "{names} can not be synchronous: somebody else streams under that name, or without the replication slot \
+                 of the member, and would confirm commits in its stead; commits may wait, give the stranger another \
+                 application_name"
+            );
+        }
+        *known = names;
+    }
+
     /// Who receives WAL from this server by streaming; None when it does not say.
     pub async fn walsenders(&self) -> Option<Vec<Walsender>> {
         match walsenders(self.pool(), self.major_version()).await {
@@ -139,15 +154,18 @@ impl Instance {
             node_count: config.synchronous_node_count(),
             maximum_lag: config.maximum_lag_on_syncnode(),
             major_version,
+            by_slot: config.use_slots() && major_version >= 90_500,
         };
         let listed: NameSet = cluster.sync.voters().iter().collect();
         let seen = self.monitor(false).await?;
+        let candidates = candidates(cluster, &self.name);
+        self.tell_impersonated(&impersonated(&seen.replication, &candidates, options.by_slot));
         let mut tracker = self.sync_tracker.lock().await;
         current_sync_state(
             self.pool(),
             &mut tracker,
             seen,
-            &candidates(cluster, &self.name),
+            &candidates,
             &listed,
             &options,
             // PostgreSQL takes the new value at its next look at the signal.

@@ -422,3 +422,30 @@ fn hold_everything(current: &CurrentState, step: &quorum::Transition) -> bool {
 fn names_of<S: AsRef<str>>(names: &[S]) -> NameSet {
     names.iter().map(AsRef::as_ref).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// All that is needed, and one less.
+    #[test]
+    fn who_may_win_holds_everything() {
+        for (confirmed, names, quorum, expected) in [
+            (&["b"][..], &["b", "c"][..], 1, true),
+            (&[][..], &["b", "c"][..], 1, false),
+            (&["b", "c"][..], &["b", "c"][..], 0, true),
+            (&["b", "d"][..], &["b", "c"][..], 0, false),
+            (&[][..], &[][..], 0, true),
+        ] {
+            let current =
+                CurrentState { sync_confirmed: confirmed.iter().collect(), ..CurrentState::default() };
+            let step = quorum::Transition {
+                target: Target::Quorum,
+                leader: "a".into(),
+                num: quorum,
+                names: names.iter().collect(),
+            };
+            assert_eq!(hold_everything(&current, &step), expected, "{confirmed:?} of {names:?}, {quorum}");
+        }
+    }
+}

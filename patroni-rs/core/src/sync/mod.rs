@@ -6,5 +6,7 @@ mod pick;
 mod value;
 
 pub use names::{never_synchronous, NameSet};
-pub use pick::{candidates, Candidate, CurrentState, Observed, ReplicaRow, SyncOptions, Tracker};
+pub use pick::{
+    candidates, impersonated, Candidate, CurrentState, Observed, ReplicaRow, SyncOptions, Tracker,
+};
 pub use value::{names_value, parse_names, quote_name, SyncNamesError, SyncNamesValue, SyncType};

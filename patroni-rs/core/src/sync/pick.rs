@@ -5,6 +5,7 @@ use indexmap::IndexMap;
 use super::value::parse_names;
 use super::{NameSet, SyncNamesValue, SyncType};
 use crate::model::{Cluster, Lsn};
+use crate::slots::member_slot_name;
 
 /// A row of `pg_stat_replication` of a standby that streams.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -16,6 +17,8 @@ pub struct ReplicaRow {
     pub write_lsn: Option<Lsn>,
     pub flush_lsn: Option<Lsn>,
     pub replay_lsn: Option<Lsn>,
+    /// The replication slot that its connection holds.
+    pub slot: Option<String>,
 }
 
 /// A member that may become synchronous: running, not `nosync`, not this node.
@@ -50,6 +53,8 @@ pub struct SyncOptions {
     pub maximum_lag: i64,
     /// Major version of the server, such as 150000.
     pub major_version: u32,
+    /// Members hold their replication slots (`use_slots`).
+    pub by_slot: bool,
 }
 
 /// The state of synchronous replication.
@@ -90,10 +95,29 @@ struct Replica<'a> {
     member: &'a Candidate,
 }
 
+/// Members whose name somebody else uses as `application_name`: PostgreSQL takes the confirmation of any standby of
+/// that name, so none of them may count. Who does not hold the member's slot is not the member; without slots they
+/// cannot be told apart, but there must not be two. (The reference takes anybody, and the last of several:
+/// patroni/patroni#3545.)
+pub fn impersonated<'a>(rows: &[ReplicaRow], candidates: &'a [Candidate], by_slot: bool) -> Vec<&'a str> {
+    let doubtful = |candidate: &&Candidate| {
+        let mut named =
+            rows.iter().filter(|r| r.application_name.to_lowercase() == candidate.name.to_lowercase());
+        match (named.next(), named.next()) {
+            (Some(_), Some(_)) => true,
+            (Some(row), None) => by_slot && row.slot.as_deref() != Some(&member_slot_name(&candidate.name)),
+            (None, _) => false,
+        }
+    };
+    candidates.iter().filter(doubtful).map(|c| c.name.as_str()).collect()
+}
+
 /// The candidates that stream from this node, the best first.
-fn replicas<'a>(candidates: &'a [Candidate], observed: &Observed<'a>) -> Vec<Replica<'a>> {
+fn replicas<'a>(candidates: &'a [Candidate], observed: &Observed<'a>, by_slot: bool) -> Vec<Replica<'a>> {
+    let doubtful = impersonated(observed.rows, candidates, by_slot);
     let members: IndexMap<String, &Candidate> =
         candidates.iter().map(|c| (c.name.to_lowercase(), c)).collect();
+    let doubtful: Vec<String> = doubtful.into_iter().map(str::to_lowercase).collect();
     let column = |row: &ReplicaRow| match observed.synchronous_commit {
         "remote_apply" => row.replay_lsn,
         "remote_write" => row.write_lsn,
@@ -102,7 +126,7 @@ fn replicas<'a>(candidates: &'a [Candidate], observed: &Observed<'a>) -> Vec<Rep
     let mut streaming: IndexMap<String, (&ReplicaRow, Lsn)> = IndexMap::new();
     for row in observed.rows {
         let name = row.application_name.to_lowercase();
-        if let (Some(lsn), true) = (column(row), members.contains_key(&name)) {
+        if let (Some(lsn), true) = (column(row), members.contains_key(&name) && !doubtful.contains(&name)) {
             streaming.insert(name, (row, lsn));
         }
     }
@@ -191,7 +215,7 @@ impl Tracker {
         observed: &Observed<'_>,
         options: &SyncOptions,
     ) -> CurrentState {
-        let mut replicas = replicas(candidates, observed);
+        let mut replicas = replicas(candidates, observed, options.by_slot);
         for replica in &replicas {
             self.note_readiness(replica, listed, options);
         }

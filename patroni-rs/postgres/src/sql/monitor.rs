@@ -75,7 +75,7 @@ pub fn monitor_statement(options: &MonitorOptions) -> String {
     let names = Names::of(version);
     let base = names.timeline_and_positions();
     let sync = if options.synchronous_mode && matches!(options.role, Role::Primary | Role::Promoted) {
-        sync_columns(&names)
+        sync_columns(&names, version)
     } else {
         "'on', '', NULL".to_owned()
     };
@@ -101,12 +101,18 @@ pub fn monitor_statement(options: &MonitorOptions) -> String {
     )
 }
 
-fn sync_columns(names: &Names) -> String {
+fn sync_columns(names: &Names, version: u32) -> String {
+    // Who holds a slot is known from 9.5 on.
+    let slot = if version >= 90_500 {
+        "(SELECT s.slot_name FROM pg_catalog.pg_get_replication_slots() s WHERE s.active_pid = w.pid LIMIT 1)"
+    } else {
+        "NULL::name"
+    };
     let column = |kind: &str| format!("{} AS {kind}_lsn", names.bytes(&format!("{kind}_{}", names.lsn)));
     format!(
         "pg_catalog.current_setting('synchronous_commit'), \
          pg_catalog.current_setting('synchronous_standby_names'), \
-         (SELECT pg_catalog.json_agg(r.*) FROM (SELECT w.pid AS pid, application_name, sync_state, {}, {}, {} \
+         (SELECT pg_catalog.json_agg(r.*) FROM (SELECT w.pid AS pid, application_name, sync_state, {slot} AS slot_name, {}, {}, {} \
          FROM pg_catalog.pg_stat_get_wal_senders() w, pg_catalog.pg_stat_get_activity(w.pid) \
          WHERE w.state = 'streaming') r)",
         column("write"),
@@ -312,6 +318,7 @@ fn replica_of(value: &Value) -> ReplicaRow {
         write_lsn: number(value, "write_lsn"),
         flush_lsn: number(value, "flush_lsn"),
         replay_lsn: number(value, "replay_lsn"),
+        slot: text(value, "slot_name"),
     }
 }
 

@@ -67,3 +67,12 @@ fn consent_counts_from_the_question() {
     });
     assert_eq!(sent, asked.map(|before| NOW + second * before as u32));
 }
+
+/// The DCS may be lost before it is read again: who has just been listed is asked as well.
+#[test]
+fn members_that_were_just_listed_are_asked() {
+    let world = leader().config(r#""failsafe_mode":true"#).key("failsafe", r#"{"a":"http://a/"}"#);
+    let listed = world.run().memory.failsafe_members.unwrap();
+    let names: Vec<String> = listed.as_map().unwrap().keys().map(pyfmt::Value::py_str).collect();
+    assert_eq!(names, ["a", "b", "c"]);
+}

@@ -68,3 +68,14 @@ fn the_server_that_a_standby_cluster_copies() {
     let wanted = r#"{"primary_slot_name": "s", "restore_command": "ours", "no_replication_slot": false, "conn_kwargs": {"host": "h", "port": "1"}}"#;
     assert_eq!(pyfmt::json::dumps(&source.member.data), wanted);
 }
+
+/// Nobody could say whether the node has diverged: it is asked again.
+#[test]
+fn no_answer_is_not_no() {
+    use super::super::Rewind;
+    use super::world::replica;
+    for (diverged, expected) in [(None, Rewind::Check), (Some(false), Rewind::NotNeeded)] {
+        let world = replica().memory(|m| m.rewind = Rewind::Check).answer(|a| a.diverged = diverged);
+        assert_eq!(world.run().memory.rewind, expected, "{diverged:?}");
+    }
+}

@@ -47,6 +47,15 @@ fn cases() -> Vec<(World, Reason, Option<&'static str>)> {
             Reason::NotInFailsafe,
             None,
         ),
+        // One of several is silent.
+        (
+            orphan()
+                .config(FAILSAFE)
+                .key("failsafe", r#"{"b":"http://b/","c":"http://c/"}"#)
+                .peer("b", |p| p.reachable = false),
+            Reason::NotInFailsafe,
+            None,
+        ),
         (orphan().crashed("in production"), Reason::NotRunning, None),
         (orphan().config(SYNC).sync_key("b", "c", 0), Reason::NotSynchronous, None),
         (switchover(orphan().config(SYNC).sync_key("b", "c", 0), "b", "c"), Reason::NotSynchronous, None),

@@ -86,6 +86,7 @@ fn a_failed_demotion_is_forgotten() {
         action: "switchover: demote".into(),
         released: false,
         stopped: None,
+        heirs_asked: None,
     };
     memory.demotion = Some(demotion.clone());
     memory.job_finished(&job, &JobResult::Failed);
@@ -95,4 +96,22 @@ fn a_failed_demotion_is_forgotten() {
     assert_eq!(memory.demotion.unwrap().stopped, Some(None));
     let stuck = leader().watchdog(false).answer(|a| (a.watchdog, a.stop) = (false, false)).run();
     assert!(!stuck.acts().iter().any(|a| a.starts_with("delete")), "{:?}", stuck.acts());
+}
+
+/// A write of `/sync` that nobody confirmed may be carried out yet: the next cycle writes the key anew before anything else.
+#[test]
+fn an_unconfirmed_write_of_sync_is_remembered() {
+    let world = || {
+        leader().config(r#""synchronous_mode":true"#).sync_key("a", "b", 0).current_sync(
+            &["b"],
+            1,
+            &[],
+            &["c"],
+        )
+    };
+    assert!(world().answer(|a| a.write_sync = false).run().memory.sync_unsure);
+    assert!(!world().current_sync(&["c"], 1, &["c"], &["c"]).run().memory.sync_unsure);
+    let unsure = world().memory(|m| m.sync_unsure = true).answer(|a| a.write_sync = false).run();
+    assert!(unsure.memory.sync_unsure, "{:?}", unsure.acts());
+    assert!(!unsure.acts().iter().any(|a| a.starts_with("ssn:")), "{:?}", unsure.acts());
 }

@@ -30,6 +30,7 @@ fn row(text: &str) -> ReplicaRow {
         write_lsn: f[2].parse().ok(),
         flush_lsn: f[3].parse().ok(),
         replay_lsn: f[4].parse().ok(),
+        slot: None,
     }
 }
 
@@ -57,6 +58,7 @@ fn choices_are_the_references() {
             node_count: head[1].parse().unwrap(),
             maximum_lag: head[2].parse().unwrap(),
             major_version: head[3].parse().unwrap(),
+            by_slot: false,
         };
         let candidates: Vec<Candidate> = list(head[5], ',').into_iter().map(candidate).collect();
         let listed: NameSet = list(head[6], ',').into_iter().collect();
@@ -66,6 +68,14 @@ fn choices_are_the_references() {
             let (input, expected) = step.split_once('=').unwrap();
             let f: Vec<&str> = input.split('~').collect();
             let rows: Vec<ReplicaRow> = list(f[2], ',').into_iter().map(row).collect();
+            let twice = |r: &ReplicaRow| {
+                let same = |o: &&ReplicaRow| o.application_name.eq_ignore_ascii_case(&r.application_name);
+                rows.iter().filter(same).count() > 1
+            };
+            if rows.iter().any(twice) {
+                // The reference takes the last of them.
+                break;
+            }
             let last_operation = f[1].parse().unwrap();
             let observed = Observed { synchronous_commit: head[4], rows: &rows, last_operation };
             let _ = tracker.observe_value(f[0], last_operation);
@@ -116,4 +126,44 @@ fn a_changed_value_is_noticed_once() {
     assert_eq!(tracker.observe_value("a", 1), Some(None));
     assert_eq!(tracker.observe_value("a", 2), None);
     assert!(tracker.observe_value("a,", 2).unwrap().unwrap().starts_with("Unparsable"));
+}
+
+/// A standby of outside that calls itself as a member does (patroni/patroni#3545).
+#[test]
+fn nobody_confirms_in_a_members_name() {
+    let candidates = [candidate("node-1"), candidate("node2")];
+    let holds = |text: &str, slot: &str| ReplicaRow {
+        slot: Some(slot.into()).filter(|s: &String| !s.is_empty()),
+        ..row(text)
+    };
+    let (own, other) = ("node-1:quorum:9:9:9", "node2:quorum:9:9:9");
+    let cases = [
+        (true, vec![holds(own, "node_1"), holds(other, "node2")], vec!["node-1", "node2"]),
+        (true, vec![holds("NODE-1:quorum:9:9:9", "node_1")], vec!["NODE-1"]),
+        // Alone, without a slot or with another; beside the member.
+        (true, vec![holds(own, ""), holds(other, "node2")], vec!["node2"]),
+        (true, vec![holds(own, "barman")], vec![]),
+        (true, vec![holds(own, "node_1"), holds(own, "")], vec![]),
+        (true, vec![holds(own, "node_1"), holds("Node-1:async:9:9:9", "x")], vec![]),
+        // Where slots are not used there must not be two.
+        (false, vec![holds(own, "")], vec!["node-1"]),
+        (false, vec![holds(own, ""), holds(own, "")], vec![]),
+    ];
+    for quorum_mode in [true, false] {
+        for (by_slot, rows, expected) in &cases {
+            let options = SyncOptions {
+                quorum_mode,
+                node_count: 2,
+                maximum_lag: -1,
+                major_version: 150_000,
+                by_slot: *by_slot,
+            };
+            let observed = Observed { synchronous_commit: "on", rows, last_operation: 9 };
+            let mut tracker = Tracker::default();
+            let _ = tracker.observe_value("ANY 1 (\"node-1\",node2)", 9);
+            let state = tracker.current_state(&candidates, &NameSet::new(), &observed, &options);
+            assert_eq!(state.active.sorted(), *expected, "{rows:?}");
+            assert!(state.sync_confirmed.is_subset(&state.active), "{rows:?}");
+        }
+    }
 }

@@ -180,7 +180,16 @@ fn promotion_rows() -> Vec<Row> {
             .config(r#""synchronous_mode":"quorum","synchronous_mode_strict":true"#)
             .sync_key("a", "b,c", 1)
     };
+    // The lease is used up by the time that /sync has been taken over.
+    let slow =
+        on(promotable()).sync_key("b", "a", 0).answer(|a| a.latency = std::time::Duration::from_secs(10));
     let mut unset = vec![
+        row(
+            "20-13",
+            slow,
+            "not promoting because failed to update leader lock in DCS",
+            "load update+status feed ssn:0() sync(a;;0) unwatch slots touch",
+        ),
         // A file that cannot be written: /sync stays as it was, and another may lead.
         row(
             "S13",
