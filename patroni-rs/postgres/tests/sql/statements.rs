@@ -100,7 +100,13 @@ async fn synchronous_state(pool: &Arc<Pool>, version: u32) {
     tokio::time::sleep(Duration::from_millis(300)).await;
     let candidates =
         [Candidate { name: "n2".into(), replicatefrom: None, nofailover: false, sync_priority: 1 }];
-    let options = SyncOptions { quorum_mode: true, node_count: 1, maximum_lag: -1, major_version: version };
+    let options = SyncOptions {
+        quorum_mode: true,
+        node_count: 1,
+        maximum_lag: -1,
+        major_version: version,
+        by_slot: true,
+    };
     let mut tracker = Tracker::default();
     let mut confirmed = 0;
     for _ in 0..50 {
