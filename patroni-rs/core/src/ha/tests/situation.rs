@@ -97,14 +97,8 @@ pub fn world(s: &Value) -> World {
         w = w.job(job(name));
         if name == "switchover: demote" {
             let (mode, action) = (DemoteMode::Graceful, name.to_owned());
-            w.memory.demotion = Some(Demotion {
-                mode,
-                action,
-                planned: false,
-                released: false,
-                stopped: None,
-                heirs_asked: None,
-            });
+            w.memory.demotion =
+                Some(Demotion { mode, action, planned: false, released: false, stopped: None });
         }
     }
     if let Some(at) = ago(s, "ping_age") {
