@@ -61,6 +61,13 @@ fn taken_back_rows() -> Vec<Row> {
         row("S12", handed_over(1999), BACK, TAKES)
             .says("switchover: no healthy members found, switchover is not possible")
             .says("Cleaning up failover key"),
+        // Somebody has started it again meanwhile.
+        row(
+            "S12",
+            asked(handed_over(1999), 2000).primary().state(PgState::Running).view(|v| v.pg.running = true).without("failover"),
+            "Error communicating with PostgreSQL. Will try again later",
+            "load update watch ssn:none touch",
+        ),
         // The lock is somebody else's, or cannot be renewed.
         row(
             "S12",
