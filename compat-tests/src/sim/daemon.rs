@@ -87,7 +87,8 @@ impl World {
                     self.fail(10, format!("n{node}: {}", finished.line));
                 }
                 let member = &mut self.members[node];
-                member.held = member.finished.iter().any(|(job, _)| matches!(job, ha::Job::Demote { .. }));
+                let demotes = |(job, _): &(ha::Job, ha::JobResult)| matches!(job, ha::Job::Demote { .. });
+                member.held = member.finished.iter().any(demotes) || finished.memory.demotion.is_some();
                 self.finish_cycle(node, *finished, last);
             }
         }

@@ -145,7 +145,10 @@ async fn drive(shared: &Arc<Shared>, memory: &mut Memory, view: View, engine: En
                 note_held_back(shared, finished.held_back.as_ref());
                 // Before the job that makes the cluster begins: it fires no callbacks.
                 shared.instance.set_bootstrapping(memory.bootstrapping);
-                shared.jobs.release();
+                // Nor is a demotion over whose heirs are still being asked.
+                if memory.demotion.is_none() {
+                    shared.jobs.release();
+                }
                 arm(shared, memory.config.is_paused(), memory.bootstrapping);
                 return *finished;
             }

@@ -126,6 +126,13 @@ impl<'a> Cycle<'a> {
             self.touch_member()?;
         }
         self.heal_keys()?;
+        if self.pg.running
+            && self.job.is_none()
+            && self.m.demotion.as_ref().is_some_and(|d| d.heirs_asked.is_some())
+        {
+            // Somebody has started the server again while the others were asked: nothing is given away.
+            self.m.demotion = None;
+        }
         if self.m.demotion.as_ref().is_some_and(|d| d.stopped.is_some()) && self.job.is_none() {
             return self.finish_demotion();
         }

@@ -12,6 +12,17 @@ use super::types::*;
 /// How long a start may take where `primary_start_timeout` is 0, which is meant for crashes.
 const START_PATIENCE: Duration = Duration::from_secs(60);
 
+/// How long somebody may take to show that he has the shutdown checkpoint of a switchover, once the server is down.
+const HEIR_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Can somebody take over, after a stop?
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Heirs {
+    Some,
+    NotYet,
+    None,
+}
+
 impl Cycle<'_> {
     /// Demotion within this cycle: nobody waits for anything but the stop itself.
     pub(super) fn demote(&mut self, mode: DemoteMode) -> Step<()> {
@@ -50,8 +61,14 @@ impl Cycle<'_> {
         self.log(format!("Demoting self ({})", mode.as_str()));
         self.arm_rewind_check()?;
         let planned = self.is_switchover() && self.pg.is_primary();
-        self.m.demotion =
-            Some(Demotion { mode, action: action.to_owned(), planned, released: false, stopped: None });
+        self.m.demotion = Some(Demotion {
+            mode,
+            action: action.to_owned(),
+            planned,
+            released: false,
+            stopped: None,
+            heirs_asked: None,
+        });
         Ok(None)
     }
 
@@ -88,17 +105,20 @@ impl Cycle<'_> {
 
     /// The stop of a demotion in steps has ended.
     pub(super) fn finish_demotion(&mut self) -> Step<String> {
-        let Some(demotion) = self.m.demotion.take() else { return Ok(String::new()) };
+        let Some(demotion) = self.m.demotion.clone() else { return Ok(String::new()) };
         let line = format!("{} in progress", demotion.action);
+        let locations = demotion.stopped.flatten();
+        let heirs = self.heirs(&demotion, locations)?;
+        if heirs == Heirs::NotYet {
+            return Ok(line);
+        }
+        self.m.demotion = None;
         self.watchdog_running = false;
         // The callback is told the role of this moment: demoted only where the lock went before the postmaster's exit.
         self.call(Callback::OnStop)?;
         self.set_role(Role::Demoted)?;
-        let locations = demotion.stopped.flatten();
-        if demotion.planned && !demotion.released {
-            if let Some(line) = self.take_back(locations)? {
-                return Ok(line);
-            }
+        if heirs == Heirs::None {
+            return self.take_back();
         }
         let stays_leader = demotion.mode == DemoteMode::Cluster && !demotion.released;
         if stays_leader {
@@ -127,22 +147,38 @@ impl Cycle<'_> {
 
     /// After the stop of a switchover: if nobody has its shutdown checkpoint, whoever took over would lack what was
     /// acknowledged; while the lock is ours the server is started again as the primary that it was. (The reference
-    /// gives the key away: docs/safety.md S12.)
-    fn take_back(&mut self, locations: Option<(u64, u64)>) -> Step<Option<String>> {
-        let Some((checkpoint, _)) = locations.filter(|_| self.has_lock_quietly()) else { return Ok(None) };
-        if self.failover_possible(Some(checkpoint), false)? || !self.update_lock(false)? {
-            return Ok(None);
+    /// gives the key away: docs/safety.md S12.) What the others tell of themselves may be a moment old.
+    fn heirs(&mut self, demotion: &Demotion, locations: Option<(u64, u64)>) -> Step<Heirs> {
+        let Some((checkpoint, _)) = locations.filter(|_| self.has_lock_quietly()) else {
+            return Ok(Heirs::Some);
+        };
+        if !demotion.planned || demotion.released || self.failover_possible(Some(checkpoint), false)? {
+            return Ok(Heirs::Some);
         }
+        if !self.update_lock(false)? {
+            return Ok(Heirs::Some);
+        }
+        let now = self.io.now();
+        let since = demotion.heirs_asked.unwrap_or(now);
+        if now.saturating_sub(since) >= HEIR_PATIENCE {
+            return Ok(Heirs::None);
+        }
+        self.m.demotion = Some(Demotion { heirs_asked: Some(since), ..demotion.clone() });
+        self.m.wake_at = Some(now + Duration::from_millis(100));
+        Ok(Heirs::NotYet)
+    }
+
+    fn take_back(&mut self) -> Step<String> {
         self.refuse_failover()?;
         self.m.rewind = Rewind::Initial;
         let seconds = self.m.config.primary_start_timeout();
         let timeout =
             u64::try_from(seconds).ok().filter(|s| *s > 0).map_or(START_PATIENCE, Duration::from_secs);
         if let Some(refused) = self.start_job(Job::StartPrimary { timeout })? {
-            return Ok(Some(refused));
+            return Ok(refused);
         }
         self.m.recovering = true;
-        Ok(Some("switchover: starting primary again because nobody has all of its WAL".into()))
+        Ok("switchover: starting primary again because nobody has all of its WAL".into())
     }
 
     /// Whom to follow by the newest view, and the leader in it; without a DCS nobody.

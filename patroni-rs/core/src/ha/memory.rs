@@ -23,6 +23,8 @@ pub struct Demotion {
     pub released: bool,
     /// The postmaster is gone: the shutdown checkpoint and the position to publish.
     pub stopped: Option<Option<(Lsn, Lsn)>>,
+    /// Since when the others are asked whether they have it.
+    pub heirs_asked: Option<Mono>,
 }
 
 /// Plain data; a cycle works on a copy that replaces this when the cycle ends.

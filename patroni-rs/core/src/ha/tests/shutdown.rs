@@ -86,6 +86,7 @@ fn a_failed_demotion_is_forgotten() {
         action: "switchover: demote".into(),
         released: false,
         stopped: None,
+        heirs_asked: None,
     };
     memory.demotion = Some(demotion.clone());
     memory.job_finished(&job, &JobResult::Failed);

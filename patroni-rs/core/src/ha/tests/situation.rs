@@ -97,8 +97,14 @@ pub fn world(s: &Value) -> World {
         w = w.job(job(name));
         if name == "switchover: demote" {
             let (mode, action) = (DemoteMode::Graceful, name.to_owned());
-            w.memory.demotion =
-                Some(Demotion { mode, action, planned: false, released: false, stopped: None });
+            w.memory.demotion = Some(Demotion {
+                mode,
+                action,
+                planned: false,
+                released: false,
+                stopped: None,
+                heirs_asked: None,
+            });
         }
     }
     if let Some(at) = ago(s, "ping_age") {

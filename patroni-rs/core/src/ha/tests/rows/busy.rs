@@ -31,6 +31,7 @@ fn demoting(mode: DemoteMode, shutdown_checkpoint: Option<(u64, u64)>) -> World 
                 planned: false,
                 released: false,
                 stopped: None,
+                heirs_asked: None,
             });
         })
 }
@@ -51,16 +52,31 @@ fn handed_over(position: u64) -> World {
         .peer("c", |_| ())
 }
 
+/// Asked whether it has it, since so many milliseconds.
+fn asked(world: World, since: u64) -> World {
+    world.memory(|m| m.demotion.as_mut().unwrap().heirs_asked = Some(NOW - Duration::from_millis(since)))
+}
+
 /// Nobody has the shutdown checkpoint of a planned switchover: the leader takes it back.
 fn taken_back_rows() -> Vec<Row> {
     const BACK: &str = "switchover: starting primary again because nobody has all of its WAL";
-    const GIVES: &str = "load call(on_stop) role(demoted) peers(b,c) delete(1990) touch courtesy load job:switchover: demote(nobody,replica) touch";
-    const TAKES: &str = "load call(on_stop) role(demoted) peers(b,c) update failover() job:starting primary after failure touch";
+    const GIVES: &str = "load peers(b,c) call(on_stop) role(demoted) delete(1990) touch courtesy load job:switchover: demote(nobody,replica) touch";
+    const TAKES: &str = "load peers(b,c) update call(on_stop) role(demoted) failover() job:starting primary after failure touch";
     vec![
         row("S12", handed_over(2000), "switchover: demote in progress", GIVES),
-        row("S12", handed_over(1999), BACK, TAKES)
+        // What it tells of itself may be a moment old.
+        row("S12", handed_over(1999), "switchover: demote in progress", "load peers(b,c) update touch"),
+        row("S12", asked(handed_over(1999), 1999), "switchover: demote in progress", "load peers(b,c) update touch"),
+        row("S12", asked(handed_over(1999), 2000), BACK, TAKES)
             .says("switchover: no healthy members found, switchover is not possible")
             .says("Cleaning up failover key"),
+        // Somebody has started it again meanwhile.
+        row(
+            "S12",
+            asked(handed_over(1999), 2000).primary().state(PgState::Running).view(|v| v.pg.running = true).without("failover"),
+            "Error communicating with PostgreSQL. Will try again later",
+            "load update watch ssn:none touch",
+        ),
         // The lock is somebody else's, or cannot be renewed.
         row(
             "S12",
@@ -68,7 +84,7 @@ fn taken_back_rows() -> Vec<Row> {
             "switchover: demote in progress",
             "load call(on_stop) role(demoted) delete(1990) touch courtesy load job:switchover: demote(b,replica) touch",
         ),
-        row("S12", handed_over(1999).answer(|a| a.update = Reply::No), "switchover: demote in progress", "load call(on_stop) role(demoted) peers(b,c) update delete(1990) touch courtesy load job:switchover: demote(nobody,replica) touch"),
+        row("S12", handed_over(1999).answer(|a| a.update = Reply::No), "switchover: demote in progress", "load peers(b,c) update call(on_stop) role(demoted) delete(1990) touch courtesy load job:switchover: demote(nobody,replica) touch"),
         // A failover may cost commits.
         row(
             "S12",
