@@ -1,0 +1,48 @@
+//! Where a store's watch tells what it has seen.
+
+use std::sync::Arc;
+
+use tokio::sync::{watch, Notify};
+
+use crate::wake::WakeRules;
+
+/// The sink of a watch: counts every change, and wakes the HA loop for those that matter.
+pub struct Sink {
+    rules: WakeRules,
+    wake: Arc<Notify>,
+    changes: watch::Sender<u64>,
+}
+
+impl Sink {
+    /// Wakes that loop by these rules.
+    pub fn new(rules: WakeRules, wake: Arc<Notify>, changes: watch::Sender<u64>) -> Sink {
+        Sink { rules, wake, changes }
+    }
+
+    /// All keys below the prefix as of now: name without the prefix, value, order (see [`Sink::changed`]). Wakes if
+    /// something that matters is other than before; never for the first list.
+    pub fn listed(&mut self, keys: &[(String, String, i64)]) {
+        let wake = self.rules.listed(keys);
+        self.tell(wake);
+    }
+
+    /// A key (its name without the prefix) was put, or deleted (None). `order` rises with each change of the key, and an
+    /// event that is older than what was seen does nothing: the revision in etcd, ModifyIndex, mzxid. A store without
+    /// anything of the kind counts up.
+    pub fn changed(&mut self, key: &str, value: Option<&str>, order: i64) {
+        let wake = self.rules.changed(key, value, order);
+        self.tell(wake);
+    }
+
+    /// Something has changed that the store does not tell, and the loop is to look (a connection was lost, say).
+    pub fn something(&mut self) {
+        self.tell(true);
+    }
+
+    fn tell(&self, wake: bool) {
+        self.changes.send_modify(|count| *count += 1);
+        if wake {
+            self.wake.notify_one();
+        }
+    }
+}
