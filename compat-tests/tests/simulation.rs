@@ -3,8 +3,11 @@
 //! One seed, with its timeline and the shortest list of faults that still fails:
 //! `SIM_PROFILE=quorum SIM_SEEDS=17..18 cargo test -p compat-tests --test simulation survive -- --nocapture`
 //! A nightly run: `SIM_SEEDS=0..20000` (every profile gets them all).
+//! A change that is meant to change no decision: `SIM_STORIES=check SIM_SEEDS=0..24`, which compares every run with
+//! its recorded fingerprint; `SIM_STORIES=write` records them anew.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Mutex;
 
@@ -15,8 +18,45 @@ const SEEDS: u64 = 14;
 /// Within so many seeds a planted defect must be found.
 const PLANTED_SEEDS: u64 = 150;
 
+/// Fingerprints of the stories, a line a profile: seeds 0, 1, ...
+const STORIES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/stories.txt");
+
+/// Fingerprints by profile and seed.
+type Stories = BTreeMap<(String, u64), String>;
+
+fn recorded_stories() -> Stories {
+    let text = std::fs::read_to_string(STORIES).unwrap_or_default();
+    let rows = text.lines().filter_map(|line| line.split_once(": "));
+    rows.flat_map(|(profile, hashes)| {
+        hashes.split(' ').zip(0..).map(move |(hash, seed)| ((profile.to_owned(), seed), hash.to_owned()))
+    })
+    .collect()
+}
+
+/// Compares the stories of this run with the recorded ones; with `SIM_STORIES=write` they are the recorded ones.
+fn check_stories(told: &Stories) {
+    let asked = std::env::var("SIM_STORIES").unwrap_or_default();
+    let recorded = recorded_stories();
+    if asked == "write" {
+        let mut rows: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for ((profile, _), hash) in recorded.into_iter().chain(told.clone()).collect::<Stories>() {
+            rows.entry(profile).or_default().push(hash);
+        }
+        let text: String = rows.iter().map(|(profile, row)| format!("{profile}: {}\n", row.join(" "))).collect();
+        return std::fs::write(STORIES, text).unwrap();
+    }
+    let changed: Vec<String> = told
+        .iter()
+        .filter(|(run, hash)| recorded.get(run).is_some_and(|known| known != *hash))
+        .map(|((profile, seed), _)| format!("{profile} {seed}"))
+        .collect();
+    println!("{} stories, {} of them not as recorded", told.len(), changed.len());
+    assert!(asked != "check" || changed.is_empty(), "these stories are others: {changed:?}");
+}
+
 #[derive(Default)]
 struct Sum {
+    stories: Stories,
     seeds: u64,
     hours: f64,
     cycles: u64,
@@ -86,6 +126,7 @@ fn clusters_survive_everything() {
     on_two_threads(&work, |(name, config, seed)| match run(*seed, config) {
         Ok(world) => {
             let mut sum = sum.lock().unwrap();
+            sum.stories.insert(((*name).to_owned(), *seed), format!("{:016x}", world.fingerprint()));
             sum.seeds += 1;
             sum.hours += config.faults_for as f64 / 3_600_000.0;
             sum.cycles += world.cycles;
@@ -114,6 +155,7 @@ fn clusters_survive_everything() {
     if let Some((name, config, failure)) = failures.first() {
         panic!("{} failures; the first: {}", failures.len(), report(name, config, failure));
     }
+    check_stories(&sum.stories);
 }
 
 #[test]

@@ -262,6 +262,12 @@ impl World {
         &self.story
     }
 
+    /// A number that no other story has (FNV-1a of its lines): what changes no decision changes no story.
+    pub fn fingerprint(&self) -> u64 {
+        let bytes = self.story.iter().flat_map(|line| line.bytes().chain([b'\n']));
+        bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
+    }
+
     pub(super) fn at(&mut self, time: u64, event: Event) {
         self.sequence += 1;
         self.queue.push(Reverse(Queued(time.max(self.now), self.sequence, event)));
