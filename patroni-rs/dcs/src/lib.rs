@@ -8,9 +8,13 @@ mod dcs;
 mod error;
 mod etcd;
 mod etcd3;
+pub mod kv;
+pub mod lock;
 mod published;
 mod retry;
 mod settings;
+mod wake;
+pub mod watch;
 
 pub use any::{AnyDcs, AVAILABLE};
 pub use dcs::Dcs;

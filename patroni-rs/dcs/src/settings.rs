@@ -17,6 +17,13 @@ pub struct Timing {
     pub retry_timeout: Duration,
 }
 
+impl Timing {
+    /// For so long after the HA loop was last seen alive may something keep the lock alive in its place.
+    pub fn allowance(&self) -> Duration {
+        self.loop_wait + self.retry_timeout
+    }
+}
+
 impl Default for Timing {
     fn default() -> Timing {
         let seconds = Duration::from_secs;

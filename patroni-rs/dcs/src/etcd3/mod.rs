@@ -13,7 +13,6 @@ mod pool;
 mod resolver;
 mod rpc;
 mod seen;
-mod wake;
 mod watcher;
 
 use std::collections::BTreeMap;
@@ -30,13 +29,13 @@ pub use lease::LeaseKeeper;
 
 use crate::etcd::EtcdOptions;
 use crate::published::Published;
+use crate::wake::WakeRules;
+use crate::watch::Sink;
 use crate::{DcsError, Settings};
 use failure::Failure;
 use lease::Lease;
 use pool::{Asker, Effort, Pool};
 use rpc::{Reply, Rpc};
-use wake::WakeRules;
-use watcher::Tell;
 
 const LOG: &str = "patroni.dcs.etcd3";
 
@@ -97,9 +96,9 @@ impl Etcd3 {
             settings,
         };
         if !etcd.settings.ctl {
-            let rules = WakeRules::new(&etcd.settings.prefix(), &etcd.settings.name);
-            let tell = Tell { wake: Arc::clone(&etcd.wake), changes: etcd.changes.clone() };
-            let watch = watcher::run(Arc::clone(&etcd.pool), etcd.settings.prefix(), rules, tell);
+            let rules = WakeRules::new(&etcd.settings.name);
+            let sink = Sink::new(rules, Arc::clone(&etcd.wake), etcd.changes.clone());
+            let watch = watcher::run(Arc::clone(&etcd.pool), etcd.settings.prefix(), sink);
             etcd.watcher = Some(tokio::spawn(watch));
             while let Err(failure) = etcd.lease.refresh(&etcd.pool, false, etcd.pool.deadline()).await {
                 tracing::error!(target: LOG, "refresh_lease: {}", failure.text());

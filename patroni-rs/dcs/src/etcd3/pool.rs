@@ -14,21 +14,11 @@ use super::failure::{classify, Failure};
 use super::rpc::{Body, Reply, Rpc};
 use super::seen::{Seen, Told, Verdict};
 use crate::etcd::EtcdOptions;
+pub use crate::kv::Effort;
 use crate::retry::{hurried_slices, time_slices, Backoff, Slices};
 use crate::Timing;
 
 const LOG: &str = "patroni.dcs.etcd";
-
-/// How long a request may take.
-#[derive(Debug, Clone, Copy)]
-pub enum Effort {
-    /// One node, whatever comes of it; the next request goes to another one.
-    Once,
-    /// All nodes, again and again until then.
-    Until(Instant),
-    /// The same in little time: however little it is, each node gets a share of it.
-    Hurried(Instant),
-}
 
 /// What the pools of a process share: whose store it is, and what it was seen to be.
 struct Common {

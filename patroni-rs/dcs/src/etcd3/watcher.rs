@@ -4,36 +4,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use etcd_client::{EventType, WatchOptions, WatchResponse};
-use tokio::sync::{watch, Notify};
+use etcd_client::{EventType, KeyValue, WatchOptions, WatchResponse};
 
 use super::connect::LARGEST_ANSWER;
 use super::failure::{classify, Failure};
 use super::pool::Pool;
 use super::rpc::Rpc;
-use super::wake::WakeRules;
-
-/// Who is told.
-pub struct Tell {
-    /// The HA loop, of what matters to it.
-    pub wake: Arc<Notify>,
-    /// Anybody, of every change.
-    pub changes: watch::Sender<u64>,
-}
-
-impl Tell {
-    fn tell(&self, wake: bool) {
-        self.changes.send_modify(|count| *count += 1);
-        if wake {
-            self.wake.notify_one();
-        }
-    }
-}
+use crate::watch::Sink;
 
 /// Watches for ever; to be spawned, and aborted at the end.
-pub async fn run(pool: Arc<Pool>, prefix: String, mut rules: WakeRules, tell: Tell) {
+pub async fn run(pool: Arc<Pool>, prefix: String, mut sink: Sink) {
     loop {
-        if let Err(failure) = follow(&pool, &prefix, &mut rules, &tell).await {
+        if let Err(failure) = follow(&pool, &prefix, &mut sink).await {
             tracing::error!(target: "patroni.dcs.etcd3", "watchprefix failed: {}", failure.text());
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
@@ -41,16 +23,19 @@ pub async fn run(pool: Arc<Pool>, prefix: String, mut rules: WakeRules, tell: Te
 }
 
 /// Lists, then watches from there on. Returns when the list has to be read again.
-async fn follow(pool: &Pool, prefix: &str, rules: &mut WakeRules, tell: &Tell) -> Result<(), Failure> {
+async fn follow(pool: &Pool, prefix: &str, sink: &mut Sink) -> Result<(), Failure> {
     let mut selected = pool.selected();
     let list = pool.call(&Rpc::List(prefix.to_owned()), pool.deadline()).await?;
     let revision = list.revision();
     let keys: Vec<_> = list
         .keys()
         .into_iter()
-        .map(|kv| (String::from_utf8_lossy(kv.key()).into_owned(), kv.value().to_vec(), kv.mod_revision()))
+        .filter_map(|kv| {
+            let value = String::from_utf8_lossy(kv.value()).into_owned();
+            Some((name(&kv, prefix)?, value, kv.mod_revision()))
+        })
         .collect();
-    tell.tell(rules.listed(&keys));
+    sink.listed(&keys);
     let url = selected.borrow_and_update().clone();
     let mut client =
         pool.connect_for_watch(&url).await?.watch_client().max_decoding_message_size(LARGEST_ANSWER);
@@ -67,7 +52,7 @@ async fn follow(pool: &Pool, prefix: &str, rules: &mut WakeRules, tell: &Tell) -
                     tokio::time::sleep(Duration::from_millis(200)).await;
                     return Ok(());
                 }
-                Some(message) => tell.tell(apply(rules, &message)),
+                Some(message) => apply(sink, prefix, &message),
                 None => return Err(Failure::Node("the watch has ended".into())),
             },
             changed = selected.changed() => {
@@ -77,13 +62,16 @@ async fn follow(pool: &Pool, prefix: &str, rules: &mut WakeRules, tell: &Tell) -
     }
 }
 
-fn apply(rules: &mut WakeRules, message: &WatchResponse) -> bool {
-    let mut wake = false;
+fn apply(sink: &mut Sink, prefix: &str, message: &WatchResponse) {
     for event in message.events() {
-        let Some(kv) = event.kv() else { continue };
-        let key = String::from_utf8_lossy(kv.key());
-        let value = (event.event_type() == EventType::Put).then(|| kv.value());
-        wake |= rules.changed(&key, value, kv.mod_revision());
+        let Some((kv, name)) = event.kv().and_then(|kv| Some((kv, name(kv, prefix)?))) else { continue };
+        let value = String::from_utf8_lossy(kv.value());
+        let put = event.event_type() == EventType::Put;
+        sink.changed(&name, put.then_some(&*value), kv.mod_revision());
     }
-    wake
+}
+
+/// The key without the prefix.
+fn name(kv: &KeyValue, prefix: &str) -> Option<String> {
+    Some(String::from_utf8_lossy(kv.key()).strip_prefix(prefix)?.to_owned())
 }

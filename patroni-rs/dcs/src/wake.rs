@@ -2,44 +2,38 @@
 
 use std::collections::{HashMap, HashSet};
 
-/// The keys that matter and what was last seen in them.
+/// What was last seen in the keys that matter, by their names below the cluster's folder.
 #[derive(Debug)]
 pub struct WakeRules {
-    leader: String,
-    status: [String; 2],
-    config: String,
-    name: Vec<u8>,
-    seen: HashMap<String, (Vec<u8>, i64)>,
+    name: String,
+    seen: HashMap<String, (String, i64)>,
     listed: bool,
 }
 
+const LEADER: &str = "leader";
+const CONFIG: &str = "config";
+const STATUS: [&str; 2] = ["status", "optime/leader"];
+
+fn matters(key: &str) -> bool {
+    key == LEADER || key == CONFIG || STATUS.contains(&key)
+}
+
 impl WakeRules {
-    /// `prefix` with a slash at the end; `name` is ours.
-    pub fn new(prefix: &str, name: &str) -> WakeRules {
-        WakeRules {
-            leader: format!("{prefix}leader"),
-            status: [format!("{prefix}status"), format!("{prefix}optime/leader")],
-            config: format!("{prefix}config"),
-            name: name.as_bytes().to_vec(),
-            seen: HashMap::new(),
-            listed: false,
-        }
+    /// `name` is ours.
+    pub fn new(name: &str) -> WakeRules {
+        WakeRules { name: name.to_owned(), seen: HashMap::new(), listed: false }
     }
 
-    fn matters(&self, key: &str) -> bool {
-        key == self.leader || key == self.config || self.status.iter().any(|s| s == key)
-    }
-
-    /// A key was put (`Some`) or deleted at that revision. True: wake the loop.
+    /// A key was put (`Some`) or deleted at that place in the order of its changes. True: wake the loop.
     ///
     /// A new leader or none wakes; a change of the configuration; and, unless we are the
     /// leader, a change of the status. What is older than what was seen does nothing.
-    pub fn changed(&mut self, key: &str, value: Option<&[u8]>, revision: i64) -> bool {
-        if !self.matters(key) || self.seen.get(key).is_some_and(|(_, known)| *known >= revision) {
+    pub fn changed(&mut self, key: &str, value: Option<&str>, order: i64) -> bool {
+        if !matters(key) || self.seen.get(key).is_some_and(|(_, known)| *known >= order) {
             return false;
         }
         let old = match value {
-            Some(value) => self.seen.insert(key.to_owned(), (value.to_vec(), revision)),
+            Some(value) => self.seen.insert(key.to_owned(), (value.to_owned(), order)),
             None => self.seen.remove(key),
         };
         let old = old.map(|(value, _)| value);
@@ -47,28 +41,27 @@ impl WakeRules {
     }
 
     /// Does it wake the loop that a key that matters had one value and has another now?
-    fn wakes(&self, key: &str, old: Option<&[u8]>, new: Option<&[u8]>) -> bool {
+    fn wakes(&self, key: &str, old: Option<&str>, new: Option<&str>) -> bool {
         if old == new {
             return false;
         }
-        if key == self.leader {
+        if key == LEADER {
             return true;
         }
-        if key == self.config {
+        if key == CONFIG {
             return old.is_some() && new.is_some();
         }
-        new.is_some() && self.seen.get(&self.leader).map(|(name, _)| name) != Some(&self.name)
+        new.is_some() && self.seen.get(LEADER).map(|(name, _)| name) != Some(&self.name)
     }
 
-    /// All keys as of now: in their place comes whatever was seen before, also what is newer: the store may have been
-    /// restored to an earlier state. True: something that wakes the loop was missed since the last list; never for
-    /// the first one.
-    pub fn listed(&mut self, keys: &[(String, Vec<u8>, i64)]) -> bool {
+    /// All keys as of now, each with its place in the order: in their stead comes whatever was seen before, also what is
+    /// newer: the store may have been restored to an earlier state. True: something that wakes the loop was missed since
+    /// the last list; never for the first one.
+    pub fn listed(&mut self, keys: &[(String, String, i64)]) -> bool {
         let before = std::mem::take(&mut self.seen);
-        let matters = keys.iter().filter(|(key, ..)| self.matters(key));
-        self.seen = matters.map(|(key, value, revision)| (key.clone(), (value.clone(), *revision))).collect();
-        let value =
-            |seen: &HashMap<String, (Vec<u8>, i64)>, key: &str| seen.get(key).map(|(value, _)| value.clone());
+        let matter = keys.iter().filter(|(key, ..)| matters(key));
+        self.seen = matter.map(|(key, value, order)| (key.clone(), (value.clone(), *order))).collect();
+        let value = |seen: &HashMap<String, (String, i64)>, key: &str| seen.get(key).map(|(v, _)| v.clone());
         let keys: HashSet<&String> = before.keys().chain(self.seen.keys()).collect();
         let wake = keys.into_iter().any(|key| {
             let (old, new) = (value(&before, key), value(&self.seen, key));
@@ -85,11 +78,11 @@ mod tests {
 
     #[test]
     fn what_wakes() {
-        let mut rules = WakeRules::new("/s/b/", "me");
+        let mut rules = WakeRules::new("me");
         let mut revision = 10;
         let mut step = |key: &str, value: Option<&str>| {
             revision += 1;
-            rules.changed(&format!("/s/b/{key}"), value.map(str::as_bytes), revision)
+            rules.changed(key, value, revision)
         };
         for (key, value, wakes) in [
             ("config", Some("{}"), false),
@@ -110,14 +103,14 @@ mod tests {
         ] {
             assert_eq!(step(key, value), wakes, "{key} {value:?}");
         }
-        assert!(!rules.changed("/s/b/leader", Some(b"old"), 1));
+        assert!(!rules.changed("leader", Some("old"), 1));
     }
 
     #[test]
     fn what_a_new_list_shows() {
-        let mut rules = WakeRules::new("/s/b/", "me");
+        let mut rules = WakeRules::new("me");
         let leader =
-            |name: &str, revision| vec![("/s/b/leader".to_owned(), name.as_bytes().to_vec(), revision)];
+            |name: &str, revision| vec![("leader".to_owned(), name.to_owned(), revision)];
         assert!(!rules.listed(&leader("a", 5)));
         assert!(!rules.listed(&leader("a", 5)));
         assert!(rules.listed(&leader("b", 9)));
@@ -127,13 +120,13 @@ mod tests {
 
     #[test]
     fn a_store_that_went_back_is_heard() {
-        let mut rules = WakeRules::new("/s/b/", "me");
-        let list = [("/s/b/leader".to_owned(), b"a".to_vec(), 500)];
+        let mut rules = WakeRules::new("me");
+        let list = [("leader".to_owned(), "a".to_owned(), 500)];
         assert!(!rules.listed(&list));
         // Restored: the same leader, at an earlier revision; then another one, still earlier than what was seen.
-        let list = [("/s/b/leader".to_owned(), b"a".to_vec(), 40)];
+        let list = [("leader".to_owned(), "a".to_owned(), 40)];
         assert!(!rules.listed(&list));
-        assert!(rules.changed("/s/b/leader", Some(b"b"), 42));
-        assert!(rules.changed("/s/b/leader", None, 43));
+        assert!(rules.changed("leader", Some("b"), 42));
+        assert!(rules.changed("leader", None, 43));
     }
 }
