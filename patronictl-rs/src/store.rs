@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use patroni_core::global_config::GlobalConfig;
 use patroni_core::model::Cluster;
-use patroni_dcs::{AnyDcs, Dcs, DcsError};
+use patroni_dcs::{open, Dcs, DcsError};
 use pyfmt::Value;
 use tokio::runtime::Runtime;
 
@@ -28,7 +28,7 @@ pub fn global_config(cluster: &Cluster) -> GlobalConfig {
 /// The keys of one cluster in the DCS. The methods block until there is an answer.
 pub struct Store {
     runtime: Rc<Runtime>,
-    dcs: AnyDcs,
+    dcs: Box<dyn Dcs>,
     loop_wait: u64,
     /// Whether the workers' groups are read as well.
     coordinator: bool,
@@ -45,7 +45,7 @@ impl Store {
         check_configured(config)?;
         let mut config = config.clone();
         config.set("patronictl", true);
-        let dcs = runtime.block_on(AnyDcs::from_config(&config)).map_err(open_error)?;
+        let dcs = runtime.block_on(open(&config)).map_err(open_error)?;
         let loop_wait = config.get("loop_wait").and_then(Value::as_i64).unwrap_or(10);
         Ok(Store { runtime, dcs, loop_wait: u64::try_from(loop_wait).unwrap_or(0), coordinator })
     }

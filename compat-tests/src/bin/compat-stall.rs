@@ -83,12 +83,10 @@ fn run(long: Duration) -> Result<()> {
 
 /// The longest time in which the lease's rest did not grow.
 fn longest(lab: &Cluster, long: Duration) -> Result<Duration> {
-    let key = lab.keys()?.into_iter().find(|key| key.name == lab.key("leader")).ok_or("no leader")?;
-    let lease = key.lease.ok_or("no lease")?;
     let began = Instant::now();
     let (mut renewed, mut last, mut gap) = (Instant::now(), i64::MAX, Duration::ZERO);
     while began.elapsed() < long {
-        let left = lab.etcd.seconds_left(&lease)?.ok_or("it ended")?;
+        let left = lab.store.lease_left(&lab.key("leader"))?.ok_or("it ended")?;
         if left > last {
             gap = gap.max(renewed.elapsed());
             renewed = Instant::now();

@@ -76,9 +76,9 @@ fn hang_postgres(side: &Side, signal: Signal) -> Result<()> {
 
 fn hang_etcd(side: &Side, signal: Signal) -> Result<()> {
     if signal == Signal::SIGSTOP {
-        side.lab.etcd.freeze();
+        side.lab.store.freeze();
     } else {
-        side.lab.etcd.thaw();
+        side.lab.store.thaw();
     }
     Ok(())
 }

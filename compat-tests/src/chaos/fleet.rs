@@ -234,7 +234,8 @@ impl Fleet {
             folder: &node.folder,
             lab: folder,
             bin,
-            ports: [5432, 8008, 2379],
+            ports: [5432, 8008],
+            dcs: ("etcd3", Value::map()),
         };
         let mut config = config::usual(&facts)?;
         let hosts: Vec<String> = (0..ETCDS).map(|i| format!("{}:2379", address(self.etcd_port(i)))).collect();

@@ -130,7 +130,7 @@ fn filled_in(side: &Side, file: &Path) -> Result<PathBuf> {
         ensure(status.success(), || format!("layout.sh: {status}"))?;
     }
     drop(making);
-    let port = side.lab.etcd.port.to_string();
+    let port = side.lab.store.port().to_string();
     let bytes = replaced(&std::fs::read(file)?, b"@PORT@", port.as_bytes());
     let bytes = replaced(&bytes, b"@TMP@", folder.display().to_string().as_bytes());
     let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();

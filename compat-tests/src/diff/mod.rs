@@ -70,12 +70,12 @@ impl Side {
         let lab = &self.lab;
         let mut known = Known::default();
         known.folder(&host::deps().display().to_string(), "/DEPS");
-        known.number(&lab.etcd.port.to_string(), "ETCD.");
+        known.number(&lab.store.port().to_string(), "ETCD.");
         for (index, member) in lab.members.iter().enumerate() {
             known.port(member.postgres, "PG", index);
             known.port(member.rest, "RS", index);
         }
-        let id = lab.etcd.get(&lab.key("initialize"))?.ok_or("no initialize key")?;
+        let id = lab.store.get(&lab.key("initialize"))?.ok_or("no initialize key")?;
         known.system_identifier(&id);
         self.known = known;
         Ok(())

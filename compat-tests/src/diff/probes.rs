@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use crate::lab::etcd::Key;
+use crate::lab::store::Key;
 use crate::lab::process::Output;
 use crate::lab::{http, Result};
 
@@ -225,7 +225,7 @@ fn ctl(line: &str, asks: Asks) -> Probe {
 
 /// All keys of a cluster.
 fn keys(side: &Side, scope: &str) -> Result<Vec<Key>> {
-    side.lab.etcd.prefix(&format!("/service/{scope}/"))
+    side.lab.store.prefix(&format!("/service/{scope}/"))
 }
 
 /// The value of one key.

@@ -81,7 +81,7 @@ fn patch(side: &Side, body: &str) -> Result<()> {
 /// Waits until the key `name` contains (or not) `text`.
 fn key_says(side: &Side, name: &str, text: &str, says: bool) -> Result<()> {
     wait_until(&format!("{name} says {text}: {says}"), SOON, || {
-        let value = side.lab.etcd.get(&side.lab.key(name))?.unwrap_or_default();
+        let value = side.lab.store.get(&side.lab.key(name))?.unwrap_or_default();
         ensure(value.contains(text) == says, || value)
     })
 }
@@ -282,7 +282,7 @@ fn replica_down(side: &mut Side) -> Result<()> {
     patch(side, r#"{"ttl":300}"#)?;
     let key = side.lab.key("members/node0");
     wait_until("the member's lease is a long one", SOON, || {
-        let left = side.lab.etcd.lease_left(&key)?;
+        let left = side.lab.store.lease_left(&key)?;
         ensure(left > Some(60), || format!("{left:?} s"))
     })?;
     let cache = side.lab.member("node1")?.data().join("patroni.dynamic.json");
@@ -357,18 +357,18 @@ fn failsafe(side: &mut Side) -> Result<()> {
     ctl(side, "resume batman --wait")?;
     healed(side)?;
     key_says(side, "failsafe", "node0", true)?;
-    side.lab.etcd.kill()?;
+    side.lab.store.kill()?;
     logs(side, "node1", "continue to run as a leader because failsafe mode is enabled")?;
     logs(side, "node0", "DCS is not accessible")
 }
 
 fn dcs_down(side: &mut Side) -> Result<()> {
-    side.lab.etcd.restart()?;
+    side.lab.store.restart()?;
     healed(side)?;
     patch(side, r#"{"failsafe_mode":null,"slots":null}"#)?;
     at_rest(side, "node0")?;
     at_rest(side, "node1")?;
-    side.lab.etcd.kill()?;
+    side.lab.store.kill()?;
     says(side, "node1", "role", "replica")?;
     says(side, "node1", "state", "running")?;
     logs(side, "node1", "DCS is not accessible")?;
@@ -376,7 +376,7 @@ fn dcs_down(side: &mut Side) -> Result<()> {
 }
 
 fn no_leader(side: &mut Side) -> Result<()> {
-    side.lab.etcd.restart()?;
+    side.lab.store.restart()?;
     healed(side)?;
     let over = yaml::load("tags: {nofailover: true, note: 'a b'}")?;
     let member = side.lab.member_mut("node0")?;

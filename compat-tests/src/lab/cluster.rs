@@ -1,4 +1,4 @@
-//! A laboratory: etcd and the members of one or more clusters, in one folder.
+//! A laboratory: the DCS and the members of one or more clusters, in one folder.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -8,10 +8,11 @@ use std::time::Duration;
 use pyfmt::Value;
 
 use super::config::Kind;
-use super::etcd::{Etcd, Key};
+use super::etcd::Etcd;
 use super::janitor::Janitor;
 use super::member::Member;
 use super::process::{self, Output};
+use super::store::{self, Key, Store};
 use super::wait::ensure;
 use super::{host, wait_until, Result};
 
@@ -47,8 +48,8 @@ impl Default for Options {
 pub struct Cluster {
     /// The folder of everything.
     pub folder: PathBuf,
-    /// The only etcd.
-    pub etcd: Etcd,
+    /// The DCS, of the kind that `STORE` names.
+    pub store: Box<dyn Store>,
     /// The members, in the order of their making.
     pub members: Vec<Member>,
     /// How it was made.
@@ -59,10 +60,10 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Makes the folder and starts etcd.
+    /// Makes the folder and starts the DCS.
     ///
     /// # Errors
-    /// Programs are missing, or etcd does not come up.
+    /// Programs are missing, or the DCS does not come up.
     pub fn new(options: Options) -> Result<Cluster> {
         let folder = nix::unistd::mkdtemp("/tmp/patroni-rs-lab-XXXXXX")?;
         std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o755))?;
@@ -76,9 +77,17 @@ impl Cluster {
         std::fs::write(&passwords, "*:*:*:*:lab-super\n")?;
         std::fs::set_permissions(&passwords, std::fs::Permissions::from_mode(0o600))?;
         host::give_away(&passwords)?;
-        let etcd = Etcd::start(&folder)?;
+        let store = store::start(&folder)?;
         let keep = std::env::var_os("LAB_KEEP").is_some();
-        Ok(Cluster { folder, etcd, members: Vec::new(), options, keep, _janitor: janitor })
+        Ok(Cluster { folder, store, members: Vec::new(), options, keep, _janitor: janitor })
+    }
+
+    /// For what only etcd can do.
+    ///
+    /// # Errors
+    /// The DCS is another one.
+    pub fn etcd(&mut self) -> Result<&mut Etcd> {
+        self.store.as_etcd().ok_or_else(|| "this needs etcd (STORE)".into())
     }
 
     /// Where PostgreSQL's programs are.
@@ -101,7 +110,7 @@ impl Cluster {
     /// As [`Member::new`].
     pub fn add_to(&mut self, scope: &str, name: &str, kind: Kind) -> Result<&mut Member> {
         let bin = self.bin();
-        let mut member = Member::new(scope, name, kind, &self.folder, &bin, self.etcd.port)?;
+        let mut member = Member::new(scope, name, kind, &self.folder, &bin, self.store.section())?;
         member.environment.clone_from(&self.options.environment);
         member.configure(&self.options.overrides)?;
         self.members.push(member);
@@ -174,17 +183,17 @@ impl Cluster {
     /// All keys of the first cluster.
     ///
     /// # Errors
-    /// etcd does not answer.
+    /// The DCS does not answer.
     pub fn keys(&self) -> Result<Vec<Key>> {
-        self.etcd.prefix(&self.key(""))
+        self.store.prefix(&self.key(""))
     }
 
     /// The name in the leader key.
     ///
     /// # Errors
-    /// etcd does not answer.
+    /// The DCS does not answer.
     pub fn leader(&self) -> Result<Option<String>> {
-        self.etcd.get(&self.key("leader"))
+        self.store.get(&self.key("leader"))
     }
 
     /// Waits until `name` holds the leader key and answers `GET /primary` with 200.
@@ -241,7 +250,9 @@ impl Cluster {
     /// It cannot be written.
     pub fn ctl_config(&self) -> Result<PathBuf> {
         let path = self.folder.join("ctl.yml");
-        let text = format!("scope: {}\netcd3:\n  hosts: 127.0.0.1:{}\n", self.options.scope, self.etcd.port);
+        let (name, section) = self.store.section();
+        let config = Value::from_iter([("scope", Value::from(self.options.scope.as_str())), (name, section)]);
+        let text = super::config::text(&config);
         // Several may run at a time: a file that is read must not be written again.
         if std::fs::read_to_string(&path).is_ok_and(|old| old == text) {
             return Ok(path);
@@ -281,7 +292,7 @@ impl Cluster {
         let mut text = format!("laboratory {}\n", self.folder.display());
         match self.keys() {
             Ok(keys) => keys.iter().for_each(|key| text += &format!("{} = {}\n", key.name, key.value)),
-            Err(error) => text += &format!("etcd: {error}\n"),
+            Err(error) => text += &format!("the DCS: {error}\n"),
         }
         for member in &self.members {
             let log = member.log_text();
@@ -309,7 +320,7 @@ impl Drop for Cluster {
         for member in &mut self.members {
             let _ = member.wait_exit(Duration::from_secs(5));
         }
-        let _ = self.etcd.kill();
+        let _ = self.store.kill();
         for disk in self.members.iter().map(|member| member.folder.join("disk")).filter(|disk| disk.exists())
         {
             // Not a mount unless a scenario made it one.
@@ -320,7 +331,9 @@ impl Drop for Cluster {
             for member in &self.members {
                 let _ = std::fs::remove_dir_all(member.data());
             }
-            let _ = std::fs::remove_dir_all(self.folder.join("etcd"));
+            for data in ["etcd", "consul", "zookeeper"] {
+                let _ = std::fs::remove_dir_all(self.folder.join(data));
+            }
             for program in ["patroni", "patronictl"] {
                 let _ = std::fs::remove_file(self.folder.join(program));
             }

@@ -28,8 +28,10 @@ pub struct Facts<'a> {
     pub lab: &'a Path,
     /// Where PostgreSQL's programs are.
     pub bin: &'a Path,
-    /// Ports of PostgreSQL, the REST API and etcd.
-    pub ports: [u16; 3],
+    /// Ports of PostgreSQL and the REST API.
+    pub ports: [u16; 2],
+    /// The DCS's section of the configuration.
+    pub dcs: (&'static str, Value),
 }
 
 /// The usual configuration: short cycles, the ttl at its minimum, pg_rewind, callbacks that are
@@ -38,7 +40,7 @@ pub struct Facts<'a> {
 /// # Errors
 /// None, unless this file is wrong.
 pub fn usual(facts: &Facts<'_>) -> Result<Value> {
-    let Facts { scope, name, folder, lab, bin, ports: [postgres, rest, etcd] } = facts;
+    let Facts { scope, name, folder, lab, bin, ports: [postgres, rest], dcs } = facts;
     let (folder, lab, bin) = (folder.display(), lab.display(), bin.display());
     let text = format!(
         "scope: {scope}
@@ -46,8 +48,6 @@ name: {name}
 restapi:
   listen: 127.0.0.1:{rest}
   connect_address: 127.0.0.1:{rest}
-etcd3:
-  hosts: 127.0.0.1:{etcd}
 bootstrap:
   dcs:
     ttl: 20
@@ -93,7 +93,9 @@ postgresql:
     on_role_change: {lab}/callback.sh {folder}/callbacks
 "
     );
-    Ok(yaml::load(&text)?)
+    let mut config = yaml::load(&text)?;
+    config.set(dcs.0, dcs.1.clone());
+    Ok(config)
 }
 
 /// Lays `over` upon `under`: mappings merge, everything else replaces, null removes.

@@ -1,4 +1,4 @@
-//! One etcd of the laboratory, and its keys read through its JSON gateway.
+//! One etcd of the laboratory, and its keys read through its JSON gateway or its v2 API.
 
 use std::path::{Path, PathBuf};
 use std::process::Child;
@@ -8,7 +8,19 @@ use base64::prelude::{Engine, BASE64_STANDARD};
 use nix::sys::signal::Signal;
 use pyfmt::{json, Value};
 
+use super::store::{percent, Key, Store};
 use super::{host, http, process, wait_until, Result};
+
+/// How the members speak to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Speech {
+    /// v3: ours by gRPC, the reference by the JSON gateway.
+    V3,
+    /// v3 by the JSON gateway, also ours.
+    Gateway,
+    /// v2: its keys are others than those of v3.
+    V2,
+}
 
 /// A single-member etcd.
 #[derive(Debug)]
@@ -24,6 +36,7 @@ pub struct Etcd {
     users: bool,
     /// Other members of its cluster.
     others: Vec<Other>,
+    speech: Speech,
 }
 
 /// Another member of an etcd of several.
@@ -44,31 +57,26 @@ pub enum Restore {
     ForceNewCluster,
 }
 
-/// A key and what etcd knows of it.
-#[derive(Debug, Clone)]
-pub struct Key {
-    /// The full name.
-    pub name: String,
-    /// The value.
-    pub value: String,
-    /// Whether a lease is attached.
-    pub leased: bool,
-    /// Its number.
-    pub lease: Option<String>,
-}
-
 impl Etcd {
     /// Starts it with its data under `folder`.
     ///
     /// # Errors
     /// It does not answer in time.
     pub fn start(folder: &Path) -> Result<Etcd> {
+        Etcd::speaking(folder, Speech::V3)
+    }
+
+    /// The same, for members that speak to it in that way.
+    ///
+    /// # Errors
+    /// It does not answer in time.
+    pub fn speaking(folder: &Path, speech: Speech) -> Result<Etcd> {
         let folder = folder.join("etcd");
         std::fs::create_dir_all(&folder)?;
         host::give_away(&folder)?;
         let (port, peer_port) = (host::free_port()?, host::free_port()?);
         let (token, others) = ("lab".into(), Vec::new());
-        let mut etcd = Etcd { port, peer_port, folder, child: None, token, users: false, others };
+        let mut etcd = Etcd { port, peer_port, folder, child: None, token, users: false, others, speech };
         etcd.restart()?;
         Ok(etcd)
     }
@@ -184,6 +192,9 @@ impl Etcd {
             .args(["--initial-cluster", &format!("lab={peer}"), "--initial-cluster-token", &self.token])
             .arg("--unsafe-no-fsync")
             .args(more);
+        if self.speech == Speech::V2 {
+            command.arg("--enable-v2");
+        }
         self.child = Some(process::daemon(command, &self.folder.join("etcd.log"))?);
         wait_until("etcd answers", Duration::from_secs(20), || self.prefix("/none").map(drop))
     }
@@ -284,11 +295,29 @@ impl Etcd {
         answer.json()
     }
 
+    /// One call of the v2 API; what is not there is an answer without a node.
+    fn v2(&self, method: &str, name: &str, query: &str) -> Result<Value> {
+        let path = format!("/v2/keys{}{query}", percent(name));
+        let answer = http::raw(self.port, method, &path, "1.0", "", None)?;
+        match answer.status {
+            200 | 201 | 404 => answer.json(),
+            status => Err(format!("etcd {method} {path}: {status} {}", answer.body).into()),
+        }
+    }
+
     /// All keys that start with `prefix`, by name.
     ///
     /// # Errors
     /// etcd does not answer.
     pub fn prefix(&self, prefix: &str) -> Result<Vec<Key>> {
+        if self.speech == Speech::V2 {
+            let mut found = Vec::new();
+            // A prefix that is no folder is a key, or the beginning of one.
+            let (folder, _) = prefix.rsplit_once('/').ok_or("no folder")?;
+            leaves(self.v2("GET", folder, "?recursive=true")?.get("node"), &mut found);
+            found.retain(|key| key.name.starts_with(prefix));
+            return Ok(found);
+        }
         // The end of a prefix's range: its last byte plus one. Patroni's names are ASCII.
         let mut end = prefix.as_bytes().to_vec();
         if let Some(last) = end.last_mut() {
@@ -329,6 +358,9 @@ impl Etcd {
     /// # Errors
     /// etcd does not answer.
     pub fn lease_left(&self, name: &str) -> Result<Option<i64>> {
+        if self.speech == Speech::V2 {
+            return Ok(self.v2("GET", name, "")?.at(&["node", "ttl"]).and_then(Value::as_i64));
+        }
         let lease = self.prefix(name)?.into_iter().find(|key| key.name == name).and_then(|key| key.lease);
         lease.map_or(Ok(None), |lease| self.seconds_left(&lease))
     }
@@ -338,6 +370,9 @@ impl Etcd {
     /// # Errors
     /// etcd does not answer.
     pub fn put(&self, name: &str, value: &str) -> Result<()> {
+        if self.speech == Speech::V2 {
+            return self.v2("PUT", name, &format!("?value={}", percent(value))).map(drop);
+        }
         let mut request = Value::map();
         request.set("key", BASE64_STANDARD.encode(name));
         request.set("value", BASE64_STANDARD.encode(value));
@@ -349,9 +384,83 @@ impl Etcd {
     /// # Errors
     /// etcd does not answer.
     pub fn delete(&self, name: &str) -> Result<()> {
+        if self.speech == Speech::V2 {
+            return self.v2("DELETE", name, "").map(drop);
+        }
         let mut request = Value::map();
         request.set("key", BASE64_STANDARD.encode(name));
         self.post("kv/deleterange", &request).map(drop)
+    }
+}
+
+impl Store for Etcd {
+    fn section(&self) -> (&'static str, Value) {
+        let hosts = Value::from(format!("127.0.0.1:{}", self.port));
+        match self.speech {
+            Speech::V3 => ("etcd3", Value::from_iter([("hosts", hosts)])),
+            Speech::Gateway => {
+                ("etcd3", Value::from_iter([("hosts", hosts), ("use_proxies", Value::from(true))]))
+            }
+            Speech::V2 => ("etcd", Value::from_iter([("hosts", hosts)])),
+        }
+    }
+
+    fn url(&self) -> String {
+        let scheme = if self.speech == Speech::V2 { "etcd" } else { "etcd3" };
+        format!("{scheme}://127.0.0.1:{}", self.port)
+    }
+
+    fn port(&self) -> u16 {
+        self.port
+    }
+
+    fn prefix(&self, prefix: &str) -> Result<Vec<Key>> {
+        self.prefix(prefix)
+    }
+
+    fn put(&self, name: &str, value: &str) -> Result<()> {
+        self.put(name, value)
+    }
+
+    fn delete(&self, name: &str) -> Result<()> {
+        self.delete(name)
+    }
+
+    fn lease_left(&self, name: &str) -> Result<Option<i64>> {
+        self.lease_left(name)
+    }
+
+    fn kill(&mut self) -> Result<()> {
+        self.kill()
+    }
+
+    fn restart(&mut self) -> Result<()> {
+        self.restart()
+    }
+
+    fn freeze(&self) {
+        self.freeze();
+    }
+
+    fn thaw(&self) {
+        self.thaw();
+    }
+
+    fn as_etcd(&mut self) -> Option<&mut Etcd> {
+        Some(self)
+    }
+}
+
+/// The leaves of a tree of the v2 API.
+fn leaves(node: Option<&Value>, found: &mut Vec<Key>) {
+    let Some(node) = node else { return };
+    if let Some(below) = node.get("nodes").and_then(Value::as_list) {
+        below.iter().for_each(|node| leaves(Some(node), found));
+    }
+    let text = |field: &str| node.get(field).and_then(Value::as_str).map(str::to_owned);
+    if let (Some(name), Some(value)) = (text("key"), text("value")) {
+        let leased = node.get("ttl").is_some();
+        found.push(Key { name, value, leased, lease: None });
     }
 }
 

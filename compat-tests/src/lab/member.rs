@@ -43,14 +43,21 @@ impl Member {
     ///
     /// # Errors
     /// No free port, or the folder cannot be made.
-    pub fn new(scope: &str, name: &str, kind: Kind, lab: &Path, bin: &Path, etcd: u16) -> Result<Member> {
+    pub fn new(
+        scope: &str,
+        name: &str,
+        kind: Kind,
+        lab: &Path,
+        bin: &Path,
+        dcs: (&'static str, Value),
+    ) -> Result<Member> {
         let folder = lab.join(scope).join(name);
         std::fs::create_dir_all(&folder)?;
         host::give_away(&lab.join(scope))?;
         host::give_away(&folder)?;
         let (postgres, rest) = (host::free_port()?, host::free_port()?);
-        let config =
-            config::usual(&Facts { scope, name, folder: &folder, lab, bin, ports: [postgres, rest, etcd] })?;
+        let ports = [postgres, rest];
+        let config = config::usual(&Facts { scope, name, folder: &folder, lab, bin, ports, dcs })?;
         let (bin, lab) = (bin.to_path_buf(), lab.to_path_buf());
         Ok(Member {
             name: name.into(),

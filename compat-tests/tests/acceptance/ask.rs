@@ -138,21 +138,21 @@ fn key_matches(state: &mut State, call: &Call) -> Result<()> {
     });
     let pattern = Regex::new(&pattern)?;
     wait_until(&call.text, call.seconds(2), || {
-        let value = lab.etcd.get(&lab.key(call.arg(0)))?.ok_or("no such key")?;
+        let value = lab.store.get(&lab.key(call.arg(0)))?.ok_or("no such key")?;
         ensure(pattern.is_match(&value), || value)
     })
 }
 
 fn key_differs(state: &mut State, call: &Call) -> Result<()> {
     let lab = state.cluster()?;
-    let value = lab.etcd.get(&lab.key(call.arg(0)))?.unwrap_or_default();
+    let value = lab.store.get(&lab.key(call.arg(0)))?.unwrap_or_default();
     ensure(!Regex::new(call.arg(1))?.is_match(&value), || value)
 }
 
 fn key_absent(state: &mut State, call: &Call) -> Result<()> {
     let lab = state.cluster()?;
     wait_until(&call.text, call.seconds(1), || {
-        let value = lab.etcd.get(&lab.key(call.arg(0)))?;
+        let value = lab.store.get(&lab.key(call.arg(0)))?;
         ensure(value.is_none(), || format!("{value:?}"))
     })
 }
@@ -161,7 +161,7 @@ fn leaders_lease(state: &mut State, call: &Call) -> Result<()> {
     let bound: i64 = call.arg(1).parse()?;
     let lab = state.cluster()?;
     wait_until(&call.text, call.seconds(2), || {
-        let left = lab.etcd.lease_left(&lab.key("leader"))?.ok_or("the key hangs on no lease")?;
+        let left = lab.store.lease_left(&lab.key("leader"))?.ok_or("the key hangs on no lease")?;
         ensure(if call.arg(0) == "more" { left > bound } else { left < bound }, || format!("{left} s"))
     })
 }

@@ -186,7 +186,7 @@ fn vip_manager(state: &mut State, _: &Call) -> Result<()> {
     let leader_key = lab.key("leader");
     for (member, trigger) in lab.members.iter().flat_map(|member| TRIGGERS.map(|trigger| (member, trigger))) {
         let (port, key, value) = match trigger {
-            "etcd" => (lab.etcd.port, leader_key.as_str(), member.name.as_str()),
+            "etcd" => (lab.store.port(), leader_key.as_str(), member.name.as_str()),
             _ => (member.rest, "/leader", "200"),
         };
         let mut command = process::command(&PathBuf::from("/usr/bin/python3"), &lab.folder, &lab.bin())?;
@@ -226,7 +226,7 @@ fn read_dcs(state: &mut State, call: &Call) -> Result<()> {
     std::fs::copy(host::repository().join("compat-tests/clients/read_dcs.py"), &script)?;
     wait_until("the reference's client code reads", SEEN, || {
         let mut command = process::command(&host::reference("python"), &lab.folder, &lab.bin())?;
-        command.arg(&script).args([&lab.options.scope, &lab.etcd.port.to_string()]);
+        command.arg(&script).args([&lab.options.scope, &lab.store.port().to_string()]);
         let found = json::loads(&process::run(command, PATIENCE)?.ok()?).map_err(|e| e.to_string())?;
         for row in &call.table {
             let cell = |index: usize| row.get(index).map_or("", String::as_str);

@@ -25,7 +25,7 @@ pub const STEPS: &[(&str, Step)] = &[
     (r"the whole node of (\w+) is killed", kill_node),
     (r"the whole node of (\w+) is (frozen|thawed)", freeze_node),
     (r"the synchronous standby's whole node is killed", kill_sync),
-    (r"etcd is (killed|started|frozen|thawed)", etcd),
+    (r"(?:etcd|the DCS) is (killed|started|frozen|thawed)", dcs),
     (r"a snapshot of etcd is taken", snapshot),
     (r"an etcd of three nodes", three_nodes),
     (r"etcd's node (\d) is (frozen|thawed)", etcd_node),
@@ -119,7 +119,7 @@ fn freeze_node(state: &mut State, call: &Call) -> Result<()> {
 /// The member that the DCS names as the synchronous standby.
 pub fn synchronous(state: &State) -> Result<String> {
     let lab = state.cluster()?;
-    let text = lab.etcd.get(&lab.key("sync"))?.ok_or("no sync key")?;
+    let text = lab.store.get(&lab.key("sync"))?.ok_or("no sync key")?;
     let sync = pyfmt::json::loads(&text)?;
     let standby = sync.get("sync_standby").and_then(pyfmt::Value::as_str);
     Ok(standby.ok_or_else(|| format!("no standby in {text}"))?.to_string())
@@ -132,36 +132,36 @@ fn kill_sync(state: &mut State, _: &Call) -> Result<()> {
     Ok(())
 }
 
-fn etcd(state: &mut State, call: &Call) -> Result<()> {
-    let etcd = &mut state.lab()?.etcd;
+fn dcs(state: &mut State, call: &Call) -> Result<()> {
+    let store = &mut state.lab()?.store;
     match call.arg(0) {
-        "killed" => etcd.kill()?,
-        "started" => etcd.restart()?,
-        "frozen" => etcd.freeze(),
-        _ => etcd.thaw(),
+        "killed" => store.kill()?,
+        "started" => store.restart()?,
+        "frozen" => store.freeze(),
+        _ => store.thaw(),
     }
     Ok(())
 }
 
 fn snapshot(state: &mut State, _: &Call) -> Result<()> {
-    state.lab()?.etcd.snapshot()
+    state.lab()?.etcd()?.snapshot()
 }
 
 fn three_nodes(state: &mut State, _: &Call) -> Result<()> {
-    state.lab()?.etcd.become_three()
+    state.lab()?.etcd()?.become_three()
 }
 
 fn etcd_node(state: &mut State, call: &Call) -> Result<()> {
-    state.lab()?.etcd.signal_member(call.arg(0).parse()?, stop_or_go(call.arg(1)));
+    state.lab()?.etcd()?.signal_member(call.arg(0).parse()?, stop_or_go(call.arg(1)));
     Ok(())
 }
 
 fn etcd_users(state: &mut State, call: &Call) -> Result<()> {
-    state.lab()?.etcd.add_users(call.arg(0), "/service/")
+    state.lab()?.etcd()?.add_users(call.arg(0), "/service/")
 }
 
 fn etcd_password(state: &mut State, call: &Call) -> Result<()> {
-    state.lab()?.etcd.set_password(call.arg(0))
+    state.lab()?.etcd()?.set_password(call.arg(0))
 }
 
 fn restore(state: &mut State, call: &Call) -> Result<()> {
@@ -171,7 +171,7 @@ fn restore(state: &mut State, call: &Call) -> Result<()> {
         "its data with --force-new-cluster" => Restore::ForceNewCluster,
         other => return Err(format!("no such way: {other}").into()),
     };
-    state.lab()?.etcd.restore(how)
+    state.lab()?.etcd()?.restore(how)
 }
 
 fn remember(state: &mut State, _: &Call) -> Result<()> {

@@ -115,12 +115,12 @@ fn value_of(text: &str) -> String {
 
 fn set_key(state: &mut State, call: &Call) -> Result<()> {
     let lab = state.cluster()?;
-    lab.etcd.put(&lab.key(call.arg(0)), &value_of(call.doc.trim()))
+    lab.store.put(&lab.key(call.arg(0)), &value_of(call.doc.trim()))
 }
 
 fn delete_key(state: &mut State, call: &Call) -> Result<()> {
     let lab = state.cluster()?;
-    lab.etcd.delete(&lab.key(call.arg(0)))
+    lab.store.delete(&lab.key(call.arg(0)))
 }
 
 /// How many cycles a member's log tells of; every one ends with a status line.
@@ -139,8 +139,8 @@ fn survives(state: &mut State, call: &Call) -> Result<()> {
         let [key, value, rest @ ..] = &row[..] else { return Err("no value".into()) };
         let lab = state.cluster()?;
         let full = lab.key(key);
-        written.push((full.clone(), lab.etcd.get(&full)?));
-        lab.etcd.put(&full, &value_of(value))?;
+        written.push((full.clone(), lab.store.get(&full)?));
+        lab.store.put(&full, &value_of(value))?;
         if rest.first().is_some_and(|mark| mark == "+") {
             continue;
         }
@@ -157,9 +157,9 @@ fn survives(state: &mut State, call: &Call) -> Result<()> {
         for (key, old) in written.drain(..) {
             match old {
                 // Members write their keys again, with their leases; an absent one comes back.
-                Some(_) if key.contains("/members/node") => lab.etcd.delete(&key)?,
-                Some(old) => lab.etcd.put(&key, &old)?,
-                None => lab.etcd.delete(&key)?,
+                Some(_) if key.contains("/members/node") => lab.store.delete(&key)?,
+                Some(old) => lab.store.put(&key, &old)?,
+                None => lab.store.delete(&key)?,
             }
         }
     }
@@ -296,7 +296,7 @@ fn restarted(state: &mut State, call: &Call) -> Result<()> {
 fn key_silent(state: &mut State, call: &Call) -> Result<()> {
     let lab = state.cluster()?;
     wait_until(&call.text, call.seconds(2), || {
-        let value = lab.etcd.get(&lab.key(call.arg(0)))?.unwrap_or_default();
+        let value = lab.store.get(&lab.key(call.arg(0)))?.unwrap_or_default();
         ensure(!value.contains(call.arg(1)), || value)
     })
 }

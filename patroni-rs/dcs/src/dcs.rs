@@ -1,13 +1,14 @@
 //! The contract between a store and the HA loop (surface-dcs 6).
 
 use std::collections::BTreeMap;
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use patroni_core::model::{failover_value, Cluster, Leader, Lsn, Status, SyncState};
 use pyfmt::Value;
 
+use crate::lock::LockRenewer;
 use crate::{DcsError, Timing};
 
 /// The answer of a conditional operation: done or refused; or nobody knows.
@@ -20,12 +21,13 @@ pub type Outcome = Result<bool, DcsError>;
 /// reading and the lock operations (acquire, update) tell the two apart; the others
 /// are best effort and are `Ok(false)` for both. Every operation has a deadline of
 /// about `retry_timeout`.
+#[async_trait]
 pub trait Dcs: Send + Sync {
     /// Reads the cluster; never an old one from memory.
-    fn get_cluster(&self) -> impl Future<Output = Result<Arc<Cluster>, DcsError>> + Send;
+    async fn get_cluster(&self) -> Result<Arc<Cluster>, DcsError>;
 
     /// Reads the clusters of all Citus groups, by group; other keys are ignored.
-    fn get_groups(&self) -> impl Future<Output = Result<BTreeMap<i64, Cluster>, DcsError>> + Send;
+    async fn get_groups(&self) -> Result<BTreeMap<i64, Cluster>, DcsError>;
 
     /// The cluster as of the last read, while that is not older than the TTL.
     fn cached_cluster(&self) -> Option<Arc<Cluster>>;
@@ -39,7 +41,7 @@ pub trait Dcs: Send + Sync {
     /// Waits for a change that the HA loop should look at, at most for `timeout`. `following`:
     /// there is a leader and it is somebody else; the loops of followers are to run
     /// just after the leader's. True: run the next round now.
-    fn watch(&self, following: bool, timeout: Duration) -> impl Future<Output = bool> + Send;
+    async fn watch(&self, following: bool, timeout: Duration) -> bool;
 
     /// Ends a [`Dcs::watch`] early.
     fn wake(&self);
@@ -49,79 +51,99 @@ pub trait Dcs: Send + Sync {
     fn changes(&self) -> tokio::sync::watch::Receiver<u64>;
 
     /// Creates the leader key if there is none.
-    fn acquire_leader(&self) -> impl Future<Output = Outcome> + Send;
+    async fn acquire_leader(&self) -> Outcome;
 
     /// Renews our leader key; then publishes `/status` and `/failsafe` if they have
     /// changed, and does not fail if that fails. `leader` is from the cluster read last.
-    fn update_leader(
+    async fn update_leader(
         &self,
         leader: &Leader,
         status: Option<&Status>,
         failsafe: Option<&Value>,
-    ) -> impl Future<Output = Outcome> + Send;
+    ) -> Outcome;
 
     /// Puts the leader key after a bootstrap, if there is none or it is ours.
-    fn take_leader(&self) -> impl Future<Output = Outcome> + Send;
+    async fn take_leader(&self) -> Outcome;
 
     /// Publishes `last_lsn`, then deletes the leader key if it is ours.
-    fn delete_leader(
+    async fn delete_leader(
         &self,
         leader: Option<&Leader>,
         last_lsn: Option<Lsn>,
-    ) -> impl Future<Output = Outcome> + Send;
+    ) -> Outcome;
 
     /// Writes our member key if it has changed or hangs on an old lease.
-    fn touch_member(&self, data: &Value) -> impl Future<Output = Outcome> + Send;
+    async fn touch_member(&self, data: &Value) -> Outcome;
 
     /// Writes `/config`; with a version only if that is still the current one.
-    fn set_config(&self, value: &Value, version: Option<&str>) -> impl Future<Output = Outcome> + Send;
+    async fn set_config(&self, value: &Value, version: Option<&str>) -> Outcome;
 
     /// Writes the text of `/failover`; with a version only if that is still the current one.
-    fn set_failover(&self, value: &str, version: Option<&str>) -> impl Future<Output = Outcome> + Send;
+    async fn set_failover(&self, value: &str, version: Option<&str>) -> Outcome;
 
     /// Writes `/failover`; all None is a reset.
-    fn manual_failover(
+    async fn manual_failover(
         &self,
         leader: Option<&str>,
         candidate: Option<&str>,
         scheduled_at: Option<&str>,
         version: Option<&str>,
-    ) -> impl Future<Output = Outcome> + Send {
-        let value = failover_value(leader, candidate, scheduled_at);
-        async move { self.set_failover(&value, version).await }
+    ) -> Outcome {
+        self.set_failover(&failover_value(leader, candidate, scheduled_at), version).await
     }
 
     /// Writes `/sync`; with a version only if that is still the current one. The new
     /// state has the version for the next compare-and-set; None: not written.
-    fn write_sync(
+    async fn write_sync(
         &self,
         leader: &str,
         standbys: &[String],
         quorum: i64,
         version: Option<&str>,
-    ) -> impl Future<Output = Result<Option<SyncState>, DcsError>> + Send;
+    ) -> Result<Option<SyncState>, DcsError>;
 
     /// Deletes `/sync`; with a version only if that is still the current one.
-    fn delete_sync(&self, version: Option<&str>) -> impl Future<Output = Outcome> + Send;
+    async fn delete_sync(&self, version: Option<&str>) -> Outcome;
 
     /// Writes the text of `/history`.
-    fn set_history(&self, value: &str) -> impl Future<Output = Outcome> + Send;
+    async fn set_history(&self, value: &str) -> Outcome;
 
     /// Writes the position to `/status` and keeps what else is known to be there.
-    fn write_status(&self, last_lsn: Lsn) -> impl Future<Output = Outcome> + Send;
+    async fn write_status(&self, last_lsn: Lsn) -> Outcome;
 
     /// Writes `/failsafe` if it has changed.
-    fn write_failsafe(&self, value: &Value) -> impl Future<Output = Outcome> + Send;
+    async fn write_failsafe(&self, value: &Value) -> Outcome;
 
     /// Writes `/initialize`: the race for the bootstrap with `create_new`.
-    fn initialize(&self, create_new: bool, sysid: &str) -> impl Future<Output = Outcome> + Send;
+    async fn initialize(&self, create_new: bool, sysid: &str) -> Outcome;
 
     /// Deletes `/initialize`.
-    fn cancel_initialization(&self) -> impl Future<Output = Outcome> + Send;
+    async fn cancel_initialization(&self) -> Outcome;
 
     /// Deletes the cluster's whole folder.
-    fn delete_cluster(&self) -> impl Future<Output = Outcome> + Send;
+    async fn delete_cluster(&self) -> Outcome;
 
     /// New durations. A new TTL makes the next [`Dcs::watch`] return at once.
     fn set_timing(&self, timing: Timing);
+
+    /// A new local configuration.
+    ///
+    /// # Errors
+    /// The store's section makes no client; the old options stay.
+    fn reload(&self, config: &Value) -> Result<(), DcsError>;
+
+    /// For how long the leader key lives after a request that takes or renews it, by what the store has granted; at most
+    /// the ttl.
+    fn granted(&self) -> Duration;
+
+    /// What renews the leader key beside the HA loop, in the lock keeper's thread.
+    fn renewer(&self) -> Option<Box<dyn LockRenewer>>;
+
+    /// The leader key is to run out, although our member key lives on: the cycles end without asking for the lock. Who
+    /// asks again moves the key to the new session, if it is still there.
+    fn let_leader_run_out(&self);
+
+    /// How often, since the start, the store was seen to have become another one or an earlier one: restored from a
+    /// backup, or forced into a new cluster. What was read before proves nothing after.
+    fn setbacks(&self) -> u64;
 }

@@ -204,12 +204,14 @@ impl Failure {
 /// What is said to people, as the reference does on this store.
 #[derive(Debug, Clone, Copy)]
 pub struct Words {
-    /// `Etcd`, `Consul`, `ZooKeeper`.
+    /// `Etcd`, `Consul`, `ZooKeeper`; in lower case in `waiting on etcd`.
     pub store: &'static str,
     /// `lease`, `session`.
     pub session: &'static str,
     /// The error of a cluster that cannot be read: `Etcd is not responding properly`.
     pub not_responding: &'static str,
+    /// The warning when the leader key is ours and hangs on something that is not; None: no warning.
+    pub foreign_owner: Option<&'static str>,
 }
 
 /// A level of a log line.
@@ -348,7 +350,7 @@ pub trait KvStore: Send + Sync + 'static {
     }
 
     /// Called in each cycle with what our member key is about to hold (`now`), and held when it was read last (`before`;
-    /// None: nothing, or the session is another one), before it is written or the write is spared. Consul registers its
+    /// None: nothing, or under another session), before it is written or the write is spared. Consul registers its
     /// service here. Failures are its own matter.
     fn announce(&self, before: Option<&Value>, now: &Value) -> impl Future<Output = ()> + Send {
         let _ = (before, now);

@@ -1,23 +1,26 @@
 //! The distributed configuration stores that patroni-rs can use, behind one trait.
 //!
-//! [`Dcs`] is the contract with the HA loop (surface-dcs 6), [`AnyDcs`] the store
-//! that a configuration names.
+//! Two floors. Above, [`Dcs`] is the contract with the HA loop (surface-dcs 6), and `keys` the Patroni layout, written
+//! once. Below, [`kv::KvStore`] is what a store has to do, and [`lock::LockRenewer`] how its lock is renewed beside the
+//! loop. [`open`] makes the one that a configuration names.
 
-mod any;
 mod dcs;
 mod error;
 mod etcd;
 mod etcd3;
+mod keys;
 pub mod kv;
 pub mod lock;
+mod open;
 mod published;
 mod retry;
 mod settings;
 mod wake;
 pub mod watch;
 
-pub use any::{AnyDcs, AVAILABLE};
 pub use dcs::Dcs;
 pub use error::DcsError;
 pub use etcd3::{Etcd3, LeaseKeeper};
+pub use keys::Keys;
+pub use open::{open, AVAILABLE};
 pub use settings::{Settings, Timing};

@@ -8,13 +8,12 @@ use patroni_api::RestServer;
 use patroni_config::Config;
 use patroni_core::global_config::GlobalConfig;
 use patroni_core::ha::{Memory, PgState, Role, Source};
-use patroni_dcs::{AnyDcs, Dcs, LeaseKeeper};
+use patroni_dcs::Dcs;
 use patroni_net::{ClientOptions, HttpClient};
 use tokio::signal::unix::{signal, Signal, SignalKind};
 use tokio::sync::Notify;
 
 use super::backend::ApiBackend;
-use super::lease::Renewer;
 use super::reload;
 use super::shared::Shared;
 use super::tick;
@@ -119,7 +118,8 @@ impl Daemon {
             return Err(fatal(refusal));
         }
         check_name(&config.get("name").py_str()).map_err(&fatal)?;
-        let dcs = Arc::new(AnyDcs::from_config(config.effective()).await.map_err(|e| fatal(e.to_string()))?);
+        let opened = patroni_dcs::open(config.effective()).await;
+        let dcs: Arc<dyn Dcs> = opened.map_err(|e| fatal(e.to_string()))?.into();
         let cluster = loop {
             match dcs.get_cluster().await {
                 Ok(cluster) => break cluster,
@@ -169,10 +169,7 @@ impl Daemon {
             Err(e) => return Err(fatal(e.to_string())),
         };
         shared.refresh(api.connection_string().to_owned());
-        let renewer = shared.dcs.lease_keeper().map(|keeper| -> Box<dyn Renewer> {
-            Box::new(EtcdRenewer { dcs: shared.dcs.clone(), keeper, runtime: None })
-        });
-        shared.lease.start_keeper(shared.instance.clone(), renewer).map_err(fatal)?;
+        shared.lease.start_keeper(shared.instance.clone(), &shared.dcs).map_err(fatal)?;
         Ok(Daemon { shared, api, memory: Memory::new(dynamic) })
     }
 
@@ -393,26 +390,4 @@ async fn refuse_second_of_the_name(
         return Err(1);
     }
     Ok(())
-}
-
-/// Renews the etcd lease on the keeper's own thread, runtime and connection.
-struct EtcdRenewer {
-    dcs: Arc<AnyDcs>,
-    keeper: LeaseKeeper,
-    runtime: Option<tokio::runtime::Runtime>,
-}
-
-impl Renewer for EtcdRenewer {
-    fn renew(&mut self, limit: Duration) -> Result<bool, String> {
-        // The loop is moving the key to another one.
-        let Some(lease) = self.dcs.leader_lease_id() else {
-            return Err("which lease it is is not known".into());
-        };
-        if self.runtime.is_none() {
-            let built = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            self.runtime = Some(built.map_err(|e| e.to_string())?);
-        }
-        let Some(runtime) = &self.runtime else { return Err("no runtime".into()) };
-        runtime.block_on(async { self.keeper.keepalive(lease, limit).await.map_err(|e| e.to_string()) })
-    }
 }

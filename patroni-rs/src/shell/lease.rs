@@ -5,11 +5,13 @@
 //! of PGDATA, runs no query, and has its own connection to the DCS.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use patroni_core::ha::keeper::{Arm, Keeper, Next};
 use patroni_core::ha::Mono;
+use patroni_dcs::lock::{LockRenewer, Renewal};
+use patroni_dcs::Dcs;
 use patroni_postgres::process::fence::Fenced;
 
 use super::alarm::{Alarm, Bell};
@@ -17,18 +19,11 @@ use crate::guardian::Guard;
 use crate::instance::{locked, mono_now, Instance};
 use crate::{process, urgency};
 
-/// What renews the lease; a DCS without leases of its own has none.
-pub trait Renewer: Send {
-    /// Renews whatever keeps the leader key alive. `Ok(false)`: it is gone.
-    ///
-    /// # Errors
-    /// The DCS did not answer within `limit`.
-    fn renew(&mut self, limit: Duration) -> Result<bool, String>;
-}
-
 /// The promise of the leader lock, and who keeps it.
 pub struct Lease {
     keeper: Mutex<Keeper>,
+    /// Knows what it has granted for the lock.
+    dcs: OnceLock<Arc<dyn Dcs>>,
     /// Hears of each change of the promise.
     guard: Arc<Guard>,
     changed: Bell,
@@ -52,6 +47,7 @@ impl Lease {
     ) -> Arc<Lease> {
         Arc::new(Lease {
             keeper: Mutex::new(Keeper::new(ttl, loop_wait, retry_timeout)),
+            dcs: OnceLock::new(),
             guard,
             changed: Bell::default(),
             wake,
@@ -79,7 +75,9 @@ impl Lease {
     /// The lock is about to be asked for, with the server in this state: the fence is armed for it from now on, since
     /// the loop may never hear the answer.
     pub fn will_ask(&self, sent: Mono, arm: Arm, server: u64) {
+        let granted = self.granted();
         self.with(|k| {
+            k.store_grants(granted, mono_now());
             k.lease_asked(sent);
             k.arm(arm, server);
         });
@@ -100,7 +98,15 @@ impl Lease {
     /// The lock was acquired or refreshed by a request sent at `sent`.
     pub fn confirmed(&self, sent: Mono) {
         self.asked.store(true, Ordering::SeqCst);
-        self.with(|k| k.lease_confirmed(sent));
+        let granted = self.granted();
+        self.with(|k| {
+            k.store_grants(granted, mono_now());
+            k.lease_confirmed(sent);
+        });
+    }
+
+    fn granted(&self) -> Duration {
+        self.dcs.get().map_or(Duration::MAX, |dcs| dcs.granted())
     }
 
     /// The lock was asked for, and nobody knows what came of it.
@@ -172,9 +178,10 @@ impl Lease {
     pub fn start_keeper(
         self: &Arc<Self>,
         instance: Arc<Instance>,
-        renewer: Option<Box<dyn Renewer>>,
+        dcs: &Arc<dyn Dcs>,
     ) -> Result<(), String> {
-        let lease = self.clone();
+        let (lease, renewer) = (self.clone(), dcs.renewer());
+        let _ = self.dcs.set(dcs.clone());
         let alarm = Alarm::new(&self.changed).map_err(|e| e.to_string())?;
         std::thread::Builder::new()
             .name("LockKeeper".into())
@@ -183,7 +190,7 @@ impl Lease {
             .map_err(|e| e.to_string())
     }
 
-    fn keep(&self, instance: &Instance, mut renewer: Option<Box<dyn Renewer>>, mut alarm: Alarm) {
+    fn keep(&self, instance: &Instance, mut renewer: Option<Box<dyn LockRenewer>>, mut alarm: Alarm) {
         // Nobody else would fence in its place, but the guardian of a daemon that has ended.
         let _ends = process::EndWithPanic("lock keeper");
         let mut spare = urgency::Spare::default();
@@ -262,23 +269,24 @@ impl Lease {
     }
 
     /// Why it could not be renewed.
-    fn renew(&self, renewer: &mut dyn Renewer, limit: Duration) -> Option<String> {
+    fn renew(&self, renewer: &mut dyn LockRenewer, limit: Duration) -> Option<String> {
         let sent = mono_now();
         match renewer.renew(limit) {
             // The lock may have been given up meanwhile: then there is nothing to prolong.
-            Ok(true) => self.with(|k| {
+            Renewal::Until(granted) => self.with(|k| {
                 if k.lease_until().is_some() {
+                    k.store_grants(granted.ttl, sent);
                     k.lease_renewed(sent);
                 }
             }),
-            Ok(false) => {
+            Renewal::Gone => {
                 self.with(|k| {
                     k.renewal_failed(mono_now());
                     k.lease_gone(sent, mono_now());
                 });
                 self.wake.notify_one();
             }
-            Err(e) => {
+            Renewal::NoAnswer(e) => {
                 tracing::debug!(target: "patroni.dcs", "lease renewal failed: {e}");
                 self.with(|k| k.renewal_failed(mono_now()));
                 return Some(e);

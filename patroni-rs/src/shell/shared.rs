@@ -10,7 +10,7 @@ use patroni_core::ha::{FailsafePing, HeldBack, Me, Role, ScheduledRestart, Sourc
 use patroni_core::model::Cluster;
 use patroni_core::slots::Retention;
 use patroni_core::tags::Tags;
-use patroni_dcs::{AnyDcs, Dcs, Timing};
+use patroni_dcs::{Dcs, Timing};
 use patroni_net::{ClientOptions, HttpClient};
 use patroni_postgres::process::replica;
 use pyfmt::Value;
@@ -36,7 +36,7 @@ pub struct Shared {
     /// PostgreSQL.
     pub instance: Arc<Instance>,
     /// The DCS.
-    pub dcs: Arc<AnyDcs>,
+    pub dcs: Arc<dyn Dcs>,
     /// The promise of the lock.
     pub lease: Arc<Lease>,
     /// Long work.
@@ -87,7 +87,7 @@ impl Shared {
     /// The credentials for requests to the peers make no header.
     pub fn new(
         instance: Arc<Instance>,
-        dcs: Arc<AnyDcs>,
+        dcs: Arc<dyn Dcs>,
         config: Config,
         watchdog: Watchdog,
         log: Log,

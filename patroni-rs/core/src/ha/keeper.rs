@@ -76,6 +76,8 @@ pub struct Keeper {
     /// How long the lease that the key hangs on is known to last: a new ttl makes a
     /// new lease, which the loop moves the key to.
     granted: Duration,
+    /// What the store grants, however long the ttl is.
+    at_most: Duration,
     loop_wait: Duration,
     retry_timeout: Duration,
     lease_until: Option<Mono>,
@@ -103,6 +105,7 @@ impl Keeper {
         Keeper {
             ttl,
             granted: ttl,
+            at_most: Duration::MAX,
             loop_wait,
             retry_timeout,
             lease_until: None,
@@ -124,6 +127,17 @@ impl Keeper {
     /// of it. A longer one does not before the loop has moved the key.
     pub fn set_timing(&mut self, ttl: Duration, loop_wait: Duration, retry_timeout: Duration, now: Mono) {
         (self.ttl, self.loop_wait, self.retry_timeout) = (ttl, loop_wait, retry_timeout);
+        self.shorten(ttl, now);
+    }
+
+    /// What the store grants from now on: ZooKeeper shortens a session, of Consul's but half the ttl is certain. Less
+    /// than before holds for the promise that is out; more does not before the lock is confirmed.
+    pub fn store_grants(&mut self, granted: Duration, now: Mono) {
+        self.at_most = granted;
+        self.shorten(granted, now);
+    }
+
+    fn shorten(&mut self, ttl: Duration, now: Mono) {
         if ttl < self.granted {
             self.granted = ttl;
             let at_most = |at: Option<Mono>| at.map(|at| at.min(now + ttl));
@@ -135,12 +149,12 @@ impl Keeper {
     /// that this may bring, should the loop never hear the answer. A promise that is out stands as it is; one whose end
     /// a pause has let pass does not count.
     pub fn lease_asked(&mut self, sent: Mono) {
-        self.end = self.end.filter(|end| *end > sent).or(Some(sent + self.ttl));
+        self.end = self.end.filter(|end| *end > sent).or(Some(sent + self.ttl.min(self.at_most)));
     }
 
     /// The lock was acquired or refreshed by the loop with a request sent at `sent`.
     pub fn lease_confirmed(&mut self, sent: Mono) {
-        self.granted = self.ttl;
+        self.granted = self.ttl.min(self.at_most);
         self.lease_renewed(sent);
     }
 
@@ -323,6 +337,30 @@ mod tests {
         k.lease_confirmed(s(0));
         k.arm(Arm::Writes, 1);
         k
+    }
+
+    #[test]
+    fn what_the_store_grants_counts() {
+        let mut k = Keeper::new(s(60), s(10), s(10));
+        k.store_grants(s(40), s(0));
+        k.arm(Arm::Writes, 1);
+        // A question that nobody answers, and one that is.
+        k.lease_asked(s(0));
+        assert_eq!(k.end, Some(s(40)));
+        k.lease_confirmed(s(1));
+        assert_eq!(k.lease_until(), Some(s(41)));
+        assert_eq!(k.fence_margin(), s(4));
+        // The session is shortened under us: what is out goes by that.
+        k.store_grants(s(20), s(5));
+        assert_eq!((k.lease_until(), k.end), (Some(s(25)), Some(s(25))));
+        k.lease_renewed(s(6));
+        assert_eq!(k.lease_until(), Some(s(26)));
+        // A longer one counts when the lock is confirmed, and never beyond the ttl.
+        k.store_grants(s(100), s(7));
+        k.lease_renewed(s(7));
+        assert_eq!(k.lease_until(), Some(s(27)));
+        k.lease_confirmed(s(8));
+        assert_eq!(k.lease_until(), Some(s(68)));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The lease that our leader key and our member key hang on (surface-dcs 9).
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Mutex as AsyncMutex;
@@ -8,14 +8,17 @@ use tokio::sync::Mutex as AsyncMutex;
 use super::failure::Failure;
 use super::pool::{Effort, Pool};
 use super::rpc::{Body, Rpc};
+use crate::lock::{Granted, LockRenewer, Renewal};
 use crate::DcsError;
 
 #[derive(Debug, Default)]
 struct State {
     id: Option<i64>,
     refreshed: Option<Instant>,
-    /// What the leader key hangs on, if it is ours.
-    of_leader: Option<i64>,
+    /// What etcd has granted.
+    granted: Option<Duration>,
+    /// What the leader key hangs on, if it is ours, and what was granted for it.
+    of_leader: Option<(i64, Granted)>,
 }
 
 /// One lease per process.
@@ -36,9 +39,9 @@ impl Lease {
         self.state().id
     }
 
-    /// The id as cluster views have it.
-    pub fn session(&self) -> Option<String> {
-        self.id().map(|id| id.to_string())
+    /// What etcd has granted for it.
+    pub fn granted(&self) -> Granted {
+        Granted { ttl: self.state().granted.unwrap_or_default() }
     }
 
     /// The lease is gone, or has the wrong TTL: the next refresh gets a new one.
@@ -47,20 +50,20 @@ impl Lease {
     }
 
     /// What the leader key is known to hang on, if it is ours.
-    pub fn of_leader(&self) -> Option<i64> {
+    pub fn of_leader(&self) -> Option<(i64, Granted)> {
         self.state().of_leader
     }
 
     /// The leader key hangs on that lease; None: that is not known (it is being
     /// written), or the key is not ours.
-    pub fn set_of_leader(&self, lease: Option<i64>) {
+    pub fn set_of_leader(&self, lease: Option<(i64, Granted)>) {
         self.state().of_leader = lease;
     }
 
     /// The leader key is to run out, and hangs on the lease that everything else of ours hangs on: that gets another one.
     pub fn leave_to_leader(&self) {
         let mut state = self.state();
-        if state.id.is_some() && state.id == state.of_leader {
+        if state.id.is_some() && state.id == state.of_leader.map(|(id, _)| id) {
             state.id = None;
         }
     }
@@ -94,11 +97,12 @@ impl Lease {
         }
         let ttl = timing.ttl.as_secs().try_into().unwrap_or(i64::MAX);
         let reply = pool.call(&Rpc::Grant(ttl), effort).await?;
-        let Body::Lease(id) = reply.body else {
+        let Body::Lease(id, granted) = reply.body else {
             return Err(Failure::Refused("no lease in the answer".into()));
         };
         let mut state = self.state();
         (state.id, state.refreshed) = (Some(id), Some(Instant::now()));
+        state.granted = Some(Duration::from_secs(granted.try_into().unwrap_or(0)));
         Ok(id)
     }
 }
@@ -142,5 +146,42 @@ impl LeaseKeeper {
                 other => DcsError::Refused(other.text().to_owned()),
             },
         )
+    }
+}
+
+/// Renews the lease that the leader key hangs on, on the lock keeper's thread.
+pub struct Renewer {
+    lease: Arc<Lease>,
+    keeper: LeaseKeeper,
+    runtime: Option<tokio::runtime::Runtime>,
+}
+
+impl Renewer {
+    /// Renews what `lease` says.
+    pub fn new(lease: Arc<Lease>, keeper: LeaseKeeper) -> Renewer {
+        Renewer { lease, keeper, runtime: None }
+    }
+
+    fn try_renew(&mut self, limit: Duration) -> Result<Renewal, String> {
+        // The loop is moving the key to another one.
+        let Some((lease, granted)) = self.lease.of_leader() else {
+            return Err("which lease it is is not known".into());
+        };
+        if self.runtime.is_none() {
+            let built = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            self.runtime = Some(built.map_err(|e| e.to_string())?);
+        }
+        let Some(runtime) = &self.runtime else { return Err("no runtime".into()) };
+        match runtime.block_on(self.keeper.keepalive(lease, limit)) {
+            Ok(true) => Ok(Renewal::Until(granted)),
+            Ok(false) => Ok(Renewal::Gone),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+}
+
+impl LockRenewer for Renewer {
+    fn renew(&mut self, limit: Duration) -> Renewal {
+        self.try_renew(limit).unwrap_or_else(Renewal::NoAnswer)
     }
 }

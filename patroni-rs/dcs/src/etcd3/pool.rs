@@ -311,6 +311,7 @@ impl Pool {
                 node
             }
         };
+        tracing::trace!(target: "dcs::etcd3::rpc", ?rpc);
         let sent = Instant::now();
         let reply = rpc.send(&mut node).await.map_err(|error| match classify(&error) {
             // Without its name nobody would know which key there is talk of.

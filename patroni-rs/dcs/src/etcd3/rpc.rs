@@ -49,8 +49,8 @@ pub enum Body {
     Keys(Vec<KeyValue>),
     /// Transaction.
     Txn(TxnResponse),
-    /// Id of a new lease.
-    Lease(i64),
+    /// Id of a new lease, and the seconds that it was granted.
+    Lease(i64, i64),
     /// Does the lease still exist?
     Alive(bool),
     /// Client URLs.
@@ -122,7 +122,7 @@ impl Rpc {
             }
             Rpc::Grant(seconds) => {
                 let reply = node.client.lease_grant(*seconds, None).await?;
-                Ok(Reply::new(reply.header(), true, Body::Lease(reply.id())))
+                Ok(Reply::new(reply.header(), true, Body::Lease(reply.id(), reply.ttl())))
             }
             Rpc::KeepAlive(lease) => {
                 let alive = match node.client.lease_keep_alive(*lease).await {

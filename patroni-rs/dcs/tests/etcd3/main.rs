@@ -2,6 +2,7 @@
 //! The etcd 3 adapter against real etcd processes.
 
 mod failures;
+mod recorded;
 mod reference;
 mod secured;
 mod server;
@@ -9,7 +10,7 @@ mod server;
 use std::time::{Duration, Instant};
 
 use patroni_core::model::{Status, SyncState};
-use patroni_dcs::{AnyDcs, Dcs, DcsError, Etcd3, Settings, Timing};
+use patroni_dcs::{open, Dcs, DcsError, Etcd3, Settings, Timing};
 use pyfmt::{json, Value};
 use server::Etcd;
 
@@ -349,7 +350,7 @@ async fn large_values() {
     let dcs = start("n1", &[&etcd.url]).await;
     let mut ctl = config("n1", &[&etcd.url]);
     ctl.set("patronictl", true);
-    let ctl = AnyDcs::from_config(&ctl).await.unwrap();
+    let ctl = open(&ctl).await.unwrap();
     let large = "x".repeat(1_200_000);
     let text = format!(r#"[[1,2,"{large}"]]"#);
     assert_eq!(dcs.set_history(&text).await, Ok(true));
@@ -455,19 +456,19 @@ async fn what_the_reference_writes() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stores_by_configuration() {
     let etcd = Etcd::single();
-    let dcs = AnyDcs::from_config(&config("n", &[&etcd.url])).await.unwrap();
+    let dcs = open(&config("n", &[&etcd.url])).await.unwrap();
     assert!(dcs.get_cluster().await.unwrap().is_empty());
-    assert!(dcs.lease_id().is_some() && dcs.lease_keeper().is_some());
-    let error = AnyDcs::from_config(&Value::map()).await.err().unwrap().to_string();
+    assert!(dcs.renewer().is_some());
+    let error = open(&Value::map()).await.err().unwrap().to_string();
     let known =
         "Can not find suitable configuration of distributed configuration store\nAvailable implementations: ";
     assert!(error.starts_with(known), "{error}");
     let mut two = config("n", &[&etcd.url]);
     two.set("consul", Value::map());
-    assert!(matches!(AnyDcs::from_config(&two).await, Err(DcsError::Config(_))));
+    assert!(matches!(open(&two).await, Err(DcsError::Config(_))));
     let mut proxied = config("n", &[&etcd.url]);
     proxied.set("etcd3", Value::from_iter([("proxy", "http://127.0.0.1:1")]));
-    assert!(matches!(AnyDcs::from_config(&proxied).await, Err(DcsError::Config(_))));
+    assert!(matches!(open(&proxied).await, Err(DcsError::Config(_))));
     for (key, value) in
         [("0/leader", "c"), ("2/leader", "w"), ("02/leader", "x"), ("leader", "y"), ("2x/leader", "z")]
     {
@@ -478,7 +479,7 @@ async fn stores_by_configuration() {
     assert_eq!(leaders, [(0, "c"), (2, "w")]);
     let mut ctl = config("n", &[&etcd.url]);
     ctl.set("patronictl", true);
-    let ctl = AnyDcs::from_config(&ctl).await.unwrap();
-    assert_eq!(ctl.lease_id(), None);
+    assert_eq!(start_as(ctl.clone()).await.lease_id(), None);
+    let ctl = open(&ctl).await.unwrap();
     assert!(ctl.get_cluster().await.is_ok());
 }

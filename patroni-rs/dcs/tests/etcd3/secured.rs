@@ -16,6 +16,11 @@ fn section(url: &str, user: &str, password: &str) -> Value {
     Value::from_iter([("hosts", url), ("username", user), ("password", password)])
 }
 
+/// The configuration with that section.
+fn configured(url: &str, user: &str, password: &str) -> Value {
+    Value::from_iter([("etcd3", section(url, user, password))])
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn users_and_tokens() {
     let mut etcd = Etcd::cluster(1, &[]).remove(0);
@@ -95,14 +100,14 @@ async fn a_password_is_changed() {
     // A key that has to be written, for it hangs on another lease.
     let elsewhere = patroni_core::model::Leader::default();
     // A typing error in the file harms nobody: the token is good.
-    dcs.reload(&section(&etcd.url, "patroni", "typo")).unwrap();
+    dcs.reload(&configured(&etcd.url, "patroni", "typo")).unwrap();
     let began = Instant::now();
     assert_eq!(dcs.update_leader(&leader, None, None).await, Ok(true));
     assert!(dcs.get_cluster().await.is_ok());
     assert_eq!(keeper.keepalive(dcs.leader_lease_id().unwrap(), LIMIT).await, Ok(true));
     assert!(began.elapsed() < Duration::from_secs(1));
     // The new one, before etcd has it.
-    dcs.reload(&section(&etcd.url, "patroni", "new")).unwrap();
+    dcs.reload(&configured(&etcd.url, "patroni", "new")).unwrap();
     assert_eq!(dcs.update_leader(&leader, None, None).await, Ok(true));
     // etcd has it: a new token.
     set_password(&etcd, "new");
@@ -113,14 +118,14 @@ async fn a_password_is_changed() {
     set_password(&etcd, "newer");
     let told = async {
         tokio::time::sleep(Duration::from_millis(1200)).await;
-        dcs.reload(&section(&etcd.url, "patroni", "newer")).unwrap();
+        dcs.reload(&configured(&etcd.url, "patroni", "newer")).unwrap();
     };
     let (read, ()) = tokio::join!(dcs.get_cluster(), told);
     assert!(read.is_ok());
     set_password(&etcd, "newest");
     let told = async {
         tokio::time::sleep(Duration::from_millis(1200)).await;
-        dcs.reload(&section(&etcd.url, "patroni", "newest")).unwrap();
+        dcs.reload(&configured(&etcd.url, "patroni", "newest")).unwrap();
     };
     let (renewed, ()) = tokio::join!(dcs.update_leader(&leader, None, None), told);
     assert_eq!(renewed, Ok(true));

@@ -1,0 +1,116 @@
+//! The laboratory's DCS, of whatever kind: `STORE=etcd3|etcd3http|etcd` (and what is added in [`start`]).
+
+use std::fmt::Debug;
+use std::path::Path;
+
+use pyfmt::Value;
+
+use super::etcd::{Etcd, Speech};
+use super::Result;
+
+/// A key and what the store knows of it.
+#[derive(Debug, Clone)]
+pub struct Key {
+    /// The full name, from `/service/` on.
+    pub name: String,
+    /// The value.
+    pub value: String,
+    /// Whether it ends with a session, a lease or a TTL.
+    pub leased: bool,
+    /// The lease or session, where there is one.
+    pub lease: Option<String>,
+}
+
+/// A running store. All calls block, with a deadline each.
+pub trait Store: Debug + Send + Sync {
+    /// The section of a member's configuration, and its name: of both implementations.
+    fn section(&self) -> (&'static str, Value);
+
+    /// What `patronictl -d` calls it: `etcd3://127.0.0.1:2379`.
+    fn url(&self) -> String;
+
+    /// The port that its clients speak to.
+    fn port(&self) -> u16;
+
+    /// All keys that start with `prefix`, by name.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    fn prefix(&self, prefix: &str) -> Result<Vec<Key>>;
+
+    /// Writes one key that hangs on nothing.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    fn put(&self, name: &str, value: &str) -> Result<()>;
+
+    /// Deletes one key.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    fn delete(&self, name: &str) -> Result<()>;
+
+    /// Whole seconds that a key has left; `None`: it is not there, does not end, or the store does not tell.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    fn lease_left(&self, name: &str) -> Result<Option<i64>> {
+        let _ = name;
+        Ok(None)
+    }
+
+    /// Kills it.
+    ///
+    /// # Errors
+    /// It lives on.
+    fn kill(&mut self) -> Result<()>;
+
+    /// Starts it again with the same data, after [`Store::kill`].
+    ///
+    /// # Errors
+    /// It does not answer in time.
+    fn restart(&mut self) -> Result<()>;
+
+    /// Stops it with SIGSTOP: connections stay open and silent.
+    fn freeze(&self);
+
+    /// Lets it go on after [`Store::freeze`].
+    fn thaw(&self);
+
+    /// For what only etcd can do.
+    fn as_etcd(&mut self) -> Option<&mut Etcd> {
+        None
+    }
+
+    /// The value of one key.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    fn get(&self, name: &str) -> Result<Option<String>> {
+        Ok(self.prefix(name)?.into_iter().find(|key| key.name == name).map(|key| key.value))
+    }
+}
+
+/// The name of the store of `STORE`.
+pub fn chosen() -> String {
+    std::env::var("STORE").ok().filter(|name| !name.is_empty()).unwrap_or_else(|| "etcd3".into())
+}
+
+/// Starts the store of `STORE`, with its data under `folder`.
+///
+/// # Errors
+/// It does not answer in time, or there is no such store.
+pub fn start(folder: &Path) -> Result<Box<dyn Store>> {
+    Ok(match chosen().as_str() {
+        "etcd3" => Box::new(Etcd::start(folder)?),
+        "etcd3http" => Box::new(Etcd::speaking(folder, Speech::Gateway)?),
+        "etcd" => Box::new(Etcd::speaking(folder, Speech::V2)?),
+        other => return Err(format!("STORE={other}: there is no such store").into()),
+    })
+}
+
+/// A name or value in a URL.
+pub fn percent(text: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.~/".contains(&b);
+    text.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
+}

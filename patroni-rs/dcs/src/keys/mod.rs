@@ -1,0 +1,363 @@
+//! The upper floor: the Patroni layout, written once over any [`KvStore`] (surface-dcs 2, 6).
+//!
+//! What is in which key, what hangs on the session, what is conditional and on what, which failure means what: here. How
+//! a store says it: below.
+
+mod leader;
+mod member;
+mod values;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use patroni_core::model::{Cluster, Leader, Lsn, Nodes, Status, SyncState};
+use pyfmt::Value;
+use tokio::sync::{watch, Notify};
+use tokio::task::JoinHandle;
+
+use crate::dcs::Outcome;
+use crate::kv::{Effort, Failure, Held, If, KvStore, Level, Put, Session};
+use crate::lock::LockRenewer;
+use crate::published::Published;
+use crate::wake::WakeRules;
+use crate::watch::Sink;
+use crate::{Dcs, DcsError, Settings, Timing};
+
+/// A follower's loop begins that much after the leader's.
+const FOLLOWER_DELAY: Duration = Duration::from_millis(500);
+
+/// A lock operation that has less time than this left is not begun.
+const LEAST_TIME: Duration = Duration::from_secs(1);
+
+/// Pause between attempts to get the first session.
+const START_PAUSE: Duration = Duration::from_secs(5);
+
+/// The keys of a cluster in a store. Belongs to the tokio runtime it was made in.
+pub struct Keys<S: KvStore> {
+    settings: Settings,
+    /// The store's section in the configuration.
+    section: &'static str,
+    store: Arc<S>,
+    published: Published,
+    wake: Arc<Notify>,
+    changes: watch::Sender<u64>,
+    /// The next wait ends at once.
+    at_once: AtomicBool,
+    /// What the store has granted last.
+    granted: Mutex<Option<Duration>>,
+    watcher: Option<JoinHandle<()>>,
+}
+
+impl<S: KvStore> Drop for Keys<S> {
+    fn drop(&mut self) {
+        if let Some(watcher) = &self.watcher {
+            watcher.abort();
+        }
+    }
+}
+
+impl<S: KvStore> Keys<S> {
+    /// The keys in a store that is connected. Unless it is for patronictl, starts the watch and gets a session, for
+    /// which it waits as long as it takes. `section` is the store's in the configuration.
+    pub async fn over(settings: Settings, section: &'static str, store: S) -> Keys<S> {
+        let mut keys = Keys {
+            section,
+            store: Arc::new(store),
+            published: Published::default(),
+            wake: Arc::new(Notify::new()),
+            changes: watch::Sender::new(0),
+            at_once: AtomicBool::new(false),
+            granted: Mutex::new(None),
+            watcher: None,
+            settings,
+        };
+        if !keys.settings.ctl {
+            let rules = WakeRules::new(&keys.settings.name);
+            let sink = Sink::new(rules, Arc::clone(&keys.wake), keys.changes.clone());
+            keys.watcher = Some(tokio::spawn(Arc::clone(&keys.store).watch(keys.settings.prefix(), sink)));
+            while let Err(failure) = keys.session(false, keys.effort()).await {
+                let words = keys.store.words();
+                keys.store.say(Level::Error, &format!("refresh_{}: {}", words.session, failure.text()));
+                keys.store.say(Level::Info, &format!("waiting on {}", words.store.to_lowercase()));
+                tokio::time::sleep(START_PAUSE).await;
+            }
+        }
+        keys
+    }
+
+    /// The store below.
+    pub fn store(&self) -> &S {
+        &self.store
+    }
+
+    fn key(&self, name: &str) -> String {
+        self.settings.key(name)
+    }
+
+    /// For an operation that is repeated until `retry_timeout` is over.
+    fn effort(&self) -> Effort {
+        Effort::Until(Instant::now() + self.store.timing().retry_timeout)
+    }
+
+    async fn session(&self, force: bool, effort: Effort) -> Result<Session, Failure> {
+        let session = self.store.session(force, effort).await?;
+        *self.granted.lock().unwrap_or_else(PoisonError::into_inner) = Some(session.granted.ttl);
+        Ok(session)
+    }
+
+    async fn nodes(&self, prefix: &str) -> Result<Nodes, DcsError> {
+        self.store.list(prefix, self.effort()).await.map_err(|failure| {
+            self.error(&format!("get_cluster: {}", failure.text()));
+            DcsError::Unreachable(self.store.words().not_responding.into())
+        })
+    }
+
+    /// What the leader key hangs on is not ours although the key says we are the leader.
+    fn warn_of_foreign_owner(&self, nodes: &Nodes) {
+        let Some(text) = self.store.words().foreign_owner.filter(|_| !self.settings.ctl) else { return };
+        let own = self.store.session_id();
+        if nodes.get("leader").is_some_and(|n| n.value == self.settings.name && n.session != own) {
+            self.store.say(Level::Warning, text);
+        }
+    }
+
+    fn error(&self, text: &str) {
+        self.store.say(Level::Error, text);
+    }
+
+    /// The best-effort operations make no difference between the failures.
+    fn best_effort(&self, result: Result<bool, Failure>) -> Outcome {
+        Ok(result.unwrap_or_else(|failure| {
+            self.error(failure.text());
+            false
+        }))
+    }
+
+    /// The lock operations do: no answer is an error, an answer is a refusal. Who is not let in for want of
+    /// authentication or rights has learnt nothing of the lock.
+    fn lock_outcome(&self, result: Result<bool, Failure>) -> Outcome {
+        match result {
+            Err(Failure::Unknown(text)) => Err(DcsError::Unreachable(text)),
+            Err(Failure::Denied(text)) => {
+                self.error(&text);
+                Err(DcsError::Unreachable(text))
+            }
+            other => self.best_effort(other),
+        }
+    }
+}
+
+/// The keys of each Citus group, by the number that their folder is called.
+fn groups_of(nodes: Nodes) -> BTreeMap<i64, Nodes> {
+    let mut groups: BTreeMap<i64, Nodes> = BTreeMap::new();
+    for (path, node) in nodes {
+        let Some((folder, rest)) = path.split_once('/') else { continue };
+        let group = folder.parse::<i64>().ok().filter(|n| *n >= 0 && n.to_string() == folder);
+        if let Some(group) = group {
+            groups.entry(group).or_default().insert(rest.to_owned(), node);
+        }
+    }
+    groups
+}
+
+#[async_trait]
+impl<S: KvStore> Dcs for Keys<S> {
+    async fn get_cluster(&self) -> Result<Arc<Cluster>, DcsError> {
+        match self.nodes(&self.settings.prefix()).await {
+            Ok(nodes) => {
+                self.warn_of_foreign_owner(&nodes);
+                let cluster = Arc::new(Cluster::from_nodes(&nodes));
+                self.published.loaded(&cluster, self.store.timing().ttl);
+                Ok(cluster)
+            }
+            Err(error) => {
+                self.published.forget_cluster();
+                Err(error)
+            }
+        }
+    }
+
+    async fn get_groups(&self) -> Result<BTreeMap<i64, Cluster>, DcsError> {
+        let nodes = self.nodes(&format!("{}/", self.settings.root_path)).await?;
+        Ok(groups_of(nodes).iter().map(|(group, nodes)| (*group, Cluster::from_nodes(nodes))).collect())
+    }
+
+    fn cached_cluster(&self) -> Option<Arc<Cluster>> {
+        self.published.cluster()
+    }
+
+    fn last_seen(&self) -> u64 {
+        self.published.last_seen()
+    }
+
+    fn failsafe(&self) -> Option<Value> {
+        self.published.failsafe()
+    }
+
+    fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    async fn watch(&self, following: bool, timeout: Duration) -> bool {
+        // The next round is to renew the session whatever has happened in this one.
+        self.store.expect_refresh();
+        if self.at_once.swap(false, Ordering::Relaxed) {
+            return true;
+        }
+        let timeout = if following { timeout + FOLLOWER_DELAY } else { timeout };
+        tokio::time::timeout(timeout, self.wake.notified()).await.is_ok()
+    }
+
+    fn wake(&self) {
+        self.wake.notify_one();
+    }
+
+    async fn acquire_leader(&self) -> Outcome {
+        let result = self.lock_outcome(self.try_acquire().await);
+        if result == Ok(false) {
+            self.store.say(Level::Info, "Could not take out TTL lock");
+        }
+        result
+    }
+
+    async fn update_leader(
+        &self,
+        leader: &Leader,
+        status: Option<&Status>,
+        failsafe: Option<&Value>,
+    ) -> Outcome {
+        let renewed = self.lock_outcome(self.try_update(leader).await)?;
+        if renewed {
+            if let Some(status) = status.filter(|s| s.last_lsn != 0) {
+                self.publish_status(status).await;
+            }
+            if let Some(failsafe) = failsafe {
+                self.publish_failsafe(failsafe).await;
+            }
+        }
+        Ok(renewed)
+    }
+
+    async fn take_leader(&self) -> Outcome {
+        self.best_effort(self.try_take().await)
+    }
+
+    async fn delete_leader(&self, leader: Option<&Leader>, last_lsn: Option<Lsn>) -> Outcome {
+        if let Some(last_lsn) = last_lsn.filter(|lsn| *lsn != 0) {
+            self.publish_status(&self.published.status_at(last_lsn)).await;
+        }
+        let Some(leader) = leader else { return Ok(false) };
+        let outcome = self.best_effort(self.try_release(leader).await);
+        self.published.forget_cluster();
+        outcome
+    }
+
+    async fn touch_member(&self, data: &Value) -> Outcome {
+        self.best_effort(self.try_touch(data).await)
+    }
+
+    async fn set_config(&self, value: &Value, version: Option<&str>) -> Outcome {
+        let text = pyfmt::json::dumps_compact(value);
+        self.best_effort(self.put_version("config", &text, version).await)
+    }
+
+    async fn set_failover(&self, value: &str, version: Option<&str>) -> Outcome {
+        self.best_effort(self.put_version("failover", value, version).await)
+    }
+
+    async fn write_sync(
+        &self,
+        leader: &str,
+        standbys: &[String],
+        quorum: i64,
+        version: Option<&str>,
+    ) -> Result<Option<SyncState>, DcsError> {
+        let text = patroni_core::model::sync_state_value(leader, standbys, quorum);
+        match self.put_sync(&text, version).await {
+            Ok(version) => Ok(version.map(|version| SyncState::from_node(Some(&version), &text))),
+            Err(failure) => {
+                self.error(failure.text());
+                Ok(None)
+            }
+        }
+    }
+
+    async fn delete_sync(&self, version: Option<&str>) -> Outcome {
+        let condition = version.map_or(If::Always, If::Version);
+        let cleared = self.store.clear(&self.key("sync"), condition, self.effort()).await;
+        self.best_effort(cleared.map(|written| written.is_done()))
+    }
+
+    async fn set_history(&self, value: &str) -> Outcome {
+        self.best_effort(self.put("history", value, Effort::Once).await)
+    }
+
+    async fn write_status(&self, last_lsn: Lsn) -> Outcome {
+        Ok(self.publish_status(&self.published.status_at(last_lsn)).await)
+    }
+
+    async fn write_failsafe(&self, value: &Value) -> Outcome {
+        Ok(self.publish_failsafe(value).await)
+    }
+
+    async fn initialize(&self, create_new: bool, sysid: &str) -> Outcome {
+        self.best_effort(self.try_initialize(create_new, sysid).await)
+    }
+
+    async fn cancel_initialization(&self) -> Outcome {
+        let deleted = self.store.delete(&self.key("initialize"), If::Always, self.effort()).await;
+        self.best_effort(deleted.map(|written| written.is_done()))
+    }
+
+    async fn delete_cluster(&self) -> Outcome {
+        let deleted = self.store.delete_all(&self.settings.prefix(), self.effort()).await;
+        self.best_effort(deleted.map(|written| written.is_done()))
+    }
+
+    fn set_timing(&self, timing: Timing) {
+        if self.store.set_timing(timing) {
+            self.at_once.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn reload(&self, config: &Value) -> Result<(), DcsError> {
+        config.get(self.section).map_or(Ok(()), |section| self.store.reload(section))
+    }
+
+    fn granted(&self) -> Duration {
+        let ttl = self.store.timing().ttl;
+        self.granted.lock().unwrap_or_else(PoisonError::into_inner).map_or(ttl, |granted| granted.min(ttl))
+    }
+
+    fn renewer(&self) -> Option<Box<dyn LockRenewer>> {
+        Some(self.store.renewer())
+    }
+
+    fn let_leader_run_out(&self) {
+        self.store.let_leader_run_out();
+    }
+
+    fn setbacks(&self) -> u64 {
+        self.store.setbacks()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use patroni_core::model::Node;
+
+    #[test]
+    fn groups_by_their_folders() {
+        let node = || Node { value: "x".into(), ..Node::default() };
+        let paths = ["0/leader", "12/members/a", "01/leader", "-1/leader", "leader", "x/leader"];
+        let nodes: Nodes = paths.iter().map(|path| ((*path).to_owned(), node())).collect();
+        let groups = groups_of(nodes);
+        let found: Vec<(i64, Vec<&str>)> =
+            groups.iter().map(|(group, keys)| (*group, keys.keys().map(String::as_str).collect())).collect();
+        assert_eq!(found, [(0, vec!["leader"]), (12, vec!["members/a"])]);
+    }
+}
