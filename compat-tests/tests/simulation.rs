@@ -42,7 +42,8 @@ fn check_stories(told: &Stories) {
         for ((profile, _), hash) in recorded.into_iter().chain(told.clone()).collect::<Stories>() {
             rows.entry(profile).or_default().push(hash);
         }
-        let text: String = rows.iter().map(|(profile, row)| format!("{profile}: {}\n", row.join(" "))).collect();
+        let text: String =
+            rows.iter().map(|(profile, row)| format!("{profile}: {}\n", row.join(" "))).collect();
         return std::fs::write(STORIES, text).unwrap();
     }
     let changed: Vec<String> = told

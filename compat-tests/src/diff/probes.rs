@@ -3,8 +3,8 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use crate::lab::store::Key;
 use crate::lab::process::Output;
+use crate::lab::store::Key;
 use crate::lab::{http, Result};
 
 use super::states::Asks;

@@ -66,11 +66,7 @@ pub trait Dcs: Send + Sync {
     async fn take_leader(&self) -> Outcome;
 
     /// Publishes `last_lsn`, then deletes the leader key if it is ours.
-    async fn delete_leader(
-        &self,
-        leader: Option<&Leader>,
-        last_lsn: Option<Lsn>,
-    ) -> Outcome;
+    async fn delete_leader(&self, leader: Option<&Leader>, last_lsn: Option<Lsn>) -> Outcome;
 
     /// Writes our member key if it has changed or hangs on an old lease.
     async fn touch_member(&self, data: &Value) -> Outcome;

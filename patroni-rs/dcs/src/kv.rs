@@ -281,17 +281,17 @@ pub trait KvStore: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Written, Failure>> + Send;
 
     /// Deletes all keys below a prefix (which ends with a slash), and the folder itself.
-    fn delete_all(&self, prefix: &str, effort: Effort) -> impl Future<Output = Result<Written, Failure>> + Send;
+    fn delete_all(
+        &self,
+        prefix: &str,
+        effort: Effort,
+    ) -> impl Future<Output = Result<Written, Failure>> + Send;
 
     /// Makes sure that the session for new keys lives: asks the store unless it did so within `loop_wait`, always if
     /// `force`, and makes a new one where there is none or it has ended. With `force` the answer proves that the session
     /// was alive **after** the call began: the promise of the lock counts from there. Where keys have TTLs of their own
     /// there is nothing to ask.
-    fn session(
-        &self,
-        force: bool,
-        effort: Effort,
-    ) -> impl Future<Output = Result<Session, Failure>> + Send;
+    fn session(&self, force: bool, effort: Effort) -> impl Future<Output = Result<Session, Failure>> + Send;
 
     /// The id of the session that new keys would get, if there is one; asks nobody.
     fn session_id(&self) -> Option<String>;

@@ -109,8 +109,7 @@ mod tests {
     #[test]
     fn what_a_new_list_shows() {
         let mut rules = WakeRules::new("me");
-        let leader =
-            |name: &str, revision| vec![("leader".to_owned(), name.to_owned(), revision)];
+        let leader = |name: &str, revision| vec![("leader".to_owned(), name.to_owned(), revision)];
         assert!(!rules.listed(&leader("a", 5)));
         assert!(!rules.listed(&leader("a", 5)));
         assert!(rules.listed(&leader("b", 9)));

@@ -13,7 +13,6 @@ use patroni_api::snapshot::{PgStatus, Queried, Snapshot, WalStatus};
 use patroni_api::{Backend, BackendError, Batched, FailsafeReply, Restarted, SingleFlight};
 use patroni_core::ha::{self, commands, FailsafePing, Job, JobResult, PgState, Role, ScheduledRestart};
 use patroni_core::model::{Cluster, Member};
-use patroni_dcs::Dcs;
 use patroni_postgres::sql::RestStatus;
 use pyfmt::datetime::{self, DateTime, Locale};
 use pyfmt::Value;

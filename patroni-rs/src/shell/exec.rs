@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use patroni_core::ha::{Answer, DcsDown, Memory, Mono, Request, StopMode, View};
 use patroni_core::model::{failover_value, Cluster, Lsn, Status};
-use patroni_dcs::{Dcs, DcsError};
+use patroni_dcs::DcsError;
 use patroni_postgres::process::stop::StopEvent;
 use tokio::sync::mpsc;
 

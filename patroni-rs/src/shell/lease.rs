@@ -175,11 +175,7 @@ impl Lease {
     ///
     /// # Errors
     /// No thread can be made.
-    pub fn start_keeper(
-        self: &Arc<Self>,
-        instance: Arc<Instance>,
-        dcs: &Arc<dyn Dcs>,
-    ) -> Result<(), String> {
+    pub fn start_keeper(self: &Arc<Self>, instance: Arc<Instance>, dcs: &Arc<dyn Dcs>) -> Result<(), String> {
         let (lease, renewer) = (self.clone(), dcs.renewer());
         let _ = self.dcs.set(dcs.clone());
         let alarm = Alarm::new(&self.changed).map_err(|e| e.to_string())?;

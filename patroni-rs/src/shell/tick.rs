@@ -8,7 +8,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use futures_util::FutureExt;
 use patroni_core::ha::keeper::Arm;
 use patroni_core::ha::{self, Finished, HeldBack, Level, LogLine, Memory, Progress, Role, Transcript, View};
-use patroni_dcs::Dcs;
 
 use super::exec::Executor;
 use super::shared::Shared;

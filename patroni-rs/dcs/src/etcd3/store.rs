@@ -201,7 +201,8 @@ impl KvStore for Store {
     }
 
     fn set_leader(&self, leader: Option<Held<'_>>) {
-        let lease = leader.and_then(|held| Some((held.session.id.as_deref()?.parse().ok()?, held.session.granted)));
+        let lease =
+            leader.and_then(|held| Some((held.session.id.as_deref()?.parse().ok()?, held.session.granted)));
         self.lease.set_of_leader(lease);
     }
 

@@ -121,10 +121,7 @@ async fn the_requests_of_each_operation() {
     note(r, &mut s, "get_cluster", dcs.get_cluster()).await.unwrap();
     assert_eq!(note(r, &mut s, "touch_member, the same", dcs.touch_member(&data("running"))).await, yes);
     dcs.watch(false, Duration::from_millis(1)).await;
-    assert_eq!(
-        note(r, &mut s, "touch_member, another cycle", dcs.touch_member(&data("running"))).await,
-        yes
-    );
+    assert_eq!(note(r, &mut s, "touch_member, another cycle", dcs.touch_member(&data("running"))).await, yes);
     assert_eq!(note(r, &mut s, "acquire_leader", dcs.acquire_leader()).await, yes);
     assert_eq!(note(r, &mut s, "acquire_leader, held", dcs.acquire_leader()).await, no);
     assert_eq!(note(r, &mut s, "take_leader", dcs.take_leader()).await, yes);
@@ -135,19 +132,14 @@ async fn the_requests_of_each_operation() {
     let update = dcs.update_leader(&leader, Some(&status), Some(&failsafe));
     assert_eq!(note(r, &mut s, "update_leader, nothing new", update).await, yes);
     let version = cluster.config.as_ref().unwrap().version.clone();
-    assert_eq!(
-        note(r, &mut s, "set_config, version", dcs.set_config(&config, Some(&version))).await,
-        yes
-    );
-    assert_eq!(
-        note(r, &mut s, "set_config, old version", dcs.set_config(&config, Some(&version))).await,
-        no
-    );
+    assert_eq!(note(r, &mut s, "set_config, version", dcs.set_config(&config, Some(&version))).await, yes);
+    assert_eq!(note(r, &mut s, "set_config, old version", dcs.set_config(&config, Some(&version))).await, no);
     let failover = dcs.manual_failover(Some("n1"), None, None, None);
     assert_eq!(note(r, &mut s, "manual_failover", failover).await, yes);
     let reset = dcs.manual_failover(None, None, None, Some("1"));
     assert_eq!(note(r, &mut s, "manual_failover, old version", reset).await, no);
-    let sync = note(r, &mut s, "write_sync", dcs.write_sync("n1", &["b".into()], 0, None)).await;
+    let standbys = ["b".to_owned()];
+    let sync = note(r, &mut s, "write_sync", dcs.write_sync("n1", &standbys, 0, None)).await;
     let version = sync.unwrap().unwrap().version.unwrap();
     let sync = dcs.write_sync("n1", &[], 0, Some(&version));
     assert!(note(r, &mut s, "write_sync, version", sync).await.unwrap().is_some());
@@ -158,10 +150,7 @@ async fn the_requests_of_each_operation() {
     assert_eq!(note(r, &mut s, "write_failsafe, the same", dcs.write_failsafe(&failsafe)).await, yes);
     assert_eq!(note(r, &mut s, "write_failsafe", dcs.write_failsafe(&Value::map())).await, yes);
     note(r, &mut s, "get_groups", dcs.get_groups()).await.unwrap();
-    assert_eq!(
-        note(r, &mut s, "delete_leader", dcs.delete_leader(Some(&leader), Some(11))).await,
-        yes
-    );
+    assert_eq!(note(r, &mut s, "delete_leader", dcs.delete_leader(Some(&leader), Some(11))).await, yes);
     assert_eq!(note(r, &mut s, "delete_leader, none", dcs.delete_leader(None, None)).await, no);
     etcd.run(&["put", &key("leader"), "n1"]);
     let leader = dcs.get_cluster().await.unwrap().leader.clone().unwrap();
@@ -172,14 +161,15 @@ async fn the_requests_of_each_operation() {
     etcd.run(&["put", &key("leader"), "n2"]);
     assert_eq!(note(r, &mut s, "take_leader, another's", dcs.take_leader()).await, no);
     // The lease is gone.
+    let stopped = data("stopped");
     let gone = |dcs: &Etcd3| etcd.run(&["lease", "revoke", &format!("{:x}", dcs.lease_id().unwrap())]);
     etcd.run(&["del", &key("leader")]);
     gone(&dcs);
     assert_eq!(note(r, &mut s, "acquire_leader, lease gone", dcs.acquire_leader()).await, yes);
     gone(&dcs);
-    let touched = dcs.touch_member(&data("stopped"));
+    let touched = dcs.touch_member(&stopped);
     assert_eq!(note(r, &mut s, "touch_member, lease gone", touched).await, no);
-    let touched = dcs.touch_member(&data("stopped"));
+    let touched = dcs.touch_member(&stopped);
     assert_eq!(note(r, &mut s, "touch_member, again", touched).await, yes);
     gone(&dcs);
     dcs.watch(false, Duration::from_millis(1)).await;
