@@ -238,3 +238,37 @@ Feature: synchronous modes
       """
     Then the DCS key "sync" matches ".sync_standby.:.node[12].\}" within 20 s
     And node0 leads within 5 s
+
+  @ours
+  Scenario: a stranger under a member's name confirms nothing
+    Given the members are configured with
+      """
+      bootstrap: {dcs: {synchronous_mode: quorum}}
+      """
+    And a running cluster of 3 members where node1 has
+      """
+      tags: {sync_priority: 5}
+      """
+    Then the DCS key "sync" matches ".quorum.:1,.sync_standby.:.node1,node2.\}" within 40 s
+    When a writer
+    And a stranger receives WAL from node0 under the name Node1
+    Then node0's log says "node1 can not be synchronous: somebody else streams under that name" within 20 s
+    And the DCS key "sync" matches ".leader.:.node0.,.quorum.:0,.sync_standby.:.node2.\}" within 20 s
+    And SQL "SHOW synchronous_standby_names" gives "ANY 1 (node2)" on node0 within 10 s
+    When node0 is configured by PATCH with
+      """
+      {"synchronous_mode": true}
+      """
+    # Alone it is not the member either.
+    And the whole node of node1 is killed
+    Then SQL "SELECT count(*) FROM pg_stat_replication WHERE application_name ILIKE 'node1'" gives "1" on node0 within 20 s
+    And SQL "SHOW synchronous_standby_names" gives "node2" on node0 within 5 s
+    And the DCS key "sync" matches ".sync_standby.:.node2.\}" within 5 s
+    When the whole node of node0 is killed
+    And node1 is started
+    Then node2 leads within 50 s
+    When the stranger leaves
+    Then node1 follows node2 within 60 s
+    And the DCS key "sync" matches ".sync_standby.:.node1.\}" within 40 s
+    When the writer is stopped
+    Then no acknowledged row is missing

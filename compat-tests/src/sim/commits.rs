@@ -57,6 +57,7 @@ impl World {
                     slot: Some(patroni_core::slots::member_slot_name(&member.me.name)),
                 }
             })
+            .chain(self.stranger_row(node))
             .collect();
         let place = |row: &ReplicaRow| names.members.iter().position(|n| n == row.application_name);
         let listed = |row: &ReplicaRow| names.has_star || names.members.contains(&row.application_name);
@@ -75,12 +76,14 @@ impl World {
         rows
     }
 
-    /// Up to where commits on `node` are acknowledged.
-    fn confirmed(&self, node: usize) -> u64 {
+    /// Up to where commits on `node` are acknowledged; `known`: by members alone.
+    fn confirmed(&self, node: usize, known: bool) -> u64 {
         let pg = &self.members[node].pg;
         let names = &pg.sync_live.1;
         let wanted = usize::try_from(names.num).unwrap_or(0);
-        let counts = |row: &&ReplicaRow| matches!(row.sync_state.as_str(), "sync" | "quorum");
+        let counts = |row: &&ReplicaRow| {
+            matches!(row.sync_state.as_str(), "sync" | "quorum") && (!known || row.slot.is_some())
+        };
         let mut flushed: Vec<u64> =
             self.walsenders(node).iter().filter(counts).filter_map(|row| row.flush_lsn).collect();
         flushed.sort_unstable_by(|a, b| b.cmp(a));
@@ -100,12 +103,13 @@ impl World {
                 continue;
             }
             let Some(data) = &member.pg.data else { continue };
-            let (branch, lsn) = (data.branch, self.confirmed(node).min(data.lsn));
+            let (branch, lsn) = (data.branch, self.confirmed(node, false).min(data.lsn));
             if self.ledger.last.is_some_and(|(b, l)| b == branch && l >= lsn) || lsn == 0 {
                 continue;
             }
             // What was acknowledged on this branch began with it.
-            if data.history.last().is_some_and(|(_, at, _)| lsn <= *at) {
+            let began = data.history.last().map_or(0, |(_, at, _)| *at);
+            if lsn <= began {
                 continue;
             }
             self.ledger.last = Some((branch, lsn));
@@ -113,9 +117,10 @@ impl World {
             self.ledger.count += 1;
             // Not beside a primary that people have made: either may be rewound.
             let rival = (0..self.members.len()).any(|i| i != node && self.members[i].leads_by_hand());
-            if promised && !rival {
+            let kept = if self.stranger_is_news(node) { self.confirmed(node, true).min(lsn) } else { lsn };
+            if promised && !rival && kept > began {
                 let known = self.ledger.guaranteed.entry(branch).or_default();
-                *known = lsn.max(*known);
+                *known = kept.max(*known);
             }
         }
     }
@@ -137,6 +142,7 @@ impl World {
     /// The synchronous standbys of `node` by the production rules.
     pub(super) fn current_sync(&mut self, node: usize) -> Option<CurrentState> {
         let rows = self.walsenders(node);
+        let rows = self.as_the_daemon_sees(node, rows);
         let member = &self.members[node];
         if !member.pg.running || member.pg.state.is_starting() {
             return None;

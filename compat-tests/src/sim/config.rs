@@ -82,6 +82,8 @@ pub struct Config {
     pub unseen: bool,
     /// Nothing happens but backups and restores of the DCS, with switchovers in between.
     pub restores: bool,
+    /// Nothing happens but standbys of outside under a member's name, and leaders that die.
+    pub strangers: bool,
     /// A defect to find.
     pub planted: Planted,
 }
@@ -116,6 +118,7 @@ impl Default for Config {
             standby: false,
             unseen: false,
             restores: false,
+            strangers: false,
             planted: Planted::Nothing,
         }
     }
@@ -158,6 +161,8 @@ impl Config {
             ("restored", Config { restores: true, maximum_lag: 20_000, ..base.clone() }),
             ("restored-sync", Config { restores: true, sync: SyncMode::On, ..base.clone() }),
             ("restored-quorum", Config { restores: true, sync: SyncMode::Quorum, ..base.clone() }),
+            ("strangers", Config { strangers: true, sync: SyncMode::On, ..base.clone() }),
+            ("strangers-quorum", Config { strangers: true, sync: SyncMode::Quorum, ..base.clone() }),
             ("stun", Config { stun: true, ..base.clone() }),
             ("any", Config { members: 0, ..base }),
         ]

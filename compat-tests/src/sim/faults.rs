@@ -102,6 +102,8 @@ pub enum Fault {
     Snapshot,
     /// And the DCS is restored from it.
     Restored,
+    /// A standby of outside bears this member's name, or leaves.
+    Stranger(Option<usize>),
     /// In a pause: `/initialize` is another cluster's, or right again.
     Foreign(bool),
     /// In a pause: an operator promotes a standby by hand.
@@ -140,6 +142,9 @@ impl Plan {
         let mut rng = Rng::new(seed ^ 0xfa17);
         if config.restores {
             return Plan::healed(super::lapses::restores(seed, config), 0, config);
+        }
+        if config.strangers {
+            return Plan::healed(super::strangers::orders(seed, config), 0, config);
         }
         let mut faults = Vec::new();
         let calm = 60_000;
@@ -440,6 +445,7 @@ impl World {
             fault @ (Fault::SlowStop(_) | Fault::Overrule(..) | Fault::Snapshot | Fault::Restored) => {
                 self.apply_lapse(&fault);
             }
+            Fault::Stranger(poses_as) => self.stranger_comes(poses_as),
             Fault::RemoteDown(down) => self.remote.down = down,
             Fault::RemoteFailover => self.remote_failover(),
             Fault::Independent(on) => self.order_independence(on),

@@ -29,6 +29,7 @@ mod reference;
 mod remote;
 mod rng;
 mod slots;
+mod strangers;
 mod unseen;
 mod world;
 

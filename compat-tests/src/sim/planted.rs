@@ -84,11 +84,15 @@ pub enum Planted {
     SwitchesUnfed,
     /// The mark beside a rewind that was broken off is not looked at.
     ForgetsMark,
+    /// Whoever bears a member's name is that member, whatever slot he holds.
+    BelievesNames,
+    /// Of two that bear a member's name the last is that member.
+    BelievesTwins,
 }
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Planted; 36] = [
+    pub const ALL: [Planted; 38] = [
         Planted::NoDemotion,
         Planted::RenewsForever,
         Planted::TakesLockBlindly,
@@ -125,6 +129,8 @@ impl Planted {
         Planted::TrustsSyncNames,
         Planted::SwitchesUnfed,
         Planted::ForgetsMark,
+        Planted::BelievesNames,
+        Planted::BelievesTwins,
     ];
 
     /// The cluster in which the defect matters.
@@ -151,6 +157,8 @@ impl Planted {
                 Config { sync: SyncMode::On, late_writes: 85, late_by: 40_000, ..base }
             }
             Planted::BelievesInheritedLock => Config { restores: true, maximum_lag: 20_000, ..base },
+            Planted::BelievesNames => Config { strangers: true, sync: SyncMode::On, ..base },
+            Planted::BelievesTwins => Config { strangers: true, sync: SyncMode::Quorum, ..base },
             Planted::TrustsSyncNames => Config { sync: SyncMode::Quorum, ..base },
             Planted::IgnoresTimeline => Config { check_timeline: true, maximum_lag: 100_000_000, ..base },
             Planted::ReinitsLeader => Config { sync: SyncMode::On, members: 1, ..base },

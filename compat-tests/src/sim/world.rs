@@ -98,6 +98,8 @@ pub struct World {
     pub(super) store_slow: bool,
     pub(super) members: Vec<Member>,
     pub(super) remote: Remote,
+    /// A standby of outside.
+    pub(super) stranger: super::strangers::Stranger,
     /// What the consumer of the logical slot has confirmed, and on which branch.
     pub(super) consumed: Option<(u64, u64)>,
     /// The newest backup.
@@ -211,6 +213,7 @@ impl World {
             store_slow: false,
             members,
             remote,
+            stranger: Default::default(),
             consumed: None,
             backup: None,
             own_sysid: None,
@@ -398,6 +401,7 @@ impl World {
             self.replicate(node);
         }
         self.consume();
+        self.stranger_connects();
         self.acknowledge();
         self.watch_the_watchdogs();
         self.check_receivers();

@@ -18,6 +18,8 @@ pub const STEPS: &[(&str, Step)] = &[
     (r"a client of (\w+) that never waits", never_waits),
     (r"the client that never waits is cut off within (\d+) s", cut_off),
     (r"all that it was told is on (the leader|\w+)", told),
+    (r"a stranger receives WAL from (\w+) under the name (\S+)", poses_as),
+    (r"the stranger leaves", leaves),
 ];
 
 /// A number in the file, moved by so much.
@@ -84,4 +86,38 @@ fn told(state: &mut State, call: &Call) -> Result<()> {
     let told = told.ok_or("nothing was told")?;
     let there = state.cluster()?.member(&name)?.sql("SELECT coalesce(max(n), 0) FROM told")?;
     ensure(there.parse::<u64>()? >= told, || format!("{there} of {told} rows"))
+}
+
+/// A receiver of outside, without a slot, that confirms each flush at once.
+fn poses_as(state: &mut State, call: &Call) -> Result<()> {
+    let lab = state.cluster.as_mut().ok_or("no cluster")?;
+    let member = lab.member(call.arg(0))?;
+    let folder = lab.folder.join("stranger");
+    let mut command = process::command(Path::new("/bin/mkdir"), &lab.folder, &lab.bin())?;
+    command.arg("-p").arg(&folder);
+    process::run(command, Duration::from_secs(5))?.ok()?;
+    let mut command = process::command(&lab.bin().join("pg_receivewal"), &lab.folder, &lab.bin())?;
+    let dsn = format!(
+        "host=127.0.0.1 port={} user=replicator password=lab-repl application_name={}",
+        member.postgres,
+        call.arg(1)
+    );
+    command.args(["--synchronous", "--no-loop", "-d", &dsn, "-D"]).arg(&folder);
+    state.talker = Some(process::daemon(command, &lab.folder.join("stranger.log"))?);
+    wait_until("the stranger receives", Duration::from_secs(10), || {
+        let found = member.sql(
+            "SELECT count(*) FROM pg_stat_activity a JOIN pg_stat_replication r USING (pid) \
+             WHERE a.backend_type = 'walsender' AND r.state = 'streaming' AND r.reply_time IS NOT NULL \
+             AND NOT EXISTS (SELECT FROM pg_replication_slots s WHERE s.active_pid = r.pid)",
+        )?;
+        ensure(found == "1", || found)
+    })
+}
+
+fn leaves(state: &mut State, _: &Call) -> Result<()> {
+    if let Some(mut child) = state.talker.take() {
+        child.kill()?;
+        child.wait()?;
+    }
+    Ok(())
 }
