@@ -159,7 +159,8 @@ impl Instance {
         let listed: NameSet = cluster.sync.voters().iter().collect();
         let seen = self.monitor(false).await?;
         let candidates = candidates(cluster, &self.name);
-        self.tell_impersonated(&impersonated(&seen.replication, &candidates, options.by_slot));
+        let posed_as = impersonated(&seen.replication, &candidates, options.by_slot, major_version);
+        self.tell_impersonated(&posed_as);
         let mut tracker = self.sync_tracker.lock().await;
         current_sync_state(
             self.pool(),

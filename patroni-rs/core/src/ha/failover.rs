@@ -9,6 +9,7 @@ use super::schedule::Due;
 use super::script::Step;
 use super::types::*;
 use crate::model::{Lsn, Member};
+use crate::sync::shown_name;
 
 /// How long a switchover waits for a candidate that streams: `wal_retrieve_retry_interval` is 5 s by default, and
 /// whoever asked by REST waits for 10 s at least.
@@ -129,8 +130,10 @@ impl Cycle<'_> {
             other => return super::cycle::unexpected(other),
         };
         let near = u64::try_from(self.m.config.maximum_lag_on_failover()).unwrap_or(0).max(NEAR);
+        let major_version = self.pg.major_version;
         let streams = |name: &str| {
-            let same = |w: &&Walsender| w.name.to_lowercase() == name.to_lowercase();
+            let shown = shown_name(name, major_version);
+            let same = |w: &&Walsender| w.name.to_lowercase() == shown;
             streaming.iter().filter(same).any(|w| position.saturating_sub(w.flushed) <= near)
         };
         let candidates = self.failover_candidates(false);

@@ -5,7 +5,7 @@ mod names;
 mod pick;
 mod value;
 
-pub use names::{never_synchronous, NameSet};
+pub use names::{application_name, never_synchronous, shown_name, NameSet};
 pub use pick::{
     candidates, impersonated, Candidate, CurrentState, Observed, ReplicaRow, SyncOptions, Tracker,
 };

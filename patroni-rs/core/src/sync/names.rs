@@ -90,17 +90,30 @@ impl NameSet {
 /// Bytes of `application_name` that PostgreSQL keeps (`NAMEDATALEN` - 1).
 const SHOWN: usize = 63;
 
-/// Why a member of this name is never a synchronous standby: PostgreSQL shows it under another, or `/sync` cannot hold it.
-pub fn never_synchronous(name: &str) -> Option<&'static str> {
-    if !name.bytes().all(|b| (b' '..=b'~').contains(&b)) {
-        Some("has characters that PostgreSQL does not show in application_name")
-    } else if name.len() > SHOWN {
-        Some("is longer than the 63 characters that PostgreSQL keeps of application_name")
-    } else if name.contains(',') {
-        Some("has a comma, which separates names in /sync")
-    } else {
-        None
+/// What PostgreSQL makes of a member's name as `application_name`, and compares with `synchronous_standby_names`: 63 bytes
+/// of it, and of these what is no printable ASCII as `?`, or as `\xNN` from 16 on.
+pub fn application_name(name: &str, major_version: u32) -> String {
+    let mut out = String::new();
+    for byte in name.bytes().take(SHOWN) {
+        match byte {
+            b' '..=b'~' => out.push(char::from(byte)),
+            _ if major_version < 160_000 => out.push('?'),
+            _ => out.push_str(&format!("\\x{byte:02x}")),
+        }
     }
+    out
+}
+
+/// That name in `pg_stat_replication`, which has room for 63 bytes. In lower case: the server does not tell them apart.
+pub fn shown_name(name: &str, major_version: u32) -> String {
+    let mut shown = application_name(name, major_version).to_lowercase();
+    shown.truncate(SHOWN);
+    shown
+}
+
+/// Why a member of this name is never a synchronous standby: `/sync` cannot hold it.
+pub fn never_synchronous(name: &str) -> Option<&'static str> {
+    name.contains(',').then_some("has a comma, which separates names in /sync")
 }
 
 impl PartialEq for NameSet {
@@ -136,20 +149,22 @@ impl fmt::Display for NameSet {
 mod tests {
     use super::*;
 
+    /// As PostgreSQL 15 and 17 showed them.
     #[test]
-    fn names_that_application_name_does_not_carry() {
-        let long = "n".repeat(64);
-        for (name, fits) in [
-            ("node-0.example", true),
-            (&long[1..], true),
-            (long.as_str(), false),
-            ("a b", true),
-            ("a,b", false),
-            ("knoten\u{e4}", false),
-            ("a\tb", false),
+    fn names_as_postgresql_has_them() {
+        let long = "n".repeat(70);
+        for (name, old, new) in [
+            ("Node-0.example", "Node-0.example", "Node-0.example"),
+            ("knoten-\u{e4}", "knoten-??", "knoten-\\xc3\\xa4"),
+            ("a\tb", "a?b", "a\\x09b"),
+            (long.as_str(), &long[..63], &long[..63]),
         ] {
-            assert_eq!(never_synchronous(name).is_none(), fits, "{name}");
+            assert_eq!(application_name(name, 150_000), old);
+            assert_eq!(application_name(name, 170_000), new);
         }
+        assert_eq!(shown_name("Node-0", 150_000), "node-0");
+        assert_eq!(shown_name(&"\u{e4}".repeat(40), 170_000).len(), 63);
+        assert!(never_synchronous("a,b").is_some() && never_synchronous("knoten-\u{e4}").is_none());
     }
 
     #[test]

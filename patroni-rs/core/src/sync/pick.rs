@@ -3,7 +3,7 @@
 use indexmap::IndexMap;
 
 use super::value::parse_names;
-use super::{NameSet, SyncNamesValue, SyncType};
+use super::{application_name, shown_name, NameSet, SyncNamesValue, SyncType};
 use crate::model::{Cluster, Lsn};
 use crate::slots::member_slot_name;
 
@@ -93,16 +93,25 @@ struct Replica<'a> {
     row: &'a ReplicaRow,
     lsn: Lsn,
     member: &'a Candidate,
+    /// The member's name; as its connection spells it, where that is only a matter of case.
+    name: &'a str,
+    /// In `synchronous_standby_names`.
+    listed_as: String,
 }
 
 /// Members whose name somebody else uses as `application_name`: PostgreSQL takes the confirmation of any standby of
 /// that name, so none of them may count. Who does not hold the member's slot is not the member; without slots they
 /// cannot be told apart, but there must not be two. (The reference takes anybody, and the last of several:
 /// patroni/patroni#3545.)
-pub fn impersonated<'a>(rows: &[ReplicaRow], candidates: &'a [Candidate], by_slot: bool) -> Vec<&'a str> {
+pub fn impersonated<'a>(
+    rows: &[ReplicaRow],
+    candidates: &'a [Candidate],
+    by_slot: bool,
+    major_version: u32,
+) -> Vec<&'a str> {
     let doubtful = |candidate: &&Candidate| {
-        let mut named =
-            rows.iter().filter(|r| r.application_name.to_lowercase() == candidate.name.to_lowercase());
+        let shown = shown_name(&candidate.name, major_version);
+        let mut named = rows.iter().filter(|r| r.application_name.to_lowercase() == shown);
         match (named.next(), named.next()) {
             (Some(_), Some(_)) => true,
             (Some(row), None) => by_slot && row.slot.as_deref() != Some(&member_slot_name(&candidate.name)),
@@ -113,11 +122,30 @@ pub fn impersonated<'a>(rows: &[ReplicaRow], candidates: &'a [Candidate], by_slo
 }
 
 /// The candidates that stream from this node, the best first.
-fn replicas<'a>(candidates: &'a [Candidate], observed: &Observed<'a>, by_slot: bool) -> Vec<Replica<'a>> {
-    let doubtful = impersonated(observed.rows, candidates, by_slot);
+fn replicas<'a>(
+    candidates: &'a [Candidate],
+    observed: &Observed<'a>,
+    by_slot: bool,
+    major_version: u32,
+) -> Vec<Replica<'a>> {
+    let doubtful = impersonated(observed.rows, candidates, by_slot, major_version);
     let members: IndexMap<String, &Candidate> =
         candidates.iter().map(|c| (c.name.to_lowercase(), c)).collect();
-    let doubtful: Vec<String> = doubtful.into_iter().map(str::to_lowercase).collect();
+    // Of two members that PostgreSQL shows under one name, neither can be told from the other.
+    let mut shown: IndexMap<String, Vec<&Candidate>> = IndexMap::new();
+    for candidate in candidates {
+        shown.entry(shown_name(&candidate.name, major_version)).or_default().push(candidate);
+    }
+    let known: IndexMap<String, &Candidate> = shown
+        .into_iter()
+        .filter_map(|(name, members)| match members[..] {
+            // A name that is not shown as it is may be anybody's: the slot tells.
+            [one] if by_slot || name == one.name.to_lowercase() => {
+                (!doubtful.contains(&one.name.as_str())).then_some((name, one))
+            }
+            _ => None,
+        })
+        .collect();
     let column = |row: &ReplicaRow| match observed.synchronous_commit {
         "remote_apply" => row.replay_lsn,
         "remote_write" => row.write_lsn,
@@ -126,13 +154,19 @@ fn replicas<'a>(candidates: &'a [Candidate], observed: &Observed<'a>, by_slot: b
     let mut streaming: IndexMap<String, (&ReplicaRow, Lsn)> = IndexMap::new();
     for row in observed.rows {
         let name = row.application_name.to_lowercase();
-        if let (Some(lsn), true) = (column(row), members.contains_key(&name) && !doubtful.contains(&name)) {
-            streaming.insert(name, (row, lsn));
+        if let (Some(lsn), Some(member)) = (column(row), known.get(&name)) {
+            streaming.insert(member.name.to_lowercase(), (row, lsn));
         }
     }
     let mut list: Vec<Replica<'_>> = streaming
         .iter()
-        .filter_map(|(name, (row, lsn))| members.get(name).map(|&member| Replica { row, lsn: *lsn, member }))
+        .filter_map(|(name, (row, lsn))| {
+            let member = *members.get(name)?;
+            let as_it_is = row.application_name.to_lowercase() == *name;
+            let name = if as_it_is { &row.application_name } else { &member.name };
+            let listed_as = application_name(name, major_version);
+            Some(Replica { row, lsn: *lsn, member, name, listed_as })
+        })
         .filter(|r| !should_cascade(r.member, &members, &|name| streaming.contains_key(name)))
         .collect();
     // As text: sync, quorum, potential, async.
@@ -215,7 +249,7 @@ impl Tracker {
         observed: &Observed<'_>,
         options: &SyncOptions,
     ) -> CurrentState {
-        let mut replicas = replicas(candidates, observed, options.by_slot);
+        let mut replicas = replicas(candidates, observed, options.by_slot, options.major_version);
         for replica in &replicas {
             self.note_readiness(replica, listed, options);
         }
@@ -233,14 +267,28 @@ impl Tracker {
             sync_type: self.parsed.sync_type,
             numsync: self.parsed.num,
             numsync_confirmed: i64::try_from(sync_confirmed.len()).unwrap_or(i64::MAX),
-            sync: if self.parsed.has_star { NameSet::new() } else { self.parsed.members.clone() },
+            sync: if self.parsed.has_star { NameSet::new() } else { self.listed(candidates, options) },
             sync_confirmed,
             active,
         }
     }
 
+    /// The names in the GUC, as those of members where they are some.
+    fn listed(&self, candidates: &[Candidate], options: &SyncOptions) -> NameSet {
+        let member = |name: &str| {
+            let named = |c: &&Candidate| {
+                let listed_as = application_name(&c.name, options.major_version);
+                listed_as.eq_ignore_ascii_case(name) && listed_as != c.name
+            };
+            let mut members = candidates.iter().filter(named);
+            let found = members.next().filter(|_| members.next().is_none());
+            found.map_or_else(|| name.to_owned(), |c| c.name.clone())
+        };
+        self.parsed.members.iter().map(member).collect()
+    }
+
     fn note_readiness(&mut self, replica: &Replica<'_>, listed: &NameSet, options: &SyncOptions) {
-        let name = &replica.row.application_name;
+        let name = replica.listed_as.as_str();
         if self.is_ready(name) || !self.parsed.members.contains(name) {
             return;
         }
@@ -254,7 +302,7 @@ impl Tracker {
             };
             caught_up && counts
         } else {
-            listed.contains(name) || (state == "sync" && caught_up)
+            listed.contains(replica.name) || (state == "sync" && caught_up)
         };
         if ready {
             self.ready.insert(name.to_lowercase(), replica.row.pid);
@@ -275,20 +323,20 @@ impl Tracker {
         let enough = |active: &NameSet| i64::try_from(active.len()).unwrap_or(i64::MAX) >= node_count;
         let (mut active, mut confirmed) = (NameSet::new(), NameSet::new());
         for replica in replicas {
-            let name = &replica.row.application_name;
+            let name = replica.name;
             if options.quorum_mode {
                 // A node that cannot be promoted may be ahead of all that can: only if we need the number.
                 if replica.member.nofailover && enough(&active) {
                     continue;
                 }
-                if self.is_ready(name) {
+                if self.is_ready(&replica.listed_as) {
                     confirmed.insert(name);
                 }
                 active.insert(name);
                 continue;
             }
             active.insert(name);
-            if replica.row.sync_state == "sync" && self.is_ready(name) {
+            if replica.row.sync_state == "sync" && self.is_ready(&replica.listed_as) {
                 confirmed.insert(name);
             }
             if enough(&active) {

@@ -2,7 +2,7 @@
 
 use pyfmt::value::str_repr;
 
-use super::NameSet;
+use super::{application_name, NameSet};
 
 /// How PostgreSQL chooses among the names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -202,8 +202,11 @@ pub fn names_value(
     major_version: u32,
 ) -> Option<String> {
     let star = names.contains("*") || (names.is_empty() && num.is_some_and(|n| n >= 1));
-    let list: Vec<String> =
-        if star { vec!["*".to_owned()] } else { names.sorted().iter().map(|n| quote_name(n)).collect() };
+    let list: Vec<String> = if star {
+        vec!["*".to_owned()]
+    } else {
+        names.sorted().iter().map(|n| quote_name(&application_name(n, major_version))).collect()
+    };
     let several = major_version >= 90_600;
     let text = if several { list.join(",") } else { list.first().cloned().unwrap_or_default() };
     if several && (list.len() > 1 || quorum_mode && !list.is_empty()) {

@@ -167,3 +167,47 @@ fn nobody_confirms_in_a_members_name() {
         }
     }
 }
+
+/// A name that application_name does not carry as it is.
+#[test]
+fn members_are_known_by_what_postgresql_makes_of_their_names() {
+    let long = "n".repeat(70);
+    let candidates =
+        [candidate("knoten-\u{e4}"), candidate(&long), candidate("x-\u{f6}"), candidate("X-\u{fc}")];
+    for (version, shown) in [(150_000, "knoten-??"), (170_000, "knoten-\\xc3\\xa4")] {
+        let slots = [0, 1, 2].map(|i| crate::slots::member_slot_name(&candidates[i].name));
+        let rows: Vec<ReplicaRow> = [shown, &long[..63], "x-??"]
+            .into_iter()
+            .zip(slots)
+            .map(|(name, slot)| ReplicaRow {
+                application_name: name.into(),
+                slot: Some(slot),
+                ..row("-:quorum:9:9:9")
+            })
+            .collect();
+        let mut options = SyncOptions {
+            quorum_mode: true,
+            node_count: 2,
+            maximum_lag: -1,
+            major_version: version,
+            by_slot: true,
+        };
+        let observed = Observed { synchronous_commit: "on", rows: &rows, last_operation: 9 };
+        let mut tracker = Tracker::default();
+        let names: NameSet = candidates[..2].iter().map(|c| &c.name).collect();
+        let value = super::super::names_value(&names, Some(1), true, version).unwrap();
+        assert_eq!(value, format!("ANY 1 (\"{shown}\",{})", &long[..63]));
+        let _ = tracker.observe_value(&value, 9);
+        let state = tracker.current_state(&candidates, &NameSet::new(), &observed, &options);
+        // Two that are shown as one in 15; another than both later.
+        assert_eq!(
+            (&state.active, &state.sync_confirmed, &state.sync),
+            (&names, &names, &names),
+            "{version}"
+        );
+        // Without slots nobody can tell whose name it is.
+        options.by_slot = false;
+        let state = tracker.current_state(&candidates, &NameSet::new(), &observed, &options);
+        assert!(state.active.is_empty(), "{state:?}");
+    }
+}
