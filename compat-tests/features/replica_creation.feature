@@ -218,11 +218,13 @@ Feature: making a replica
     Given a running cluster of 1 member
     When node1 is added with
       """
+      log: {level: DEBUG}
       postgresql: {basebackup: [max-rate: 8M, checkpoint: fast]}
       """
     And a process "pg_basebackup --pgdata=" of node1 is killed within 30 s
     Then node1's log says "Error when fetching backup: pg_basebackup exited with code=-9" within 20 s
     And node1's log says "Trying again in 5 seconds" within 5 s
+    And node1's log says "pg_basebackup', '--pgdata="
     And node1 follows node0 within 60 s
 
   @ours

@@ -85,6 +85,40 @@ Feature: what breaks under PostgreSQL
     Then node0 follows node1 within 60 s
     And the row "after" is on every member within 20 s
 
+  @ours
+  Scenario: both disks are full, and room is made on that of the replica
+    When node0 is made with
+      """
+      postgresql: {data_dir: LABNODE/disk/data}
+      """
+    And node0's disk has 200 MB
+    And node0 starts
+    Then node0 leads within 60 s
+    When node1 is made with
+      """
+      postgresql: {data_dir: LABNODE/disk/data}
+      """
+    And node1's disk has 200 MB
+    And node1 starts
+    Then node1 follows node0 within 60 s
+    When node0 is configured by PATCH with
+      """
+      {"maximum_lag_on_failover": 100000000}
+      """
+    And a row "before" is written on node0
+    Then the row "before" is on every member within 10 s
+    When `dd if=/dev/zero of=LABNODE/disk/ballast bs=1M count=1000 2>/dev/null; true` is run in node1's folder
+    And `dd if=/dev/zero of=LABNODE/disk/ballast bs=1M count=1000 2>/dev/null; true` is run in node0's folder
+    And SQL "DO $$ BEGIN FOR i IN 1..20 LOOP PERFORM pg_logical_emit_message(false, 'x', 'y'); PERFORM pg_switch_wal(); END LOOP; END $$" fails on node0
+    Then node0's log says "PostgreSQL can not write its WAL: " within 60 s
+    When `rm LABNODE/disk/ballast` is run in node1's folder
+    Then node1 leads within 120 s
+    When a row "after" is written on node1
+    And `rm LABNODE/disk/ballast` is run in node0's folder
+    Then node0 follows node1 within 60 s
+    And the row "before" is on every member within 10 s
+    And the row "after" is on every member within 20 s
+
   Scenario: a data directory that cannot be written
     Given a running cluster of 2 members
     When a row "kept" is written on node0

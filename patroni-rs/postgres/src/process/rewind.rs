@@ -345,6 +345,7 @@ pub async fn remove_after_failure(data_dir: &Path, on_failure: bool, on_divergen
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     struct Told {
@@ -400,6 +401,33 @@ mod tests {
             let found = request.leader_ready(published, &leader).await;
             assert_eq!(found, ready, "{published:?} {primary} {:?}", leader.checkpoint);
         }
+    }
+
+    /// A server with a statement_timeout would end the copy of a large file.
+    #[tokio::test]
+    async fn no_statement_timeout_ends_pg_rewind() {
+        let dir = tempfile::tempdir().unwrap();
+        let program = dir.path().join("pg_rewind");
+        std::fs::write(&program, "#!/bin/sh\nprintf '%s' \"$PGOPTIONS\" > \"$2/options\"\n").unwrap();
+        std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let (bin, cancel) = (Binaries::new(dir.path()), Cancellable::default());
+        let control = ControlReader::new(bin.clone(), dir.path());
+        let request = RewindRequest {
+            bin: &bin,
+            cancel: &cancel,
+            control: &control,
+            data_dir: dir.path(),
+            config_file: &dir.path().join("postgresql.conf"),
+            major_version: 150_000,
+            leader_name: "n2",
+            dsn: "host=h",
+            env: &[],
+            restore_command: None,
+            archive_command: None,
+        };
+        assert!(request.pg_rewind().await);
+        let options = std::fs::read_to_string(dir.path().join("options")).unwrap();
+        assert_eq!(options, "-c statement_timeout=0");
     }
 
     /// Who fetches WAL that the target has recycled: pg_rewind, where it can find restore_command, or we.
