@@ -18,18 +18,8 @@ const MAPPINGS: [&[&str]; 7] = [
 /// What is not read as something else than what it says: a switch that is neither on nor off would be off.
 const SWITCHES: [&str; 4] =
     ["synchronous_mode", "synchronous_mode_strict", "failsafe_mode", "check_timeline"];
-/// Numbers, and the unit in which those are read that may have one.
-const NUMBERS: [(&str, Option<&str>); 9] = [
-    ("maximum_lag_on_failover", None),
-    ("maximum_lag_on_syncnode", None),
-    ("synchronous_node_count", None),
-    ("max_timelines_history", None),
-    ("primary_start_timeout", None),
-    ("primary_stop_timeout", None),
-    ("master_start_timeout", None),
-    ("master_stop_timeout", None),
-    ("member_slots_ttl", Some("s")),
-];
+/// Numbers that protect less where the default is taken.
+const NUMBERS: [&str; 2] = ["maximum_lag_on_syncnode", "synchronous_node_count"];
 
 /// Why no node would use `after` as it is, with the name of the key. None where they would use it, or where `before`, which
 /// is stored already, has the same fault: then the change is not what breaks it.
@@ -53,8 +43,8 @@ fn fault(document: &Value) -> Option<String> {
             return Some(format!("{key} is {}, neither on nor off", value.py_repr()));
         }
     }
-    for (key, unit) in NUMBERS {
-        let wrong = |value: &&Value| value.truthy() && parse_int(value, unit).is_none();
+    for key in NUMBERS {
+        let wrong = |value: &&Value| value.truthy() && parse_int(value, None).is_none();
         if let Some(value) = document.get(key).filter(wrong) {
             return Some(format!("{key} is {}, not a number", value.py_repr()));
         }
