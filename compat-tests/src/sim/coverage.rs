@@ -60,6 +60,7 @@ pub const ROWS: &[&str] = &[
     "released leader key voluntarily due to the system ID mismatch",
     "not removing leader key because processes of postgres may still be running",
     "removed leader key after trying and failing to start postgres",
+    "not starting postgres before another member has taken over",
     "removed leader lock because postgres is not running as primary",
     "removed leader lock because postgres is not running",
     "reinitialize in progress",

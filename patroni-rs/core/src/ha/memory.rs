@@ -62,6 +62,8 @@ pub struct Memory {
     pub crash_recovery_started: Option<Mono>,
     /// Starts as a standby by the holder of the lock since it was last seen as a primary.
     pub readonly_starts: u32,
+    /// When the lock was given away because its server dies of its promotions.
+    pub gave_way_at: Option<Mono>,
     /// Timeout of an explicit restart.
     pub start_timeout: Option<Duration>,
     /// The last known own WAL position.
@@ -116,6 +118,7 @@ impl Memory {
             recovering: false,
             crash_recovery_started: None,
             readonly_starts: 0,
+            gave_way_at: None,
             start_timeout: None,
             last_wal_lsn: None,
             last_timeline: None,

@@ -71,6 +71,9 @@ impl Cycle<'_> {
 
     /// Brings PostgreSQL up as what it may be now.
     pub(super) fn recover(&mut self) -> Step<String> {
+        if self.gives_way() {
+            return Ok("not starting postgres before another member has taken over".into());
+        }
         let mut timeout = None;
         if self.has_lock() && self.update_lock(false)? {
             let seconds = self.m.config.primary_start_timeout().max(0);
@@ -100,6 +103,13 @@ impl Cycle<'_> {
             }
         }
         self.start_as_standby(timeout)
+    }
+
+    /// Its server came up, and died of each promotion: as a standby it would have more WAL than the others, who would wait
+    /// for it, and it for a disk with room. For a ttl the others have it for themselves.
+    fn gives_way(&self) -> bool {
+        let for_now = self.m.gave_way_at.is_some_and(|at| self.io.now() < at + self.v.me.ttl);
+        for_now && self.cluster.is_unlocked()
     }
 
     fn log_control_data(&mut self, control: &ControlData) {
@@ -152,6 +162,7 @@ impl Cycle<'_> {
                     return Ok(NOT_PROVEN.into());
                 }
                 self.m.readonly_starts = 0;
+                self.m.gave_way_at = Some(self.io.now());
                 return self.give_up_lock();
             }
             self.m.readonly_starts = self.m.readonly_starts.saturating_add(1);

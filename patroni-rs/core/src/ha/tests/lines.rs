@@ -105,6 +105,8 @@ const LINES: &[&str] = &[
     "starting as a secondary",
     "starting as a standby leader because i had the session lock",
     "trying to follow a remote member because standby cluster is unhealthy",
+    // Ours: docs/compatibility.md, a server that dies of its promotions.
+    "not starting postgres before another member has taken over",
     // Of ours alone (docs/safety.md S11 to S13).
     "Postponing promotion because PostgreSQL does not tell its synchronous_standby_names",
     "Postponing promotion because synchronous_standby_names could not be set",

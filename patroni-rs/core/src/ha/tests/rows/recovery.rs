@@ -14,6 +14,11 @@ fn dead_replica() -> World {
     replica().crashed("in archive recovery")
 }
 
+/// So many seconds ago.
+fn gave_way(seconds: u64) -> World {
+    dead_replica().memory(|m| m.gave_way_at = Some(NOW - Duration::from_secs(seconds)))
+}
+
 fn failed_start(world: World) -> World {
     world.down().state(PgState::StartFailed).memory(|m| m.recovering = true)
 }
@@ -144,6 +149,25 @@ fn primary_rows() -> Vec<Row> {
             crashed("shut down").role(Role::Demoted).memory(|m| m.readonly_starts = 2).peer("b", |_| ()),
             "removed leader key after trying and failing to start postgres",
             "load state(crashed) update feed unwatch load peers(b,c) prove delete touch",
+        ),
+        // Who has given way leaves the race to the others: until one leads, or for a ttl.
+        row(
+            "10-15",
+            gave_way(29).without("leader"),
+            "not starting postgres before another member has taken over",
+            "load state(crashed) touch",
+        ),
+        row(
+            "10-15",
+            gave_way(30).without("leader"),
+            "starting as a secondary",
+            "load state(crashed) load job:restarting after failure(nobody,replica) touch",
+        ),
+        row(
+            "10-15",
+            gave_way(1),
+            "starting as a secondary",
+            "load state(crashed) load job:restarting after failure(b,replica) touch",
         ),
         row(
             "10-15",
