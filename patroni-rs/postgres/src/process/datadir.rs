@@ -22,14 +22,14 @@ macro_rules! log {
 /// `lost+found`.
 ///
 /// # Errors
-/// The directory cannot be read: it may hold anything.
+/// The directory cannot be read: it may hold anything. So may that which a link leads to whose disk is not mounted.
 pub fn is_empty(data_dir: &Path) -> io::Result<bool> {
     if data_dir.join("global").join("pg_control").is_file() {
         return Ok(false);
     }
     let entries = match fs::read_dir(data_dir) {
         Ok(entries) => entries,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(true),
+        Err(e) if e.kind() == io::ErrorKind::NotFound && !data_dir.is_symlink() => return Ok(true),
         Err(e) => return Err(e),
     };
     for entry in entries {
@@ -124,6 +124,10 @@ fn remove_now(data_dir: &Path) -> io::Result<()> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(e) => return Err(e),
     };
+    if meta.is_symlink() {
+        // Where it leads nowhere a copy would land beside it.
+        fs::metadata(data_dir)?;
+    }
     let linked = meta.is_symlink() && data_dir.is_dir();
     if !meta.is_dir() && !linked {
         return fs::remove_file(data_dir);
@@ -290,9 +294,11 @@ mod tests {
         set_aside(&link).await.unwrap();
         assert!(root.path().join("data.failed/PG_VERSION").exists());
         assert!(link.is_symlink() && is_empty(&link).unwrap());
-        // A link to nothing is no data directory.
-        symlink("nowhere", root.path().join("dangling")).unwrap();
-        remove(&root.path().join("dangling")).await.unwrap();
+        // Its disk may be mounted yet.
+        let dangling = root.path().join("dangling");
+        symlink("nowhere", &dangling).unwrap();
+        assert!(is_empty(&dangling).is_err() && remove(&dangling).await.is_err());
+        assert!(dangling.is_symlink());
     }
 
     #[tokio::test]
