@@ -272,3 +272,26 @@ Feature: synchronous modes
     And the DCS key "sync" matches ".sync_standby.:.node1.\}" within 40 s
     When the writer is stopped
     Then no acknowledged row is missing
+
+  @ours
+  Scenario: a member whose name application_name does not carry is synchronous
+    Given the members are configured with
+      """
+      bootstrap: {dcs: {synchronous_mode: true}}
+      """
+    And a running cluster of 1 member
+    When knotenä is added with
+      """
+      tags: {}
+      """
+    Then the DCS key "sync" matches ".leader.:.node0.,.quorum.:0,.sync_standby.:.knoten" within 60 s
+    And SQL "SHOW synchronous_standby_names" gives ""knoten??"" on node0 within 10 s
+    And SQL "SELECT sync_state FROM pg_stat_replication" gives "sync" on node0 within 10 s
+    When a writer
+    And patronictl is called with "switchover batman --leader node0 --candidate knotenä --force"
+    Then its exit code is 0
+    And knotenä leads within 30 s
+    And node0 follows knotenä within 40 s
+    And the DCS key "sync" matches ".sync_standby.:.node0." within 20 s
+    When the writer is stopped
+    Then no acknowledged row is missing
