@@ -198,6 +198,20 @@ Feature: making a replica
     And node1's log says "Removing user defined tablespace directory: "
     And `test "$(readlink LABDATA/pg_wal)" = LABNODE/wal && readlink LABDATA/pg_tblspc/* | grep -q LABNODE/space` succeeds in node1's folder
 
+  @ours
+  Scenario: a data directory that is a link to a disk which is mounted later
+    Given a running cluster of 1 member
+    When node1 is made with
+      """
+      postgresql: {data_dir: LABNODE/link}
+      """
+    And `ln -s LABNODE/mount/data LABNODE/link` is run in node1's folder
+    And node1 starts
+    Then node1's log says "data directory is not accessible: [Errno 2] No such file or directory" within 20 s
+    When `mkdir -p LABNODE/mount && mkdir -m 700 LABNODE/mount/data` is run in node1's folder
+    Then node1 follows node0 within 40 s
+    And `test -L LABNODE/link && test -s LABNODE/mount/data/PG_VERSION` succeeds in node1's folder
+
   Scenario: a new copy from the leader, though another member has clonefrom
     Given a running cluster of 2 members where node1 has
       """

@@ -71,7 +71,6 @@ impl Instance {
                 Ok(Some(work)) => DataDir::HalfMade(work),
                 Err(e) => DataDir::Inaccessible(oserror::text(&e, Some(&self.data_dir.to_string_lossy()))),
             },
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => DataDir::Empty,
             Err(e) => DataDir::Inaccessible(oserror::text(&e, Some(&self.data_dir.to_string_lossy()))),
         }
     }
