@@ -38,7 +38,7 @@ fn fault(document: &Value) -> Option<String> {
     }
     for key in SWITCHES {
         let quorum = |value: &Value| key == "synchronous_mode" && value.py_str().to_lowercase() == "quorum";
-        let wrong = |value: &&Value| value.truthy() && parse_bool(value).is_none() && !quorum(*value);
+        let wrong = |value: &&Value| value.truthy() && parse_bool(value).is_none() && !quorum(value);
         if let Some(value) = document.get(key).filter(wrong) {
             return Some(format!("{key} is {}, neither on nor off", value.py_repr()));
         }
