@@ -17,7 +17,7 @@ fuzz_target!(|text: &str| {
             let _ = parse::compare_values(kind, unit, &value, &value);
         }
     }
-    let _ = (parse::parse_bool(&value), parse::split_host_port(text, 1), parse::python_int(text));
+    let _ = (parse::parse_bool(&value), parse::split_host_port(text, 1), pyfmt::int::parse(text));
     let available = AvailableGucs::from_describe_config(text);
     for name in NAMES.split(' ').chain([text]) {
         for version in [90_300, 120_000, 180_000] {

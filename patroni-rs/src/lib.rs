@@ -2,6 +2,7 @@
 //! `patroni-core`.
 
 pub mod cli;
+pub mod clock;
 pub mod generate;
 pub mod guardian;
 pub mod instance;

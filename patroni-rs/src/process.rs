@@ -6,7 +6,8 @@ use nix::sys::signal::{self, SigSet, Signal};
 use nix::sys::stat::{umask, Mode};
 use nix::sys::wait::{waitpid, WaitPidFlag, WaitStatus};
 use nix::unistd::{fork, getpid, ForkResult, Pid};
-use patroni_core::parse::{clamped, parse_int, python_integer};
+use patroni_core::parse::parse_int;
+use pyfmt::int::{clamped, int};
 use pyfmt::Value;
 
 static UMASK: OnceLock<u32> = OnceLock::new();
@@ -80,7 +81,7 @@ pub fn announce_threads(config: &Value) {
     let stack = config.get("thread_stack_size");
     match (stack, stack.and_then(|size| parse_int(size, Some("B")))) {
         (Some(size), Some(i64::MAX)) => {
-            let exact = python_integer(size).unwrap_or_else(|_| size.clone());
+            let exact = int(size).unwrap_or_else(|_| size.clone());
             tracing::warn!(
                 target: "patroni.daemon",
                 "Failed to set threading.stack_size({exact}): \
@@ -95,7 +96,7 @@ pub fn announce_threads(config: &Value) {
             tracing::info!(target: "patroni.daemon", "Using default value thread_stack_size = 524288");
         }
     }
-    let size = config.get("thread_pool_size").map_or(Ok(Value::Int(5)), python_integer);
+    let size = config.get("thread_pool_size").map_or(Ok(Value::Int(5)), int);
     let size = size.unwrap_or_else(|error| {
         let shown = config.get("thread_pool_size").unwrap_or(&Value::Null);
         let error = error.repr();

@@ -183,7 +183,7 @@ impl Context {
 /// The section counts only with a database and a number for the group.
 fn is_citus(config: &Value) -> bool {
     let group = config.at(&["citus", "group"]);
-    let number = group.is_some_and(|g| crate::click::parser::py_int(&g.py_str()).is_some());
+    let number = group.is_some_and(|g| pyfmt::int::parse_i64(&g.py_str()).is_some());
     number && config.at(&["citus", "database"]).is_some_and(|d| d.as_str().is_some())
 }
 

@@ -8,7 +8,7 @@ use pyfmt::value::str_repr;
 use pyfmt::Value;
 
 /// A switchover or restart may rightly take hours, and the reference waits
-/// for ever; this only bounds a connection that has died unnoticed.
+/// forever; this only bounds a connection that has died unnoticed.
 const TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 /// How often a refused connection is tried again, as in the reference.
 const RETRIES: u32 = 3;

@@ -5,6 +5,8 @@ use std::rc::Rc;
 
 use patroni_core::global_config::GlobalConfig;
 use patroni_core::model::Cluster;
+use patroni_core::stores::STORES;
+use patroni_core::timing::Timing;
 use patroni_dcs::{open, Dcs, DcsError};
 use pyfmt::Value;
 use tokio::runtime::Runtime;
@@ -46,7 +48,8 @@ impl Store {
         let mut config = config.clone();
         config.set("patronictl", true);
         let dcs = runtime.block_on(open(&config)).map_err(open_error)?;
-        let loop_wait = config.get("loop_wait").and_then(Value::as_i64).unwrap_or(10);
+        let default = Timing::default_seconds("loop_wait");
+        let loop_wait = config.get("loop_wait").and_then(Value::as_i64).unwrap_or(default);
         Ok(Store { runtime, dcs, loop_wait: u64::try_from(loop_wait).unwrap_or(0), coordinator })
     }
 
@@ -94,9 +97,6 @@ impl Store {
         self.runtime.block_on(self.dcs.delete_cluster()).map(|_| ()).map_err(read_error)
     }
 }
-
-/// The stores of the reference, in the order in which their sections are looked for.
-const STORES: [&str; 7] = ["consul", "etcd", "etcd3", "exhibitor", "kubernetes", "raft", "zookeeper"];
 
 /// Is there a section for a DCS at all?
 ///

@@ -5,13 +5,16 @@ use std::path::PathBuf;
 
 use base64::Engine as _;
 use patroni_core::ha::VERSION;
+use patroni_core::parse::split_host_port;
 use patroni_net::{TlsOptions, VerifyClient};
+use pyfmt::int::{clamped, int};
 use pyfmt::value::str_repr;
 use pyfmt::{oserror, Value};
 
 use crate::access::IpNet;
-use crate::http::python::{parse_int, PyInt};
-use patroni_core::parse::{clamped, python_integer};
+
+/// Stands for a port that `listen` lacks; no port is it.
+const NO_PORT: i64 = -1;
 
 /// Why the `restapi` section cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -99,8 +102,10 @@ impl ApiConfig {
         let listen = section.get("listen").ok_or(ConfigError::NoListen)?;
         let listen_text = listen.py_str();
         let bad = || ConfigError::BadListen(listen_text.clone());
-        let (host, port) = listen.as_str().and_then(split_host_port).ok_or_else(bad)?;
-        let port = u16::try_from(port).map_err(|_| bad())?;
+        let (host, port) = match listen.as_str().map(|text| split_host_port(text, NO_PORT)) {
+            Some(Ok((host, port))) => (host, u16::try_from(port).map_err(|_| bad())?),
+            _ => return Err(bad()),
+        };
         let tls = tls_options(section);
         let connection_string = match section.get("connect_address").filter(|v| v.truthy()) {
             None => connection_string(tls.is_some(), &listen_text),
@@ -126,24 +131,10 @@ impl ApiConfig {
     }
 }
 
-/// Host and port of `host:port` (`utils.split_host_port` without a default).
-fn split_host_port(text: &str) -> Option<(String, i64)> {
-    let (host, port) = text.rsplit_once(':')?;
-    let PyInt::Small(port) = parse_int(port)? else { return None };
-    if !host.contains(':') {
-        return Some((host.to_owned(), port));
-    }
-    let hosts: Vec<&str> = host.split(',').map(|h| h.trim().trim_matches(['[', ']'])).collect();
-    Some((hosts.join(","), port))
-}
-
 /// None where the port is no number; no port means the scheme's.
 fn connection_string(https: bool, address: &str) -> Option<String> {
     let scheme = if https { "https" } else { "http" };
-    let (host, port) = match address.contains(':') {
-        true => split_host_port(address)?,
-        false => (address.to_owned(), 0),
-    };
+    let (host, port) = split_host_port(address, 0).ok()?;
     let host = match host.contains(':') && !host.starts_with('[') {
         true => format!("[{host}]"),
         false => host,
@@ -227,7 +218,7 @@ fn server_header(tokens: Option<&Value>) -> String {
 
 fn queue_size(section: &Value) -> Result<i32, ConfigError> {
     let Some(value) = section.get("request_queue_size") else { return Ok(5) };
-    match python_integer(value) {
+    match int(value) {
         Ok(Value::BigInt(_)) => {
             Err(ConfigError::BadQueueSize("Python int too large to convert to C long".to_owned()))
         }

@@ -23,4 +23,4 @@ pub use backend::{Backend, BackendError, FailsafeReply, Restarted};
 pub use config::{ApiConfig, ConfigError};
 pub use server::{Offline, Preparation, Prepared, RestServer, StartError};
 pub use single_flight::{Batched, SingleFlight};
-pub use snapshot::{PgStatus, Queried, Snapshot, WalStatus};
+pub use snapshot::{PostgresState, Queried, Snapshot, WalStatus};

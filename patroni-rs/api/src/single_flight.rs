@@ -3,7 +3,7 @@
 
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -49,7 +49,7 @@ impl<T: Clone + 'static> SingleFlight<T> {
         F: FnOnce() -> Q,
         Q: Future<Output = T> + 'static,
     {
-        let mut flight = self.flight.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut flight = patroni_core::mutex::locked(&self.flight);
         // An error means that the sender is gone: the query has ended.
         if let Some(old) = flight.as_ref().filter(|f| f.result.has_changed().is_ok()) {
             return (old.started, old.result.clone());

@@ -38,7 +38,7 @@ pub struct Snapshot {
     /// When the next cycle was due, as last planned (G10).
     pub next_run: Option<Instant>,
     /// PostgreSQL.
-    pub postgres: PgStatus,
+    pub postgres: PostgresState,
     /// Tags of the configuration, without the false ones (D12).
     pub tags: Tags,
     /// Tags as published: with those of leaving the synchronous set (J11).
@@ -67,7 +67,7 @@ pub struct Snapshot {
 
 /// What is known of PostgreSQL.
 #[derive(Debug, Clone, PartialEq)]
-pub struct PgStatus {
+pub struct PostgresState {
     /// State in memory.
     pub state: PgState,
     /// Role in memory.
@@ -191,7 +191,7 @@ impl Snapshot {
     }
 }
 
-impl PgStatus {
+impl PostgresState {
     /// The replica's side of the query.
     fn replica(&self) -> Option<&WalStatus> {
         self.queried.as_ref().map(|q| &q.wal).filter(|w| matches!(w, WalStatus::Replica { .. }))

@@ -129,17 +129,17 @@ fn broken_requests() {
         b"POST /restart HTTP/1.0\r\nContent-Length: 31\r\n\r\n{\"schedule\": \"2030-01-01T10:00\"}",
     ];
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut dice = |n: usize| {
+    let mut random = |n: usize| {
         state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
         ((state >> 33) as usize) % n
     };
     for round in 0..1500 {
         let mut data = seeds[round % seeds.len()].to_vec();
-        for _ in 0..=dice(6) {
-            let at = dice(data.len());
-            match dice(4) {
-                0 => data[at] = dice(256) as u8,
-                1 => data.insert(at, b"\r\n \t/%[]{}\":;\0\xff"[dice(15)]),
+        for _ in 0..=random(6) {
+            let at = random(data.len());
+            match random(4) {
+                0 => data[at] = random(256) as u8,
+                1 => data.insert(at, b"\r\n \t/%[]{}\":;\0\xff"[random(15)]),
                 2 if data.len() > 2 => drop(data.remove(at)),
                 _ => data.truncate(at.max(1)),
             }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use common::{member, value};
 use patroni_api::http::url::Target;
 use patroni_api::route::{route, Route};
-use patroni_api::{health, metrics, status, PgStatus, Queried, Snapshot, WalStatus};
+use patroni_api::{health, metrics, status, PostgresState, Queried, Snapshot, WalStatus};
 use patroni_core::cluster_json;
 use patroni_core::global_config::GlobalConfig;
 use patroni_core::ha::{PgState, Role};
@@ -95,7 +95,7 @@ fn snapshot_of(text: &str) -> Snapshot {
     s.config = GlobalConfig::new(config);
     let held = role == Role::Primary && leader.is_some();
     s.lease_until = held.then(|| Instant::now() + Duration::from_secs(60));
-    s.postgres = PgStatus { state, role, postmaster_alive: true, queried: queried(&doc) };
+    s.postgres = PostgresState { state, role, postmaster_alive: true, queried: queried(&doc) };
     s
 }
 

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use patroni_core::parse::{deep_compare, parse_int};
+use patroni_core::tags::{Reading, TAGS};
 use pyfmt::yaml::{self, Document, DumpOptions};
 use pyfmt::Value;
 
@@ -204,7 +205,9 @@ impl Config {
 
     fn warn_of_contradictory_tags(&self) -> Result<()> {
         let Some(tags) = self.effective.get("tags") else { return Ok(()) };
-        for (flag, priority) in [("nofailover", "failover_priority"), ("nosync", "sync_priority")] {
+        for tag in TAGS {
+            let Reading::Priority(flag) = tag.reading else { continue };
+            let priority = tag.name;
             if !crate::python::contains(tags, flag)? {
                 continue;
             }

@@ -1,13 +1,14 @@
 //! The effective configuration: defaults, then what the DCS may set, then the
 //! local configuration, then what follows from them (surface-config 1.20 to 1.31).
 
+use patroni_core::controlled::Controlled;
+use patroni_core::timing::Timing;
 use pyfmt::{Map, Value};
 
-use crate::cmdline::{self, CMDLINE_OPTIONS};
 use crate::derived;
 use crate::error::Result;
 use crate::python::{child_mut, integer, items, items_or_none, map_mut};
-use crate::timeouts;
+use crate::server_parameters;
 
 /// Keys of `standby_cluster`; all are there, empty, when nothing sets them.
 const STANDBY_CLUSTER: [&str; 7] = [
@@ -26,15 +27,10 @@ const LOCAL_ONLY: [&str; 7] =
 
 /// The built-in defaults.
 pub fn default_config() -> Value {
-    let parameters: Value = CMDLINE_OPTIONS
-        .iter()
-        .filter(|o| !o.name.starts_with("wal_keep_"))
-        .map(|o| (o.name, o.default_value()))
-        .filter(|(_, value)| !value.is_null())
-        .collect();
+    let parameters: Value = Controlled::defaults().collect();
     let mut config = Value::map();
-    for key in ["ttl", "loop_wait", "retry_timeout"] {
-        config.set(key, timeouts::default_of(key));
+    for (key, seconds) in Timing::KEYS {
+        config.set(key, seconds);
     }
     config.set("standby_cluster", STANDBY_CLUSTER.into_iter().map(|key| (key, "")).collect::<Value>());
     config.set(
@@ -123,7 +119,7 @@ fn insert(config: &mut Value, section: &str, key: &Value, value: &Value) {
 }
 
 fn add_parameters(config: &mut Value, section: &Value, local: bool) -> Result<()> {
-    let new = cmdline::parameters(section, local)?;
+    let new = server_parameters::effective(section, local)?;
     let parameters = child_mut(config, "postgresql").and_then(|p| child_mut(p, "parameters"));
     if let Some(Value::Map(parameters)) = parameters {
         for (name, value) in new {

@@ -4,7 +4,6 @@
 
 mod cache;
 pub mod cli;
-mod cmdline;
 mod config;
 mod derived;
 mod effective;
@@ -13,13 +12,13 @@ mod error;
 pub mod generate;
 mod python;
 mod refusal;
+mod server_parameters;
 mod source;
 mod timeouts;
 pub mod validate;
 
 pub use cache::CACHE_FILE;
 pub use cli::{cli_validate, Outcome};
-pub use cmdline::{CmdlineOption, CMDLINE_OPTIONS};
 pub use config::{Check, Config};
 pub use effective::{build as build_effective, default_config};
 pub use env::Environment;

@@ -1,6 +1,6 @@
 //! The few operations on untyped values whose failures the reference shows.
 
-use patroni_core::parse::{clamped, python_integer};
+use pyfmt::int::clamped;
 use pyfmt::{Map, Value};
 
 use crate::error::{qualified_name, ConfigError, Result};
@@ -42,7 +42,7 @@ pub(crate) fn subscript<'a>(value: &'a Value, key: &str) -> Result<&'a Value> {
 
 /// `int(value)`.
 pub(crate) fn integer(value: &Value) -> Result<Value> {
-    python_integer(value).map_err(|e| ConfigError::exception(e.class, e.message))
+    pyfmt::int::int(value).map_err(|e| ConfigError::exception(e.class, e.message))
 }
 
 /// `int(value)`; what does not fit 64 bits becomes the nearest that does.

@@ -2,7 +2,6 @@
 //! and a section of another type, which would switch off what it stands for. The reference dies of an exception at
 //! each; here it is a line with the key, its value and what is expected.
 
-use patroni_core::parse::python_int;
 use pyfmt::Value;
 
 use crate::config::Config;
@@ -92,7 +91,7 @@ impl Want {
 /// Text whose port, if there is one, is a number.
 fn is_address(value: &Value) -> bool {
     let Some(text) = value.as_str() else { return false };
-    text.rsplit_once(':').is_none_or(|(_, port)| python_int(port).is_some())
+    text.rsplit_once(':').is_none_or(|(_, port)| pyfmt::int::parse(port).is_ok())
 }
 
 /// What a section of a wrong type holds may be a secret.

@@ -1,23 +1,15 @@
 //! The rule that ttl, loop_wait and retry_timeout have to keep (surface-config 1.40, 1.41).
 
+use patroni_core::timing::Timing;
+use pyfmt::int::clamped;
 use pyfmt::Value;
 
 use crate::error::Result;
 use crate::python::integer;
-use patroni_core::parse::clamped;
 
 const MIN_LOOP_WAIT: i64 = 1;
 const MIN_RETRY_TIMEOUT: i64 = 3;
 const MIN_TTL: i64 = 20;
-
-/// Built-in values in seconds.
-pub(crate) fn default_of(key: &str) -> i64 {
-    if key == "ttl" {
-        30
-    } else {
-        10
-    }
-}
 
 /// Raises what is too small in `config`, then lowers `loop_wait` and, when that
 /// is not enough, `retry_timeout` until `loop_wait + 2*retry_timeout <= ttl`.
@@ -55,7 +47,7 @@ pub(crate) fn adjust(config: &mut Value) -> Result<()> {
 }
 
 fn at_least(config: &mut Value, key: &str, min: i64) -> Result<Value> {
-    let value = config.get(key).map_or(Ok(Value::Int(default_of(key))), integer)?;
+    let value = config.get(key).map_or(Ok(Value::Int(Timing::default_seconds(key))), integer)?;
     if clamped(&value) >= min {
         return Ok(value);
     }

@@ -3,7 +3,8 @@
 
 use pyfmt::Value;
 
-use crate::parse::{parse_bool, parse_int, python_int};
+use crate::parse::{parse_bool, parse_int};
+use crate::timing::Timing;
 
 /// What holds keys of its own.
 const MAPPINGS: [&[&str]; 7] = [
@@ -31,8 +32,8 @@ fn fault(document: &Value) -> Option<String> {
     if document.as_map().is_none() {
         return Some(format!("the configuration is {}, not a mapping", document.py_repr()));
     }
-    for key in ["ttl", "loop_wait", "retry_timeout"] {
-        if let Some(value) = document.get(key).filter(|value| !is_int(value)) {
+    for (key, _) in Timing::KEYS {
+        if let Some(value) = document.get(key).filter(|value| pyfmt::int::int(value).is_err()) {
             return Some(format!("{key} is {}, not a number of seconds", value.py_repr()));
         }
     }
@@ -67,16 +68,6 @@ fn fault(document: &Value) -> Option<String> {
         }
     }
     None
-}
-
-/// Does Python's `int` take it?
-fn is_int(value: &Value) -> bool {
-    match value {
-        Value::Int(_) | Value::Bool(_) | Value::BigInt(_) => true,
-        Value::Float(number) => number.is_finite(),
-        Value::Str(text) => python_int(text).is_some(),
-        _ => false,
-    }
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use pyfmt::{Map, Value};
 
 use crate::model::Cluster;
 use crate::parse::{parse_bool, parse_int};
+use crate::timing::Timing;
 
 static NULL: Value = Value::Null;
 
@@ -109,12 +110,7 @@ impl GlobalConfig {
         self.get("standby_cluster")
     }
 
-    /// A copy of [`standby_cluster`](Self::standby_cluster).
-    pub fn get_standby_cluster_config(&self) -> Value {
-        self.standby_cluster().clone()
-    }
-
-    /// Does the section name a source: a host, a port or a restore_command?
+    /// Does the section name a source: a host, a port or a restore_command (surface-ha-pg 14-01)?
     pub fn is_standby_cluster(&self) -> bool {
         let named = |key| self.standby_cluster().get(key).is_some_and(Value::truthy);
         ["host", "port", "restore_command"].into_iter().any(named)
@@ -190,19 +186,23 @@ impl GlobalConfig {
         self.get_int("member_slots_ttl", 1800, Some("s"))
     }
 
+    fn seconds(&self, key: &str) -> i64 {
+        self.get_int(key, Timing::default_seconds(key), None)
+    }
+
     /// Seconds; 30 by default.
     pub fn ttl(&self) -> i64 {
-        self.get_int("ttl", 30, None)
+        self.seconds("ttl")
     }
 
     /// Seconds; 10 by default.
     pub fn loop_wait(&self) -> i64 {
-        self.get_int("loop_wait", 10, None)
+        self.seconds("loop_wait")
     }
 
     /// Seconds; 10 by default.
     pub fn retry_timeout(&self) -> i64 {
-        self.get_int("retry_timeout", 10, None)
+        self.seconds("retry_timeout")
     }
 }
 

@@ -6,13 +6,18 @@
 //! deterministic simulation.
 
 pub mod cluster_json;
+pub mod cluster_state;
+pub mod controlled;
 pub mod dynamic_check;
 pub mod global_config;
 pub mod ha;
 pub mod model;
+pub mod mutex;
 pub mod parse;
 pub mod quorum;
 pub mod rewind;
 pub mod slots;
+pub mod stores;
 pub mod sync;
 pub mod tags;
+pub mod timing;

@@ -11,10 +11,10 @@ mod merge;
 mod number;
 mod units;
 
-pub use hostport::{split_host_port, BadPort};
+pub use hostport::split_host_port;
 pub use human::{human, human_integer, human_real};
 pub use merge::{deep_compare, patch_config, patch_document};
-pub use number::{clamped, parse_int, parse_real, python_int, python_integer, strtod, strtol, NoInteger};
+pub use number::{parse_int, parse_real, strtod, strtol};
 pub use units::to_base_unit;
 
 use pyfmt::Value;
@@ -27,12 +27,6 @@ pub fn parse_bool(value: &Value) -> Option<bool> {
         "off" | "false" | "no" | "0" => Some(false),
         _ => None,
     }
-}
-
-/// Python's `str.strip()`: Unicode white space and the four ASCII separators
-/// that only Python counts as white space.
-pub fn py_strip(text: &str) -> &str {
-    text.trim_matches(|c: char| c.is_whitespace() || ('\x1c'..='\x1f').contains(&c))
 }
 
 /// Is `setting`, a value of `pg_settings` in its own unit, the same as the

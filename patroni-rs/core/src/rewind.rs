@@ -5,6 +5,8 @@
 //! Everything is plain data; fetching positions and running `pg_rewind` is
 //! `patroni_postgres::process::rewind`.
 
+use crate::cluster_state::ClusterState;
+
 /// Reads an LSN such as `1/3000060`.
 pub fn parse_lsn(text: &str) -> Option<u64> {
     let (high, low) = text.trim().split_once('/')?;
@@ -86,14 +88,14 @@ pub struct LocalPosition {
 pub fn position_from_control<'a>(field: impl Fn(&str) -> Option<&'a str>) -> Option<LocalPosition> {
     let lsn = |name| field(name).and_then(parse_lsn);
     let timeline = |name| field(name).and_then(|t| t.parse::<u32>().ok());
-    let state = field("Database cluster state").unwrap_or_default();
-    if matches!(state, "shut down in recovery" | "in archive recovery") {
+    let state = field(ClusterState::LINE).map_or(ClusterState::Unknown, ClusterState::parse);
+    if matches!(state, ClusterState::ShutDownInRecovery | ClusterState::InArchiveRecovery) {
         let end = lsn("Minimum recovery ending location")?;
         let timeline = timeline("Min recovery ending loc's timeline")?;
         if end != 0 && timeline != 0 {
             return Some(LocalPosition { in_recovery: true, timeline, lsn: end });
         }
-    } else if state != "shut down" {
+    } else if state != ClusterState::ShutDown {
         return None;
     }
     Some(LocalPosition {

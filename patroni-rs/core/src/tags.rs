@@ -6,8 +6,57 @@ use pyfmt::Value;
 
 use crate::parse::{parse_bool, parse_int};
 
-/// Tags that are not published when they are false.
-const OFF_BY_DEFAULT: [&str; 5] = ["clonefrom", "nofailover", "noloadbalance", "nosync", "nostream"];
+/// How the value of a tag is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reading {
+    /// As a flag, by Python's truth value: the old ones. Not published while it is false.
+    Truthy,
+    /// As a flag, by what it says (`on`, `no`, ...). Not published while Python's truth value of it is false.
+    Parsed,
+    /// As a name.
+    Name,
+    /// As a whole number, 1 by default, that the flag of this name overrules.
+    Priority(&'static str),
+}
+
+/// What a generated configuration file sets a tag to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sample {
+    /// It is not in there.
+    Absent,
+    /// A flag.
+    Flag(bool),
+    /// A number.
+    Number(i64),
+}
+
+/// A tag that means something to Patroni. Users have others of their own, which are published as they are.
+#[derive(Debug, Clone, Copy)]
+pub struct Tag {
+    /// Its key in the section `tags`.
+    pub name: &'static str,
+    /// How its value is read.
+    pub reading: Reading,
+    /// What a generated configuration file says.
+    pub sample: Sample,
+}
+
+const fn tag(name: &'static str, reading: Reading, sample: Sample) -> Tag {
+    Tag { name, reading, sample }
+}
+
+/// All of them, in the order of generated files. A tag has a row here, a method of [`Tags`] that reads it, and a rule in
+/// the validator (a test there tells).
+pub const TAGS: [Tag; 8] = [
+    tag("failover_priority", Reading::Priority("nofailover"), Sample::Number(1)),
+    tag("sync_priority", Reading::Priority("nosync"), Sample::Number(1)),
+    tag("noloadbalance", Reading::Truthy, Sample::Flag(false)),
+    tag("clonefrom", Reading::Truthy, Sample::Flag(true)),
+    tag("nosync", Reading::Truthy, Sample::Flag(false)),
+    tag("nostream", Reading::Parsed, Sample::Flag(false)),
+    tag("nofailover", Reading::Truthy, Sample::Absent),
+    tag("replicatefrom", Reading::Name, Sample::Absent),
+];
 
 /// The tags of one member: configured or as published in the DCS.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,17 +78,21 @@ impl Tags {
         }
     }
 
-    /// The tags that a node publishes for its configured `tags`: the five
-    /// boolean ones only when true, except that `nofailover` and `nosync` stay
-    /// beside their priorities. Everything else is kept with its type.
+    /// The tags that a node publishes for its configured `tags`: flags only when
+    /// true, except that `nofailover` and `nosync` stay beside their priorities.
+    /// Everything else is kept with its type.
     pub fn published(tags: &Value) -> Tags {
+        let is_flag = |name: &str| {
+            let known = TAGS.iter().find(|tag| tag.name == name);
+            known.is_some_and(|tag| matches!(tag.reading, Reading::Truthy | Reading::Parsed))
+        };
+        let has_priority = |name: &str| {
+            TAGS.iter().any(|tag| {
+                matches!(tag.reading, Reading::Priority(flag) if flag == name) && tags.get(tag.name).is_some()
+            })
+        };
         let keep = |tag: &Value, value: &Value| {
-            let off = tag.as_str().is_some_and(|t| OFF_BY_DEFAULT.contains(&t)) && !value.truthy();
-            !off || match tag.as_str() {
-                Some("nofailover") => tags.get("failover_priority").is_some(),
-                Some("nosync") => tags.get("sync_priority").is_some(),
-                _ => false,
-            }
+            value.truthy() || tag.as_str().is_none_or(|name| !is_flag(name) || has_priority(name))
         };
         let entries = tags.as_map().into_iter().flatten().filter(|(tag, value)| keep(tag, value));
         Tags(entries.map(|(tag, value)| (tag.clone(), value.clone())).collect())

@@ -23,4 +23,5 @@ pub use error::DcsError;
 pub use etcd3::{Etcd3, LeaseKeeper};
 pub use keys::Keys;
 pub use open::{open, AVAILABLE};
-pub use settings::{Settings, Timing};
+pub use patroni_core::timing::Timing;
+pub use settings::Settings;

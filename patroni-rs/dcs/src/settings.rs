@@ -1,35 +1,9 @@
 //! Settings that all stores share (surface-dcs 1).
 
-use std::time::Duration;
-
+use patroni_core::timing::Timing;
 use pyfmt::Value;
 
 use crate::DcsError;
-
-/// The three durations of the dynamic configuration.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Timing {
-    /// Life of the leader key and the member keys without a renewal.
-    pub ttl: Duration,
-    /// Pause between two rounds of the HA loop.
-    pub loop_wait: Duration,
-    /// How long one operation may be retried.
-    pub retry_timeout: Duration,
-}
-
-impl Timing {
-    /// For so long after the HA loop was last seen alive may something keep the lock alive in its place.
-    pub fn allowance(&self) -> Duration {
-        self.loop_wait + self.retry_timeout
-    }
-}
-
-impl Default for Timing {
-    fn default() -> Timing {
-        let seconds = Duration::from_secs;
-        Timing { ttl: seconds(30), loop_wait: seconds(10), retry_timeout: seconds(10) }
-    }
-}
 
 /// Who we are, and where our keys are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,16 +30,7 @@ impl Settings {
         let text = |key: &str| get(key).filter(|v| !v.is_null()).map(Value::py_str);
         let required =
             |key: &str| text(key).ok_or_else(|| DcsError::Config(format!("'{key}' is not configured")));
-        let seconds = |key: &str, default: Duration| {
-            let number = get(key).and_then(Value::as_f64).filter(|s| *s > 0.0);
-            number.and_then(|s| Duration::try_from_secs_f64(s).ok()).unwrap_or(default)
-        };
-        let default = Timing::default();
-        let timing = Timing {
-            ttl: seconds("ttl", default.ttl),
-            loop_wait: seconds("loop_wait", default.loop_wait),
-            retry_timeout: seconds("retry_timeout", default.retry_timeout),
-        };
+        let timing = Timing::of(get);
         let namespace = text("namespace").unwrap_or_else(|| "service".into());
         let scope = required("scope")?;
         // Numbers, dates and collections name no folder: a typing error that must not become a cluster's name.

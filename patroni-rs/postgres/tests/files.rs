@@ -7,9 +7,10 @@ mod support;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
+use patroni_core::controlled::Controlled;
 use patroni_postgres::files::{
-    command_line, format_dsn, AvailableGucs, ConfigHandler, Default as ParameterDefault, Facts,
-    PendingRestart, PendingSetting, PgSetting, SettingsRead, Upstream, Verdict, WalReceiver, CONTROLLED,
+    command_line, format_dsn, AvailableGucs, ConfigHandler, PendingRestart, PendingSetting, PgSetting,
+    ServerState, SettingsRead, Upstream, Verdict, WalReceiver,
 };
 use pyfmt::Value;
 use support::{captured_log, differences, files_of, fixtures, read_json, substitute};
@@ -26,10 +27,8 @@ fn merged(base: &Value, over: Option<&Value>) -> Value {
 /// configuration has them.
 fn effective(config: &Value) -> Value {
     let mut parameters = Value::map();
-    for c in
-        CONTROLLED.iter().filter(|c| c.default != ParameterDefault::None && !c.name.starts_with("wal_keep_"))
-    {
-        parameters.set(c.name, c.default);
+    for (name, value) in Controlled::defaults() {
+        parameters.set(name, value);
     }
     let mut out = config.clone();
     out.set("parameters", merged(&parameters, config.get("parameters")));
@@ -86,8 +85,8 @@ struct Run {
     handler: ConfigHandler,
 }
 
-fn facts_of<'a>(facts: &Value, version: u32, available: &'a AvailableGucs) -> Facts<'a> {
-    Facts {
+fn facts_of<'a>(facts: &Value, version: u32, available: &'a AvailableGucs) -> ServerState<'a> {
+    ServerState {
         running: flag(facts, "running"),
         starting: flag(facts, "starting"),
         primary: flag(facts, "primary"),
@@ -287,7 +286,7 @@ fn an_unwritten_configuration_is_not_believed() {
     let mut config = substitute(&base, "$DIR", &directory);
     config.set("pgpass", format!("{directory}/no/such/folder/pgpass").as_str());
     let (facts, available) = (Value::map(), AvailableGucs::default());
-    let facts = Facts { callbacks_called: true, ..facts_of(&facts, 150_000, &available) };
+    let facts = ServerState { callbacks_called: true, ..facts_of(&facts, 150_000, &available) };
     let mut handler = ConfigHandler::new(effective(&config), 150_000, None, &facts).unwrap();
     let member = pyfmt::json::loads(r#"{"conn_url":"postgres://10.0.0.2:5433/postgres"}"#).unwrap();
     let upstream = || Upstream { name: "b", data: &member, remote: false };

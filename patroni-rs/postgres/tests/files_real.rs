@@ -7,7 +7,7 @@ mod support;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
-use patroni_postgres::files::{command_line, AvailableGucs, ConfigHandler, Facts, Upstream};
+use patroni_postgres::files::{command_line, AvailableGucs, ConfigHandler, ServerState, Upstream};
 use pyfmt::Value;
 use support::{differences, files_of, fixtures, read_json, substitute};
 
@@ -24,7 +24,13 @@ fn generate(recorded: &Value, major: u32, primary: bool, directory: &Path) -> (V
     let names = std::fs::read_to_string(fixtures().join(format!("recorded/available-{major}.txt"))).unwrap();
     let available = AvailableGucs::from_describe_config(&names);
     let version = major * 10_000 + 6;
-    let facts = Facts { primary, use_slots: true, version, available: Some(&available), ..Facts::default() };
+    let facts = ServerState {
+        primary,
+        use_slots: true,
+        version,
+        available: Some(&available),
+        ..ServerState::default()
+    };
     let mut handler = ConfigHandler::new(config, major * 10_000, None, &facts).unwrap();
     if primary {
         let lines =

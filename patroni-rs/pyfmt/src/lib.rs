@@ -5,6 +5,7 @@
 
 pub mod datetime;
 pub mod diff;
+pub mod int;
 pub mod json;
 pub mod oserror;
 mod printable;

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use pyfmt::int::parse_clamped;
 use pyfmt::value::str_repr;
 
 /// What an option or a positional argument takes.
@@ -101,21 +102,8 @@ impl Parsed {
 
     /// The value, or this. What does not fit 64 bits becomes the nearest that does.
     pub fn integer(&self, name: &str, default: i64) -> i64 {
-        self.get(name).map_or(default, |text| integer(text).unwrap_or(default))
+        self.get(name).map_or(default, |text| parse_clamped(text).unwrap_or(default))
     }
-}
-
-/// `int(text)`.
-fn integer(text: &str) -> Option<i64> {
-    let text = text.trim();
-    let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
-    let inner = !digits.is_empty()
-        && !digits.starts_with('_')
-        && !digits.ends_with('_')
-        && !digits.contains("__")
-        && digits.chars().all(|c| c.is_ascii_digit() || c == '_');
-    let nearest = if text.starts_with('-') { i64::MIN } else { i64::MAX };
-    inner.then(|| text.replace('_', "").parse().unwrap_or(nearest))
 }
 
 enum Word<'a> {
@@ -282,7 +270,7 @@ impl Parser {
 
     fn check(&self, name: &str, takes: Takes, value: &str) -> Result<(), Exit> {
         match takes {
-            Takes::Integer if integer(value).is_none() => {
+            Takes::Integer if parse_clamped(value).is_none() => {
                 Err(self.error(&format!("argument {name}: invalid int value: {}", str_repr(value))))
             }
             Takes::OneOf(choices) if !choices.contains(&value) => Err(self.bad_choice(name, value, choices)),

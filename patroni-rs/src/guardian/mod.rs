@@ -31,7 +31,7 @@ use patroni_postgres::process::proc::{named, Process};
 use patroni_postgres::process::spawn;
 use tokio::sync::Notify;
 
-use crate::instance::locked;
+use patroni_core::mutex::locked;
 use wire::{Guards, Word, LENGTH};
 
 /// `off` here, in the environment, means that there is none.

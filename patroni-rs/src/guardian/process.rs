@@ -20,7 +20,7 @@ use patroni_postgres::process::pidfd::PidFd;
 use patroni_postgres::process::proc::Process;
 
 use super::wire::{Guards, Word, LENGTH};
-use crate::instance::mono_now;
+use crate::clock::mono_now;
 use crate::timer::Timer;
 use crate::urgency;
 

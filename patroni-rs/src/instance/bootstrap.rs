@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 
 use patroni_core::ha::{PgState, Source, Unfinished};
+use patroni_core::mutex::locked;
 use patroni_postgres::files::{format_dsn, lines_of};
 use patroni_postgres::process::initdb::{initdb, Superuser};
 use patroni_postgres::process::progress::CopyProgress;
@@ -11,8 +12,8 @@ use patroni_postgres::process::{custom_bootstrap, datadir, unfinished};
 use patroni_postgres::sql::ConnParams;
 use pyfmt::Value;
 
-use super::start_stop::Started;
-use super::{locked, Instance};
+use super::start::Started;
+use super::Instance;
 
 impl Instance {
     fn text_of(section: Option<&Value>, key: &str) -> Option<String> {
@@ -78,9 +79,9 @@ impl Instance {
 
     async fn custom_bootstrap(&self, section: &Value) -> bool {
         {
-            let mut believed = locked(&self.believed);
-            believed.custom_bootstrap = true;
-            believed.keep_existing_recovery_conf =
+            let mut local_state = locked(&self.local_state);
+            local_state.custom_bootstrap = true;
+            local_state.keep_existing_recovery_conf =
                 section.get("keep_existing_recovery_conf").is_some_and(Value::truthy);
         }
         self.set_state(PgState::CustomBootstrap);
@@ -141,7 +142,7 @@ impl Instance {
                  script to create users."
             );
         }
-        if locked(&self.believed).custom_bootstrap {
+        if locked(&self.local_state).custom_bootstrap {
             return self.end_custom_bootstrap().await;
         }
         true
@@ -163,7 +164,7 @@ impl Instance {
 
     /// The trust that a custom bootstrap had opened is closed again (12-07).
     async fn end_custom_bootstrap(&self) -> bool {
-        locked(&self.believed).custom_bootstrap = false;
+        locked(&self.local_state).custom_bootstrap = false;
         let restart = self
             .with_config(|c, facts| {
                 if !c.get("pg_hba").is_some_and(Value::truthy) {
@@ -180,7 +181,7 @@ impl Instance {
             })
             .await;
         let restart = match restart.and_then(|r| r.map_err(|e| e.to_string())) {
-            Ok(restart) => restart || !locked(&self.believed).pending_restart.is_empty(),
+            Ok(restart) => restart || !locked(&self.local_state).pending_restart.is_empty(),
             Err(e) => {
                 tracing::error!(target: "patroni.postgresql.bootstrap", "post_bootstrap: {e}");
                 return false;
@@ -242,7 +243,7 @@ impl Instance {
             Some(source) => Some(self.replication_access(source).await),
             None => None,
         };
-        let version = locked(&self.believed).binary_version;
+        let version = locked(&self.local_state).binary_version;
         let create = CreateReplica {
             bin: &self.bin,
             cancel: &self.cancel,

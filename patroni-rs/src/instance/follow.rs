@@ -3,15 +3,15 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use patroni_core::ha::{JobResult, RecoveryChange, Role, Source};
+use patroni_core::ha::{Callback, JobResult, RecoveryChange, Role, Source};
+use patroni_core::mutex::locked;
 use patroni_postgres::files::{SettingsRead, Upstream, WalReceiver};
-use patroni_postgres::process::callbacks::CallbackAction;
 use patroni_postgres::process::hooks::{self, PrePromote};
 use patroni_postgres::process::promote;
 use pyfmt::Value;
 
-use super::start_stop::Started;
-use super::{locked, Instance};
+use super::start::Started;
+use super::Instance;
 
 /// How [`Instance::follow`] makes the server take its new settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,10 +44,11 @@ impl Instance {
         }
         // A server that ran before in another role only has on_role_change fired.
         let change_role = {
-            let believed = locked(&self.believed);
+            let local_state = locked(&self.local_state);
             let standby = |r: Role| matches!(r, Role::StandbyLeader | Role::Replica);
-            let between_standbys = standby(believed.role) && standby(role) && believed.role != role;
-            believed.cb_called && (matches!(believed.role, Role::Primary | Role::Demoted) || between_standbys)
+            let between_standbys = standby(local_state.role) && standby(role) && local_state.role != role;
+            local_state.cb_called
+                && (matches!(local_state.role, Role::Primary | Role::Demoted) || between_standbys)
         };
         if change_role {
             self.suppress_pending_callback();
@@ -64,7 +65,7 @@ impl Instance {
             self.restart(None, change_role, Some(role), || true).await
         };
         if change_role {
-            self.call(CallbackAction::OnRoleChange);
+            self.call(Callback::OnRoleChange);
         }
         started
     }
@@ -91,7 +92,7 @@ impl Instance {
             return false;
         }
         if !quiet {
-            self.call(CallbackAction::OnReload);
+            self.call(Callback::OnReload);
         }
         true
     }
@@ -167,7 +168,7 @@ impl Instance {
             return JobResult::Failed;
         }
         self.set_role(Role::Promoted);
-        self.call(CallbackAction::OnRoleChange);
+        self.call(Callback::OnRoleChange);
         self.wake.notify_one();
         if promote::wait(&self.control, self.known_postmaster(), loop_wait).await {
             self.set_role(Role::Primary);

@@ -6,27 +6,29 @@
 //! dead disk hangs the caller, never the runtime.
 
 mod bootstrap;
-mod facts;
+mod configuration;
 mod follow;
+mod postmaster;
 mod probe;
 mod query;
 mod reload;
 mod replication;
 mod rewind;
 mod slots;
-mod start_stop;
+mod start;
+mod stop;
 mod sync;
 mod work;
 
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use patroni_core::global_config::GlobalConfig;
 use patroni_core::ha::{Callback, DataDir, Mono, PgState, Role};
 use patroni_postgres::files::{AvailableGucs, ConfigHandler, PendingRestart};
-use patroni_postgres::process::callbacks::{self, CallbackAction, CallbackExecutor};
+use patroni_postgres::process::callbacks::{self, CallbackExecutor};
 use patroni_postgres::process::control::ControlReader;
 use patroni_postgres::process::evidence::Place;
 use patroni_postgres::process::proc::Process;
@@ -37,11 +39,14 @@ use tokio::sync::watch;
 
 use crate::guardian::Guard;
 
+pub use crate::clock::mono_now;
 pub use follow::Apply;
+pub(crate) use patroni_core::mutex::locked;
 pub use query::SqlError;
 pub use replication::timeline_of;
 pub use slots::SlotState;
-pub use start_stop::{Started, StopHow};
+pub use start::Started;
+pub use stop::StopHow;
 
 /// What is asked of the file system in one go may take this long before the
 /// caller gives up on it.
@@ -51,12 +56,12 @@ const FILE_DEADLINE: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Pending {
     Nothing,
-    Call(CallbackAction),
+    Call(Callback),
 }
 
 /// What we believe; changed by jobs and cycles.
 #[derive(Debug)]
-struct Believed {
+struct LocalState {
     state: PgState,
     state_since: Mono,
     role: Role,
@@ -105,8 +110,8 @@ pub struct Instance {
     /// Called when the fence has to know something else of the postmaster: another one is known to run, or its stop has
     /// come so far that nobody writes any more.
     pub on_postmaster: OnceLock<Box<dyn Fn() + Send + Sync>>,
-    config: Arc<facts::Configuration>,
-    believed: Mutex<Believed>,
+    config: Arc<configuration::Configuration>,
+    local_state: Mutex<LocalState>,
     callbacks: CallbackExecutor,
     available: tokio::sync::Mutex<Option<Arc<AvailableGucs>>>,
     sql: query::Connections,
@@ -138,24 +143,6 @@ pub struct Instance {
     due: Mutex<reload::Due>,
 }
 
-/// A poisoned lock means that a thread panicked while it held plain data; the
-/// data is still the best that we have.
-pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-}
-
-/// Time that never goes back and counts suspension, since boot.
-pub fn mono_now() -> Mono {
-    match nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME) {
-        Ok(time) => Duration::new(time.tv_sec().max(0) as u64, time.tv_nsec().max(0) as u32),
-        // Linux has had it since 2.6.39; without it the process' own clock will do.
-        Err(_) => {
-            static START: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
-            START.get_or_init(std::time::Instant::now).elapsed()
-        }
-    }
-}
-
 impl Instance {
     /// An instance by the effective `postgresql` section (with `name` and
     /// `scope` in it) and the dynamic configuration.
@@ -173,12 +160,12 @@ impl Instance {
         let major_version = patroni_postgres::process::probe::data_dir_version(&data_dir).await.unwrap_or(0);
         let binary_version = patroni_postgres::process::probe::binary_version(&bin).await.unwrap_or(0);
         let version = if major_version > 0 { major_version } else { binary_version };
-        let facts = patroni_postgres::files::Facts {
+        let facts = patroni_postgres::files::ServerState {
             version,
             use_slots: dynamic.use_slots(),
             synchronous_mode: dynamic.is_synchronous_mode(),
             synchronous_mode_strict: dynamic.is_synchronous_mode_strict(),
-            ..patroni_postgres::files::Facts::default()
+            ..patroni_postgres::files::ServerState::default()
         };
         let handler =
             ConfigHandler::new(config.clone(), major_version, None, &facts).map_err(|e| e.to_string())?;
@@ -198,8 +185,8 @@ impl Instance {
             full_said: Mutex::default(),
             wake,
             sql: query::Connections::new(&handler),
-            config: Arc::new(facts::Configuration::new(handler)),
-            believed: Mutex::new(Believed {
+            config: Arc::new(configuration::Configuration::new(handler)),
+            local_state: Mutex::new(LocalState {
                 state: PgState::Stopped,
                 state_since: mono_now(),
                 role: Role::Uninitialized,
@@ -256,33 +243,33 @@ impl Instance {
 
     /// Published state.
     pub fn state(&self) -> PgState {
-        locked(&self.believed).state
+        locked(&self.local_state).state
     }
 
     /// Published role.
     pub fn role(&self) -> Role {
-        locked(&self.believed).role
+        locked(&self.local_state).role
     }
 
     /// Takes a state.
     pub fn set_state(&self, state: PgState) {
-        let mut believed = locked(&self.believed);
-        believed.state = state;
-        believed.state_since = mono_now();
+        let mut local_state = locked(&self.local_state);
+        local_state.state = state;
+        local_state.state_since = mono_now();
     }
 
     /// Takes a role.
     pub fn set_role(&self, role: Role) {
-        locked(&self.believed).role = role;
+        locked(&self.local_state).role = role;
     }
 
     /// Why a restart is pending, as published.
     pub fn pending_restart(&self) -> Value {
-        locked(&self.believed).pending_restart.to_value()
+        locked(&self.local_state).pending_restart.to_value()
     }
 
     fn set_pending_restart(&self, pending: PendingRestart) {
-        locked(&self.believed).pending_restart = pending;
+        locked(&self.local_state).pending_restart = pending;
     }
 
     /// The configured tags.
@@ -308,31 +295,31 @@ impl Instance {
 
     /// Callbacks are not fired while the cluster is being made.
     pub fn set_bootstrapping(&self, on: bool) {
-        locked(&self.believed).bootstrapping = on;
+        locked(&self.local_state).bootstrapping = on;
     }
 
     /// Is the cluster being made?
     pub fn is_bootstrapping(&self) -> bool {
-        locked(&self.believed).bootstrapping
+        locked(&self.local_state).bootstrapping
     }
 
     /// The dynamic configuration that the next files are written by.
     pub fn set_dynamic(&self, dynamic: GlobalConfig) {
-        locked(&self.believed).dynamic = dynamic;
+        locked(&self.local_state).dynamic = dynamic;
     }
 
     /// The dynamic configuration in force.
     pub fn dynamic(&self) -> GlobalConfig {
-        locked(&self.believed).dynamic.clone()
+        locked(&self.local_state).dynamic.clone()
     }
 
     /// Major version of the data, else of the programs: 150000.
     pub fn major_version(&self) -> u32 {
-        let believed = locked(&self.believed);
-        if believed.major_version > 0 {
-            believed.major_version
+        let local_state = locked(&self.local_state);
+        if local_state.major_version > 0 {
+            local_state.major_version
         } else {
-            believed.binary_version / 100 * 100
+            local_state.binary_version / 100 * 100
         }
     }
 
@@ -348,16 +335,16 @@ impl Instance {
     }
 
     /// Fires a callback, unless the cluster is being made (surface-ha-pg 22).
-    pub fn call(&self, action: CallbackAction) {
+    pub fn call(&self, action: Callback) {
         let role = {
-            let mut believed = locked(&self.believed);
-            if believed.bootstrapping {
+            let mut local_state = locked(&self.local_state);
+            if local_state.bootstrapping {
                 return;
             }
-            believed.cb_called |= action.counts();
-            believed.role
+            local_state.cb_called |= action != Callback::OnReload;
+            local_state.role
         };
-        let script = self.config().get("callbacks").and_then(|c| c.get(action.name())).cloned();
+        let script = self.config().get("callbacks").and_then(|c| c.get(action.as_str())).cloned();
         match script.filter(Value::truthy) {
             None => {}
             Some(Value::Str(script)) => self.callbacks.call(&script, action, role.as_str(), &self.scope),
@@ -371,17 +358,6 @@ impl Instance {
     /// Before the process ends: scripts handed over must have been started.
     pub async fn settle_callbacks(&self) {
         self.callbacks.settle(Duration::from_secs(5)).await;
-    }
-}
-
-/// The engine's word for a callback.
-pub fn action_of(callback: Callback) -> CallbackAction {
-    match callback {
-        Callback::OnStart => CallbackAction::OnStart,
-        Callback::OnStop => CallbackAction::OnStop,
-        Callback::OnRestart => CallbackAction::OnRestart,
-        Callback::OnReload => CallbackAction::OnReload,
-        Callback::OnRoleChange => CallbackAction::OnRoleChange,
     }
 }
 

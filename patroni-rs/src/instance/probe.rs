@@ -6,6 +6,7 @@ use std::time::Duration;
 use indexmap::IndexMap;
 use patroni_core::ha::{ControlData, DataDir, PgState, PgView, Query, Role, Unfinished};
 use patroni_core::model::Cluster;
+use patroni_core::mutex::locked;
 use patroni_core::slots;
 use patroni_core::tags::Tags;
 use patroni_postgres::process::{blocking, datadir, history, unfinished};
@@ -15,7 +16,7 @@ use patroni_postgres::sql::{
 };
 use pyfmt::{oserror, Value};
 
-use super::{locked, Instance, SqlError};
+use super::{Instance, SqlError};
 
 /// How long the data directory may take to answer whether it is there.
 const STAT_DEADLINE: Duration = Duration::from_secs(10);
@@ -101,20 +102,20 @@ impl Instance {
         let (sysid, sysid_problem) = self.system_identifier(running && data_dir == DataDir::Present).await;
         let start_time = if running { self.postmaster_start_time().await } else { None };
         let major_version = self.major_version();
-        let believed = locked(&self.believed);
+        let local_state = locked(&self.local_state);
         PgView {
-            state: believed.state,
-            role: believed.role,
+            state: local_state.state,
+            role: local_state.role,
             running,
             query,
             data_dir,
             sysid,
             sysid_problem,
-            state_since: believed.state_since,
-            cb_called: believed.cb_called,
+            state_since: local_state.state_since,
+            cb_called: local_state.cb_called,
             server_version: self.sql.pool.server_version(),
             major_version,
-            pending_restart_reason: believed.pending_restart.to_value(),
+            pending_restart_reason: local_state.pending_restart.to_value(),
             postmaster_start_time: start_time,
         }
     }
@@ -159,12 +160,12 @@ impl Instance {
             return Err(SqlError::Connection("the server is starting".into()));
         }
         let options = {
-            let believed = locked(&self.believed);
+            let local_state = locked(&self.local_state);
             MonitorOptions {
-                major_version: believed.major_version,
-                role: believed.role,
+                major_version: local_state.major_version,
+                role: local_state.role,
                 with_slots,
-                synchronous_mode: believed.dynamic.is_synchronous_mode(),
+                synchronous_mode: local_state.dynamic.is_synchronous_mode(),
             }
         };
         let rows = self.query(&monitor_statement(&options)).await;
@@ -172,7 +173,7 @@ impl Instance {
         let rows = rows?;
         let row = rows.first().ok_or_else(|| SqlError::Unexpected("no row".into()))?;
         let row = parse_monitor_row(row)?;
-        locked(&self.believed).server_version = self.sql.pool.server_version();
+        locked(&self.local_state).server_version = self.sql.pool.server_version();
         self.writes.store(row.is_primary(), Ordering::SeqCst);
         *self.last_row.lock().await = Some(row.clone());
         Ok(row)
@@ -221,7 +222,7 @@ impl Instance {
         match self.control.read().await {
             Ok(control) => ControlData {
                 lines: control.raw.iter().map(|(k, v)| (k.clone(), v.clone())).collect(),
-                state: control.get("Database cluster state").unwrap_or_default().to_owned(),
+                state: control.state(),
                 recovery_conf_exists,
                 restored_from_backup: restored,
             },
@@ -238,7 +239,7 @@ impl Instance {
 
     /// Asked once for each postmaster.
     async fn postmaster_start_time(&self) -> Option<String> {
-        if let Some(known) = locked(&self.believed).start_time.clone() {
+        if let Some(known) = locked(&self.local_state).start_time.clone() {
             return Some(known);
         }
         if self.state() != PgState::Running {
@@ -248,7 +249,7 @@ impl Instance {
         let rows =
             self.query("SELECT pg_catalog.to_json(pg_catalog.pg_postmaster_start_time())").await.ok()?;
         let time = rows.first().and_then(|r| r.text(0).map(python_time));
-        locked(&self.believed).start_time.clone_from(&time);
+        locked(&self.local_state).start_time.clone_from(&time);
         time
     }
 

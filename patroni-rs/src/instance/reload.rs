@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use patroni_core::ha::PgState;
+use patroni_core::mutex::locked;
 use patroni_postgres::files::{ConfigHandler, PendingRestart};
 use patroni_postgres::process::probe;
 use patroni_postgres::sql;
 use pyfmt::Value;
 
-use super::{locked, Instance};
+use super::Instance;
 
 /// How long the server gets to take its new settings before it is asked what
 /// waits for a restart.
@@ -65,7 +66,7 @@ impl Instance {
                     // Nothing runs that could be compared with; the next start takes all of it.
                     prepared = self
                         .with_config(move |c, facts| {
-                            let facts = patroni_postgres::files::Facts { running: false, ..*facts };
+                            let facts = patroni_postgres::files::ServerState { running: false, ..*facts };
                             c.prepare_reload(wanted, &facts)
                         })
                         .await?
@@ -179,7 +180,7 @@ impl Instance {
         }
         let Some(loaded) = self.config_load_time().await else { return };
         if locked(&self.due).judged.as_ref() != Some(&loaded) {
-            let known = locked(&self.believed).pending_restart.clone();
+            let known = locked(&self.local_state).pending_restart.clone();
             self.learn_pending_restart(&known).await;
         }
     }

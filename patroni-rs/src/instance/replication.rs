@@ -1,9 +1,10 @@
 //! The replication protocol: timelines of standbys.
 
+use patroni_core::mutex::locked;
 use patroni_postgres::sql::{ConnParams, ReplicationClient};
 use pyfmt::Value;
 
-use super::{locked, Instance};
+use super::Instance;
 
 /// `IDENTIFY_SYSTEM` on a server: its timeline.
 pub async fn timeline_of(params: &ConnParams) -> Option<u32> {

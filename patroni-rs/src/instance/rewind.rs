@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use patroni_core::ha::{JobResult, PgState, Source};
+use patroni_core::mutex::locked;
 use patroni_core::rewind::{LocalPosition, RewindAttempt};
 use patroni_postgres::files::{format_dsn, member_conn_kwargs, ConfigHandler};
 use patroni_postgres::process::rewind::{self, RewindLeader, RewindRequest};
@@ -11,7 +12,7 @@ use patroni_postgres::process::{archive, crash_recovery, waldump};
 use patroni_postgres::sql::{self, ConnParams, ReplicationClient};
 use pyfmt::Value;
 
-use super::{locked, Instance, StopHow};
+use super::{Instance, StopHow};
 
 /// How long "pg_rewind is there and may be used" is believed.
 const POSSIBLE_FOR: Duration = Duration::from_secs(10);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 use patroni_core::ha::{Source, View};
 use patroni_core::model::Cluster;
+use patroni_core::mutex::locked;
 use patroni_core::slots::{self, KnownSlot, Node};
 use patroni_core::tags::Tags;
 use patroni_postgres::files::member_conn_kwargs;
@@ -13,7 +14,7 @@ use patroni_postgres::sql::{
     fetch_logical_slots, sync_replication_slots, write_slot_files, ConnParams, Pool, SlotExecutor, SlotRound,
 };
 
-use super::{locked, Instance, Started, StopHow, FILE_DEADLINE};
+use super::{Instance, Started, StopHow, FILE_DEADLINE};
 
 /// What is known of the slots, and who changes them.
 #[derive(Default)]
@@ -98,8 +99,8 @@ impl Instance {
     /// Logical slots on a standby need feedback on the whole chain (18-18).
     async fn enforce_hot_standby_feedback(&self, on: bool) {
         let changed = {
-            let mut believed = locked(&self.believed);
-            std::mem::replace(&mut believed.hot_standby_feedback, on) != on
+            let mut local_state = locked(&self.local_state);
+            std::mem::replace(&mut local_state.hot_standby_feedback, on) != on
         };
         if changed {
             let written = self.with_config(|c, facts| c.write_postgresql_conf(None, facts)).await;

@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use patroni_core::ha::{PgState, SyncNames, SyncNamesSet, Walsender};
 use patroni_core::model::Cluster;
+use patroni_core::mutex::locked;
 use patroni_core::sync::{candidates, impersonated, names_value, CurrentState, NameSet, SyncOptions};
 use patroni_postgres::sql::{current_sync_state, sync_names_in_force, walsenders};
 
-use super::{locked, Instance, SqlError};
+use super::{Instance, SqlError};
 
 /// Time between two looks while standbys become synchronous.
-const LOOK: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// How long the server may take to go by a new value after it was told.
 const TAKEN_WITHIN: Duration = Duration::from_secs(2);
 
@@ -75,7 +76,7 @@ impl Instance {
                 self.say_overruled(meant, &shown, file.as_deref());
                 return SyncNamesSet::Overruled;
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 
@@ -134,7 +135,7 @@ impl Instance {
         let deadline = tokio::time::Instant::now() + wait.unwrap_or_default();
         if wait.is_some() {
             // Whoever waits has just changed something that PostgreSQL has yet to see.
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
         loop {
             let state = self.look_at_sync(cluster).await?;
@@ -142,7 +143,7 @@ impl Instance {
             if settled || tokio::time::Instant::now() >= deadline {
                 return Ok(state);
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 

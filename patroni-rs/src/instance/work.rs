@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use patroni_core::mutex::locked;
 use patroni_postgres::process::{blocking, bound};
 
-use super::{locked, Instance};
+use super::Instance;
 use crate::reaper::Reaper;
 
 /// How long what an earlier daemon has left is waited for to die.

@@ -18,7 +18,7 @@ impl LevelNo {
     /// A level as `log.level` and `log.loggers` spell it: upper case or a number.
     pub fn parse(value: &Value) -> Option<LevelNo> {
         if matches!(value, Value::Int(_) | Value::BigInt(_) | Value::Bool(_)) {
-            return Some(LevelNo(patroni_core::parse::clamped(value)));
+            return Some(LevelNo(pyfmt::int::clamped(value)));
         }
         Some(match value.as_str()? {
             "NOTSET" => LevelNo::NOTSET,

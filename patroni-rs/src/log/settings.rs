@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use patroni_core::parse::{clamped, python_integer};
+use pyfmt::int::clamped;
 use pyfmt::Value;
 
 use super::format::{Format, DEFAULT_FORMAT};
@@ -129,7 +129,7 @@ fn no_attribute(value: &Value, name: &str) -> String {
 
 /// Python's `int()`, as far as 64 bits go.
 fn int(value: &Value) -> Result<i64, String> {
-    python_integer(value).map(|integer| clamped(&integer)).map_err(|e| e.to_string())
+    pyfmt::int::int(value).map(|integer| clamped(&integer)).map_err(|e| e.to_string())
 }
 
 fn level_of(value: &Value) -> Result<LevelNo, String> {

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use patroni_api::backend::Result;
-use patroni_api::snapshot::{PgStatus, Queried, Snapshot, WalStatus};
+use patroni_api::snapshot::{PostgresState, Queried, Snapshot, WalStatus};
 use patroni_api::{Backend, BackendError, Batched, FailsafeReply, Restarted, SingleFlight};
 use patroni_core::ha::{self, commands, FailsafePing, Job, JobResult, PgState, Role, ScheduledRestart};
 use patroni_core::model::{Cluster, Member};
@@ -209,7 +209,7 @@ impl ApiBackend {
             ttl: me.ttl,
             loop_wait: me.loop_wait,
             next_run: *locked(&shared.next_run),
-            postgres: PgStatus {
+            postgres: PostgresState {
                 state: shared.instance.state(),
                 role: shared.instance.role(),
                 postmaster_alive: self.postmaster_alive(),

@@ -8,6 +8,7 @@ use patroni_api::RestServer;
 use patroni_config::Config;
 use patroni_core::global_config::GlobalConfig;
 use patroni_core::ha::{Memory, PgState, Role, Source};
+use patroni_core::timing::Timing;
 use patroni_dcs::Dcs;
 use patroni_net::{ClientOptions, HttpClient};
 use tokio::signal::unix::{signal, Signal, SignalKind};
@@ -147,7 +148,7 @@ impl Daemon {
             }
             None => {}
         }
-        dcs.set_timing(super::shared::timing_of(config.effective()));
+        dcs.set_timing(Timing::of(|key| config.effective().get(key)));
         let watchdog = Watchdog::new(watchdog_config(&config)).map_err(|_| 1)?;
         let wake = Arc::new(Notify::new());
         let dynamic = GlobalConfig::new(config.dynamic().clone());
@@ -345,7 +346,7 @@ async fn listen(shared: Arc<Shared>, signals: Arc<Signals>) {
 
 /// The watchdog's section with the durations it depends on.
 pub fn watchdog_config(config: &Config) -> WatchdogConfig {
-    let timing = super::shared::timing_of(config.effective());
+    let timing = Timing::of(|key| config.effective().get(key));
     WatchdogConfig::new(
         config.effective().get("watchdog"),
         timing.ttl.as_secs() as i64,

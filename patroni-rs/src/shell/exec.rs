@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 use super::peers;
 use super::shared::Shared;
-use crate::instance::{action_of, locked, mono_now, Apply, Started, StopHow};
+use crate::instance::{locked, mono_now, Apply, Started, StopHow};
 use crate::watchdog::Watchdog;
 
 /// What one cycle has read and written so far.
@@ -261,7 +261,7 @@ impl Executor {
             }
             Request::Call(callback) => {
                 pg.set_bootstrapping(false);
-                pg.call(action_of(*callback));
+                pg.call(*callback);
                 Answer::Done
             }
             Request::Stop { mode, timeout } => {

@@ -93,7 +93,7 @@ impl Shared {
         log: Log,
         wake: Arc<Notify>,
     ) -> Result<Arc<Shared>, String> {
-        let timing = timing_of(config.effective());
+        let timing = Timing::of(|key| config.effective().get(key));
         let guard = instance.guard.clone();
         let lease = Lease::new(timing.ttl, timing.loop_wait, timing.retry_timeout, wake.clone(), guard);
         let peer_options = ClientOptions::for_peers(config.effective(), Some(true));
@@ -192,7 +192,11 @@ impl Shared {
     pub fn refresh(&self, api_url: String) {
         let (me, options, timing) = self.with_config(|c| {
             let me = me_of(c, &self.instance, api_url);
-            (me, ClientOptions::for_peers(c.effective(), Some(true)), timing_of(c.effective()))
+            (
+                me,
+                ClientOptions::for_peers(c.effective(), Some(true)),
+                Timing::of(|key| c.effective().get(key)),
+            )
         });
         self.lease.set_timing(timing.ttl, timing.loop_wait, timing.retry_timeout);
         self.dcs.set_timing(timing);
@@ -313,22 +317,9 @@ impl Shared {
     }
 }
 
-/// ttl, loop_wait, retry_timeout of the effective configuration.
-pub fn timing_of(effective: &Value) -> Timing {
-    let seconds = |key: &str, default: u64| {
-        let number = effective.get(key).and_then(Value::as_f64).filter(|n| *n > 0.0 && *n < 1e9);
-        Duration::from_secs_f64(number.unwrap_or(default as f64))
-    };
-    Timing {
-        ttl: seconds("ttl", 30),
-        loop_wait: seconds("loop_wait", 10),
-        retry_timeout: seconds("retry_timeout", 10),
-    }
-}
-
 fn me_of(config: &Config, instance: &Instance, api_url: String) -> Me {
     let effective = config.effective();
-    let timing = timing_of(effective);
+    let timing = Timing::of(|key| effective.get(key));
     let (conn_url, proxy_url) = instance.published_urls();
     let postgresql = config.get("postgresql");
     let without_source = replica::methods_without_source(postgresql);

@@ -90,7 +90,7 @@ fn words(shell: Shell, env: impl Fn(&str) -> Option<String>) -> Result<(Vec<Stri
         }
         return Ok((args, incomplete));
     }
-    let index = parser::py_int(&current).and_then(|n| usize::try_from(n).ok()).ok_or_else(|| {
+    let index = pyfmt::int::parse_i64(&current).and_then(|n| usize::try_from(n).ok()).ok_or_else(|| {
         let quoted = pyfmt::value::str_repr(&current);
         CliError::Crash(format!("ValueError: invalid literal for int() with base 10: {quoted}"))
     })?;

@@ -198,7 +198,7 @@ fn convert(opt: &Opt, text: &str) -> Result<Val, CliError> {
     match opt.kind {
         Kind::Flag => Ok(Val::Set),
         Kind::Text => Ok(Val::Text(text.to_owned())),
-        Kind::Int => py_int(text)
+        Kind::Int => pyfmt::int::parse_i64(text)
             .map(Val::Int)
             .ok_or_else(|| fail(format!("{} is not a valid integer.", str_repr(text)))),
         Kind::Float => py_float(text)
@@ -224,12 +224,6 @@ fn read_file(path: &str) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     std::io::stdin().lock().read_to_end(&mut bytes)?;
     Ok(bytes)
-}
-
-/// Python's `int(text)` for what fits 64 bits: blanks around, a sign, and
-/// single underscores between digits are accepted.
-pub fn py_int(text: &str) -> Option<i64> {
-    strip_underscores(text.trim())?.parse().ok()
 }
 
 /// Python's `float(text)`.

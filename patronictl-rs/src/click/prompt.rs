@@ -127,7 +127,7 @@ pub fn prompt(
 pub fn prompt_int(console: &mut impl Console, text: &str) -> Result<i64, CliError> {
     loop {
         let answer = prompt(console, text, None)?;
-        match super::parser::py_int(&answer) {
+        match pyfmt::int::parse_i64(&answer) {
             Some(number) => return Ok(number),
             None => {
                 let quoted = pyfmt::value::str_repr(&answer);

@@ -44,7 +44,7 @@ impl Action {
 }
 
 /// What the command line asked for.
-struct Asked<'a> {
+struct Args<'a> {
     action: Action,
     cluster_name: &'a str,
     leader: Option<&'a str>,
@@ -63,7 +63,7 @@ struct Plan {
 
 fn run(context: &mut Context, values: &Values, action: Action) -> Result<(), CliError> {
     let name = context.cluster_name(values)?;
-    let asked = Asked {
+    let args = Args {
         action,
         cluster_name: &name,
         leader: values.text("leader"),
@@ -79,22 +79,22 @@ fn run(context: &mut Context, values: &Values, action: Action) -> Result<(), Cli
     table.print(context, &name, &view)?;
     let mut console = Stdio;
     if context.is_citus() && group.is_none() {
-        if asked.force {
+        if args.force {
             return Err(CliError::msg("For Citus clusters the --group must me specified"));
         }
         group = Some(prompt_int(&mut console, "Citus group")?);
         store = context.store(&name, group)?;
         view = store.view()?;
     }
-    let plan = asked.plan(&view.cluster, &mut console)?;
-    match execute(context, &asked, &plan, &view.cluster, &store)? {
+    let plan = args.plan(&view.cluster, &mut console)?;
+    match execute(context, &args, &plan, &view.cluster, &store)? {
         Outcome::Refused => Ok(()),
         Outcome::Done => Table::of_group(group).print(context, &name, &store.view()?),
         Outcome::WroteKey => Table::of_group(group).print(context, &name, &view),
     }
 }
 
-impl Asked<'_> {
+impl Args<'_> {
     /// All checks and questions, in the reference's order.
     fn plan(&self, cluster: &Cluster, console: &mut impl Console) -> Result<Plan, CliError> {
         let leader = self.leader(cluster, console)?;
@@ -261,7 +261,7 @@ enum Outcome {
 /// the failover key.
 fn execute(
     context: &mut Context,
-    asked: &Asked<'_>,
+    args: &Args<'_>,
     plan: &Plan,
     cluster: &Cluster,
     store: &Store,
@@ -269,10 +269,10 @@ fn execute(
     let candidate = plan.candidate.as_deref().unwrap_or_default();
     let by_name = || cluster.get_member(candidate, false);
     let member = cluster.leader.as_ref().map(|l| &l.member).or_else(by_name);
-    let body = body(plan, asked.action);
+    let body = body(plan, args.action);
     let outcome = match member {
         None => Err("no member to ask".to_owned()),
-        Some(member) => request(context, member, asked.action, &body).map_err(|e| e.traceback_line()),
+        Some(member) => request(context, member, args.action, &body).map_err(|e| e.traceback_line()),
     };
     match outcome {
         Ok(reply) if matches!(reply.status, 200 | 202) => {
@@ -280,7 +280,7 @@ fn execute(
             Ok(Outcome::Done)
         }
         Ok(reply) => {
-            let title = asked.action.title();
+            let title = args.action.title();
             crate::out::echo(&format!("{title} failed, details: {}, {}", reply.status, reply.text()));
             Ok(Outcome::Refused)
         }
@@ -290,7 +290,7 @@ fn execute(
             crate::out::echo(&format!(
                 "{} Could not {} using Patroni api, falling back to DCS",
                 crate::clock::stamp(),
-                asked.action.name()
+                args.action.name()
             ));
             let value = failover_value(plan.leader.as_deref(), Some(candidate), plan.scheduled_at.as_deref());
             store.write_failover(&value, None)?;
@@ -335,18 +335,14 @@ mod tests {
         .cluster
     }
 
-    fn asked(
-        action: Action,
-        leader: Option<&'static str>,
-        candidate: Option<&'static str>,
-    ) -> Asked<'static> {
-        Asked { action, cluster_name: "demo", leader, candidate, scheduled: None, force: true }
+    fn args(action: Action, leader: Option<&'static str>, candidate: Option<&'static str>) -> Args<'static> {
+        Args { action, cluster_name: "demo", leader, candidate, scheduled: None, force: true }
     }
 
-    fn plan(asked: &Asked<'_>, cluster: &Cluster, answers: &[&str]) -> (String, String) {
+    fn plan(args: &Args<'_>, cluster: &Cluster, answers: &[&str]) -> (String, String) {
         let mut script = Script::new(answers);
-        let end = match asked.plan(cluster, &mut script) {
-            Ok(plan) => pyfmt::json::dumps(&body(&plan, asked.action)),
+        let end = match args.plan(cluster, &mut script) {
+            Ok(plan) => pyfmt::json::dumps(&body(&plan, args.action)),
             Err(error) => error.to_string(),
         };
         (script.shown, end)
@@ -355,24 +351,21 @@ mod tests {
     #[test]
     fn checks() {
         let all = cluster("{}");
-        for (asked, end) in [
-            (asked(Action::Switchover, None, None), r#"{"candidate": null, "leader": "pg1"}"#),
-            (asked(Action::Switchover, Some("pg2"), None), "Member pg2 is not the leader of cluster demo"),
-            (asked(Action::Failover, None, None), "Failover could be performed only to a specific candidate"),
-            (asked(Action::Failover, None, Some("pg2")), r#"{"candidate": "pg2"}"#),
+        for (args, end) in [
+            (args(Action::Switchover, None, None), r#"{"candidate": null, "leader": "pg1"}"#),
+            (args(Action::Switchover, Some("pg2"), None), "Member pg2 is not the leader of cluster demo"),
+            (args(Action::Failover, None, None), "Failover could be performed only to a specific candidate"),
+            (args(Action::Failover, None, Some("pg2")), r#"{"candidate": "pg2"}"#),
+            (args(Action::Switchover, None, Some("pg1")), "Member pg1 is already the leader of cluster demo"),
             (
-                asked(Action::Switchover, None, Some("pg1")),
-                "Member pg1 is already the leader of cluster demo",
-            ),
-            (
-                asked(Action::Failover, None, Some("pg4")),
+                args(Action::Failover, None, Some("pg4")),
                 "Member pg4 does not exist in cluster demo or is tagged as nofailover",
             ),
         ] {
-            assert_eq!(plan(&asked, &all, &[]).1, end);
+            assert_eq!(plan(&args, &all, &[]).1, end);
         }
         let alone = view(&[("leader", "a"), ("members/a", "{}")]).cluster;
-        let switchover = asked(Action::Switchover, None, None);
+        let switchover = args(Action::Switchover, None, None);
         assert_eq!(plan(&switchover, &alone, &[]).1, "No candidates found to switchover to");
         assert_eq!(plan(&switchover, &view(&[]).cluster, &[]).1, "This cluster has no leader");
     }
@@ -380,7 +373,7 @@ mod tests {
     #[test]
     fn questions() {
         let all = cluster("{}");
-        let switchover = Asked { force: false, ..asked(Action::Switchover, None, None) };
+        let switchover = Args { force: false, ..args(Action::Switchover, None, None) };
         let (shown, end) = plan(&switchover, &all, &["", "", "", "y"]);
         assert_eq!(end, r#"{"candidate": "", "leader": "pg1"}"#);
         assert!(shown.starts_with(
@@ -391,7 +384,7 @@ mod tests {
         ));
         assert_eq!(plan(&switchover, &all, &["", "", "", "n"]).1, "Aborting switchover");
         let sync = cluster(r#"{"synchronous_mode": true}"#);
-        let failover = Asked { force: false, ..asked(Action::Failover, None, Some("pg3")) };
+        let failover = Args { force: false, ..args(Action::Failover, None, Some("pg3")) };
         assert_eq!(
             plan(&failover, &sync, &["n"]),
             (

@@ -49,7 +49,7 @@ fn start(context: &mut Context, member: &Member, force: bool, from_leader: bool)
 }
 
 /// Asks every two seconds until no member creates a replica any more. One
-/// member is told per round. A member whose copy has failed tries again for ever: it is not waited for.
+/// member is told per round. A member whose copy has failed tries again forever: it is not waited for.
 fn wait(context: &mut Context, mut waiting: Vec<&Member>) -> Result<(), CliError> {
     let mut shown = String::new();
     let mut failed = Vec::new();

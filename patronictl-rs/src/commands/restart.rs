@@ -120,7 +120,7 @@ fn confirm_schedule(
 
 /// A PostgreSQL version must be `X.Y` from 10 on, or `X.Y.Z` (surface-api-ctl P11).
 fn check_version(text: &str) -> Result<(), CliError> {
-    let parts: Option<Vec<i64>> = text.split('.').map(crate::click::parser::py_int).collect();
+    let parts: Option<Vec<i64>> = text.split('.').map(pyfmt::int::parse_i64).collect();
     let Some(parts) = parts else {
         return Err(CliError::msg(format!("Invalid PostgreSQL version: {text}")));
     };

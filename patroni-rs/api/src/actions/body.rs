@@ -1,9 +1,8 @@
 //! Reading a JSON body (surface-api-ctl H25 to H28).
 
-use pyfmt::{json, Value};
+use pyfmt::{int, json, Value};
 
 use crate::http::head::Head;
-use crate::http::python::{parse_int, PyInt};
 use crate::http::response::Response;
 use crate::route::Body;
 
@@ -30,18 +29,15 @@ pub fn length(head: &Head, body: Body) -> Result<Length, Response> {
     let Some(text) = head.headers.get("content-length") else {
         return if optional { Ok(Length::Nothing) } else { Err(Response::page(411)) };
     };
-    match parse_int(if text.is_empty() { "0" } else { text }) {
-        Some(PyInt::Small(0)) if optional => Ok(Length::Nothing),
-        Some(PyInt::Small(n)) if n < 0 => Ok(Length::ToEnd),
-        Some(PyInt::Small(n)) => match usize::try_from(n) {
+    match int::parse(if text.is_empty() { "0" } else { text }) {
+        Ok(Value::Int(0)) if optional => Ok(Length::Nothing),
+        Ok(Value::Int(n)) if n < 0 => Ok(Length::ToEnd),
+        Ok(Value::Int(n)) => match usize::try_from(n) {
             Ok(n) if n <= MAX_BODY => Ok(Length::Exactly(n)),
             _ => Err(Response::page(413)),
         },
-        Some(PyInt::Big(_)) => Err(bad("OverflowError: Python int too large to convert to C ssize_t")),
-        None => Err(bad(&format!(
-            "ValueError: invalid literal for int() with base 10: {}",
-            pyfmt::value::str_repr(text)
-        ))),
+        Ok(_) => Err(bad("OverflowError: Python int too large to convert to C ssize_t")),
+        Err(e) => Err(bad(&e.to_string())),
     }
 }
 

@@ -6,7 +6,6 @@ use pyfmt::{Map, Value};
 use super::schedule::{self, Time};
 use super::Outcome;
 use crate::backend::{Backend, BackendError};
-use crate::http::python;
 use crate::http::response::Response;
 
 /// Why a filter is refused.
@@ -107,11 +106,11 @@ fn check_version(value: Value) -> Result<Value, Refusal> {
         let error = format!("AttributeError: '{}' object has no attribute 'split'", value.type_name());
         return Err(Refusal::Exception(error));
     };
-    let parts: Option<Vec<_>> = text.split('.').map(python::parse_int).collect();
+    let parts: Option<Vec<_>> = text.split('.').map(pyfmt::int::parse_clamped).collect();
     let Some(parts) = parts else {
         return Err(Refusal::Answer(400, format!("Invalid PostgreSQL version: {text}")));
     };
-    let old = !matches!(parts.first(), Some(python::PyInt::Small(10..) | python::PyInt::Big(false)));
+    let old = !matches!(parts.first(), Some(10..));
     if parts.len() < 2 || parts.len() > 3 || (parts.len() == 2 && old) {
         let text = format!("Invalid PostgreSQL version format: X.Y or X.Y.Z is accepted: {text}");
         return Err(Refusal::Answer(400, text));

@@ -14,7 +14,7 @@ use crate::backend::Backend;
 use crate::http::response::Response;
 
 /// How often the result is looked for when nothing is heard of a change.
-const LOOK: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -210,7 +210,7 @@ async fn outcome<B: Backend>(
 ) -> Response {
     let deadline = Instant::now() + limit;
     while Instant::now() < deadline {
-        let look = deadline.min(Instant::now() + LOOK);
+        let look = deadline.min(Instant::now() + POLL_INTERVAL);
         // A change, or it is time to look, or nobody tells of changes any more.
         if let Ok(Err(_)) = timeout_at(look, changes.changed()).await {
             sleep_until(look).await;

@@ -3,11 +3,12 @@
 //! The limits are those of `http.server` (surface-api-ctl H13, H14) plus one on
 //! the whole head, which the reference does not have.
 
+use pyfmt::int::parse_clamped;
 use pyfmt::value::str_repr;
 
 use super::headers::{is_plain_text, Headers};
 use super::pages::ErrorPage;
-use super::python::{from_latin1, is_space, parse_int, PyInt};
+use super::python::{from_latin1, is_space};
 
 /// Longest line, its end included.
 const MAX_LINE: usize = 65536;
@@ -213,8 +214,8 @@ fn check_version(version: &str) -> Result<(), (u16, String)> {
     let bad = || (400, format!("Bad request version ({})", str_repr(version)));
     let number = version.strip_prefix("HTTP/").ok_or_else(bad)?;
     let (major, minor) = number.split_once('.').ok_or_else(bad)?;
-    match (parse_int(major), parse_int(minor)) {
-        (Some(PyInt::Small(..=1) | PyInt::Big(true)), Some(_)) => Ok(()),
+    match (parse_clamped(major), parse_clamped(minor)) {
+        (Some(..=1), Some(_)) => Ok(()),
         (Some(_), Some(_)) => Err((505, format!("Invalid HTTP version ({number})"))),
         _ => Err(bad()),
     }

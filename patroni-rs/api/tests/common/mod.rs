@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use patroni_api::backend::Result;
-use patroni_api::{Backend, BackendError, FailsafeReply, PgStatus, Queried, Restarted, Snapshot, WalStatus};
+use patroni_api::{
+    Backend, BackendError, FailsafeReply, PostgresState, Queried, Restarted, Snapshot, WalStatus,
+};
 use patroni_core::global_config::GlobalConfig;
 use patroni_core::ha::{PgState, Role};
 use patroni_core::model::{Cluster, ClusterConfig, Failover, Leader, Member};
@@ -54,7 +56,7 @@ pub fn primary() -> Snapshot {
         ttl: Duration::from_secs(30),
         loop_wait: Duration::from_secs(10),
         next_run: Some(later),
-        postgres: PgStatus {
+        postgres: PostgresState {
             state: PgState::Running,
             role: Role::Primary,
             postmaster_alive: true,
@@ -119,7 +121,7 @@ impl Fake {
         Fake::scripted(snapshot, Vec::new())
     }
 
-    /// Reads of the DCS give these, one after the other, the last one for ever.
+    /// Reads of the DCS give these, one after the other, the last one forever.
     pub fn scripted(snapshot: Snapshot, views: Vec<Cluster>) -> Arc<Fake> {
         let state = State {
             snapshot,

@@ -1,25 +1,11 @@
 //! The generated configuration as text: sections in a helpful order, with
 //! comments where the operator has to know something.
 
+use patroni_core::stores::STORES;
 use pyfmt::yaml::{self, DumpOptions};
 use pyfmt::Value;
 
-const HEAD: [&str; 14] = [
-    "scope",
-    "namespace",
-    "name",
-    "log",
-    "restapi",
-    "ctl",
-    "citus",
-    "consul",
-    "etcd",
-    "etcd3",
-    "exhibitor",
-    "kubernetes",
-    "raft",
-    "zookeeper",
-];
+const HEAD: [&str; 7] = ["scope", "namespace", "name", "log", "restapi", "ctl", "citus"];
 const TAIL: [&str; 3] = ["postgresql", "watchdog", "tags"];
 const BOOTSTRAP: &str = "\
 \n# The bootstrap configuration. Works only when the cluster is not yet initialized.
@@ -35,7 +21,7 @@ const BOOTSTRAP_DCS: &str = "  \
 /// The text of a configuration; it does not end its last line.
 pub(super) fn document(config: &Value) -> String {
     let mut blocks = Vec::new();
-    HEAD.iter().for_each(|name| section(config, name, &mut blocks));
+    HEAD.iter().chain(&STORES).for_each(|name| section(config, name, &mut blocks));
     if let Some(bootstrap) = config.get("bootstrap") {
         blocks.push(BOOTSTRAP.to_owned());
         if let Some(dcs) = bootstrap.get("dcs").and_then(Value::as_map) {
@@ -65,6 +51,6 @@ fn block(key: &Value, value: &Value, indent: &str) -> String {
     let options = DumpOptions { allow_unicode: true, ..DumpOptions::default() };
     let entry = Value::Map([(key.clone(), value.clone())].into_iter().collect());
     let text = yaml::dump(&entry, options);
-    let lines = patroni_core::parse::py_strip(&text).replace('\n', &format!("\n{indent}"));
+    let lines = pyfmt::text::strip(&text).replace('\n', &format!("\n{indent}"));
     format!("{indent}{lines}")
 }

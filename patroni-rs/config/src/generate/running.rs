@@ -244,7 +244,7 @@ fn add_rules(config: &mut Value, version: u32) -> Result<()> {
             _ => !line.is_empty() && !line.starts_with('#'),
         };
         let rules: Vec<Value> =
-            text.lines().map(patroni_core::parse::py_strip).filter(is_rule).map(Value::from).collect();
+            text.lines().map(pyfmt::text::strip).filter(is_rule).map(Value::from).collect();
         if key == "pg_hba" || !rules.is_empty() {
             set(config, &["postgresql"], key, rules);
         }
@@ -268,7 +268,7 @@ fn bin_dir(data_dir: &str) -> Result<String> {
     let Some(line) = text.lines().next() else {
         return Err(ConfigError::refused("Failed to obtain postmaster pid from postmaster.pid file"));
     };
-    let pid = int(&patroni_core::parse::py_strip(line).into())?;
+    let pid = int(&pyfmt::text::strip(line).into())?;
     let program = std::fs::read_link(format!("/proc/{pid}/exe"))
         .map_err(|_| ConfigError::refused("Obtained postmaster pid doesn't exist."))?;
     let dir = program.parent().map(|dir| dir.to_string_lossy().into_owned());

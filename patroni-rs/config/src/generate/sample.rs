@@ -1,9 +1,9 @@
 //! The sample: settings that suit the version of PostgreSQL that is installed.
 
+use patroni_core::controlled::Controlled;
 use pyfmt::Value;
 
 use super::FIXME;
-use crate::cmdline::CmdlineOption;
 use crate::error::{ConfigError, Result};
 use crate::python::child_mut;
 use crate::validate::major_version;
@@ -27,7 +27,7 @@ pub(super) fn complete(mut config: Value) -> Result<Value> {
     if let Some(postgresql) = dynamic.and_then(|d| child_mut(d, "postgresql")) {
         if let Some(parameters) = child_mut(postgresql, "parameters") {
             let keep = if major < 130_000 { "wal_keep_segments" } else { "wal_keep_size" };
-            let value = CmdlineOption::find(keep).map(CmdlineOption::default_value);
+            let value = Controlled::find(keep).map(Controlled::default_value);
             parameters.set(keep, value);
             parameters.set("wal_level", if major < 90_600 { "hot_standby" } else { "replica" });
         }

@@ -2,6 +2,7 @@
 //! environment sets.
 
 use patroni_core::parse::patch_config;
+use patroni_core::tags::{Sample, Tag, TAGS};
 use pyfmt::Value;
 
 use super::FIXME;
@@ -78,20 +79,18 @@ pub(super) fn template(environment: &Environment, host: &HostAddress) -> Result<
                 ),
             ]),
         ),
-        (
-            "tags",
-            map([
-                ("failover_priority", 1.into()),
-                ("sync_priority", 1.into()),
-                ("noloadbalance", false.into()),
-                ("clonefrom", true.into()),
-                ("nosync", false.into()),
-                ("nostream", false.into()),
-            ]),
-        ),
+        ("tags", TAGS.iter().filter_map(sample).collect()),
     ]);
     patch_config(&mut template, &from_environment(environment)?);
     Ok(template)
+}
+
+fn sample(tag: &Tag) -> Option<(&'static str, Value)> {
+    match tag.sample {
+        Sample::Absent => None,
+        Sample::Flag(flag) => Some((tag.name, flag.into())),
+        Sample::Number(number) => Some((tag.name, number.into())),
+    }
 }
 
 fn from_environment(environment: &Environment) -> Result<Value> {

@@ -114,7 +114,7 @@ pub(super) fn data_dir(dir: &str, context: &Context<'_>) -> std::result::Result<
     }
     let text = std::fs::read_to_string(&version_file)
         .map_err(|e| oserror::text(&e, Some(&version_file.to_string_lossy())))?;
-    let version = patroni_core::parse::py_strip(&text);
+    let version = pyfmt::text::strip(&text);
     let number: f64 = version
         .parse()
         .map_err(|_| format!("could not convert string to float: {}", pyfmt::value::str_repr(version)))?;

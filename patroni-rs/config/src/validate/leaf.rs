@@ -101,9 +101,9 @@ impl Check {
             Check::Listen => network::free(text, false, options.ignore_listen_port),
             Check::ListenHosts => network::free(text, true, options.ignore_listen_port),
             Check::Reachable => network::reachable(value),
-            Check::ReachableCsv => text
-                .split(',')
-                .try_for_each(|part| network::reachable(&patroni_core::parse::py_strip(part).into())),
+            Check::ReachableCsv => {
+                text.split(',').try_for_each(|part| network::reachable(&pyfmt::text::strip(part).into()))
+            }
             Check::ReachableList => value.as_list().into_iter().flatten().try_for_each(network::reachable),
             Check::DataDir => files::data_dir(text, context),
             Check::Binary => files::binary(text, context),

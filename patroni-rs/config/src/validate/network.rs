@@ -90,7 +90,7 @@ fn idna(host: &str) -> String {
     host.split(['.', '\u{3002}', '\u{ff0e}', '\u{ff61}']).map(label).collect::<Vec<_>>().join(".")
 }
 
-/// RFC 3492.
+/// A label of a host name in ASCII, without `xn--` (RFC 3492).
 fn punycode(label: &str) -> String {
     let digit = |d: u32| char::from(if d < 26 { b'a' + d as u8 } else { b'0' + (d - 26) as u8 });
     let mut out: String = label.chars().filter(char::is_ascii).collect();

@@ -1,5 +1,7 @@
 //! The schema of the local configuration.
 
+use patroni_core::stores::STORES;
+
 use super::leaf::Check;
 
 /// What a value has to be.
@@ -81,7 +83,7 @@ pub(super) const ROOT: &Rule = &Map(&[
     (Opt("ctl"), CTL),
     (Req("restapi"), RESTAPI),
     (Opt("bootstrap"), BOOTSTRAP),
-    (AnyOf(&["consul", "etcd", "etcd3", "exhibitor", "kubernetes", "raft", "zookeeper"]), DCS),
+    (AnyOf(&STORES), DCS),
     (Opt("citus"), Map(&[(Req("database"), Str), (Req("group"), int(0, ANY))])),
     (Req("postgresql"), POSTGRESQL),
     (
@@ -322,3 +324,35 @@ const TAGS: Rule = Map(&[
     (AtMostOne(&["nosync", "sync_priority"]), Case(&[("nosync", Bool), ("sync_priority", int(0, ANY))])),
     (Opt("nostream"), Bool),
 ]);
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use patroni_core::tags;
+
+    use super::*;
+
+    fn names(rule: &Rule) -> BTreeSet<&'static str> {
+        let mut found = BTreeSet::new();
+        match rule {
+            Map(keys) => {
+                for (key, _) in *keys {
+                    match key {
+                        Req(name) | Opt(name) | OptEmpty(name) => found.extend([*name]),
+                        AnyOf(names) | AtMostOne(names) => found.extend(names.iter().copied()),
+                    }
+                }
+            }
+            Case(cases) => found.extend(cases.iter().map(|(name, _)| *name)),
+            _ => {}
+        }
+        found
+    }
+
+    #[test]
+    fn what_is_listed_elsewhere_has_a_rule() {
+        assert_eq!(names(&TAGS), tags::TAGS.iter().map(|tag| tag.name).collect());
+        assert_eq!(names(&DCS), STORES.into_iter().collect());
+    }
+}

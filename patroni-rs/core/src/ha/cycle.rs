@@ -298,11 +298,11 @@ impl<'a> Cycle<'a> {
     }
 
     pub(super) fn is_failsafe_mode(&self) -> bool {
-        self.m.config.check_mode("failsafe_mode")
+        self.m.config.failsafe_mode()
     }
 
     pub(super) fn check_timeline(&self) -> bool {
-        self.m.config.check_mode("check_timeline")
+        self.m.config.check_timeline()
     }
 
     pub(super) fn sync_is_active(&self) -> bool {

@@ -9,18 +9,10 @@ use super::memory::Rewind;
 use super::request::{Answer, Request};
 use super::script::Step;
 use super::types::*;
+use crate::cluster_state::ClusterState;
 use crate::global_config::GlobalConfig;
-use crate::model::{Cluster, Member};
+use crate::model::{Cluster, Member, NO_REPLICATION_SLOT, STANDBY_SOURCE_KEYS};
 use crate::tags::Tags;
-
-/// What a standby cluster may say about its source (surface-dcs 4, RemoteMember).
-const REMOTE_KEYS: [&str; 5] = [
-    "primary_slot_name",
-    "create_replica_methods",
-    "restore_command",
-    "archive_cleanup_command",
-    "recovery_min_apply_delay",
-];
 
 /// How long a failed rewind is not tried again.
 const REWIND_RETRY: Duration = Duration::from_secs(60);
@@ -52,16 +44,16 @@ pub fn node_to_follow(me: &str, tags: &Tags, config: &GlobalConfig, cluster: &Cl
 }
 
 /// The server that a standby cluster copies, or a member seen as that (for cascading copies inside the standby
-/// cluster).
+/// cluster; surface-ha-pg 14-02 to 14-04).
 fn remote_source(config: &GlobalConfig, via: Option<&Member>) -> Source {
     let config = config.standby_cluster();
     let mut data = Value::map();
-    for key in REMOTE_KEYS {
+    for key in STANDBY_SOURCE_KEYS {
         if let Some(value) = config.get(key) {
             data.set(key, value.clone());
         }
     }
-    data.set("no_replication_slot", config.get("primary_slot_name").is_none());
+    data.set(NO_REPLICATION_SLOT, config.get("primary_slot_name").is_none());
     let conn: Value = match via {
         Some(member) => member.conn_kwargs(None).into_iter().map(|(k, v)| (Value::from(k), v)).collect(),
         None => ["host", "port"].iter().filter_map(|k| config.get(k).map(|v| (*k, v.clone()))).collect(),
@@ -303,7 +295,7 @@ impl Cycle<'_> {
         let Some(source) = source else { return Ok(None) };
         if self.can_rewind()? {
             // It needs a server that was shut down cleanly.
-            if !self.pg.running && self.control_data()?.state == "in archive recovery" {
+            if !self.pg.running && self.control_data()?.state == ClusterState::InArchiveRecovery {
                 if let Some(line) = self.crash_recovery()? {
                     return Ok(Some(line));
                 }

@@ -6,6 +6,7 @@ use super::cycle::Cycle;
 use super::memory::Rewind;
 use super::script::Step;
 use super::types::*;
+use crate::cluster_state::ClusterState;
 
 /// How often a holder of the lock is started as a standby to be promoted before it gives way.
 const READONLY_STARTS: u32 = 2;
@@ -92,7 +93,7 @@ impl Cycle<'_> {
         }
         // It comes up as a standby; the watchdog waits until it is promoted.
         self.watchdog_disable()?;
-        if matches!(control.state.as_str(), "in production" | "shutting down" | "in crash recovery") {
+        if control.state.crashed_as_primary() {
             if control.restored_from_backup {
                 self.log(
                     "Skipping single-user crash recovery because backup_label exists; PostgreSQL will handle it \
@@ -124,8 +125,7 @@ impl Cycle<'_> {
         control: &ControlData,
     ) -> Step<Option<String>> {
         let Some(timeout) = timeout.filter(|t| !t.is_zero()) else { return Ok(None) };
-        let states = ["in production", "in crash recovery", "shutting down", "shut down"];
-        let was_primary = states.contains(&control.state.as_str())
+        let was_primary = (control.state.crashed_as_primary() || control.state == ClusterState::ShutDown)
             && self.pg.state == PgState::Crashed
             && self.pg.role == Role::Primary
             && !control.recovery_conf_exists;

@@ -38,7 +38,7 @@ pub struct Node {
     pub version: Version,
     /// Changes with the content, if that is not what the token does.
     pub modify_version: Option<Version>,
-    /// Lease or session that the key hangs on.
+    /// Lease or session that the key is attached to.
     pub session: Option<String>,
 }
 
@@ -96,13 +96,13 @@ impl Cluster {
     }
 
     /// A running member other than `exclude` and the leader that offers itself to be
-    /// copied, chosen by the random number `dice`; else the leader.
-    pub fn get_clone_member(&self, exclude: &str, dice: usize) -> Option<&Member> {
+    /// copied, chosen by the number `random`; else the leader.
+    pub fn get_clone_member(&self, exclude: &str, random: usize) -> Option<&Member> {
         let leader = self.leader.as_ref().map(|l| &l.member);
         let excluded = |name: &str| name == exclude || leader.is_some_and(|l| l.name == name);
         let offers = self.members.iter().filter(|m| m.clonefrom() && m.is_running() && !excluded(&m.name));
         let offers: Vec<&Member> = offers.collect();
-        dice.checked_rem(offers.len()).and_then(|n| offers.get(n).copied()).or(leader)
+        random.checked_rem(offers.len()).and_then(|n| offers.get(n).copied()).or(leader)
     }
 
     /// The timeline by `/history`; 0 when it cannot be told.
@@ -196,7 +196,7 @@ mod tests {
     fn clone_sources() {
         let offer = r#"{"state":"running","conn_url":"postgres://h/","tags":{"clonefrom":true}}"#;
         let c = cluster(&[("leader", "a"), ("members/a", offer), ("members/b", offer), ("members/c", offer)]);
-        let chosen = |exclude, dice| c.get_clone_member(exclude, dice).map(|m| m.name.as_str());
+        let chosen = |exclude, random| c.get_clone_member(exclude, random).map(|m| m.name.as_str());
         assert_eq!(chosen("x", 0), Some("b"));
         assert_eq!(chosen("x", 3), Some("c"));
         assert_eq!(chosen("b", 7), Some("c"));

@@ -1,8 +1,8 @@
 //! `/history`.
 
+use pyfmt::int::int_clamped;
 use pyfmt::{json, Value};
 
-use super::number::py_int;
 use super::Version;
 
 /// The timelines of the cluster.
@@ -34,7 +34,7 @@ impl TimelineHistory {
             None => u32::from(self.raw == "[]"),
             Some(row) => row
                 .as_list()
-                .and_then(|row| py_int(row.first()?))
+                .and_then(|row| int_clamped(row.first()?))
                 .and_then(|last| u32::try_from(last.checked_add(1)?).ok())
                 .unwrap_or(0),
         }

@@ -1,23 +1,23 @@
 //! `/members/<name>` (surface-dcs 2.1, 4).
 
+use pyfmt::int::int_clamped;
 use pyfmt::{json, Value};
 
-use super::number::py_int;
 use super::url::{bracketed, Url};
 use super::{Lsn, Version};
 use crate::parse::parse_int;
 use crate::tags::Tags;
 
-/// What the data of a member that is no member key may hold besides its
-/// addresses: the primary that a standby cluster replicates from.
-pub const REMOTE_MEMBER_KEYS: [&str; 6] = [
+/// What `standby_cluster` may say of its source besides the addresses (surface-dcs 4, RemoteMember).
+pub const STANDBY_SOURCE_KEYS: [&str; 5] = [
     "primary_slot_name",
     "create_replica_methods",
     "restore_command",
     "archive_cleanup_command",
     "recovery_min_apply_delay",
-    "no_replication_slot",
 ];
+/// The source of a standby cluster has no slot for us.
+pub const NO_REPLICATION_SLOT: &str = "no_replication_slot";
 
 const DEFAULT_PORT: i64 = 5432;
 
@@ -28,7 +28,7 @@ pub struct Member {
     pub version: Version,
     /// Name.
     pub name: String,
-    /// Lease or session that the key hangs on.
+    /// Lease or session that the key is attached to.
     pub session: Option<String>,
     /// The document; always a mapping.
     pub data: Value,
@@ -53,14 +53,9 @@ impl Member {
     }
 
     /// A server that has no member key: `conn_kwargs` or `conn_url`, `api_url`,
-    /// `slots`, and [`REMOTE_MEMBER_KEYS`].
+    /// `slots`, and [`STANDBY_SOURCE_KEYS`] and [`NO_REPLICATION_SLOT`].
     pub fn remote(name: &str, data: Value) -> Member {
         Member { version: Version::new(), name: name.to_owned(), session: None, data }
-    }
-
-    /// One of [`REMOTE_MEMBER_KEYS`]; None for any other key.
-    pub fn remote_value(&self, key: &str) -> Option<&Value> {
-        REMOTE_MEMBER_KEYS.contains(&key).then(|| self.data.get(key)).flatten()
     }
 
     fn text(&self, key: &str) -> Option<&str> {
@@ -227,7 +222,7 @@ impl Member {
 
     /// The member's Patroni version; None unless it is numbers with dots.
     pub fn patroni_version(&self) -> Option<Vec<u64>> {
-        let number = |part: &str| py_int(&part.into()).and_then(|n| u64::try_from(n).ok());
+        let number = |part: &str| int_clamped(&part.into()).and_then(|n| u64::try_from(n).ok());
         self.text("version")?.split('.').map(number).collect()
     }
 }
@@ -342,13 +337,9 @@ mod tests {
     }
 
     #[test]
-    fn clone_sources_and_remote_values() {
+    fn clone_sources() {
         assert!(member(r#"{"conn_url":"postgres://h/","tags":{"clonefrom":"no"}}"#).clonefrom());
         assert!(!member(r#"{"tags":{"clonefrom":true}}"#).clonefrom());
         assert!(!member(r#"{"tags":null}"#).nofailover());
-        let data = Value::from_iter([("primary_slot_name", "s"), ("state", "running")]);
-        let remote = Member::remote("r", data);
-        assert_eq!(remote.remote_value("primary_slot_name"), Some(&"s".into()));
-        assert_eq!(remote.remote_value("state"), None);
     }
 }

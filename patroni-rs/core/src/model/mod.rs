@@ -10,7 +10,6 @@ mod failover;
 mod history;
 mod leader;
 mod member;
-mod number;
 mod status;
 mod sync;
 pub mod url;
@@ -20,7 +19,7 @@ pub use config::ClusterConfig;
 pub use failover::{failover_value, Failover, ScheduledAt};
 pub use history::{history_value, TimelineHistory};
 pub use leader::Leader;
-pub use member::{Member, REMOTE_MEMBER_KEYS};
+pub use member::{Member, NO_REPLICATION_SLOT, STANDBY_SOURCE_KEYS};
 pub use status::{status_value, Status};
 pub use sync::{sync_state_value, SyncState};
 

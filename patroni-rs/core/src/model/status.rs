@@ -1,9 +1,9 @@
 //! `/status`, and `/optime/leader` from before 2.1.0.
 
 use indexmap::IndexMap;
+use pyfmt::int::int_clamped;
 use pyfmt::{json, Value};
 
-use super::number::py_int;
 use super::Lsn;
 use crate::parse::parse_int;
 
@@ -28,7 +28,7 @@ impl Status {
     /// Kubernetes annotations.
     pub fn from_value(data: &Value) -> Status {
         if let Value::Int(_) | Value::Bool(_) | Value::BigInt(_) = data {
-            return Status { last_lsn: lsn(py_int(data)), ..Status::default() };
+            return Status { last_lsn: lsn(int_clamped(data)), ..Status::default() };
         }
         let field = |key: &str| match data.get(key) {
             Some(Value::Str(text)) => json::loads(text).ok(),
@@ -44,7 +44,7 @@ impl Status {
             Some(Value::List(names)) => names.iter().map(Value::py_str).collect(),
             _ => Vec::new(),
         };
-        Status { last_lsn: lsn(data.get("optime").and_then(py_int)), slots, retain_slots }
+        Status { last_lsn: lsn(data.get("optime").and_then(int_clamped)), slots, retain_slots }
     }
 
     /// Does it say nothing?

@@ -1,8 +1,8 @@
 //! `/sync`.
 
+use pyfmt::int::int_clamped;
 use pyfmt::{json, Value};
 
-use super::number::py_int;
 use super::Version;
 
 /// The state of synchronous replication that the last leader has agreed on.
@@ -39,7 +39,7 @@ impl SyncState {
         let leader = data.get("leader").filter(|v| v.truthy()).map(Value::py_str);
         let quorum = match data.get("quorum").filter(|q| leader.is_some() && q.truthy()) {
             None => Some(0),
-            Some(quorum) => py_int(quorum),
+            Some(quorum) => int_clamped(quorum),
         };
         match quorum {
             Some(quorum) => {

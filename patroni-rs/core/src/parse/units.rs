@@ -29,7 +29,7 @@ pub(super) fn table_of(base: &str) -> Option<(Table, usize)> {
 
 /// A base unit such as `8kB`: how many, of which unit.
 pub(super) fn split_base_unit(base_unit: &str) -> (i64, &str) {
-    super::strtol(base_unit).unwrap_or((1, super::py_strip(base_unit)))
+    super::strtol(base_unit).unwrap_or((1, pyfmt::text::strip(base_unit)))
 }
 
 /// `value` of `unit` in `base_unit` (which may carry a count, as `8kB`), first

@@ -106,9 +106,9 @@ fn a_broken_state_is_reported_and_made_safe() {
 }
 
 /// A small generator of numbers, so that a failure can be repeated.
-struct Dice(u64);
+struct Rng(u64);
 
-impl Dice {
+impl Rng {
     fn below(&mut self, n: u64) -> u64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % n
@@ -129,7 +129,7 @@ impl Dice {
 #[test]
 fn no_sequence_of_events_loses_commits() {
     for seed in 0..400 {
-        let mut dice = Dice(seed);
+        let mut rng = Rng(seed);
         let mut s = state("a|0|-|0|-|0|-|1|a");
         for round in 0..25 {
             let settle = round >= 20;
@@ -137,14 +137,14 @@ fn no_sequence_of_events_loses_commits() {
                 s.sync_wanted = 1;
                 s.active = ["a", "b", "c", "d", "e"].into_iter().filter(|n| *n != s.leader_wanted).collect();
             } else {
-                disturb(&mut dice, &mut s);
+                disturb(&mut rng, &mut s);
             }
             s.numsync_confirmed = i64::try_from(s.sync.intersection(&s.active).len()).unwrap();
             let steps = match resolve(s.clone()).transitions {
                 Err(_) if !settle => continue,
                 steps => steps.unwrap_or_else(|e| panic!("seed {seed}: {e}: {s:?}")),
             };
-            let done = if settle { steps.len() } else { usize::try_from(dice.below(4)).unwrap() };
+            let done = if settle { steps.len() } else { usize::try_from(rng.below(4)).unwrap() };
             for step in steps.into_iter().take(done) {
                 s.leader = step.leader;
                 match step.target {
@@ -162,27 +162,27 @@ fn no_sequence_of_events_loses_commits() {
     }
 }
 
-fn disturb(dice: &mut Dice, s: &mut QuorumState) {
-    match dice.below(4) {
-        0 => s.sync_wanted = 1 + i64::try_from(dice.below(3)).unwrap(),
-        1 if s.leader == s.leader_wanted => fail_over(dice, s),
-        _ => s.active = dice.subset(&s.leader_wanted),
+fn disturb(rng: &mut Rng, s: &mut QuorumState) {
+    match rng.below(4) {
+        0 => s.sync_wanted = 1 + i64::try_from(rng.below(3)).unwrap(),
+        1 if s.leader == s.leader_wanted => fail_over(rng, s),
+        _ => s.active = rng.subset(&s.leader_wanted),
     }
 }
 
 /// A voter takes over, with the GUC that is derived from the key before promotion (21-02).
-fn fail_over(dice: &mut Dice, s: &mut QuorumState) {
+fn fail_over(rng: &mut Rng, s: &mut QuorumState) {
     let voters = s.voters.sorted();
     // The old leader is dead, so that many of the other voters must answer.
     if voters.is_empty() || s.quorum >= i64::try_from(voters.len()).unwrap() {
         return;
     }
-    let next = voters[usize::try_from(dice.below(voters.len() as u64)).unwrap()].clone();
+    let next = voters[usize::try_from(rng.below(voters.len() as u64)).unwrap()].clone();
     let mut members = s.voters.clone();
     members.insert(&s.leader);
     s.numsync = i64::try_from(members.len()).unwrap() - s.quorum - 1;
     members.remove(&next);
     s.sync = members;
-    s.active = dice.subset(&next);
+    s.active = rng.subset(&next);
     s.leader_wanted = next;
 }

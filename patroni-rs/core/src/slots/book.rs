@@ -250,7 +250,7 @@ impl SlotBook {
                     Some(PhysicalAction::Create(name.clone()))
                 }
                 Some(KnownKind::Physical { xmin, restart_lsn }) if can_advance => {
-                    tend_physical(name, want, xmin.filter(|x| *x != 0), *restart_lsn, clean_inactive)
+                    reconcile_physical(name, want, xmin.filter(|x| *x != 0), *restart_lsn, clean_inactive)
                 }
                 Some(_) => None,
             };
@@ -331,7 +331,7 @@ fn matches_slot(matcher: &Value, name: &str, slot: &KnownSlot) -> bool {
 }
 
 /// What to do about a physical slot that is there (18-11).
-fn tend_physical(
+fn reconcile_physical(
     name: &str,
     want: &WantedSlot,
     xmin: Option<u64>,
@@ -343,7 +343,7 @@ fn tend_physical(
         Some(PhysicalAction::Drop(PlannedDrop { name: name.to_owned(), reason, announce }))
     };
     if let Some(xmin) = xmin {
-        // Nobody is there who could move the xmin on, so it would hold back vacuum for ever.
+        // Nobody is there who could move the xmin on, so it would hold back vacuum forever.
         let idle = clean_inactive && want.expected_active == Some(false);
         let text = || format!("Dropping physical replication slot {name} because of its xmin value {xmin}");
         return if idle { drop(DropReason::Xmin, text()) } else { None };

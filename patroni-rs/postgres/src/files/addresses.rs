@@ -1,11 +1,12 @@
 //! Where this instance is reached: by itself, and by others
 //! (surface-ha-pg 16).
 
+use patroni_core::parse::split_host_port;
+use pyfmt::int::NoInteger;
 use pyfmt::Value;
 
 use super::cimap::Params;
 use super::conninfo::extend;
-use super::hostport::postgres_uri;
 
 /// Addresses of one instance.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -68,6 +69,16 @@ fn unix_host(directories: &str) -> Option<String> {
     directories.split(',').map(str::trim).find(|d| d.starts_with('/')).map(str::to_owned)
 }
 
+/// `postgres://host:port/database`, with brackets around an IPv6 address.
+fn postgres_uri(netloc: &str, database: &str) -> Result<String, NoInteger> {
+    let (host, port) = split_host_port(netloc, 0)?;
+    let bare_ipv6 = host.contains(':') && !host.starts_with('[') && !host.ends_with(']');
+    let host = if bare_ipv6 { format!("[{host}]") } else { host };
+    let port = if port == 0 { String::new() } else { format!(":{port}") };
+    let slash = if database.is_empty() || database.starts_with('/') { "" } else { "/" };
+    Ok(format!("postgres://{host}{port}{slash}{database}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,5 +122,16 @@ mod tests {
         assert_eq!(addresses(&unix, &dirs).local.get("host"), Some(&"/run/pg".into()));
         let relative = [base[0], base[1], ("unix_socket_directories", ".")];
         assert_eq!(addresses(&unix, &relative).local.get("host"), Some(&"fe80::1".into()));
+    }
+
+    #[test]
+    fn uris() {
+        for (netloc, expected) in [
+            ("h:5433", "postgres://h:5433/db"),
+            ("[::1]:5433", "postgres://[::1]:5433/db"),
+            ("h", "postgres://h/db"),
+        ] {
+            assert_eq!(postgres_uri(netloc, "db").as_deref(), Ok(expected));
+        }
     }
 }

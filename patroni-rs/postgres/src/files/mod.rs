@@ -13,7 +13,6 @@ mod guc;
 mod guc_files;
 mod handler;
 mod hba;
-mod hostport;
 mod parameters;
 pub mod perm;
 mod pg_settings;
@@ -32,11 +31,11 @@ pub use conninfo::{format_dsn, member_conn_kwargs, parse_conninfo, parse_dsn, Co
 pub use error::FilesError;
 pub use guc::{AvailableGucs, GucTable, Transformed};
 pub use handler::{
-    effective_version, ConfigHandler, CurrentParametersQuery, Facts, InstanceSetup, PreparedReload,
-    ReloadOutcome, SettingsRead,
+    effective_version, ConfigHandler, CurrentParametersQuery, InstanceSetup, PreparedReload, ReloadOutcome,
+    ServerState, SettingsRead,
 };
 pub use hba::lines_of;
-pub use parameters::{command_line, Check, Controlled, Default, CONTROLLED};
+pub use parameters::command_line;
 pub use pg_settings::{PendingSetting, PgSetting};
 pub use recovery::Upstream;
 pub use recovery_check::{Verdict, WalReceiver};

@@ -1,81 +1,13 @@
-//! Server parameters: the ones Patroni controls, and the set that goes into
-//! postgresql.conf (surface-ha-pg 15.2).
+//! Server parameters: the set that goes into postgresql.conf, and the command line (surface-ha-pg 15.2).
 
 use std::path::Path;
 
-use patroni_core::parse::{parse_bool, parse_int};
+use patroni_core::controlled::{Controlled, CONTROLLED};
+use patroni_core::parse::{parse_int, split_host_port};
 use pyfmt::Value;
 
 use super::cimap::Params;
-use super::hostport::split_host_port;
 use super::FilesError;
-
-/// Which values a controlled parameter takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Check {
-    /// Not from the user: computed from `scope` and `listen`.
-    Computed,
-    /// One of these words, without case.
-    OneOf(&'static [&'static str]),
-    /// Only a true boolean.
-    True,
-    /// A boolean.
-    Bool,
-    /// An integer of at least this, in this unit.
-    AtLeast(i64, Option<&'static str>),
-}
-
-impl Check {
-    /// Is `value` accepted?
-    pub fn accepts(self, value: &Value) -> bool {
-        match self {
-            Check::Computed => false,
-            Check::OneOf(words) => value.as_str().is_some_and(|v| words.contains(&v.to_lowercase().as_str())),
-            Check::True => parse_bool(value) == Some(true),
-            Check::Bool => parse_bool(value).is_some(),
-            Check::AtLeast(min, unit) => parse_int(value, unit).is_some_and(|n| n >= min),
-        }
-    }
-}
-
-/// Default of a controlled parameter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Default {
-    /// It has none.
-    None,
-    /// A number.
-    Int(i64),
-    /// Text.
-    Text(&'static str),
-}
-
-impl From<Default> for Value {
-    fn from(default: Default) -> Value {
-        match default {
-            Default::None => Value::Null,
-            Default::Int(i) => i.into(),
-            Default::Text(t) => t.into(),
-        }
-    }
-}
-
-/// A parameter that is set for the whole cluster and passed on the command
-/// line of the postmaster, where ALTER SYSTEM cannot change it.
-#[derive(Debug, Clone, Copy)]
-pub struct Controlled {
-    /// Name of the parameter.
-    pub name: &'static str,
-    /// Value when the DCS has none, or a bad one.
-    pub default: Default,
-    /// Which values are accepted from the DCS.
-    pub check: Check,
-    /// First major version that has it, as in 90500.
-    pub since: u32,
-}
-
-const fn controlled(name: &'static str, default: Default, check: Check, since: u32) -> Controlled {
-    Controlled { name, default, check, since }
-}
 
 /// Segments kept when `wal_keep_segments` is not set.
 const WAL_KEEP_SEGMENTS: i64 = 8;
@@ -83,34 +15,6 @@ const WAL_KEEP_SEGMENTS: i64 = 8;
 const WAL_KEEP_SIZE_MB: i64 = 128;
 /// Megabytes in a WAL segment of the usual size.
 const SEGMENT_MB: i64 = 16;
-
-/// The controlled parameters, in the order of the command line.
-pub const CONTROLLED: [Controlled; 15] = [
-    controlled("listen_addresses", Default::None, Check::Computed, 90_100),
-    controlled("port", Default::None, Check::Computed, 90_100),
-    controlled("cluster_name", Default::None, Check::Computed, 90_500),
-    controlled(
-        "wal_level",
-        Default::Text("hot_standby"),
-        Check::OneOf(&["hot_standby", "replica", "logical"]),
-        90_100,
-    ),
-    controlled("hot_standby", Default::Text("on"), Check::True, 90_100),
-    controlled("max_connections", Default::Int(100), Check::AtLeast(25, None), 90_100),
-    controlled("max_wal_senders", Default::Int(10), Check::AtLeast(3, None), 90_100),
-    controlled("wal_keep_segments", Default::Int(WAL_KEEP_SEGMENTS), Check::AtLeast(1, None), 90_100),
-    controlled("wal_keep_size", Default::Text("128MB"), Check::AtLeast(16, Some("MB")), 130_000),
-    controlled("max_prepared_transactions", Default::Int(0), Check::AtLeast(0, None), 90_100),
-    controlled("max_locks_per_transaction", Default::Int(64), Check::AtLeast(32, None), 90_100),
-    controlled("track_commit_timestamp", Default::Text("off"), Check::Bool, 90_500),
-    controlled("max_replication_slots", Default::Int(10), Check::AtLeast(4, None), 90_400),
-    controlled("max_worker_processes", Default::Int(8), Check::AtLeast(2, None), 90_400),
-    controlled("wal_log_hints", Default::Text("on"), Check::Bool, 90_400),
-];
-
-fn find_controlled(name: &str) -> Option<&'static Controlled> {
-    CONTROLLED.iter().find(|c| c.name.eq_ignore_ascii_case(name))
-}
 
 /// How `synchronous_standby_names` is set (15.2-09).
 #[derive(Debug, Clone, PartialEq)]
@@ -162,14 +66,14 @@ pub fn server_parameters(configured: &Params, facts: &ServerFacts<'_>) -> Result
         adjust(&mut params);
     }
     params.retain(|name, _| {
-        facts.major_version == 0 || find_controlled(name).map_or(90_100, |c| c.since) <= facts.major_version
+        facts.major_version == 0 || Controlled::find(name).map_or(90_100, |c| c.since) <= facts.major_version
     });
     overrule_places(&mut params, facts);
     Ok(params)
 }
 
 /// Where the server finds its files is what we start it with. An `hba_file` or `ident_file` of the user's own is
-/// good, spelled as the server spells it: any other spelling would wait for a restart for ever.
+/// good, spelled as the server spells it: any other spelling would wait for a restart forever.
 fn overrule_places(params: &mut Params, facts: &ServerFacts<'_>) {
     for name in ["data_directory", "config_file"] {
         params.remove(name);
@@ -250,7 +154,7 @@ fn translate_wal_keep(params: &mut Params, major_version: u32) {
 /// [`CONTROLLED`]. The WAL to keep may be changed at run time and is not among
 /// them.
 pub fn command_line(params: &Params) -> Vec<String> {
-    let passed = CONTROLLED.iter().filter(|c| !c.name.starts_with("wal_keep_"));
+    let passed = CONTROLLED.iter().filter(|c| !c.keeps_wal());
     passed.filter_map(|c| Some(format!("--{}={}", c.name, params.get(c.name)?))).collect()
 }
 
@@ -353,23 +257,5 @@ mod tests {
         assert_eq!(managed(None, false), None);
         assert_eq!(managed(None, true).as_deref(), Some("*"));
         assert_eq!(managed(Some("n1"), true).as_deref(), Some("n1"));
-    }
-
-    #[test]
-    fn checks() {
-        let check = |name: &str| find_controlled(name).unwrap().check;
-        for (name, value, accepted) in [
-            ("max_connections", Value::from(25), true),
-            ("max_connections", 24.into(), false),
-            ("wal_keep_size", "16MB".into(), true),
-            ("wal_keep_size", "15MB".into(), false),
-            ("wal_level", "Logical".into(), true),
-            ("wal_level", "minimal".into(), false),
-            ("hot_standby", "off".into(), false),
-            ("wal_log_hints", true.into(), true),
-            ("port", "5432".into(), false),
-        ] {
-            assert_eq!(check(name).accepts(&value), accepted, "{name} {value}");
-        }
     }
 }

@@ -1,6 +1,7 @@
 //! Recovery configuration: which parameters a replica gets, and how each
 //! version spells them (surface-ha-pg 15.4).
 
+use patroni_core::model::NO_REPLICATION_SLOT;
 use patroni_core::parse::parse_bool;
 use patroni_core::slots::member_slot_name;
 use pyfmt::Value;
@@ -51,7 +52,7 @@ pub struct Follower<'a> {
 
 /// Connection parameters for streaming from `upstream`; `None` if there is
 /// nobody to stream from, or it is ourselves.
-pub fn primary_conninfo(upstream: Option<Upstream<'_>>, us: &Follower<'_>) -> Option<Value> {
+fn primary_conninfo(upstream: Option<Upstream<'_>>, us: &Follower<'_>) -> Option<Value> {
     let upstream = upstream.filter(|u| u.has_address() && u.name != us.name)?;
     let mut params = member_conn_kwargs(upstream.data, us.replication);
     params.set("application_name", us.name);
@@ -118,7 +119,7 @@ pub fn standby_params(
 
 fn set_upstream(params: &mut Params, mut conninfo: Value, upstream: Option<Upstream<'_>>, us: &Follower<'_>) {
     let remote = upstream.filter(|u| u.remote);
-    let without_slot = remote.is_some_and(|u| u.setting("no_replication_slot").is_some());
+    let without_slot = remote.is_some_and(|u| u.setting(NO_REPLICATION_SLOT).is_some());
     if us.use_slots && us.major_version >= 90_400 && !without_slot {
         let owner = match remote {
             Some(u) => u.setting("primary_slot_name").map(Value::py_str),

@@ -132,7 +132,7 @@ pub fn remove_if_exists(path: &Path) -> io::Result<()> {
 }
 
 /// A regular file itself, not through a link? Reading anything else could wait
-/// for ever (a FIFO).
+/// forever (a FIFO).
 fn is_regular(path: &Path) -> bool {
     std::fs::symlink_metadata(path).is_ok_and(|m| m.is_file())
 }

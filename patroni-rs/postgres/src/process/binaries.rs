@@ -3,10 +3,11 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use indexmap::IndexMap;
+use patroni_core::mutex::locked;
 use tokio::process::Command;
 
 /// `postgresql.krbsrvname`: part of the environment of every child, as of the whole process in the reference.
@@ -14,12 +15,12 @@ static KRBSRVNAME: Mutex<Option<String>> = Mutex::new(None);
 
 /// Takes the Kerberos service name that libpq finds in every child from now on.
 pub fn set_krbsrvname(name: Option<&str>) {
-    *KRBSRVNAME.lock().unwrap_or_else(PoisonError::into_inner) = name.map(str::to_owned);
+    *locked(&KRBSRVNAME) = name.map(str::to_owned);
 }
 
 /// Adds it to a command's environment.
 pub(super) fn with_krbsrvname(command: &mut std::process::Command) {
-    if let Some(name) = &*KRBSRVNAME.lock().unwrap_or_else(PoisonError::into_inner) {
+    if let Some(name) = &*locked(&KRBSRVNAME) {
         command.env("PGKRBSRVNAME", name);
     }
 }

@@ -1,4 +1,4 @@
-//! File system calls with a deadline: a dead disk must not hold a task for ever.
+//! File system calls with a deadline: a dead disk must not hold a task forever.
 
 use std::io;
 use std::time::Duration;

@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use patroni_core::ha::Callback;
 use pyfmt::text::{shlex_split, SplitError};
 use tokio::process::Child;
 use tokio::sync::{mpsc, watch};
@@ -13,61 +14,23 @@ use super::cancellable::{log_not_started, show};
 use super::proc::Process;
 use super::signals::kill_tree;
 
-/// The events that have callbacks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CallbackAction {
-    /// PostgreSQL was started.
-    OnStart,
-    /// PostgreSQL was stopped.
-    OnStop,
-    /// PostgreSQL was restarted.
-    OnRestart,
-    /// The configuration was reloaded.
-    OnReload,
-    /// The role changed.
-    OnRoleChange,
-}
-
-impl CallbackAction {
-    /// The key in `postgresql.callbacks` and first argument of the script.
-    pub fn name(self) -> &'static str {
-        match self {
-            CallbackAction::OnStart => "on_start",
-            CallbackAction::OnStop => "on_stop",
-            CallbackAction::OnRestart => "on_restart",
-            CallbackAction::OnReload => "on_reload",
-            CallbackAction::OnRoleChange => "on_role_change",
-        }
-    }
-
-    /// Does it count as "a callback was called" (everything but a reload)?
-    pub fn counts(self) -> bool {
-        self != CallbackAction::OnReload
-    }
-}
-
 /// The command line: the script's words, action, role and scope. The role between
 /// `pg_ctl promote` and its completion, `promoted`, is shown as `primary`.
 ///
 /// # Errors
 /// The script cannot be split into words.
-pub fn command(
-    script: &str,
-    action: CallbackAction,
-    role: &str,
-    scope: &str,
-) -> Result<Vec<String>, SplitError> {
+pub fn command(script: &str, action: Callback, role: &str, scope: &str) -> Result<Vec<String>, SplitError> {
     let role = if role == "promoted" { "primary" } else { role };
     let mut argv = shlex_split(script)?;
-    argv.extend([action.name(), role, scope].map(str::to_owned));
+    argv.extend([action.as_str(), role, scope].map(str::to_owned));
     Ok(argv)
 }
 
 /// Logs that a callback makes no command; `exception` as Python's last line of a traceback.
-pub fn failed(script: &str, action: CallbackAction, role: &str, scope: &str, exception: &str) {
+pub fn failed(script: &str, action: Callback, role: &str, scope: &str, exception: &str) {
     let role = if role == "promoted" { "primary" } else { role };
     tracing::error!(
-        target: "patroni.postgresql", exc = %exception, "callback {script} {} {role} {scope} failed", action.name()
+        target: "patroni.postgresql", exc = %exception, "callback {script} {} {role} {scope} failed", action.as_str()
     );
 }
 
@@ -95,13 +58,13 @@ impl CallbackExecutor {
     }
 
     /// Hands over a script; returns at once. Errors are logged.
-    pub fn call(&self, script: &str, action: CallbackAction, role: &str, scope: &str) {
+    pub fn call(&self, script: &str, action: Callback, role: &str, scope: &str) {
         match command(script, action, role, scope) {
             Ok(argv) => {
                 tracing::debug!(
                     target: "patroni.postgresql.callback_executor", "CallbackExecutor.call({})", shown(&argv)
                 );
-                let runner = if action == CallbackAction::OnReload { &self.reload } else { &self.main };
+                let runner = if action == Callback::OnReload { &self.reload } else { &self.main };
                 runner.submit(argv);
             }
             Err(e) => failed(script, action, role, scope, &format!("ValueError: {e}")),
@@ -215,7 +178,7 @@ mod tests {
 
     #[test]
     fn arguments() {
-        let argv = command("/cb 'a b'", CallbackAction::OnRoleChange, "promoted", "batman").unwrap();
+        let argv = command("/cb 'a b'", Callback::OnRoleChange, "promoted", "batman").unwrap();
         assert_eq!(argv, ["/cb", "a b", "on_role_change", "primary", "batman"]);
         assert_eq!(shown(&argv), "['/cb', 'a b', on_role_change, primary, 'batman']");
     }
@@ -234,12 +197,12 @@ mod tests {
         let call = |kind: &str, action, role| {
             executor.call(&format!("sh {} {kind}", script.display()), action, role, "batman");
         };
-        call("slow", CallbackAction::OnStart, "replica");
+        call("slow", Callback::OnStart, "replica");
         executor.settle(Duration::from_secs(5)).await;
         tokio::time::sleep(Duration::from_millis(150)).await;
-        call("fast", CallbackAction::OnReload, "replica");
+        call("fast", Callback::OnReload, "replica");
         tokio::time::sleep(Duration::from_millis(150)).await;
-        call("fast", CallbackAction::OnRoleChange, "promoted");
+        call("fast", Callback::OnRoleChange, "promoted");
         executor.settle(Duration::from_secs(5)).await;
         tokio::time::sleep(Duration::from_millis(300)).await;
         let lines = std::fs::read_to_string(log).unwrap();
@@ -253,7 +216,7 @@ mod tests {
                 "end on_role_change primary",
             ]
         );
-        executor.call("/no/such/script", CallbackAction::OnStop, "replica", "batman");
+        executor.call("/no/such/script", Callback::OnStop, "replica", "batman");
         executor.settle(Duration::from_secs(5)).await;
     }
 }

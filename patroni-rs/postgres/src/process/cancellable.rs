@@ -240,7 +240,7 @@ impl Cancellable {
         if timed_out {
             return Err(CallError::TimedOut);
         }
-        // A grandchild that was left behind may hold the pipes open for ever.
+        // A grandchild that was left behind may hold the pipes open forever.
         let both = tokio::time::timeout(KILL_GRACE, futures_util::future::join(stdout, stderr)).await;
         let (stdout, stderr) = both.map_or((Vec::new(), Vec::new()), |(out, err)| {
             (out.unwrap_or_default(), err.unwrap_or_default())

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use indexmap::IndexMap;
+use patroni_core::cluster_state::ClusterState;
 
 use super::binaries::{self, Binaries};
 use super::blocking;
@@ -19,42 +20,6 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// A file changed more recently than this may change again within one tick of the
 /// file system's clock; its content is not cached.
 const SETTLED: Duration = Duration::from_millis(50);
-
-/// `Database cluster state`. Source: PostgreSQL's `pg_controldata.c`, `dbState`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ClusterState {
-    /// `starting up`
-    StartingUp,
-    /// `shut down`
-    ShutDown,
-    /// `shut down in recovery`
-    ShutDownInRecovery,
-    /// `shutting down`
-    ShuttingDown,
-    /// `in crash recovery`
-    InCrashRecovery,
-    /// `in archive recovery`
-    InArchiveRecovery,
-    /// `in production`
-    InProduction,
-    /// Any other text.
-    Unknown,
-}
-
-impl ClusterState {
-    fn parse(text: &str) -> ClusterState {
-        match text {
-            "starting up" => ClusterState::StartingUp,
-            "shut down" => ClusterState::ShutDown,
-            "shut down in recovery" => ClusterState::ShutDownInRecovery,
-            "shutting down" => ClusterState::ShuttingDown,
-            "in crash recovery" => ClusterState::InCrashRecovery,
-            "in archive recovery" => ClusterState::InArchiveRecovery,
-            "in production" => ClusterState::InProduction,
-            _ => ClusterState::Unknown,
-        }
-    }
-}
 
 /// One output of `pg_controldata`: every line as text, and typed access to the
 /// values that decisions need.
@@ -92,7 +57,7 @@ impl ControlData {
 
     /// `Database cluster state`
     pub fn state(&self) -> ClusterState {
-        self.get("Database cluster state").map_or(ClusterState::Unknown, ClusterState::parse)
+        self.get(ClusterState::LINE).map_or(ClusterState::Unknown, ClusterState::parse)
     }
 
     /// `Latest checkpoint's TimeLineID`
@@ -103,11 +68,6 @@ impl ControlData {
     /// `Latest checkpoint location`
     pub fn checkpoint_lsn(&self) -> Option<u64> {
         self.lsn("Latest checkpoint location")
-    }
-
-    /// `Latest checkpoint's REDO location`
-    pub fn redo_lsn(&self) -> Option<u64> {
-        self.lsn("Latest checkpoint's REDO location")
     }
 
     /// `Latest checkpoint's REDO WAL file`

@@ -16,18 +16,19 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::signal::{kill, Signal};
 use nix::unistd::Pid;
+use patroni_core::mutex::locked;
 
 use super::pidfd::PidFd;
 use super::proc::{self, Process};
 
 /// Time between two looks whether what was killed is gone.
-const LOOK: Duration = Duration::from_millis(10);
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 /// How long backends may take to die of SIGKILL before it counts as not proven.
 pub const KILL_PATIENCE: Duration = Duration::from_secs(5);
 /// Names of the program.
@@ -78,10 +79,6 @@ pub enum End {
     Unproven,
 }
 
-fn kept<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 // ---- one process ----
 
 /// Descriptors of postmasters, from their launch or takeover to their end.
@@ -93,7 +90,7 @@ pub fn hold(process: &Process) {
         return;
     }
     let opened = process.open();
-    let mut held = kept(&HELD);
+    let mut held = locked(&HELD);
     held.retain(|(_, fd)| !matches!(fd.has_ended(), Ok(true)));
     if let Ok(fd) = opened {
         held.push((*process, Arc::new(fd)));
@@ -102,7 +99,7 @@ pub fn hold(process: &Process) {
 
 /// The descriptor that is kept of `process`.
 pub fn held(process: &Process) -> Option<Arc<PidFd>> {
-    kept(&HELD).iter().find(|(p, _)| p == process).map(|(_, fd)| fd.clone())
+    locked(&HELD).iter().find(|(p, _)| p == process).map(|(_, fd)| fd.clone())
 }
 
 /// Does `process` live?
@@ -180,14 +177,14 @@ static LISTING: Mutex<Option<File>> = Mutex::new(None);
 
 /// Sets aside what the looks of this module need. To be called when the process begins.
 pub fn reserve() {
-    let mut listing = kept(&LISTING);
+    let mut listing = locked(&LISTING);
     if listing.is_none() {
         *listing = File::open("/proc").ok();
     }
 }
 
 fn pids() -> io::Result<Vec<i32>> {
-    let listing = kept(&LISTING);
+    let listing = locked(&LISTING);
     match &*listing {
         Some(open) => list(open),
         None => list(&File::open("/proc")?),
@@ -309,7 +306,7 @@ pub fn end_remains(place: &Place, patience: Duration, harsh: bool) -> End {
         if Instant::now() >= deadline {
             return End::Unproven;
         }
-        std::thread::sleep(LOOK);
+        std::thread::sleep(POLL_INTERVAL);
     }
 }
 

@@ -12,7 +12,7 @@ use super::proc::Process;
 use super::signals::kill_tree;
 
 /// Time between two looks whether it has ended.
-const LOOK: Duration = Duration::from_millis(10);
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// How long SIGKILL is waited for before what is left is looked at.
 const KILL_PATIENCE: Duration = Duration::from_millis(500);
@@ -67,7 +67,7 @@ fn ends_within(process: &Process, patience: Duration) -> bool {
         if Instant::now() >= deadline {
             return false;
         }
-        sleep(LOOK);
+        sleep(POLL_INTERVAL);
     }
     true
 }

@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use patroni_core::ha::StopMode;
 use regex::Regex;
 
 use super::blocking;
@@ -63,25 +64,11 @@ impl PidFile {
     }
 }
 
-/// How a postmaster is asked to stop.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StopMode {
-    /// Wait for the clients to leave (SIGTERM).
-    Smart,
-    /// Disconnect the clients (SIGINT).
-    Fast,
-    /// Abort without a checkpoint (SIGQUIT).
-    Immediate,
-}
-
-impl StopMode {
-    /// The signal that asks for this mode.
-    pub fn signal(self) -> Signal {
-        match self {
-            StopMode::Smart => Signal::SIGTERM,
-            StopMode::Fast => Signal::SIGINT,
-            StopMode::Immediate => Signal::SIGQUIT,
-        }
+/// The signal that asks for a fast stop (the clients are disconnected) or an immediate one (no checkpoint).
+fn signal_of(mode: StopMode) -> Signal {
+    match mode {
+        StopMode::Fast => Signal::SIGINT,
+        StopMode::Immediate => Signal::SIGQUIT,
     }
 }
 
@@ -236,7 +223,7 @@ impl Postmaster {
             );
             return SignalResult::Refused;
         }
-        match self.process.signal(mode.signal()) {
+        match self.process.signal(signal_of(mode)) {
             Ok(()) => SignalResult::Sent,
             Err(e) if e.raw_os_error() == Some(libc::ESRCH) => SignalResult::Gone,
             Err(e) => {

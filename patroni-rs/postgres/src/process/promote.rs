@@ -7,9 +7,10 @@ use nix::sys::signal::Signal;
 
 use super::binaries::Binaries;
 use super::cancellable::{Cancellable, Invocation};
-use super::control::{ClusterState, ControlReader};
+use super::control::ControlReader;
 use super::postmaster::Postmaster;
 use super::proc;
+use patroni_core::cluster_state::ClusterState;
 
 /// Time between two looks at pg_control; only its time stamp is read while it does
 /// not change.

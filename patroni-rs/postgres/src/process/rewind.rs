@@ -165,7 +165,7 @@ impl RewindRequest<'_> {
         let Some(command) = self.restore_command.filter(|_| !self.rewind_restores()) else { return false };
         let find = |b: &[u8]| archive::missing_wal(&String::from_utf8_lossy(b), self.major_version);
         let Some(file) = find(&done.stderr).or_else(|| find(&done.stdout)) else { return false };
-        // A restore_command that reports success without a file would loop for ever.
+        // A restore_command that reports success without a file would loop forever.
         if fetched.contains(&file) {
             return false;
         }

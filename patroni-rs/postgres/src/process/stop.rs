@@ -8,10 +8,12 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::Instant;
 
 use super::binaries::Binaries;
-use super::control::{ClusterState, ControlReader};
-use super::postmaster::{Postmaster, SignalResult, StopMode};
+use super::control::ControlReader;
+use super::postmaster::{Postmaster, SignalResult};
 use super::ready::{PingTarget, Ready};
 use super::waldump;
+use patroni_core::cluster_state::ClusterState;
+use patroni_core::ha::StopMode;
 
 /// Time between two looks at pg_control (only its time stamp unless it changed)
 /// and between two probes.
@@ -25,7 +27,7 @@ const KILL_DEADLINE: Duration = Duration::from_secs(30);
 /// How to stop.
 #[derive(Debug, Clone)]
 pub struct StopRequest<'a> {
-    /// Smart, fast or immediate.
+    /// How the postmaster is asked.
     pub mode: StopMode,
     /// Limit for each wait before the next harsher step; `None`: no limit.
     pub timeout: Option<Duration>,
@@ -45,6 +47,15 @@ pub struct StopRequest<'a> {
     /// Called when they are, or when that has been waited for long enough: the postmaster may have told others
     /// of its end.
     pub begun: fn(),
+}
+
+impl StopRequest<'_> {
+    fn tell_safe_point(&self, events: &UnboundedSender<StopEvent>) {
+        if self.safe_point {
+            // A receiver that is gone no longer cares.
+            let _ = events.send(StopEvent::SafePoint);
+        }
+    }
 }
 
 /// A point that a stop has reached.
@@ -79,20 +90,14 @@ pub async fn stop(
     request: &StopRequest<'_>,
     events: &UnboundedSender<StopEvent>,
 ) -> Stopped {
-    let safe_point = || {
-        if request.safe_point {
-            // A receiver that is gone no longer cares.
-            let _ = events.send(StopEvent::SafePoint);
-        }
-    };
     let Some(postmaster) = postmaster.filter(Postmaster::is_running) else {
-        safe_point();
+        request.tell_safe_point(events);
         return Stopped::NotRunning;
     };
     match postmaster.signal_stop(request.mode) {
         SignalResult::Refused => return Stopped::Failed,
         SignalResult::Gone => {
-            safe_point();
+            request.tell_safe_point(events);
             return Stopped::Stopped { signalled: true };
         }
         SignalResult::Sent => {}
@@ -117,20 +122,15 @@ async fn finish(
     request: &StopRequest<'_>,
     events: &UnboundedSender<StopEvent>,
 ) -> Stopped {
-    let safe_point = || {
-        if request.safe_point {
-            let _ = events.send(StopEvent::SafePoint);
-        }
-    };
     if request.safe_point && postmaster.wait_for_user_backends(request.timeout).await {
-        safe_point();
+        request.tell_safe_point(events);
     }
     let mut patience = request.timeout;
     if request.early_release && request.mode != StopMode::Immediate {
         match wait_shut_down(postmaster, request).await {
             ShutDownWait::ShutDown(locations) => {
                 let _ = events.send(StopEvent::ShutDown(locations));
-                safe_point();
+                request.tell_safe_point(events);
             }
             ShutDownWait::TimedOut => patience = Some(Duration::ZERO),
             ShutDownWait::Other => {}
@@ -143,7 +143,7 @@ async fn finish(
     if !gone {
         return Stopped::Failed;
     }
-    safe_point();
+    request.tell_safe_point(events);
     Stopped::Stopped { signalled: true }
 }
 
@@ -158,15 +158,6 @@ async fn escalate(postmaster: &Postmaster, mode: StopMode, patience: Option<Dura
     }
     tracing::warn!(target: "patroni.postgresql", "Sending SIGKILL to Postmaster and its children");
     postmaster.kill(KILL_DEADLINE).await
-}
-
-/// Stops a postmaster that may not even have written its pid file.
-pub async fn terminate_starting(postmaster: &Postmaster) -> bool {
-    match postmaster.signal_stop(StopMode::Immediate) {
-        SignalResult::Gone => true,
-        SignalResult::Refused => false,
-        SignalResult::Sent => postmaster.process.wait_exit_within(Some(KILL_DEADLINE)).await,
-    }
 }
 
 /// Waits until new connections are refused: the shutdown has begun. False: not within the time for it.

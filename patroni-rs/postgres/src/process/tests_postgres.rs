@@ -12,15 +12,17 @@ use tokio::sync::{mpsc, watch};
 
 use super::basebackup::BaseBackup;
 use super::cancellable::Cancellable;
-use super::control::{ClusterState, ControlReader};
+use super::control::ControlReader;
 use super::initdb::{initdb, Superuser};
-use super::postmaster::{Postmaster, StopMode};
+use super::postmaster::Postmaster;
 use super::ready::Ready;
 use super::rewind::{self, RewindLeader, RewindRequest};
 use super::start::{launch, wait_for_startup, StartCommand, Startup};
 use super::stop::{stop, StopEvent, StopRequest, Stopped};
 use super::testkit::{versions, Sandbox};
 use super::{crash_recovery, datadir, probe, proc, promote};
+use patroni_core::cluster_state::ClusterState;
+use patroni_core::ha::StopMode;
 
 const LIMIT: Duration = Duration::from_secs(60);
 /// Stops whose beginning was told.

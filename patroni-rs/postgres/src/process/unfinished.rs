@@ -16,12 +16,13 @@ use patroni_core::ha::Unfinished;
 use pyfmt::{json, Value};
 
 use super::blocking;
-use super::control::{ClusterState, ControlData, ControlReader};
+use super::control::{ControlData, ControlReader};
 use super::datadir;
 use crate::files::write::{write, Links};
+use patroni_core::cluster_state::ClusterState;
 
 /// Between two looks whether a copy has made its directory.
-const LOOK: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// One file or directory, told apart from a later one of its name by the time of its birth, where the file system
 /// knows it. (Not by the device: its number may be another after the machine was started anew.)
@@ -204,7 +205,7 @@ async fn complete(data_dir: &Path, mark: Mark) {
             Ok(found)
         };
         match blocking::run(blocking::FILE_DEADLINE, look).await {
-            Ok(false) => tokio::time::sleep(LOOK).await,
+            Ok(false) => tokio::time::sleep(POLL_INTERVAL).await,
             _ => return,
         }
     }

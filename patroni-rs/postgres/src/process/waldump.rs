@@ -11,8 +11,9 @@ use patroni_core::rewind::{format_lsn, format_lsn_padded, parse_lsn};
 use regex::Regex;
 
 use super::binaries::{self, Binaries};
-use super::control::{ClusterState, ControlData};
+use super::control::ControlData;
 use super::probe;
+use patroni_core::cluster_state::ClusterState;
 
 /// How long reading two records may take.
 const DEADLINE: Duration = Duration::from_secs(30);

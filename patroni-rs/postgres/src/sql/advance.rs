@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use indexmap::IndexMap;
 use patroni_core::model::Lsn;
+use patroni_core::mutex::locked;
 use tokio::sync::Notify;
 
 use super::error::PgError;
@@ -93,7 +94,7 @@ impl SlotAdvancer {
 
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        locked(&self.state)
     }
 
     /// Works until there is nothing left that could be done now, then waits.

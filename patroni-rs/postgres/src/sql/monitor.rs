@@ -8,7 +8,6 @@ use patroni_core::sync::ReplicaRow;
 use pyfmt::{json, Value};
 
 use super::error::PgError;
-use super::pool::{Connection, Pool};
 use super::rows::Row;
 
 /// Functions were renamed in PostgreSQL 10: `xlog` to `wal`, `location` to `lsn`.
@@ -232,20 +231,6 @@ pub(super) fn replication_state(
     let restores = (major_version < 120_000 && configured_restore_command)
         || restore_command.is_some_and(|command| !command.is_empty());
     restores.then_some("in archive recovery")
-}
-
-/// Runs the statement for the HA loop; once more if the connection turns out to be broken.
-///
-/// # Errors
-/// [`PgError::is_timeout`] means that the server is there but slow; what was
-/// known of its role still counts then (24-04).
-pub async fn monitor(pool: &Pool, options: &MonitorOptions) -> Result<Monitored, PgError> {
-    let sql = monitor_statement(options);
-    let rows = match pool.query(Connection::Heartbeat, &sql).await {
-        Err(error) if error.is_connection() => pool.query(Connection::Heartbeat, &sql).await?,
-        other => other?,
-    };
-    parse_monitor_row(rows.first().ok_or_else(|| PgError::Unexpected("no row".to_owned()))?)
 }
 
 /// Reads the row of [`monitor_statement`].

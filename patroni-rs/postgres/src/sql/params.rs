@@ -47,7 +47,7 @@ const SETTINGS: [(&str, &str); 3] = [("DateStyle", "PGDATESTYLE"), ("TimeZone", 
 /// Where sockets are when nobody says: Debian's directory, then PostgreSQL's own.
 const SOCKET_DIRS: [&str; 2] = ["/var/run/postgresql", "/tmp"];
 
-/// A connection must not take for ever, even if its parameters ask for it.
+/// A connection must not take forever, even if its parameters ask for it.
 const CONNECT_TIMEOUT_MAX: Duration = Duration::from_secs(60);
 
 /// Ordered keywords and values, all text. [`std::fmt::Debug`] hides secrets.

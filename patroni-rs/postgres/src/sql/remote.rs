@@ -8,12 +8,12 @@ use super::pool::DEFAULTS;
 use super::replication::ReplicationClient;
 use super::servers::Attempts;
 use super::session::Session;
-use super::wire::{within, Encryption, Wire};
+use super::transport::{within, Encryption, Transport};
 
 /// Beyond the server's own `statement_timeout` of 2 s.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// A checkpoint of a large, busy server takes long, but not for ever.
+/// A checkpoint of a large, busy server takes long, but not forever.
 const CHECKPOINT_TIMEOUT: Duration = Duration::from_secs(6 * 3600);
 
 async fn connect(params: &ConnParams) -> Result<Session, PgError> {
@@ -38,7 +38,7 @@ async fn reachable(params: &ConnParams) -> Result<(), PgError> {
     let params = params.without("gssencmode");
     let (params, mut attempts) = Attempts::plan(&params).await?;
     while let Some((target, _)) = attempts.next() {
-        let open = Wire::open(&params, &target, Encryption::Plain);
+        let open = Transport::open(&params, &target, Encryption::Plain);
         match within(params.connect_timeout(), open).await {
             Ok(_) => return Ok(()),
             Err(error) => attempts.failed(error),

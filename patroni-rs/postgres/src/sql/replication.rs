@@ -7,11 +7,11 @@ use std::time::Duration;
 use postgres_protocol::message::backend::Message;
 use postgres_protocol::message::frontend;
 
-use super::dialogue::{columns, server_error, Dialogue, RawRow};
 use super::error::PgError;
 use super::params::{ConnParams, Target};
+use super::protocol::{columns, server_error, ProtocolStream, RawRow};
 use super::servers::Attempts;
-use super::wire::{within, Encryption, Wire};
+use super::transport::{within, Encryption, Transport};
 
 /// A server answers these commands from memory and one small file.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(5);
@@ -33,7 +33,7 @@ pub struct IdentifiedSystem {
 /// A connection with `replication=1`.
 #[derive(Debug)]
 pub struct ReplicationClient {
-    dialogue: Dialogue,
+    protocol: ProtocolStream,
 }
 
 impl ReplicationClient {
@@ -59,7 +59,7 @@ impl ReplicationClient {
         target: &Target,
         encryption: Encryption,
     ) -> Result<ReplicationClient, PgError> {
-        let wire = Wire::open(params, target, encryption).await?;
+        let transport = Transport::open(params, target, encryption).await?;
         let mut startup =
             vec![("database", "replication"), ("replication", "1"), ("client_encoding", "UTF8")];
         for (name, value) in
@@ -67,9 +67,9 @@ impl ReplicationClient {
         {
             startup.extend(value.map(|v| (name, v)));
         }
-        let mut dialogue = Dialogue::new(wire, MESSAGE_MAX);
-        dialogue.log_in(params, target, &startup).await?;
-        Ok(ReplicationClient { dialogue })
+        let mut protocol = ProtocolStream::new(transport, MESSAGE_MAX);
+        protocol.log_in(params, target, &startup).await?;
+        Ok(ReplicationClient { protocol })
     }
 
     /// System identifier, timeline and position.
@@ -97,10 +97,10 @@ impl ReplicationClient {
     /// Runs a command that returns one row.
     async fn command(&mut self, command: &str) -> Result<RawRow, PgError> {
         within(COMMAND_TIMEOUT, async {
-            self.dialogue.send(|buf| frontend::query(command, buf)).await?;
+            self.protocol.send(|buf| frontend::query(command, buf)).await?;
             let (mut found, mut failure) = (None, None);
             loop {
-                match self.dialogue.receive().await? {
+                match self.protocol.receive().await? {
                     Message::DataRow(body) => found = Some(columns(&body)?),
                     Message::ErrorResponse(body) => failure = Some(server_error(body.fields())),
                     Message::ReadyForQuery(_) => break,

@@ -6,7 +6,7 @@ use rand::seq::SliceRandom;
 use super::error::PgError;
 use super::params::{ConnParams, SslMode, Target};
 use super::service;
-use super::wire::{attempts, Encryption};
+use super::transport::{attempts, Encryption};
 
 /// The attempts of one connection, in order.
 #[derive(Debug)]

@@ -11,7 +11,7 @@ use super::params::{ConnParams, Target};
 use super::passfile::password_for;
 use super::rows::Row;
 use super::servers::Attempts;
-use super::wire::{within, Encryption, Negotiated, Wire};
+use super::transport::{within, Encryption, Negotiated, Transport};
 
 /// How long a request to cancel a statement may take.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
@@ -51,10 +51,10 @@ impl Session {
         target: &Target,
         encryption: Encryption,
     ) -> Result<Session, PgError> {
-        let wire = Wire::open(params, target, encryption).await?;
-        let encryption = if wire.is_tls() { Encryption::Required } else { Encryption::Plain };
+        let transport = Transport::open(params, target, encryption).await?;
+        let encryption = if transport.is_tls() { Encryption::Required } else { Encryption::Plain };
         let config = config(params, target, encryption).await?;
-        let (client, connection) = config.connect_raw(wire, Negotiated).await?;
+        let (client, connection) = config.connect_raw(transport, Negotiated).await?;
         let server_version = connection.parameter("server_version").map_or(0, version_number);
         let driver = tokio::spawn(async move {
             if let Err(error) = connection.await {
@@ -133,8 +133,8 @@ async fn send_cancel(
     encryption: Encryption,
     token: CancelToken,
 ) -> Result<(), PgError> {
-    let wire = Wire::open(params, target, encryption).await?;
-    Ok(token.cancel_query_raw(wire, Negotiated).await?)
+    let transport = Transport::open(params, target, encryption).await?;
+    Ok(token.cancel_query_raw(transport, Negotiated).await?)
 }
 
 async fn config(params: &ConnParams, target: &Target, encryption: Encryption) -> Result<Config, PgError> {

@@ -5,12 +5,12 @@ use fallible_iterator::FallibleIterator;
 use postgres_protocol::message::backend::{Message, RowDescriptionBody};
 use postgres_protocol::message::frontend;
 
-use super::dialogue::{columns, server_error, Dialogue, RawRow};
 use super::error::{PgError, CLOSED};
 use super::params::{ConnParams, SslMode, Target};
 use super::passfile::path_for;
+use super::protocol::{columns, server_error, ProtocolStream, RawRow};
 use super::servers::Attempts;
-use super::wire::{attempts, within, Encryption, Wire, NO_ANSWER};
+use super::transport::{attempts, within, Encryption, Transport, NO_ANSWER};
 
 /// No message is longer: PostgreSQL has no field over 1 GB.
 const MESSAGE_MAX: usize = 1 << 30;
@@ -60,7 +60,7 @@ pub enum Refusal {
 /// The connection. Dropping it closes it.
 #[derive(Debug)]
 pub struct SimpleClient {
-    dialogue: Dialogue,
+    protocol: ProtocolStream,
 }
 
 /// How an attempt failed.
@@ -94,15 +94,15 @@ impl SimpleClient {
         let mut way = ways.next();
         let mut named = true;
         while let Some(encryption) = way {
-            let wire = match Wire::reach(params, target).await {
-                Ok(wire) => wire,
+            let transport = match Transport::reach(params, target).await {
+                Ok(transport) => transport,
                 // Nobody is there for another way either.
                 Err(error) if matches!(target, Target::Unix(_)) => {
                     return Err(Refusal::Bad(error.to_string()))
                 }
                 Err(error) => return Err(Refusal::Failed(error.to_string())),
             };
-            let failure = match SimpleClient::log_in(wire, params, target, *encryption, named).await {
+            let failure = match SimpleClient::log_in(transport, params, target, *encryption, named).await {
                 Ok(client) => return Ok(client),
                 Err(failure) => failure,
             };
@@ -123,19 +123,19 @@ impl SimpleClient {
     }
 
     async fn log_in(
-        wire: Wire,
+        transport: Transport,
         params: &ConnParams,
         target: &Target,
         encryption: Encryption,
         named: bool,
     ) -> Result<SimpleClient, Failure> {
-        let wire = wire.secured(params, target, encryption).await.map_err(|error| {
+        let transport = transport.secured(params, target, encryption).await.map_err(|error| {
             // A server that is gone, or is none, needs not be asked in another way.
             let lost = matches!(&error, PgError::Connection(t) if t == CLOSED || t.starts_with(NO_ANSWER));
             Failure { error, another_way: !lost }
         })?;
         // Where TLS was offered and the server has none, the other way is this one.
-        let exhausted = encryption == Encryption::IfOffered && !matches!(wire, Wire::Tls(_));
+        let exhausted = encryption == Encryption::IfOffered && !matches!(transport, Transport::Tls(_));
         let options = params.session_options();
         let mut startup = vec![("database", params.dbname().unwrap_or_default())];
         let more = [
@@ -144,16 +144,16 @@ impl SimpleClient {
             ("client_encoding", params.given("client_encoding")),
         ];
         startup.extend(more.into_iter().filter_map(|(name, value)| Some((name, value?))));
-        let mut dialogue = Dialogue::new(wire, MESSAGE_MAX);
-        let result = dialogue.log_in(params, target, &startup).await;
+        let mut protocol = ProtocolStream::new(transport, MESSAGE_MAX);
+        let result = protocol.log_in(params, target, &startup).await;
         if let Err(error) = result {
             // What the server refuses before it knows us, it may grant on the other way. Once it asked for a
             // password that we do not have, it makes no difference.
             let another_way =
-                matches!(error, PgError::Server { .. }) && !dialogue.authenticated && !exhausted;
+                matches!(error, PgError::Server { .. }) && !protocol.authenticated && !exhausted;
             return Err(Failure { error, another_way });
         }
-        let mut client = SimpleClient { dialogue };
+        let mut client = SimpleClient { protocol };
         client.check_session(params).await.map_err(|error| Failure { error, another_way: false })?;
         Ok(client)
     }
@@ -179,7 +179,7 @@ impl SimpleClient {
 
     /// What the server last reported of a setting.
     pub fn setting(&self, name: &str) -> Option<&str> {
-        self.dialogue.settings.get(name).map(String::as_str)
+        self.protocol.settings.get(name).map(String::as_str)
     }
 
     /// Runs statements and gives what each came to. Takes as long as they do.
@@ -187,11 +187,11 @@ impl SimpleClient {
     /// # Errors
     /// [`PgError::Server`] of the one that failed; the connection is lost.
     pub async fn run(&mut self, sql: &str) -> Result<Vec<Outcome>, PgError> {
-        self.dialogue.send(|buf| frontend::query(sql, buf)).await?;
+        self.protocol.send(|buf| frontend::query(sql, buf)).await?;
         let (mut outcomes, mut failure) = (Vec::new(), None);
         let mut current: Option<(Vec<Column>, Vec<RawRow>)> = None;
         loop {
-            match self.dialogue.receive().await {
+            match self.protocol.receive().await {
                 Ok(Message::RowDescription(body)) => current = Some((described(&body)?, Vec::new())),
                 Ok(Message::DataRow(body)) => {
                     if let Some((_, rows)) = &mut current {

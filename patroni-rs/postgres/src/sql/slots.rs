@@ -9,6 +9,7 @@ use indexmap::IndexMap;
 use patroni_core::global_config::GlobalConfig;
 use patroni_core::ha::{Level, LogLine};
 use patroni_core::model::{Cluster, Lsn};
+use patroni_core::rewind::format_lsn;
 use patroni_core::slots::{
     slot_name_on_primary, wanted_slots, DropResult, KnownKind, KnownSlot, NewLogicalSlot, Node,
     PhysicalAction, PlannedDrop, Readiness, ReadinessQuery, SlotBook, Wanted,
@@ -183,14 +184,14 @@ impl SlotExecutor {
         for drop in self.book.plan_drops(&wanted, ignored, round.config.is_paused()) {
             self.drop_or_complain(&drop).await?;
         }
-        self.tend_physical(round, &wanted).await?;
+        self.reconcile_physical(round, &wanted).await?;
         let copy = if round.is_primary {
             self.readiness.clear();
             self.create_logical(&mut wanted).await;
             Vec::new()
         } else {
             self.check_readiness(round).await;
-            self.tend_logical(&mut wanted, round.replay_lsn)
+            self.reconcile_logical(&mut wanted, round.replay_lsn)
         };
         self.book.settle(&wanted);
         Ok(copy)
@@ -232,7 +233,7 @@ impl SlotExecutor {
         }
     }
 
-    async fn tend_physical(&mut self, round: &SlotRound<'_>, wanted: &Wanted) -> Result<(), PgError> {
+    async fn reconcile_physical(&mut self, round: &SlotRound<'_>, wanted: &Wanted) -> Result<(), PgError> {
         let version = round.node.major_version;
         // Without a leader, or while we are one that is not promoted yet,
         // standbys are between two primaries and their feedback still counts.
@@ -326,7 +327,7 @@ impl SlotExecutor {
         }
     }
 
-    fn tend_logical(&mut self, wanted: &mut Wanted, replay_lsn: Lsn) -> SlotOutcome {
+    fn reconcile_logical(&mut self, wanted: &mut Wanted, replay_lsn: Lsn) -> SlotOutcome {
         let mut work = self.book.plan_logical_replica(wanted, replay_lsn);
         let report = self.advancer.schedule(work.advance);
         if report.failed {
@@ -403,9 +404,4 @@ async fn ask_leader(
 pub(super) fn advance_statement(name: &str, lsn: Lsn) -> String {
     let position = format_lsn(lsn);
     format!("SELECT pg_catalog.pg_replication_slot_advance({}, '{position}')", literal(name))
-}
-
-/// `0/3000148`
-fn format_lsn(lsn: Lsn) -> String {
-    format!("{:X}/{:X}", lsn >> 32, lsn & 0xFFFF_FFFF)
 }

@@ -12,7 +12,8 @@ use crate::server::{versions, Server};
 
 pub async fn monitor(pool: &Pool, version: u32, role: Role) -> Monitored {
     let options = MonitorOptions { major_version: version, role, with_slots: true, synchronous_mode: true };
-    patroni_postgres::sql::monitor(pool, &options).await.unwrap()
+    let rows = pool.query(Connection::Heartbeat, &monitor_statement(&options)).await.unwrap();
+    parse_monitor_row(rows.first().unwrap()).unwrap()
 }
 
 pub fn pool_of(server: &Server) -> Arc<Pool> {

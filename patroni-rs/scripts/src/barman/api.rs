@@ -13,7 +13,7 @@ use crate::http::{join, Http};
 use crate::log::Log;
 
 /// pg-backup-api answers at once, and works on operations beside; the reference waits
-/// for ever.
+/// forever.
 const TIMEOUT: Duration = Duration::from_secs(300);
 
 /// State of an operation.

@@ -7,6 +7,7 @@ use pyfmt::{json, Value};
 
 use super::super::*;
 use super::world::{replica, Reply, World, NOW, WALL_US};
+use crate::cluster_state::ClusterState;
 use crate::global_config::GlobalConfig;
 use crate::model::Lsn;
 use crate::tags::Tags;
@@ -260,8 +261,9 @@ fn answers(w: &mut World, v: &Value) {
     a.can_rewind = flag_or(v, "can_rewind", true);
     a.diverged = v.get("diverged").and_then(Value::as_bool);
     a.recovery = Some(RecoveryChange { change: flag(v, "change"), restart: flag(v, "restart") });
-    a.control.state = text(v, "control").unwrap_or("shut down in recovery").into();
-    a.control.lines = vec![("Database cluster state".into(), a.control.state.clone())];
+    let state = text(v, "control").unwrap_or("shut down in recovery");
+    a.control.state = ClusterState::parse(state);
+    a.control.lines = vec![(ClusterState::LINE.into(), state.into())];
     if let Some(timeline) = int(v, "control_timeline") {
         a.control.lines.push(("Latest checkpoint's TimeLineID".into(), timeline.to_string()));
     }

@@ -9,6 +9,7 @@ use pyfmt::{json, Value};
 use super::super::*;
 use super::act::act;
 use super::executor::Executor;
+use crate::cluster_state::ClusterState;
 use crate::global_config::GlobalConfig;
 use crate::model::{Cluster, Node};
 use crate::sync::{CurrentState, NameSet};
@@ -220,7 +221,7 @@ fn answers() -> Answers {
         walsenders: Some(receivers(&[("b", 1000), ("c", 1000)])),
         reload: true,
         unwatch: true,
-        control: ControlData { state: "shut down in recovery".into(), ..ControlData::default() },
+        control: ControlData { state: ClusterState::ShutDownInRecovery, ..ControlData::default() },
         replica_timeline: Some(1),
         history: Vec::new(),
         slots: Vec::new(),
@@ -355,7 +356,7 @@ impl World {
     /// The postmaster died a moment ago.
     pub fn crashed(mut self, control_state: &str) -> World {
         self = self.down().state(PgState::Running);
-        self.answers.control.state = control_state.into();
+        self.answers.control.state = ClusterState::parse(control_state);
         self
     }
 

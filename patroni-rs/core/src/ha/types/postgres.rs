@@ -4,6 +4,7 @@ use indexmap::IndexMap;
 use pyfmt::Value;
 
 use super::{Mono, PgState, Role};
+use crate::cluster_state::ClusterState;
 use crate::model::Lsn;
 
 /// One row of the monitoring statement, or why there is none.
@@ -134,7 +135,7 @@ pub struct ControlData {
     /// All lines, for the log, in order.
     pub lines: Vec<(String, String)>,
     /// `Database cluster state`.
-    pub state: String,
+    pub state: ClusterState,
     /// recovery.conf, standby.signal or recovery.signal is there.
     pub recovery_conf_exists: bool,
     /// A backup_label is there on 15 or newer: only a normal start may recover it.

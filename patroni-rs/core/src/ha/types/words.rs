@@ -101,9 +101,10 @@ impl Callback {
 
 /// How the postmaster is asked to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[allow(missing_docs)]
 pub enum StopMode {
+    /// The clients are disconnected, and a checkpoint is written (SIGINT).
     Fast,
+    /// Abort without a checkpoint (SIGQUIT).
     Immediate,
 }
 

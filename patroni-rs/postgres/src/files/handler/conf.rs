@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use patroni_core::parse::{parse_bool, parse_int};
 use pyfmt::Value;
 
-use super::{path_text, ConfigHandler, Facts};
+use super::{path_text, ConfigHandler, ServerState};
 use crate::files::cimap::Params;
 use crate::files::error::{at, FilesError};
 use crate::files::guc::AvailableGucs;
@@ -27,7 +27,7 @@ impl ConfigHandler {
     pub fn write_postgresql_conf(
         &mut self,
         configuration: Option<&Params>,
-        facts: &Facts<'_>,
+        facts: &ServerState<'_>,
     ) -> Result<(), FilesError> {
         let written = self.replace_postgresql_conf(configuration, facts);
         if written.is_err() {
@@ -40,7 +40,7 @@ impl ConfigHandler {
     fn replace_postgresql_conf(
         &mut self,
         configuration: Option<&Params>,
-        facts: &Facts<'_>,
+        facts: &ServerState<'_>,
     ) -> Result<(), FilesError> {
         self.make_base_conf()?;
         let mut params = configuration.filter(|p| !p.is_empty()).unwrap_or(&self.server_parameters).clone();
@@ -138,7 +138,7 @@ impl ConfigHandler {
     ///
     /// # Errors
     /// Those of the file system, and of resolving the local address.
-    pub fn replace_pg_hba(&self, facts: &Facts<'_>) -> Result<bool, FilesError> {
+    pub fn replace_pg_hba(&self, facts: &ServerState<'_>) -> Result<bool, FilesError> {
         let path = self.pg_hba_conf();
         if facts.custom_bootstrap {
             let user = |section: Option<&Value>| section.and_then(|s| s.get("username")).map(Value::py_str);
@@ -223,7 +223,7 @@ impl ConfigHandler {
 
     /// Copies the configuration files to `.backup` ones. A failure is logged.
     /// Nothing is done when `check_custom_bootstrap` and one is going on.
-    pub fn save_configuration_files(&self, check_custom_bootstrap: bool, facts: &Facts<'_>) {
+    pub fn save_configuration_files(&self, check_custom_bootstrap: bool, facts: &ServerState<'_>) {
         if check_custom_bootstrap && facts.custom_bootstrap {
             return;
         }
@@ -286,7 +286,7 @@ impl ConfigHandler {
     pub fn effective_configuration(
         &self,
         controldata: impl Fn(&str) -> Option<String>,
-        facts: &Facts<'_>,
+        facts: &ServerState<'_>,
     ) -> (Params, Option<PendingRestart>) {
         let mut params = self.server_parameters.clone();
         if facts.primary {
@@ -320,7 +320,7 @@ impl ConfigHandler {
 
     /// Point-in-time recovery that ends in promotion fails as a hot standby
     /// when values such as max_connections grew on the way.
-    fn hot_standby_must_be_off(&self, facts: &Facts<'_>) -> bool {
+    fn hot_standby_must_be_off(&self, facts: &ServerState<'_>) -> bool {
         if !facts.custom_bootstrap {
             return false;
         }
@@ -345,7 +345,7 @@ impl ConfigHandler {
     pub fn set_synchronous_standby_names(
         &mut self,
         value: Option<&str>,
-        facts: &Facts<'_>,
+        facts: &ServerState<'_>,
     ) -> Result<bool, FilesError> {
         const NAME: &str = "synchronous_standby_names";
         let current = self.server_parameters.get(NAME).filter(|v| !v.is_null());

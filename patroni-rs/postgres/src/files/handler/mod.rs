@@ -25,7 +25,7 @@ pub use reload::{PreparedReload, ReloadOutcome};
 
 /// What the rest of the daemon knows at the moment of a call.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Facts<'a> {
+pub struct ServerState<'a> {
     /// The server's state is `running`.
     pub running: bool,
     /// It is starting up.
@@ -153,7 +153,7 @@ impl ConfigHandler {
         config: Value,
         major_version: u32,
         adjust: Option<fn(&mut Params)>,
-        facts: &Facts<'_>,
+        facts: &ServerState<'_>,
     ) -> Result<ConfigHandler, FilesError> {
         let mut handler = ConfigHandler {
             setup: InstanceSetup::from_config(&config)?,
@@ -167,7 +167,7 @@ impl ConfigHandler {
             adjust,
         };
         // The server is not looked at yet; the log says that nothing changed.
-        let facts = Facts { running: false, ..*facts };
+        let facts = ServerState { running: false, ..*facts };
         let prepared = handler.prepare_reload(config, &facts)?;
         handler.apply_reload(prepared, &[], false, &facts)?;
         Ok(handler)
@@ -177,18 +177,26 @@ impl ConfigHandler {
     ///
     /// # Errors
     /// As [`ConfigHandler::new`].
-    pub fn set_major_version(&mut self, major_version: u32, facts: &Facts<'_>) -> Result<(), FilesError> {
+    pub fn set_major_version(
+        &mut self,
+        major_version: u32,
+        facts: &ServerState<'_>,
+    ) -> Result<(), FilesError> {
         self.major_version = major_version;
         self.setup_server_parameters(facts)
     }
 
-    fn setup_server_parameters(&mut self, facts: &Facts<'_>) -> Result<(), FilesError> {
+    fn setup_server_parameters(&mut self, facts: &ServerState<'_>) -> Result<(), FilesError> {
         self.server_parameters = self.compute_server_parameters(&self.config, facts)?;
         self.adjust_recovery_conf();
         Ok(())
     }
 
-    fn compute_server_parameters(&self, config: &Value, facts: &Facts<'_>) -> Result<Params, FilesError> {
+    fn compute_server_parameters(
+        &self,
+        config: &Value,
+        facts: &ServerState<'_>,
+    ) -> Result<Params, FilesError> {
         let sync_names = if facts.synchronous_mode {
             SyncNames::Managed {
                 current: self

@@ -4,18 +4,18 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use patroni_core::controlled::{Check, CONTROLLED};
 use patroni_core::parse::parse_bool;
 use pyfmt::Value;
 
-use super::{path_text, ConfigHandler, Facts};
+use super::{path_text, ConfigHandler, ServerState};
 use crate::files::cimap::Params;
 use crate::files::conninfo::parse_dsn;
 use crate::files::error::{at, FilesError};
 use crate::files::guc::AvailableGucs;
 use crate::files::guc::GucTable;
-use crate::files::parameters::{Check, CONTROLLED};
 use crate::files::pg_settings::PgSetting;
-use crate::files::recovery::{primary_conninfo, standby_params, Follower, Upstream};
+use crate::files::recovery::{standby_params, Follower, Upstream};
 use crate::files::recovery_check::{
     check, from_recovery_conf, from_settings, from_written, names_to_compare, CheckFacts, CurrentRecovery,
     Verdict, WalReceiver,
@@ -86,7 +86,7 @@ pub enum SettingsRead {
 }
 
 impl ConfigHandler {
-    fn follower(&self, facts: &Facts<'_>) -> Follower<'_> {
+    fn follower(&self, facts: &ServerState<'_>) -> Follower<'_> {
         Follower {
             name: &self.setup.name,
             database: &self.setup.database,
@@ -97,17 +97,8 @@ impl ConfigHandler {
         }
     }
 
-    /// Connection parameters for streaming from `upstream`.
-    pub fn primary_conninfo_params(
-        &self,
-        upstream: Option<Upstream<'_>>,
-        facts: &Facts<'_>,
-    ) -> Option<Value> {
-        primary_conninfo(upstream, &self.follower(facts))
-    }
-
     /// Recovery parameters of a standby of `upstream`, or of nobody.
-    pub fn build_recovery_params(&self, upstream: Option<Upstream<'_>>, facts: &Facts<'_>) -> Params {
+    pub fn build_recovery_params(&self, upstream: Option<Upstream<'_>>, facts: &ServerState<'_>) -> Params {
         standby_params(self.config.get("recovery_conf"), upstream, &self.follower(facts))
     }
 
@@ -126,7 +117,7 @@ impl ConfigHandler {
     ///
     /// # Errors
     /// Those of the file system.
-    pub fn write_recovery_conf(&mut self, params: Params, facts: &Facts<'_>) -> Result<(), FilesError> {
+    pub fn write_recovery_conf(&mut self, params: Params, facts: &ServerState<'_>) -> Result<(), FilesError> {
         self.recovery_params = params;
         if self.major_version < 120_000 {
             let none = AvailableGucs::default();
@@ -171,7 +162,7 @@ impl ConfigHandler {
     pub fn recovery_settings_to_read(
         &self,
         postmaster: Option<f64>,
-        facts: &Facts<'_>,
+        facts: &ServerState<'_>,
     ) -> Option<Vec<String>> {
         if self.major_version < 120_000 || facts.starting || !self.data_file("standby.signal").exists() {
             return None;
@@ -198,7 +189,7 @@ impl ConfigHandler {
         read: SettingsRead,
         postmaster: Option<f64>,
         receiver: &WalReceiver,
-        facts: &Facts<'_>,
+        facts: &ServerState<'_>,
     ) -> Verdict {
         let modern = self.major_version >= 120_000;
         let marker = self.data_file(if modern { "standby.signal" } else { "recovery.conf" });

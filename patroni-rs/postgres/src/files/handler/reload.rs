@@ -2,7 +2,7 @@
 
 use pyfmt::Value;
 
-use super::{ConfigHandler, Facts};
+use super::{ConfigHandler, ServerState};
 use crate::files::cimap::Params;
 use crate::files::error::FilesError;
 use crate::files::hba::lines_of;
@@ -45,7 +45,11 @@ impl ConfigHandler {
     ///
     /// # Errors
     /// A configuration that cannot be used; the old one stays.
-    pub fn prepare_reload(&self, config: Value, facts: &Facts<'_>) -> Result<PreparedReload, FilesError> {
+    pub fn prepare_reload(
+        &self,
+        config: Value,
+        facts: &ServerState<'_>,
+    ) -> Result<PreparedReload, FilesError> {
         for key in ["pg_hba", "pg_ident"] {
             lines_of(&format!("postgresql.{key}"), config.get(key))?;
         }
@@ -65,7 +69,7 @@ impl ConfigHandler {
         prepared: PreparedReload,
         rows: &[PgSetting],
         sighup: bool,
-        facts: &Facts<'_>,
+        facts: &ServerState<'_>,
     ) -> Result<ReloadOutcome, FilesError> {
         let PreparedReload { config, mut params, changes } = prepared;
         let asked = changes.is_some();
@@ -128,7 +132,7 @@ impl ConfigHandler {
         conf: bool,
         hba: bool,
         ident: bool,
-        facts: &Facts<'_>,
+        facts: &ServerState<'_>,
     ) -> Result<(), FilesError> {
         if conf {
             self.write_postgresql_conf(None, facts)?;

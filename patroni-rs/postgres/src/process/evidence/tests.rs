@@ -39,7 +39,7 @@ impl FakeServer {
         let until = Instant::now() + Duration::from_secs(5);
         while !is_postgres(pid) {
             assert!(Instant::now() < until, "it does not start");
-            std::thread::sleep(LOOK);
+            std::thread::sleep(POLL_INTERVAL);
         }
         Process::find(pid).unwrap()
     }
@@ -159,7 +159,7 @@ fn without_descriptors_a_process_lives_until_its_end_is_proven() {
             // A zombie by now.
             while process.is_alive() {
                 assert!(Instant::now() < until, "its end is never seen");
-                std::thread::sleep(LOOK);
+                std::thread::sleep(POLL_INTERVAL);
             }
         }
         known.wait().unwrap();

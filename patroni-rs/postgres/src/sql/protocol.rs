@@ -17,15 +17,15 @@ use super::auth::Accepted;
 use super::error::{PgError, CLOSED};
 use super::params::{ConnParams, Target};
 use super::passfile::password_for;
-use super::wire::Wire;
+use super::transport::Transport;
 
 /// Column values of one row; not all of them are text.
 pub type RawRow = Vec<Option<Vec<u8>>>;
 
 /// A connection on which messages go back and forth.
 #[derive(Debug)]
-pub(super) struct Dialogue {
-    wire: Wire,
+pub(super) struct ProtocolStream {
+    transport: Transport,
     buffer: BytesMut,
     longest: usize,
     /// Has the server let us in?
@@ -34,10 +34,16 @@ pub(super) struct Dialogue {
     pub(super) settings: HashMap<String, String>,
 }
 
-impl Dialogue {
-    /// A dialogue over a stream on which nothing was said yet, without messages over `longest` bytes.
-    pub(super) fn new(wire: Wire, longest: usize) -> Dialogue {
-        Dialogue { wire, buffer: BytesMut::new(), longest, authenticated: false, settings: HashMap::new() }
+impl ProtocolStream {
+    /// On a connection on which nothing was said yet; without messages over `longest` bytes.
+    pub(super) fn new(transport: Transport, longest: usize) -> ProtocolStream {
+        ProtocolStream {
+            transport,
+            buffer: BytesMut::new(),
+            longest,
+            authenticated: false,
+            settings: HashMap::new(),
+        }
     }
 
     /// Sends the startup message and answers the server until it is ready.
@@ -120,10 +126,10 @@ impl Dialogue {
         while let Some(name) = mechanisms.next()? {
             offered.push(name.to_owned());
         }
-        if binding == Some("require") && !self.wire.is_tls() {
+        if binding == Some("require") && !self.transport.is_tls() {
             return Err(PgError::Connection("channel binding required, but SSL not in use".into()));
         }
-        let end_point = if binding == Some("disable") { None } else { self.wire.scram_binding() };
+        let end_point = if binding == Some("disable") { None } else { self.transport.scram_binding() };
         let plus = offered.iter().any(|m| m == SCRAM_SHA_256_PLUS);
         let (mechanism, channel) = match end_point {
             Some(hash) if plus => (SCRAM_SHA_256_PLUS, ChannelBinding::tls_server_end_point(hash)),
@@ -160,8 +166,8 @@ impl Dialogue {
     ) -> Result<(), PgError> {
         let mut buffer = BytesMut::new();
         message(&mut buffer)?;
-        self.wire.write_all(&buffer).await?;
-        self.wire.flush().await?;
+        self.transport.write_all(&buffer).await?;
+        self.transport.flush().await?;
         Ok(())
     }
 
@@ -180,7 +186,7 @@ impl Dialogue {
             if self.buffer.len() > self.longest {
                 return Err(PgError::Connection("message is too long".to_owned()));
             }
-            if self.wire.read_buf(&mut self.buffer).await? == 0 {
+            if self.transport.read_buf(&mut self.buffer).await? == 0 {
                 return Err(PgError::Connection(CLOSED.to_owned()));
             }
         }

@@ -4,10 +4,11 @@ use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
 use patroni_core::ha::{PgState, Role};
-use patroni_postgres::files::{AvailableGucs, ConfigHandler, Facts};
+use patroni_core::mutex::locked;
+use patroni_postgres::files::{AvailableGucs, ConfigHandler, ServerState};
 use patroni_postgres::process::{blocking, probe};
 
-use super::{locked, Instance, FILE_DEADLINE};
+use super::{Instance, FILE_DEADLINE};
 
 /// The configuration: those who change it work on files, one at a time, and may hang; those who read it never wait.
 pub(super) struct Configuration {
@@ -62,26 +63,26 @@ impl Instance {
     /// The file system did not answer in time.
     pub(super) async fn with_config<R: Send + 'static>(
         &self,
-        work: impl FnOnce(&mut ConfigHandler, &Facts<'_>) -> R + Send + 'static,
+        work: impl FnOnce(&mut ConfigHandler, &ServerState<'_>) -> R + Send + 'static,
     ) -> Result<R, String> {
         let available = self.available_gucs().await;
-        let facts = self.facts();
+        let facts = self.server_state();
         let config = self.config.clone();
         let run = move || {
-            let facts = Facts { available: Some(&available), ..facts };
+            let facts = ServerState { available: Some(&available), ..facts };
             Ok(config.change(|c| work(c, &facts)))
         };
         blocking::run(FILE_DEADLINE, run).await.map_err(|e| e.to_string())
     }
 
-    fn facts(&self) -> Facts<'static> {
-        let b = locked(&self.believed);
+    fn server_state(&self) -> ServerState<'static> {
+        let b = locked(&self.local_state);
         let version = patroni_postgres::files::effective_version(
             Some(b.server_version).filter(|v| *v > 0 && b.state == PgState::Running),
             b.binary_version,
             b.major_version,
         );
-        Facts {
+        ServerState {
             running: b.state == PgState::Running,
             starting: b.state.is_starting(),
             primary: b.role == Role::Primary,
@@ -110,7 +111,7 @@ mod tests {
         let mut section = pyfmt::Value::map();
         section.set("data_dir", "/nonexistent");
         section.set("listen", "127.0.0.1:5432");
-        let handler = ConfigHandler::new(section, 150_000, None, &Facts::default()).unwrap();
+        let handler = ConfigHandler::new(section, 150_000, None, &ServerState::default()).unwrap();
         let config = Arc::new(Configuration::new(handler));
         let (begun, has_begun) = mpsc::channel();
         let (go_on, waits) = mpsc::channel::<()>();

@@ -44,34 +44,34 @@ pub(super) const NO_ANSWER: &str = "received invalid response to SSL negotiation
 
 /// The stream under a connection.
 #[derive(Debug)]
-pub(super) enum Wire {
+pub(super) enum Transport {
     Tcp(TcpStream),
     Unix(UnixStream),
     Tls(Box<SslStream<TcpStream>>),
 }
 
-impl Wire {
+impl Transport {
     /// Connects to one server. A name is tried with all its addresses.
     pub(super) async fn open(
         params: &ConnParams,
         target: &Target,
         encryption: Encryption,
-    ) -> Result<Wire, PgError> {
-        Wire::reach(params, target).await?.secured(params, target, encryption).await
+    ) -> Result<Transport, PgError> {
+        Transport::reach(params, target).await?.secured(params, target, encryption).await
     }
 
     /// The connection to a server, on which nothing was said yet.
     ///
     /// # Errors
     /// The server cannot be reached.
-    pub(super) async fn reach(params: &ConnParams, target: &Target) -> Result<Wire, PgError> {
+    pub(super) async fn reach(params: &ConnParams, target: &Target) -> Result<Transport, PgError> {
         let (host, addr, port) = match target {
             Target::Unix(path) => {
                 let hint = "locally and accepting connections on that socket";
                 let stream =
                     UnixStream::connect(path).await.map_err(|e| unreachable(&target.shown(), hint, &e))?;
                 check_peer(params, &stream)?;
-                return Ok(Wire::Unix(stream));
+                return Ok(Transport::Unix(stream));
             }
             Target::Tcp { host, addr, port } => (host.as_str(), *addr, *port),
         };
@@ -83,7 +83,7 @@ impl Wire {
         let stream = stream.map_err(|e| unreachable(&target.shown(), hint, &e))?;
         stream.set_nodelay(true)?;
         keep_alive(&stream);
-        Ok(Wire::Tcp(stream))
+        Ok(Transport::Tcp(stream))
     }
 
     /// The connection after the negotiation of encryption.
@@ -95,25 +95,25 @@ impl Wire {
         params: &ConnParams,
         target: &Target,
         encryption: Encryption,
-    ) -> Result<Wire, PgError> {
+    ) -> Result<Transport, PgError> {
         match (self, target) {
-            (Wire::Tcp(stream), Target::Tcp { host, .. }) if encryption != Encryption::Plain => {
+            (Transport::Tcp(stream), Target::Tcp { host, .. }) if encryption != Encryption::Plain => {
                 encrypt(params, host, stream, encryption).await
             }
-            (wire, _) => Ok(wire),
+            (transport, _) => Ok(transport),
         }
     }
 
     fn binding(&self) -> Option<Vec<u8>> {
         match self {
-            Wire::Tls(stream) => tls::end_point(stream.ssl()),
+            Transport::Tls(stream) => tls::end_point(stream.ssl()),
             _ => None,
         }
     }
 
     /// Is it encrypted?
     pub(super) fn is_tls(&self) -> bool {
-        matches!(self, Wire::Tls(_))
+        matches!(self, Transport::Tls(_))
     }
 
     /// The channel binding for SCRAM, in the terms of postgres-protocol.
@@ -160,7 +160,7 @@ async fn encrypt(
     host: &str,
     mut stream: TcpStream,
     encryption: Encryption,
-) -> Result<Wire, PgError> {
+) -> Result<Transport, PgError> {
     let direct = params.given("sslnegotiation") == Some("direct");
     if !direct {
         let mut request = BytesMut::new();
@@ -169,7 +169,7 @@ async fn encrypt(
         let answer = stream.read_u8().await?;
         match (answer, encryption) {
             (b'S', _) => {}
-            (b'N', Encryption::IfOffered) => return Ok(Wire::Tcp(stream)),
+            (b'N', Encryption::IfOffered) => return Ok(Transport::Tcp(stream)),
             (other, _) if !matches!(other, b'N' | b'E') => {
                 let byte = char::from(other);
                 return Err(PgError::Connection(format!("{NO_ANSWER}: {byte}")));
@@ -202,7 +202,7 @@ async fn encrypt(
         });
         PgError::Connection(format!("SSL error: {reason}"))
     })?;
-    Ok(Wire::Tls(Box::new(stream)))
+    Ok(Transport::Tls(Box::new(stream)))
 }
 
 /// Runs `work`, but no longer than `limit`.
@@ -219,20 +219,20 @@ pub(super) async fn within<T>(
 macro_rules! delegate {
     ($self:ident, $stream:ident => $call:expr) => {
         match $self.get_mut() {
-            Wire::Tcp($stream) => $call,
-            Wire::Unix($stream) => $call,
-            Wire::Tls($stream) => $call,
+            Transport::Tcp($stream) => $call,
+            Transport::Unix($stream) => $call,
+            Transport::Tls($stream) => $call,
         }
     };
 }
 
-impl AsyncRead for Wire {
+impl AsyncRead for Transport {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         delegate!(self, s => Pin::new(s).poll_read(cx, buf))
     }
 }
 
-impl AsyncWrite for Wire {
+impl AsyncWrite for Transport {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         delegate!(self, s => Pin::new(s).poll_write(cx, buf))
     }
@@ -244,7 +244,7 @@ impl AsyncWrite for Wire {
     }
 }
 
-impl TlsStream for Wire {
+impl TlsStream for Transport {
     fn channel_binding(&self) -> ChannelBinding {
         self.binding().map_or_else(ChannelBinding::none, ChannelBinding::tls_server_end_point)
     }
@@ -253,12 +253,12 @@ impl TlsStream for Wire {
 /// Tells tokio-postgres that the stream is as secure as it will get.
 pub(super) struct Negotiated;
 
-impl TlsConnect<Wire> for Negotiated {
-    type Stream = Wire;
+impl TlsConnect<Transport> for Negotiated {
+    type Stream = Transport;
     type Error = io::Error;
-    type Future = Ready<io::Result<Wire>>;
+    type Future = Ready<io::Result<Transport>>;
 
-    fn connect(self, stream: Wire) -> Self::Future {
+    fn connect(self, stream: Transport) -> Self::Future {
         ready(Ok(stream))
     }
 }
