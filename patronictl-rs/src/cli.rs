@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 
 use crate::click::{complete, error::CliError, help, man, parser, spec::Command};
-use crate::commands::{self, table::GROUP};
+use crate::commands::table::{self, Run, GROUP};
 use crate::context::Context;
 
 /// Runs the program with these arguments (without its own name) and gives
@@ -77,7 +77,7 @@ fn columns() -> usize {
 /// read, and the configuration is read before a command's own arguments are
 /// looked at, `--help` included.
 fn run(words: &[String]) -> (Option<Command>, Result<(), CliError>) {
-    let (values, command, rest) = match program_part(words) {
+    let (values, (run, command), rest) = match program_part(words) {
         Ok(parts) => parts,
         Err(error) => return (None, Err(error)),
     };
@@ -85,12 +85,11 @@ fn run(words: &[String]) -> (Option<Command>, Result<(), CliError>) {
         Ok(context) => context,
         Err(error) => return (None, Err(error)),
     };
-    let outcome =
-        parser::parse(&command, &rest).and_then(|values| commands::run(command.name, &mut context, &values));
+    let outcome = parser::parse(&command, &rest).and_then(|values| run(&mut context, &values));
     (Some(command), outcome)
 }
 
-type Parts = (crate::click::Values, Command, Vec<String>);
+type Parts = (crate::click::Values, (Run, Command), Vec<String>);
 
 fn program_part(words: &[String]) -> Result<Parts, CliError> {
     if words.is_empty() {
@@ -100,8 +99,8 @@ fn program_part(words: &[String]) -> Result<Parts, CliError> {
     let Some((name, rest)) = rest.split_first() else {
         return Err(CliError::Usage("Missing command.".into()));
     };
-    if let Some(command) = GROUP.find(name) {
-        return Ok((values, *command, rest.to_vec()));
+    if let Some(command) = table::find(name) {
+        return Ok((values, command, rest.to_vec()));
     }
     if name.starts_with('-') {
         // After `--`: an option that comes too late to be one.

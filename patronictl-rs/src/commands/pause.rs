@@ -11,8 +11,17 @@ use crate::click::{CliError, Values};
 use crate::context::Context;
 use crate::store::{global_config, Store};
 
-/// Runs `pause` (`paused`) or `resume`.
-pub fn run(context: &mut Context, values: &Values, paused: bool) -> Result<(), CliError> {
+/// Runs `pause`.
+pub fn pause(context: &mut Context, values: &Values) -> Result<(), CliError> {
+    set(context, values, true)
+}
+
+/// Runs `resume`.
+pub fn resume(context: &mut Context, values: &Values) -> Result<(), CliError> {
+    set(context, values, false)
+}
+
+fn set(context: &mut Context, values: &Values, paused: bool) -> Result<(), CliError> {
     let group = context.default_group(values);
     let store = context.store_of(values, group)?;
     let cluster = store.view()?.cluster;

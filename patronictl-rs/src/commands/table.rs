@@ -1,7 +1,12 @@
 //! Every command, option and argument of patronictl (surface-api-ctl 11,
-//! `ctl-help/`). Parsing, help, usage errors and completion are all made from it.
+//! `ctl-help/`). Parsing, help, usage errors, completion and dispatch are all made from it.
 
+use super::{
+    edit_config, failover, flush, list, pause, query, reinit, reload, remove, restart, role_change, show,
+};
 use crate::click::spec::{Arg, Command, Group, Kind, Opt};
+use crate::click::{CliError, Values};
+use crate::context::Context;
 
 /// Output formats of `list`, `history` and `remove`.
 const FORMATS: &[&str] = &["pretty", "tsv", "json", "yaml", "yml"];
@@ -43,127 +48,193 @@ const fn command(
     Command { name, help, options, args }
 }
 
+const GROUP_ROOT: Command = command(
+    "patronictl",
+    "Command-line interface for interacting with Patroni.",
+    &[],
+    &[
+        Opt::new("config_file", &["--config-file", "-c"], Kind::Text, "Configuration file"),
+        Opt::new("dcs_url", &["--dcs-url", "--dcs", "-d"], Kind::Text, "The DCS connect url"),
+        Opt::new(
+            "insecure",
+            &["-k", "--insecure"],
+            Kind::Flag,
+            "Allow connections to SSL sites without certs",
+        ),
+    ],
+);
+
 /// The program.
-pub const GROUP: Group = Group {
-    root: command(
-        "patronictl",
-        "Command-line interface for interacting with Patroni.",
-        &[],
-        &[
-            Opt::new("config_file", &["--config-file", "-c"], Kind::Text, "Configuration file"),
-            Opt::new("dcs_url", &["--dcs-url", "--dcs", "-d"], Kind::Text, "The DCS connect url"),
-            Opt::new(
-                "insecure",
-                &["-k", "--insecure"],
-                Kind::Flag,
-                "Allow connections to SSL sites without certs",
-            ),
-        ],
-    ),
-    commands: COMMANDS,
+pub const GROUP: Group = Group { root: GROUP_ROOT, commands: &SPECS };
+
+/// The commands without what carries them out: parsing and help know nothing of that.
+const SPECS: [Command; COMMANDS.len()] = {
+    let mut specs = [GROUP_ROOT; COMMANDS.len()];
+    let mut at = 0;
+    while at < specs.len() {
+        specs[at] = COMMANDS[at].1;
+        at += 1;
+    }
+    specs
 };
 
-const COMMANDS: &[Command] = &[
-    command(
-        "demote-cluster",
-        "Demote cluster to a standby cluster",
-        &[CLUSTER_OPTIONAL],
-        &[
-            FORCE,
-            Opt::new("host", &["--host"], Kind::Text, "Address of the remote node"),
-            Opt::new("port", &["--port"], Kind::Int, "Port of the remote node"),
-            Opt::new(
-                "restore_command",
-                &["--restore-command"],
-                Kind::Text,
-                "Command to restore WAL records from the remote primary",
-            ),
-            Opt::new(
-                "primary_slot_name",
-                &["--primary-slot-name"],
-                Kind::Text,
-                "Name of the slot on the remote node to use for replication",
-            ),
-        ],
+/// The command of that name, with what carries it out.
+pub fn find(name: &str) -> Option<(Run, Command)> {
+    COMMANDS.iter().find(|(_, command)| command.name == name).copied()
+}
+
+/// What carries a command out.
+pub type Run = fn(&mut Context, &Values) -> Result<(), CliError>;
+
+/// The commands, sorted by name, each with what carries it out.
+const COMMANDS: &[(Run, Command)] = &[
+    (
+        role_change::demote,
+        command(
+            "demote-cluster",
+            "Demote cluster to a standby cluster",
+            &[CLUSTER_OPTIONAL],
+            &[
+                FORCE,
+                Opt::new("host", &["--host"], Kind::Text, "Address of the remote node"),
+                Opt::new("port", &["--port"], Kind::Int, "Port of the remote node"),
+                Opt::new(
+                    "restore_command",
+                    &["--restore-command"],
+                    Kind::Text,
+                    "Command to restore WAL records from the remote primary",
+                ),
+                Opt::new(
+                    "primary_slot_name",
+                    &["--primary-slot-name"],
+                    Kind::Text,
+                    "Name of the slot on the remote node to use for replication",
+                ),
+            ],
+        ),
     ),
-    command(
-        "dsn",
-        "Generate a dsn for the provided member, defaults to a dsn of the leader",
-        &[CLUSTER_OPTIONAL],
-        &[
-            role("Give a dsn of any member with this role"),
-            Opt::new("member", &["--member", "-m"], Kind::Text, "Generate a dsn for this member"),
-            GROUP_OPT,
-        ],
+    (
+        show::dsn,
+        command(
+            "dsn",
+            "Generate a dsn for the provided member, defaults to a dsn of the leader",
+            &[CLUSTER_OPTIONAL],
+            &[
+                role("Give a dsn of any member with this role"),
+                Opt::new("member", &["--member", "-m"], Kind::Text, "Generate a dsn for this member"),
+                GROUP_OPT,
+            ],
+        ),
     ),
-    command("edit-config", "Edit cluster configuration", &[CLUSTER_OPTIONAL], EDIT_CONFIG),
-    command("failover", "Failover to a replica", &[CLUSTER_OPTIONAL], &[GROUP_OPT, CANDIDATE, FORCE]),
-    command(
-        "flush",
-        "Discard scheduled events",
-        &[CLUSTER, MEMBERS, TARGET],
-        &[GROUP_OPT, role("Flush only members with this role"), FORCE],
+    (
+        edit_config::run,
+        command("edit-config", "Edit cluster configuration", &[CLUSTER_OPTIONAL], EDIT_CONFIG),
     ),
-    command(
-        "history",
-        "Show the history of failovers/switchovers",
-        &[CLUSTER_OPTIONAL],
-        &[GROUP_OPT, FORMAT],
+    (
+        failover::failover,
+        command("failover", "Failover to a replica", &[CLUSTER_OPTIONAL], &[GROUP_OPT, CANDIDATE, FORCE]),
     ),
-    command(
-        "list",
-        "List the Patroni members for a given Patroni",
-        &[CLUSTERS],
-        &[
-            GROUP_OPT,
-            Opt::new("extended", &["--extended", "-e"], Kind::Flag, "Show some extra information"),
-            Opt::new("timestamp", &["--timestamp", "-t"], Kind::Flag, "Print timestamp"),
-            FORMAT,
-            WATCH_2,
-            WATCH,
-        ],
+    (
+        flush::run,
+        command(
+            "flush",
+            "Discard scheduled events",
+            &[CLUSTER, MEMBERS, TARGET],
+            &[GROUP_OPT, role("Flush only members with this role"), FORCE],
+        ),
     ),
-    command(
-        "pause",
-        "Disable auto failover",
-        &[CLUSTER_OPTIONAL],
-        &[GROUP_OPT, wait("Wait until pause is applied on all nodes")],
+    (
+        show::history,
+        command(
+            "history",
+            "Show the history of failovers/switchovers",
+            &[CLUSTER_OPTIONAL],
+            &[GROUP_OPT, FORMAT],
+        ),
     ),
-    command("promote-cluster", "Promote cluster, make it run standalone", &[CLUSTER_OPTIONAL], &[FORCE]),
-    command("query", "Query a Patroni PostgreSQL member", &[CLUSTER_OPTIONAL], QUERY),
-    command(
-        "reinit",
-        "Reinitialize cluster member",
-        &[CLUSTER, MEMBERS],
-        &[
-            GROUP_OPT,
-            FORCE,
-            Opt::new("from_leader", &["--from-leader"], Kind::Flag, "Get basebackup from leader"),
-            wait("Wait until reinitialization completes"),
-        ],
+    (
+        list::list,
+        command(
+            "list",
+            "List the Patroni members for a given Patroni",
+            &[CLUSTERS],
+            &[
+                GROUP_OPT,
+                Opt::new("extended", &["--extended", "-e"], Kind::Flag, "Show some extra information"),
+                Opt::new("timestamp", &["--timestamp", "-t"], Kind::Flag, "Print timestamp"),
+                FORMAT,
+                WATCH_2,
+                WATCH,
+            ],
+        ),
     ),
-    command(
-        "reload",
-        "Reload cluster member configuration",
-        &[CLUSTER, MEMBERS],
-        &[GROUP_OPT, role("Reload only members with this role"), FORCE],
+    (
+        pause::pause,
+        command(
+            "pause",
+            "Disable auto failover",
+            &[CLUSTER_OPTIONAL],
+            &[GROUP_OPT, wait("Wait until pause is applied on all nodes")],
+        ),
     ),
-    command("remove", "Remove cluster from DCS", &[CLUSTER], &[GROUP_OPT, FORMAT]),
-    command("restart", "Restart cluster member", &[CLUSTER, MEMBERS], RESTART),
-    command(
-        "resume",
-        "Resume auto failover",
-        &[CLUSTER_OPTIONAL],
-        &[GROUP_OPT, wait("Wait until pause is cleared on all nodes")],
+    (
+        role_change::promote,
+        command("promote-cluster", "Promote cluster, make it run standalone", &[CLUSTER_OPTIONAL], &[FORCE]),
     ),
-    command("show-config", "Show cluster configuration", &[CLUSTER_OPTIONAL], &[GROUP_OPT]),
-    command("switchover", "Switchover to a replica", &[CLUSTER_OPTIONAL], SWITCHOVER),
-    command("topology", "Prints ASCII topology for given cluster", &[CLUSTERS], &[GROUP_OPT, WATCH_2, WATCH]),
-    command(
-        "version",
-        "Output version of patronictl command or a running Patroni instance",
-        &[CLUSTER_OPTIONAL, MEMBERS],
-        &[GROUP_OPT],
+    (query::run, command("query", "Query a Patroni PostgreSQL member", &[CLUSTER_OPTIONAL], QUERY)),
+    (
+        reinit::run,
+        command(
+            "reinit",
+            "Reinitialize cluster member",
+            &[CLUSTER, MEMBERS],
+            &[
+                GROUP_OPT,
+                FORCE,
+                Opt::new("from_leader", &["--from-leader"], Kind::Flag, "Get basebackup from leader"),
+                wait("Wait until reinitialization completes"),
+            ],
+        ),
+    ),
+    (
+        reload::run,
+        command(
+            "reload",
+            "Reload cluster member configuration",
+            &[CLUSTER, MEMBERS],
+            &[GROUP_OPT, role("Reload only members with this role"), FORCE],
+        ),
+    ),
+    (remove::run, command("remove", "Remove cluster from DCS", &[CLUSTER], &[GROUP_OPT, FORMAT])),
+    (restart::run, command("restart", "Restart cluster member", &[CLUSTER, MEMBERS], RESTART)),
+    (
+        pause::resume,
+        command(
+            "resume",
+            "Resume auto failover",
+            &[CLUSTER_OPTIONAL],
+            &[GROUP_OPT, wait("Wait until pause is cleared on all nodes")],
+        ),
+    ),
+    (show::config, command("show-config", "Show cluster configuration", &[CLUSTER_OPTIONAL], &[GROUP_OPT])),
+    (failover::switchover, command("switchover", "Switchover to a replica", &[CLUSTER_OPTIONAL], SWITCHOVER)),
+    (
+        list::topology,
+        command(
+            "topology",
+            "Prints ASCII topology for given cluster",
+            &[CLUSTERS],
+            &[GROUP_OPT, WATCH_2, WATCH],
+        ),
+    ),
+    (
+        show::version,
+        command(
+            "version",
+            "Output version of patronictl command or a running Patroni instance",
+            &[CLUSTER_OPTIONAL, MEMBERS],
+            &[GROUP_OPT],
+        ),
     ),
 ];
 
@@ -240,3 +311,73 @@ const SWITCHOVER: &[Opt] = &[
     ),
     FORCE,
 ];
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// The kinds that an accessor of [`Values`] finds; an option of another kind, or a name that is in no table, gives
+    /// nothing, without a word.
+    fn declared(accessor: &str, name: &str) -> bool {
+        let of_option = |opt: &Opt| match accessor {
+            "flag" => opt.kind == Kind::Flag,
+            "text" => matches!(opt.kind, Kind::Text | Kind::Choice(_)) && !opt.multiple,
+            "many" => opt.multiple,
+            "int" => opt.kind == Kind::Int,
+            "float" => opt.kind == Kind::Float,
+            "bytes" => opt.kind == Kind::File,
+            other => panic!("values.{other}() is new: which kinds does it find?"),
+        };
+        let of_argument = |arg: &Arg| match accessor {
+            "text" => !arg.many,
+            "many" => arg.many,
+            _ => false,
+        };
+        std::iter::once(&GROUP.root).chain(GROUP.commands).any(|command| {
+            command.options.iter().any(|opt| opt.name == name && of_option(opt))
+                || command.args.iter().any(|arg| arg.name == name && of_argument(arg))
+        })
+    }
+
+    fn sources(folder: &std::path::Path, found: &mut Vec<String>) {
+        for entry in std::fs::read_dir(folder).unwrap().flatten() {
+            if entry.path().is_dir() {
+                sources(&entry.path(), found);
+            } else {
+                found.push(std::fs::read_to_string(entry.path()).unwrap());
+            }
+        }
+    }
+
+    #[test]
+    fn values_are_asked_for_by_names_of_the_table() {
+        let mut files = Vec::new();
+        sources(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut files);
+        let mut asked = 0;
+        for text in &files {
+            for call in text.split("values.").skip(1) {
+                let Some((accessor, rest)) = call.split_once("(\"") else { continue };
+                let Some((name, _)) = rest.split_once('"') else { continue };
+                let reads =
+                    !["", "put"].contains(&accessor) && accessor.chars().all(|c| c.is_ascii_lowercase());
+                if reads {
+                    assert!(
+                        declared(accessor, name),
+                        "values.{accessor}(\"{name}\"): no such option or argument"
+                    );
+                    asked += 1;
+                }
+            }
+        }
+        assert!(asked > 50, "the sources are read: {asked}");
+    }
+
+    #[test]
+    fn commands_are_sorted_and_found() {
+        let names: Vec<&str> = GROUP.commands.iter().map(|command| command.name).collect();
+        assert!(names.is_sorted(), "{names:?}");
+        assert!(names.iter().all(|name| find(name).is_some_and(|(_, command)| command.name == *name)));
+        assert!(find("no-such-command").is_none());
+    }
+}
