@@ -10,11 +10,12 @@ use openssl::ssl::SslContext;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
+use super::active::ActiveConfig;
 use super::dispatch::{respond, BodySource, Exchange};
 use super::link::{Link, Session};
-use super::registry::{Budget, Lease, Registry, Ticket};
-use super::shelf::Shelf;
-use super::{tls, Live};
+use super::registry::{Budget, MemoryReservation, Registry, Ticket};
+use super::response_cache::ResponseCache;
+use super::tls;
 use crate::actions::body::{Length, MAX_BODY};
 use crate::backend::Backend;
 use crate::http::head::{Head, HeadReader, Progress};
@@ -39,19 +40,19 @@ pub struct Job<B> {
     /// The daemon.
     pub backend: Arc<B>,
     /// Configuration and TLS.
-    pub live: Rc<Live>,
+    pub active: Rc<ActiveConfig>,
     /// Those in force by now.
-    pub newest: Rc<RefCell<Rc<Live>>>,
+    pub newest: Rc<RefCell<Rc<ActiveConfig>>>,
     /// Memory for requests.
     pub budget: Rc<Budget>,
     /// Address of the client.
     pub peer: SocketAddr,
     /// Answers of the last moment.
-    pub shelf: Rc<Shelf<Snapshot>>,
+    pub cache: Rc<ResponseCache<Snapshot>>,
     /// For `Date`.
     pub dates: Rc<Dates>,
     /// Where there is a processor to spare for a client that asks without a pause.
-    pub spins: Option<Rc<Registry>>,
+    pub busy_poll: Option<Rc<Registry>>,
     /// Its place.
     pub ticket: Ticket,
 }
@@ -84,8 +85,8 @@ pub async fn serve<B: Backend>(job: Job<B>, tcp: TcpStream) {
 }
 
 async fn run<B: Backend>(job: &Job<B>, tcp: TcpStream) {
-    match &job.live.tls {
-        None => session(job, Link::new(tcp, job.spins.clone()), false).await,
+    match &job.active.tls {
+        None => session(job, Link::new(tcp, job.busy_poll.clone()), false).await,
         // What few connections need is not in the task of every one.
         Some(context) => Box::pin(encrypted(job, context, tcp)).await,
     }
@@ -126,14 +127,14 @@ async fn exchange<B: Backend, S: Session>(
     received: Vec<u8>,
     deadline: Duration,
 ) -> Option<Vec<u8>> {
-    let mut lease = job.budget.lease();
+    let mut reservation = job.budget.reserve();
     let mut reader = HeadReader::after(received);
     let mut started = Instant::now();
-    let read = timeout(deadline, read_head(stream, &mut reader, &mut lease, &mut started)).await;
+    let read = timeout(deadline, read_head(stream, &mut reader, &mut reservation, &mut started)).await;
     // The configuration may have changed while the connection was kept open; a handshake was one of the old.
     let kept = deadline == KEPT_DEADLINE;
-    let live = if kept { Rc::clone(&job.newest.borrow()) } else { Rc::clone(&job.live) };
-    if (job.live.tls.is_some() || live.tls.is_some()) && !Rc::ptr_eq(&job.live, &live) {
+    let active = if kept { Rc::clone(&job.newest.borrow()) } else { Rc::clone(&job.active) };
+    if (job.active.tls.is_some() || active.tls.is_some()) && !Rc::ptr_eq(&job.active, &active) {
         return None;
     }
     let (head, response, unread, rest) = match read {
@@ -144,26 +145,27 @@ async fn exchange<B: Backend, S: Session>(
         }
         Ok(Progress::Done(head)) => {
             let received = reader.into_rest();
-            let mut source = Source { stream: &mut *stream, received, lease: &mut lease, job, done: false };
+            let mut source =
+                Source { stream: &mut *stream, received, reservation: &mut reservation, job, done: false };
             let exchange = Exchange {
-                config: &live.config,
+                config: &active.config,
                 head: &head,
                 peer: job.peer,
                 verified,
-                shelf: &job.shelf,
+                cache: &job.cache,
                 body: &mut source,
             };
             let response = respond(&*job.backend, exchange).await;
             let unread = !source.done && head.headers.get("content-length").is_some_and(|n| n != "0");
             let rest = std::mem::take(&mut source.received);
             job.ticket.set_busy(false);
-            let keep = stays_open(&head, &response, &live.config.extra_headers);
+            let keep = stays_open(&head, &response, &active.config.extra_headers);
             (head, response, unread, keep.then_some(rest))
         }
     };
-    drop(lease);
+    drop(reservation);
     log_answer(job.peer, &head, &response, started);
-    if let Err(error) = send(job, &live, stream, &head, &response, unread, rest.is_some()).await {
+    if let Err(error) = send(job, &active, stream, &head, &response, unread, rest.is_some()).await {
         let peer = job.peer;
         tracing::debug!(target: "patroni.api", "Connection from {}:{} was reset: {error}", peer.ip(), peer.port());
         return None;
@@ -198,7 +200,7 @@ fn acts(head: &Head) -> bool {
 async fn read_head<S: AsyncRead + Unpin>(
     stream: &mut S,
     reader: &mut HeadReader,
-    lease: &mut Lease,
+    reservation: &mut MemoryReservation,
     started: &mut Instant,
 ) -> Progress {
     let mut waits = reader.is_empty();
@@ -212,7 +214,7 @@ async fn read_head<S: AsyncRead + Unpin>(
         let buffer = reader.buffer();
         let room = buffer.len().clamp(512, 16384);
         buffer.reserve(room);
-        if !lease.grow(buffer.capacity()) {
+        if !reservation.grow(buffer.capacity()) {
             return Progress::Silent;
         }
         let first = buffer.is_empty();
@@ -230,7 +232,7 @@ async fn read_head<S: AsyncRead + Unpin>(
 struct Source<'a, B, S> {
     stream: &'a mut S,
     received: Vec<u8>,
-    lease: &'a mut Lease,
+    reservation: &'a mut MemoryReservation,
     job: &'a Job<B>,
     done: bool,
 }
@@ -266,7 +268,7 @@ impl<B, S: AsyncRead + Unpin> Source<'_, B, S> {
         while self.received.len() < limit {
             let room = self.received.len().clamp(1024, 65536);
             self.received.reserve(room);
-            if !self.lease.grow(self.received.capacity()) {
+            if !self.reservation.grow(self.received.capacity()) {
                 return Err(Response::page(503));
             }
             match self.stream.read_buf(&mut self.received).await {
@@ -281,7 +283,7 @@ impl<B, S: AsyncRead + Unpin> Source<'_, B, S> {
 
 async fn send<B, S: Session>(
     job: &Job<B>,
-    live: &Live,
+    active: &ActiveConfig,
     stream: &mut S,
     head: &Head,
     response: &Response,
@@ -289,7 +291,7 @@ async fn send<B, S: Session>(
     keep: bool,
 ) -> std::io::Result<()> {
     let date = job.dates.now();
-    let config = &live.config;
+    let config = &active.config;
     let frame = Frame {
         server: &config.server,
         date: &date,

@@ -20,7 +20,7 @@ use crate::http::url::Target;
 use crate::route::{route, Action, Body, Route};
 use crate::snapshot::Snapshot;
 
-use super::shelf::{Made, Shelf};
+use super::response_cache::{CacheKey, ResponseCache};
 
 /// How long a status query may take; the query itself is limited to 2 s (J14).
 const QUERY_DEADLINE: Duration = Duration::from_secs(3);
@@ -49,7 +49,7 @@ pub struct Exchange<'a, S> {
     /// It showed a verified certificate.
     pub verified: bool,
     /// Answers of the last moment.
-    pub shelf: &'a Shelf<Snapshot>,
+    pub cache: &'a ResponseCache<Snapshot>,
     /// Its body.
     pub body: S,
 }
@@ -68,7 +68,7 @@ pub async fn respond<B: Backend, S: BodySource>(backend: &B, exchange: Exchange<
         }
         // Rare and big: not in the task of every connection.
         Some(Route::Act(action)) => Box::pin(perform(backend, action, exchange)).await,
-        Some(route) => get(backend, route, &target, head, exchange.shelf).await,
+        Some(route) => get(backend, route, &target, head, exchange.cache).await,
     }
 }
 
@@ -77,7 +77,7 @@ async fn get<B: Backend>(
     route: Route,
     target: &Target,
     head: &Head,
-    shelf: &Shelf<Snapshot>,
+    cache: &ResponseCache<Snapshot>,
 ) -> Response {
     let snapshot = match answer::need(route) {
         Some(Need::Query { retry }) => {
@@ -93,8 +93,9 @@ async fn get<B: Backend>(
             return match backend.cluster().await {
                 Ok(cluster) => {
                     let lease_until = snapshot.lease_until;
-                    let made = Made { head, snapshot: &snapshot, lease_until, cluster: Some(&cluster), now };
-                    shelf.answer(&made, || answer::from_cluster(route, &cluster, &snapshot))
+                    let key =
+                        CacheKey { head, snapshot: &snapshot, lease_until, cluster: Some(&cluster), now };
+                    cache.answer(&key, || answer::from_cluster(route, &cluster, &snapshot))
                 }
                 Err(error) => Response::Drop(error.0),
             };
@@ -102,8 +103,8 @@ async fn get<B: Backend>(
         _ => backend.last_snapshot(),
     };
     let now = Instant::now();
-    let made = Made { head, snapshot: &snapshot, lease_until: snapshot.lease_until, cluster: None, now };
-    shelf.answer(&made, || answer::from_snapshot(route, target, &snapshot, now))
+    let key = CacheKey { head, snapshot: &snapshot, lease_until: snapshot.lease_until, cluster: None, now };
+    cache.answer(&key, || answer::from_snapshot(route, target, &snapshot, now))
 }
 
 async fn perform<B: Backend, S: BodySource>(

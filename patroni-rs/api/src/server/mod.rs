@@ -1,13 +1,14 @@
 //! The server: sockets, TLS, limits, on a thread and a runtime of its own, so that
 //! it answers while the HA loop is blocked.
 
+mod active;
 mod conn;
 mod dispatch;
 mod link;
 mod listener;
 mod offline;
 mod registry;
-mod shelf;
+mod response_cache;
 mod tls;
 
 use std::cell::RefCell;
@@ -18,24 +19,21 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use openssl::ssl::SslContext;
-use patroni_core::parse::{clamped, python_integer};
 use patroni_net::NetError;
 use pyfmt::Value;
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
-use crate::access::IpNet;
 use crate::backend::Backend;
-use crate::config::{ApiConfig, ConfigError};
+use crate::config::ConfigError;
 use crate::snapshot::Snapshot;
+use active::{watch_tls_files, ActiveConfig, Known};
 use conn::Dates;
 use listener::Listener;
-use patroni_net::server_context;
 use registry::{Budget, Registry};
-use shelf::Shelf;
-use tls::Stamp;
+use response_cache::ResponseCache;
 
+pub use active::{Preparation, Prepared};
 pub use offline::Offline;
 
 /// Most connections at a time; fewer if few file descriptors are allowed.
@@ -44,12 +42,10 @@ const MAX_CONNECTIONS: usize = 1024;
 const MAX_RESOLVERS: usize = 4;
 /// Bytes for requests that are being received, of all connections together.
 const REQUEST_MEMORY: usize = 32 * 1024 * 1024;
-/// How often it is looked whether a crowd has gone, whose memory can be given back.
-const LOOK_AT_TIDE: Duration = Duration::from_secs(1);
-/// So many connections are a crowd.
-const CROWD: usize = 16;
-/// How often the files of the TLS context are looked at.
-const LOOK_AT_FILES: Duration = Duration::from_secs(2);
+/// How often it is checked whether a burst of connections is over, whose memory can be given back.
+const MEMORY_CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// So many connections are a burst.
+const BURST: usize = 16;
 /// How long [`RestServer::stop`] waits for requests that are being served.
 const STOP_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -70,80 +66,9 @@ pub enum StartError {
     Gone,
 }
 
-/// Configuration in force, with its TLS context.
-pub(crate) struct Live {
-    config: ApiConfig,
-    tls: Option<SslContext>,
-    /// State of the files that `tls` was made of.
-    stamp: Option<Stamp>,
-    address: SocketAddr,
-}
-
-/// A `restapi` section as it was looked up: where to listen, and the networks of its allowlist.
-#[derive(Clone)]
-struct Known {
-    section: Value,
-    address: SocketAddr,
-    allowlist: Vec<IpNet>,
-}
-
-impl Known {
-    fn of(section: &Value, live: &Live) -> Known {
-        Known { section: section.clone(), address: live.address, allowlist: live.config.allowlist.clone() }
-    }
-
-    /// Has this one the same names to be looked up?
-    fn covers(&self, section: &Value) -> bool {
-        ["listen", "allowlist"].iter().all(|key| self.section.get(key) == section.get(key))
-    }
-}
-
-/// A section that is being read for [`RestServer::adopt`].
-pub struct Preparation {
-    section: Value,
-    known: Option<Known>,
-}
-
-/// A section that has been read.
-pub struct Prepared {
-    section: Value,
-    live: Box<Live>,
-}
-
-impl Preparation {
-    /// Are all its names known?
-    pub fn is_known(&self) -> bool {
-        self.known.is_some()
-    }
-
-    /// **Blocks** on files, and on the resolver for names that are not known.
-    ///
-    /// # Errors
-    /// See [`StartError`].
-    pub fn run(self) -> Result<Prepared, StartError> {
-        let live = Box::new(Live::load(&self.section, self.known)?);
-        Ok(Prepared { section: self.section, live })
-    }
-}
-
-impl Live {
-    /// **Blocks** on files, and on the resolver unless the names are known.
-    fn load(section: &Value, known: Option<Known>) -> Result<Live, StartError> {
-        let (config, address) = match known {
-            Some(known) => (ApiConfig::with_allowlist(section, known.allowlist)?, Some(known.address)),
-            None => (ApiConfig::from_value(section)?, None),
-        };
-        // Looked at first: a file that changes meanwhile is then read again.
-        let stamp = config.tls.as_ref().map(Stamp::of);
-        let tls = config.tls.as_ref().map(server_context).transpose()?;
-        let address = address.map_or_else(|| listener::resolve(&config), Ok)?;
-        Ok(Live { config, tls, stamp, address })
-    }
-}
-
 enum Command {
     Accept,
-    Reload(Box<Live>, SyncSender<Result<SocketAddr, StartError>>),
+    Reload(Box<ActiveConfig>, SyncSender<Result<SocketAddr, StartError>>),
     Stop,
 }
 
@@ -165,9 +90,9 @@ impl RestServer {
     /// See [`StartError`]; a failure to bind has been logged as the reference does.
     pub fn bind<B: Backend>(section: &Value, backend: Arc<B>) -> Result<RestServer, StartError> {
         log_pool_size(section);
-        let live = Live::load(section, None)?;
-        let known = Known::of(section, &live);
-        let connection_string = live.config.connection_string.clone();
+        let active = ActiveConfig::load(section, None)?;
+        let known = Known::of(section, &active);
+        let connection_string = active.config.connection_string.clone();
         let (commands, inbox) = mpsc::unbounded_channel();
         let (ready, started) = sync_channel(1);
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -176,12 +101,12 @@ impl RestServer {
             .build()?;
         let thread = std::thread::Builder::new().name("RestAPI".into()).spawn(move || {
             LocalSet::new().block_on(&runtime, async move {
-                let listener = match Listener::bind(&live.config, live.address) {
+                let listener = match Listener::bind(&active.config, active.address) {
                     Ok(listener) => listener,
                     Err(error) => return drop(ready.send(Err(error))),
                 };
                 if ready.send(listener.local_addr()).is_ok() {
-                    Server::new(backend, listener, live).run(inbox).await;
+                    Server::new(backend, listener, active).run(inbox).await;
                 }
             });
             runtime.shutdown_background();
@@ -244,10 +169,11 @@ impl RestServer {
     /// # Errors
     /// See [`StartError`].
     pub fn adopt(&mut self, prepared: Prepared) -> Result<(), StartError> {
-        let Prepared { section, live } = prepared;
-        let (known, connection_string) = (Known::of(&section, &live), live.config.connection_string.clone());
+        let Prepared { section, active } = prepared;
+        let (known, connection_string) =
+            (Known::of(&section, &active), active.config.connection_string.clone());
         let (reply, done) = sync_channel(1);
-        self.commands.send(Command::Reload(live, reply)).map_err(|_| StartError::Gone)?;
+        self.commands.send(Command::Reload(active, reply)).map_err(|_| StartError::Gone)?;
         self.address = done.recv().map_err(|_| StartError::Gone)??;
         (self.connection_string, self.known) = (connection_string, known);
         Ok(())
@@ -277,7 +203,7 @@ impl Drop for RestServer {
 /// H20: the setting has no meaning here, but its value is announced.
 fn log_pool_size(section: &Value) {
     let configured = section.get("thread_pool_size");
-    let size = configured.map_or(Ok(Value::Int(5)), python_integer).unwrap_or_else(|error| {
+    let size = configured.map_or(Ok(Value::Int(5)), pyfmt::int::int).unwrap_or_else(|error| {
         let (shown, error) = (configured.map(Value::py_str).unwrap_or_default(), error.repr());
         tracing::warn!(
             target: "patroni.api",
@@ -285,75 +211,75 @@ fn log_pool_size(section: &Value) {
         );
         Value::Int(5)
     });
-    let size = if clamped(&size) < 5 { Value::Int(5) } else { size };
+    let size = if pyfmt::int::clamped(&size) < 5 { Value::Int(5) } else { size };
     tracing::info!(target: "patroni.api", "REST API thread_pool_size = {size}");
 }
 
 struct Server<B> {
     backend: Arc<B>,
     listener: Option<Listener>,
-    live: Rc<RefCell<Rc<Live>>>,
+    active: Rc<RefCell<Rc<ActiveConfig>>>,
     registry: Rc<Registry>,
-    spins: Option<Rc<Registry>>,
+    busy_poll: Option<Rc<Registry>>,
     budget: Rc<Budget>,
-    shelf: Rc<Shelf<Snapshot>>,
+    cache: Rc<ResponseCache<Snapshot>>,
     dates: Rc<Dates>,
     accepting: bool,
 }
 
 impl<B: Backend> Server<B> {
-    fn new(backend: Arc<B>, listener: Listener, live: Live) -> Server<B> {
+    fn new(backend: Arc<B>, listener: Listener, active: ActiveConfig) -> Server<B> {
         let registry = Registry::new(max_connections());
         // With one processor the client could not ask meanwhile.
         let many = std::thread::available_parallelism().is_ok_and(|n| n.get() > 1);
         Server {
             backend,
             listener: Some(listener),
-            live: Rc::new(RefCell::new(Rc::new(live))),
-            spins: many.then(|| Rc::clone(&registry)),
+            active: Rc::new(RefCell::new(Rc::new(active))),
+            busy_poll: many.then(|| Rc::clone(&registry)),
             registry,
             budget: Budget::new(REQUEST_MEMORY),
-            shelf: Rc::default(),
+            cache: Rc::default(),
             dates: Rc::default(),
             accepting: false,
         }
     }
 
     async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Command>) {
-        let files = tokio::task::spawn_local(watch_files(Rc::clone(&self.live)));
-        let tide = tokio::task::spawn_local(watch_tide(Rc::clone(&self.registry)));
+        let files = tokio::task::spawn_local(watch_tls_files(Rc::clone(&self.active)));
+        let memory = tokio::task::spawn_local(release_idle_memory(Rc::clone(&self.registry)));
         loop {
             tokio::select! {
                 command = inbox.recv() => match command {
                     Some(Command::Accept) => self.accepting = true,
-                    Some(Command::Reload(live, reply)) => drop(reply.send(self.reload(*live))),
+                    Some(Command::Reload(active, reply)) => drop(reply.send(self.reload(*active))),
                     Some(Command::Stop) | None => break,
                 },
                 accepted = accept(self.listener.as_ref().filter(|_| self.accepting)) => match accepted {
-                    Ok((tcp, peer)) => self.welcome(tcp, peer),
+                    Ok((tcp, peer)) => self.serve(tcp, peer),
                     Err(error) => self.pause(&error).await,
                 },
             }
         }
         files.abort();
-        tide.abort();
+        memory.abort();
         self.listener = None;
         self.registry.evict_waiting();
         let _ = tokio::time::timeout(STOP_DEADLINE, self.registry.empty()).await;
     }
 
-    fn welcome(&self, tcp: TcpStream, peer: SocketAddr) {
+    fn serve(&self, tcp: TcpStream, peer: SocketAddr) {
         // With no place at all that many are being served, and this one is closed.
         let Some(ticket) = self.registry.admit(peer.ip().to_canonical()) else { return };
         let job = conn::Job {
             backend: Arc::clone(&self.backend),
-            live: Rc::clone(&self.live.borrow()),
-            newest: Rc::clone(&self.live),
+            active: Rc::clone(&self.active.borrow()),
+            newest: Rc::clone(&self.active),
             budget: Rc::clone(&self.budget),
-            shelf: Rc::clone(&self.shelf),
+            cache: Rc::clone(&self.cache),
             dates: Rc::clone(&self.dates),
             peer,
-            spins: self.spins.clone(),
+            busy_poll: self.busy_poll.clone(),
             ticket,
         };
         tokio::task::spawn_local(conn::serve(job, tcp));
@@ -366,19 +292,19 @@ impl<B: Backend> Server<B> {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 
-    fn reload(&mut self, live: Live) -> Result<SocketAddr, StartError> {
-        let old = Rc::clone(&self.live.borrow());
-        if old.address != live.address {
-            self.rebind(&old, &live)?;
+    fn reload(&mut self, active: ActiveConfig) -> Result<SocketAddr, StartError> {
+        let old = Rc::clone(&self.active.borrow());
+        if old.address != active.address {
+            self.rebind(&old, &active)?;
         }
-        *self.live.borrow_mut() = Rc::new(live);
+        *self.active.borrow_mut() = Rc::new(active);
         let listener = self.listener.as_ref().ok_or(StartError::Gone)?;
         Ok(listener.local_addr()?)
     }
 
     /// The new socket beside the old one; where the two exclude each other, the old
     /// one comes back if the new one cannot be had.
-    fn rebind(&mut self, old: &Live, new: &Live) -> std::io::Result<()> {
+    fn rebind(&mut self, old: &ActiveConfig, new: &ActiveConfig) -> std::io::Result<()> {
         if old.address.port() == new.address.port() {
             self.listener = None;
         }
@@ -397,15 +323,15 @@ impl<B: Backend> Server<B> {
     }
 }
 
-/// The heap keeps what a crowd of clients needed, in pieces between what is still in use; when they have gone it is given
+/// The heap keeps what a burst of clients needed, in pieces between what is still in use; when they have gone it is given
 /// back to the system.
-async fn watch_tide(registry: Rc<Registry>) {
+async fn release_idle_memory(registry: Rc<Registry>) {
     let mut highest = 0;
     loop {
-        tokio::time::sleep(LOOK_AT_TIDE).await;
-        let (now, peak) = registry.tide();
+        tokio::time::sleep(MEMORY_CHECK_INTERVAL).await;
+        let (now, peak) = registry.high_water();
         highest = highest.max(peak);
-        if highest >= CROWD && now < CROWD && peak < CROWD {
+        if highest >= BURST && now < BURST && peak < BURST {
             highest = 0;
             give_memory_back();
         }
@@ -422,42 +348,6 @@ fn give_memory_back() {
     }
 }
 
-/// A certificate that was replaced is used for the next connections, without a reload
-/// (the reference wants one, T10). Files that make no context, because they are just
-/// being written or do not belong together, change nothing.
-async fn watch_files(live: Rc<RefCell<Rc<Live>>>) {
-    let mut refused: Option<Stamp> = None;
-    let mut before: Option<Stamp> = None;
-    loop {
-        tokio::time::sleep(LOOK_AT_FILES).await;
-        let old = Rc::clone(&live.borrow());
-        let Some(options) = old.config.tls.clone() else { continue };
-        let files = options.clone();
-        let Ok(stamp) = tokio::task::spawn_blocking(move || Stamp::of(&files)).await else { return };
-        let stamp = Some(stamp);
-        // Only what has stayed the same between two looks is complete.
-        let still = std::mem::replace(&mut before, stamp.clone()) == stamp;
-        if !still || stamp == old.stamp || stamp == refused {
-            continue;
-        }
-        let Ok(made) = tokio::task::spawn_blocking(move || server_context(&options)).await else { return };
-        if !Rc::ptr_eq(&old, &live.borrow()) {
-            continue;
-        }
-        match made {
-            Ok(context) => {
-                let (config, address) = (old.config.clone(), old.address);
-                *live.borrow_mut() = Rc::new(Live { config, tls: Some(context), stamp, address });
-                tracing::info!(target: "patroni.api", "REST API certificate has changed and is in use");
-            }
-            Err(error) => {
-                tracing::warn!(target: "patroni.api", "REST API keeps its certificate, the new one: {error}");
-                refused = stamp;
-            }
-        }
-    }
-}
-
 async fn accept(listener: Option<&Listener>) -> std::io::Result<(TcpStream, SocketAddr)> {
     match listener {
         Some(listener) => listener.accept().await,
@@ -470,33 +360,4 @@ fn max_connections() -> usize {
     let limit = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE);
     let soft = limit.map_or(1024, |(soft, _)| usize::try_from(soft).unwrap_or(usize::MAX));
     (soft / 4).clamp(64, MAX_CONNECTIONS)
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    #[test]
-    fn what_is_known_is_not_looked_up_again() {
-        let section = |listen: &str, header: &str| {
-            let text = format!(
-                r#"{{"listen":"{listen}","allowlist":["no.such.host.invalid"],"http_extra_headers":{{"X":"{header}"}}}}"#
-            );
-            pyfmt::json::loads(&text).unwrap()
-        };
-        let address: SocketAddr = "127.0.0.3:8008".parse().unwrap();
-        let allowlist = vec![IpNet::host(address.ip())];
-        let known = Known { section: section("no.such.host.invalid:8008", "1"), address, allowlist };
-        let run = |section: Value, known: Option<Known>| {
-            let known = known.filter(|known| known.covers(&section));
-            Preparation { section, known }.run().map(|prepared| (prepared.live.address, prepared.live.config))
-        };
-        // Something else of the section has changed.
-        let (found, config) = run(section("no.such.host.invalid:8008", "2"), Some(known.clone())).unwrap();
-        assert_eq!((found, config.allowlist.len()), (address, 1));
-        // The name itself, or nothing is known: it is looked up, and there is none.
-        assert!(run(section("no.such.host.invalid:8009", "1"), Some(known)).is_err());
-        assert!(run(section("no.such.host.invalid:8008", "1"), None).is_err());
-    }
 }

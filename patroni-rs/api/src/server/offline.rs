@@ -11,17 +11,18 @@ use std::task::{Context, Poll};
 use pyfmt::Value;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::active::ActiveConfig;
 use super::conn::{session, Job};
 use super::link::Session;
 use super::registry::{Budget, Registry};
-use super::{Live, REQUEST_MEMORY};
+use super::REQUEST_MEMORY;
 use crate::backend::Backend;
 use crate::config::{ApiConfig, ConfigError};
 
 /// A server without a socket.
 pub struct Offline<B> {
     backend: Arc<B>,
-    live: Rc<Live>,
+    active: Rc<ActiveConfig>,
     registry: Rc<Registry>,
     budget: Rc<Budget>,
 }
@@ -34,8 +35,8 @@ impl<B: Backend> Offline<B> {
     pub fn new(section: &Value, backend: Arc<B>) -> Result<Offline<B>, ConfigError> {
         let config = ApiConfig::from_value(section)?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let live = Rc::new(Live { config, tls: None, stamp: None, address });
-        Ok(Offline { backend, live, registry: Registry::new(1), budget: Budget::new(REQUEST_MEMORY) })
+        let active = Rc::new(ActiveConfig { config, tls: None, fingerprint: None, address });
+        Ok(Offline { backend, active, registry: Registry::new(1), budget: Budget::new(REQUEST_MEMORY) })
     }
 
     /// Everything that the server sends to a client that sent `request` and then nothing
@@ -45,13 +46,13 @@ impl<B: Backend> Offline<B> {
         let Some(ticket) = self.registry.admit(peer.ip()) else { return Vec::new() };
         let job = Job {
             backend: Arc::clone(&self.backend),
-            live: Rc::clone(&self.live),
-            newest: Rc::new(RefCell::new(Rc::clone(&self.live))),
+            active: Rc::clone(&self.active),
+            newest: Rc::new(RefCell::new(Rc::clone(&self.active))),
             budget: Rc::clone(&self.budget),
-            shelf: Rc::default(),
+            cache: Rc::default(),
             dates: Rc::default(),
             peer,
-            spins: None,
+            busy_poll: None,
             ticket,
         };
         let mut stream = Script { request, answer: Vec::new() };

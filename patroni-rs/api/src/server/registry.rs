@@ -125,7 +125,7 @@ impl Registry {
     }
 
     /// How many are connected, and how many were at most since this was last asked.
-    pub fn tide(&self) -> (usize, usize) {
+    pub fn high_water(&self) -> (usize, usize) {
         let now = self.slots.borrow().all.len();
         (now, self.peak.replace(now))
     }
@@ -171,7 +171,7 @@ pub struct Budget {
 }
 
 /// A share of the [`Budget`], given back when dropped.
-pub struct Lease {
+pub struct MemoryReservation {
     budget: Rc<Budget>,
     held: usize,
 }
@@ -183,12 +183,12 @@ impl Budget {
     }
 
     /// A share, empty at first.
-    pub fn lease(self: &Rc<Self>) -> Lease {
-        Lease { budget: Rc::clone(self), held: 0 }
+    pub fn reserve(self: &Rc<Self>) -> MemoryReservation {
+        MemoryReservation { budget: Rc::clone(self), held: 0 }
     }
 }
 
-impl Lease {
+impl MemoryReservation {
     /// Grows the share to `bytes`; false: there is not as much left.
     pub fn grow(&mut self, bytes: usize) -> bool {
         let more = bytes.saturating_sub(self.held);
@@ -202,7 +202,7 @@ impl Lease {
     }
 }
 
-impl Drop for Lease {
+impl Drop for MemoryReservation {
     fn drop(&mut self) {
         self.budget.left.set(self.budget.left.get() + self.held);
     }
@@ -234,18 +234,18 @@ mod tests {
         let registry = Registry::new(4);
         let ip: IpAddr = "10.0.0.1".parse().unwrap();
         let tickets = [registry.admit(ip), registry.admit(ip)];
-        assert_eq!(registry.tide(), (2, 2));
+        assert_eq!(registry.high_water(), (2, 2));
         drop(tickets);
-        assert_eq!((registry.tide(), registry.tide()), ((0, 2), (0, 0)));
+        assert_eq!((registry.high_water(), registry.high_water()), ((0, 2), (0, 0)));
     }
 
     #[test]
     fn budget_is_given_back() {
         let budget = Budget::new(10);
-        let mut lease = budget.lease();
-        assert!(lease.grow(8) && lease.grow(8) && !lease.grow(11));
-        assert!(!budget.lease().grow(3));
-        drop(lease);
-        assert!(budget.lease().grow(10));
+        let mut reservation = budget.reserve();
+        assert!(reservation.grow(8) && reservation.grow(8) && !reservation.grow(11));
+        assert!(!budget.reserve().grow(3));
+        drop(reservation);
+        assert!(budget.reserve().grow(10));
     }
 }

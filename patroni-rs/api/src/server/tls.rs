@@ -16,19 +16,19 @@ use super::link::Session;
 /// What tells one state of the files of a context from another: device, inode, size
 /// and time of change of each.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stamp(Vec<Option<FileState>>);
+pub struct FileFingerprint(Vec<Option<FileState>>);
 
 type FileState = (u64, u64, u64, i64, i64);
 
-impl Stamp {
+impl FileFingerprint {
     /// **Blocks** on the file system. A missing file has a state, too.
-    pub fn of(options: &TlsOptions) -> Stamp {
+    pub fn of(options: &TlsOptions) -> FileFingerprint {
         let state = |path: &Path| {
             let data = std::fs::metadata(path).ok()?;
             Some((data.dev(), data.ino(), data.size(), data.mtime(), data.mtime_nsec()))
         };
         let files = [&options.certfile, &options.keyfile, &options.cafile];
-        Stamp(files.into_iter().flatten().map(|path| state(path)).collect())
+        FileFingerprint(files.into_iter().flatten().map(|path| state(path)).collect())
     }
 }
 

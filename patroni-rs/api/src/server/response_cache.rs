@@ -15,7 +15,7 @@ const AGE: Duration = Duration::from_millis(1);
 const MOST: usize = 8;
 
 /// What an answer was made of: a request, a state of this node, a view of the cluster.
-pub struct Made<'a, S> {
+pub struct CacheKey<'a, S> {
     /// The request; only its method and its target count.
     pub head: &'a Head,
     /// The state.
@@ -38,43 +38,43 @@ struct Entry<S> {
 }
 
 impl<S> Entry<S> {
-    fn is(&self, made: &Made<'_, S>) -> bool {
-        self.cluster.as_ref().map(Arc::as_ptr) == made.cluster.map(Arc::as_ptr)
-            && Arc::ptr_eq(&self.snapshot, made.snapshot)
-            && made.now < self.until
-            && self.target == made.head.target
-            && self.method == made.head.command
+    fn is(&self, key: &CacheKey<'_, S>) -> bool {
+        self.cluster.as_ref().map(Arc::as_ptr) == key.cluster.map(Arc::as_ptr)
+            && Arc::ptr_eq(&self.snapshot, key.snapshot)
+            && key.now < self.until
+            && self.target == key.head.target
+            && self.method == key.head.command
     }
 }
 
 /// The answers of the last moment, made of states `S`.
-pub struct Shelf<S>(RefCell<Vec<Entry<S>>>);
+pub struct ResponseCache<S>(RefCell<Vec<Entry<S>>>);
 
-impl<S> Default for Shelf<S> {
-    fn default() -> Shelf<S> {
-        Shelf(RefCell::default())
+impl<S> Default for ResponseCache<S> {
+    fn default() -> ResponseCache<S> {
+        ResponseCache(RefCell::default())
     }
 }
 
-impl<S> Shelf<S> {
+impl<S> ResponseCache<S> {
     /// An answer made a moment ago of the same, or a new one. Only good ones are kept; and none longer than the promise
     /// of the leader lock that it may rest on.
-    pub fn answer(&self, made: &Made<'_, S>, make: impl FnOnce() -> Response) -> Response {
-        if let Some(found) = self.0.borrow().iter().find(|entry| entry.is(made)) {
+    pub fn answer(&self, key: &CacheKey<'_, S>, make: impl FnOnce() -> Response) -> Response {
+        if let Some(found) = self.0.borrow().iter().find(|entry| entry.is(key)) {
             return found.response.clone();
         }
         let response = make();
         if response.code() == Some(200) {
-            let lease = made.lease_until.filter(|until| *until > made.now);
-            let until = lease.unwrap_or(made.now + AGE).min(made.now + AGE);
+            let lease = key.lease_until.filter(|until| *until > key.now);
+            let until = lease.unwrap_or(key.now + AGE).min(key.now + AGE);
             let mut entries = self.0.borrow_mut();
-            entries.retain(|entry| made.now < entry.until);
+            entries.retain(|entry| key.now < entry.until);
             if entries.len() < MOST {
                 entries.push(Entry {
-                    method: made.head.command.clone(),
-                    target: made.head.target.clone(),
-                    snapshot: Arc::clone(made.snapshot),
-                    cluster: made.cluster.map(Arc::clone),
+                    method: key.head.command.clone(),
+                    target: key.head.target.clone(),
+                    snapshot: Arc::clone(key.snapshot),
+                    cluster: key.cluster.map(Arc::clone),
                     until,
                     response: response.clone(),
                 });
@@ -88,20 +88,20 @@ impl<S> Shelf<S> {
 mod tests {
     use super::*;
 
-    type Asked<'a> = (&'a str, &'a Arc<u8>, Option<&'a Arc<Cluster>>, Instant);
+    type Request<'a> = (&'a str, &'a Arc<u8>, Option<&'a Arc<Cluster>>, Instant);
 
     fn head(target: &str) -> Head {
         Head { command: "GET".into(), target: target.into(), ..Head::default() }
     }
 
     /// How often an answer had to be made for these requests.
-    fn made(lease_until: Option<Instant>, asked: &[Asked<'_>]) -> usize {
-        let shelf = Shelf::default();
+    fn times_made(lease_until: Option<Instant>, requests: &[Request<'_>]) -> usize {
+        let cache = ResponseCache::default();
         let count = std::cell::Cell::new(0);
-        for (target, snapshot, cluster, now) in asked {
+        for (target, snapshot, cluster, now) in requests {
             let head = head(target);
-            let request = Made { head: &head, snapshot, lease_until, cluster: *cluster, now: *now };
-            shelf.answer(&request, || {
+            let request = CacheKey { head: &head, snapshot, lease_until, cluster: *cluster, now: *now };
+            cache.answer(&request, || {
                 count.set(count.get() + 1);
                 Response::StatusOnly(if *target == "/bad" { 503 } else { 200 })
             });
@@ -115,7 +115,7 @@ mod tests {
         let later = now + AGE;
         let (one, other) = (Arc::new(1), Arc::new(1));
         let (view, read) = (Arc::new(Cluster::default()), Arc::new(Cluster::default()));
-        for (times, asked) in [
+        for (times, requests) in [
             (1, vec![("/a", &one, None, now), ("/a", &one, None, now)]),
             (2, vec![("/a", &one, None, now), ("/a?lag=1", &one, None, now)]),
             (2, vec![("/a", &one, None, now), ("/a", &other, None, now)]),
@@ -124,7 +124,7 @@ mod tests {
             (1, vec![("/a", &one, Some(&view), now), ("/a", &one, Some(&view), now)]),
             (2, vec![("/a", &one, Some(&view), now), ("/a", &one, Some(&read), now)]),
         ] {
-            assert_eq!(made(None, &asked), times, "{asked:?}");
+            assert_eq!(times_made(None, &requests), times, "{requests:?}");
         }
     }
 
@@ -133,7 +133,7 @@ mod tests {
         let now = Instant::now();
         let (leader, lease_until) = (Arc::new(1), Some(now + AGE / 4));
         let at = |part: u32| ("/primary", &leader, None, now + AGE * part / 8);
-        assert_eq!(made(lease_until, &[at(0), at(1)]), 1);
-        assert_eq!(made(lease_until, &[at(0), at(2)]), 2);
+        assert_eq!(times_made(lease_until, &[at(0), at(1)]), 1);
+        assert_eq!(times_made(lease_until, &[at(0), at(2)]), 2);
     }
 }
