@@ -1,6 +1,6 @@
 Feature: the guardian
   A daemon that is killed alone, or hangs, leaves no primary that writes past its lease. (The reference leaves one
-  for ever, so most of this is ours alone: run it with FLEET=ours.)
+  forever, so most of this is ours alone: run it with FLEET=ours.)
 
   @ci @ours
   Scenario: the leader's daemon is killed, and nothing else

@@ -1,5 +1,5 @@
 //! What proves that patroni-rs does what it says: the deterministic simulation
-//! of whole clusters, and the laboratory that runs real ones.
+//! of whole clusters, and the test cluster that runs real ones.
 
 pub mod chaos;
 pub mod ctl;

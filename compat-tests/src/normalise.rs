@@ -3,7 +3,7 @@
 //!
 //! | what                                               | becomes                                    |
 //! |----------------------------------------------------|--------------------------------------------|
-//! | the laboratory's folder                            | `/tmp/patroni-rs-lab-XXXXXX`               |
+//! | the test cluster's folder                            | `/tmp/patroni-rs-lab-XXXXXX`               |
 //! | the ports of PostgreSQL, the REST API and etcd     | `PG<n>PG`, `RS<n>RS`, `ETCD.` (5 characters, as the port) |
 //! | the folder of what scripts/setup installed         | `/DEPS`                                    |
 //! | the system identifier                              | `S` for each of its digits                 |

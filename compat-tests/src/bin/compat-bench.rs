@@ -26,14 +26,14 @@ const MEASURES: &[(&str, Measure)] = &[
 
 /// How long an application cannot write while the cluster switches over or restarts.
 #[derive(clap::Parser)]
-struct Asked {
+struct Args {
     /// Rounds of each measurement.
     #[arg(default_value_t = 5)]
     rounds: usize,
 }
 
 fn main() -> ExitCode {
-    let asked = <Asked as clap::Parser>::parse();
+    let asked = <Args as clap::Parser>::parse();
     program::ended("compat-bench", "", run(asked.rounds).map(|()| 0))
 }
 

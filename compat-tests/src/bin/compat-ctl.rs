@@ -23,7 +23,7 @@ const AREA: &str = "patronictl";
 
 /// Compares patronictl, ours beside the reference.
 #[derive(clap::Parser)]
-struct Asked {
+struct Args {
     /// Leave out what needs a PostgreSQL.
     #[arg(long)]
     no_sql: bool,
@@ -97,7 +97,7 @@ fn main() -> ExitCode {
     program::ended("compat-ctl", "cases differ", compare(&clap::Parser::parse()))
 }
 
-fn compare(asked: &Asked) -> Result<usize> {
+fn compare(asked: &Args) -> Result<usize> {
     let memory = Memory::read(asked.memory.clone());
     let wanted = |case: &Case| {
         let only = asked.only.is_empty() || asked.only.iter().any(|text| case.name.contains(text));

@@ -18,7 +18,7 @@ use compat_tests::program;
 
 /// Compares what a cluster of ours and one of the reference answer in the same states.
 #[derive(clap::Parser)]
-struct Asked {
+struct Args {
     /// Visit all states, and ask everything.
     #[arg(long)]
     full: bool,
@@ -51,8 +51,8 @@ fn main() -> ExitCode {
 }
 
 /// Visits the states; what was found before a state that cannot be reached is printed as well.
-fn run(asked: &Asked) -> Result<Table> {
-    let Asked { full, states_only, from, to, areas, answers, pg } = asked;
+fn run(args: &Args) -> Result<Table> {
+    let Args { full, states_only, from, to, areas, answers, pg } = args;
     let allow = AllowList::read(&host::repository().join("compat-tests/allow.tsv"))?;
     eprintln!("compat-diff: bringing up two clusters on PostgreSQL {pg}");
     let mut pair = Pair::new(*pg)?;

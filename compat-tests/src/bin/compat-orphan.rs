@@ -27,10 +27,10 @@ struct Seen {
 
 /// Two writable primaries after the death of a daemon: for how long?
 #[derive(clap::Parser)]
-struct Asked {}
+struct Args {}
 
 fn main() -> ExitCode {
-    let Asked {} = clap::Parser::parse();
+    let Args {} = clap::Parser::parse();
     program::ended("compat-orphan", "", run().map(|()| 0))
 }
 

@@ -13,7 +13,7 @@ use compat_tests::program;
 
 /// Records what the reference answers in every state.
 #[derive(clap::Parser)]
-struct Asked {
+struct Args {
     /// Version of PostgreSQL: 13, 15, 17, 18 or 19.
     #[arg(long, default_value_t = 15)]
     pg: u32,
@@ -29,13 +29,13 @@ fn main() -> ExitCode {
     program::ended("compat-record", "", run(&clap::Parser::parse()).map(|()| 0))
 }
 
-fn run(asked: &Asked) -> Result<()> {
-    let version = asked.pg;
+fn run(args: &Args) -> Result<()> {
+    let version = args.pg;
     eprintln!("compat-record: bringing up a cluster of the reference on PostgreSQL {version}");
     let mut side = Side::new(Kind::Reference, version)?;
-    let wanted = |probe: &Probe| asked.areas.is_empty() || asked.areas.iter().any(|area| area == probe.area);
+    let wanted = |probe: &Probe| args.areas.is_empty() || args.areas.iter().any(|area| area == probe.area);
     let mut before: BTreeMap<&str, recorded::Answers> = BTreeMap::new();
-    for (number, state) in STATES.iter().enumerate().take(asked.states) {
+    for (number, state) in STATES.iter().enumerate().take(args.states) {
         eprintln!("compat-record: {}", state.name);
         side.enter(state).map_err(|e| format!("{}: {e}\n{}", state.name, side.lab.report(30)))?;
         let mut questions: Vec<Probe> =

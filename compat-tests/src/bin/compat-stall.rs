@@ -12,7 +12,7 @@ use nix::sys::signal::{kill, Signal};
 use nix::unistd::Pid;
 
 /// Between two looks at the lease.
-const LOOK: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// How long the file system is frozen, once a look: less than any permit of renewal.
 const FROZEN: Duration = Duration::from_secs(5);
 /// Memory of the daemon's control group together with a hog that reads and writes 512 MB.
@@ -31,14 +31,14 @@ const LOADS: &[(&str, Load)] = &[
 
 /// The longest time between two renewals of the lease, under loads of the machine.
 #[derive(clap::Parser)]
-struct Asked {
+struct Args {
     /// Length of each load, seconds.
     #[arg(default_value_t = 30)]
     seconds: u64,
 }
 
 fn main() -> ExitCode {
-    let asked = <Asked as clap::Parser>::parse();
+    let asked = <Args as clap::Parser>::parse();
     program::ended("compat-stall", "", run(Duration::from_secs(asked.seconds)).map(|()| 0))
 }
 
@@ -92,7 +92,7 @@ fn longest(lab: &Cluster, long: Duration) -> Result<Duration> {
             renewed = Instant::now();
         }
         last = left;
-        std::thread::sleep(LOOK);
+        std::thread::sleep(POLL_INTERVAL);
     }
     Ok(gap.max(renewed.elapsed()))
 }

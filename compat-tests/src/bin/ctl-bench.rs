@@ -20,14 +20,14 @@ const DELAY: Duration = Duration::from_millis(100);
 
 /// How long patronictl takes, ours beside the reference.
 #[derive(clap::Parser)]
-struct Asked {
+struct Args {
     /// Runs of each command.
     #[arg(default_value_t = 20)]
     runs: usize,
 }
 
 fn main() -> ExitCode {
-    let asked = <Asked as clap::Parser>::parse();
+    let asked = <Args as clap::Parser>::parse();
     program::ended("ctl-bench", "targets missed", run(asked.runs))
 }
 

@@ -26,15 +26,15 @@ const MEMORY: u64 = 6 * 1024;
 
 /// Requests per second of the REST API, ours beside the reference.
 #[derive(clap::Parser)]
-struct Asked {
+struct Args {
     /// Length of each measurement, seconds.
     #[arg(default_value_t = 3.0)]
     seconds: f64,
 }
 
 fn main() -> ExitCode {
-    let asked = <Asked as clap::Parser>::parse();
-    program::ended("rest-bench", "targets missed", run(Duration::from_secs_f64(asked.seconds)))
+    let args = <Args as clap::Parser>::parse();
+    program::ended("rest-bench", "targets missed", run(Duration::from_secs_f64(args.seconds)))
 }
 
 fn run(period: Duration) -> Result<usize> {

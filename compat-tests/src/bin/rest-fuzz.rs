@@ -19,7 +19,7 @@ const KNOWN: &[&str] = &["POST /reinitialize"];
 
 /// Random requests to both REST APIs.
 #[derive(clap::Parser)]
-struct Asked {
+struct Args {
     /// How many requests.
     #[arg(default_value_t = 1000)]
     count: u64,
@@ -29,8 +29,8 @@ struct Asked {
 }
 
 fn main() -> ExitCode {
-    let asked = <Asked as clap::Parser>::parse();
-    program::ended("rest-fuzz", "different answers", run(asked.count, asked.first))
+    let args = <Args as clap::Parser>::parse();
+    program::ended("rest-fuzz", "different answers", run(args.count, args.first))
 }
 
 fn run(count: u64, first: u64) -> Result<usize> {

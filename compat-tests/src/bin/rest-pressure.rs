@@ -25,15 +25,15 @@ const CHECKS: [&str; 4] = ["/primary", "/health", "/liveness", "/readiness"];
 
 /// Health checks beside thousands of clients that do nothing.
 #[derive(clap::Parser)]
-struct Asked {
+struct Args {
     /// How many clients that do nothing.
     #[arg(default_value_t = 3000)]
     clients: usize,
 }
 
 fn main() -> ExitCode {
-    let asked = <Asked as clap::Parser>::parse();
-    program::ended("rest-pressure", "targets missed", run(asked.clients))
+    let args = <Args as clap::Parser>::parse();
+    program::ended("rest-pressure", "targets missed", run(args.clients))
 }
 
 fn run(clients: usize) -> Result<usize> {

@@ -89,10 +89,10 @@ const CREDENTIALS: [&str; 6] = [
 
 /// Authentication, allowlist, headers and TLS of both REST APIs.
 #[derive(clap::Parser)]
-struct Asked {}
+struct Args {}
 
 fn main() -> ExitCode {
-    let Asked {} = clap::Parser::parse();
+    let Args {} = clap::Parser::parse();
     program::ended("rest-secure", "different answers", run())
 }
 

@@ -58,7 +58,7 @@ const CUT: Link = Link { cut: true, loss: 0, delay: 0 };
 
 /// A fault that was done.
 #[derive(Debug, Clone)]
-pub struct Strike {
+pub struct Injection {
     /// Its kind.
     pub kind: &'static str,
     /// What was done, for the log.
@@ -75,9 +75,9 @@ pub struct Strike {
     pub breaches: Vec<Breach>,
 }
 
-impl Strike {
-    fn new(kind: &'static str, what: String, hold: Duration) -> Strike {
-        Strike { kind, what, hold, away: None, frozen: None, restored: false, breaches: Vec::new() }
+impl Injection {
+    fn new(kind: &'static str, what: String, hold: Duration) -> Injection {
+        Injection { kind, what, hold, away: None, frozen: None, restored: false, breaches: Vec::new() }
     }
 }
 
@@ -96,13 +96,13 @@ pub struct Aim {
 pub struct Deck {
     kinds: Vec<&'static str>,
     left: Vec<&'static str>,
-    dice: Rng,
+    rng: Rng,
 }
 
 impl Deck {
     /// Of these kinds.
     pub fn new(kinds: Vec<&'static str>, seed: u64) -> Deck {
-        Deck { kinds, left: Vec::new(), dice: Rng::new(seed ^ 0xdec4) }
+        Deck { kinds, left: Vec::new(), rng: Rng::new(seed ^ 0xdec4) }
     }
 
     /// The next kind.
@@ -111,21 +111,21 @@ impl Deck {
             self.left.clone_from(&self.kinds);
         }
         let count = self.left.len() as u64;
-        (count > 0).then(|| self.left.swap_remove((self.dice.number() % count) as usize))
+        (count > 0).then(|| self.left.swap_remove((self.rng.number() % count) as usize))
     }
 
     /// The next kind that may fall together with another, if one is left.
     pub fn deal_second(&mut self) -> Option<&'static str> {
         let may = |(index, kind): (usize, &&'static str)| (!ALONE.contains(kind)).then_some(index);
         let left: Vec<usize> = self.left.iter().enumerate().filter_map(may).collect();
-        let index = left.get((self.dice.number() % left.len().max(1) as u64) as usize)?;
+        let index = left.get((self.rng.number() % left.len().max(1) as u64) as usize)?;
         Some(self.left.swap_remove(*index))
     }
 }
 
 impl Fleet {
     /// Does a fault of this kind. `None` if it finds nothing to hit.
-    pub fn strike(&mut self, kind: &'static str, rng: &mut Rng, aim: Aim) -> Option<Strike> {
+    pub fn inject(&mut self, kind: &'static str, rng: &mut Rng, aim: Aim) -> Option<Injection> {
         let members = self.nodes.len();
         let ttl = self.settings.timing[0] * 1000;
         let node = if rng.percent(65) { aim.leader } else { (rng.number() % members as u64) as usize };
@@ -137,74 +137,74 @@ impl Fleet {
         let short = Duration::from_millis(rng.between(500, 3000));
         let role = if node == aim.leader { "primary" } else { "standby" };
         let name = format!("node{node}, {role}");
-        let strike = |what: String, hold: Duration| Strike::new(kind, what, hold);
+        let injection = |what: String, hold: Duration| Injection::new(kind, what, hold);
         let is_etcd = move |port: usize| port >= members;
         let either = move |port: usize| move |from: usize, to: usize| from == port || to == port;
         Some(match kind {
             "node-kill" => {
                 self.net.set(CUT, either(node));
                 self.signal_node(node, Signal::SIGKILL);
-                Strike { away: Some(node), ..strike(name, hold) }
+                Injection { away: Some(node), ..injection(name, hold) }
             }
             "node-freeze" => {
                 self.net.set(CUT, either(node));
                 self.signal_node(node, Signal::SIGSTOP);
-                Strike { away: Some(node), frozen: Some(node), ..strike(name, hold) }
+                Injection { away: Some(node), frozen: Some(node), ..injection(name, hold) }
             }
             "daemon-kill" | "daemon-freeze" => {
                 let signal = if kind == "daemon-kill" { Signal::SIGKILL } else { Signal::SIGSTOP };
                 self.signal_daemon(node, signal).then_some(())?;
-                Strike { away: Some(node), ..strike(name, hold) }
+                Injection { away: Some(node), ..injection(name, hold) }
             }
             "daemon-stop" => {
                 self.stop(node).then_some(())?;
-                Strike { away: Some(node), ..strike(name, hold) }
+                Injection { away: Some(node), ..injection(name, hold) }
             }
             "postmaster-kill" => {
                 self.signal_postmaster(node, Signal::SIGKILL).then_some(())?;
-                strike(name, short)
+                injection(name, short)
             }
             "postmaster-freeze" => {
                 self.signal_postmaster(node, Signal::SIGSTOP).then_some(())?;
-                strike(name, hold)
+                injection(name, hold)
             }
             "node-cut" => {
                 self.net.set(CUT, either(node));
-                strike(name, hold)
+                injection(name, hold)
             }
             "cut-from-etcd" => {
                 self.net
                     .set(CUT, move |from, to| (from == node && is_etcd(to)) || (to == node && is_etcd(from)));
-                strike(name, hold)
+                injection(name, hold)
             }
             "cut-from-members" => {
                 self.net.set(CUT, move |from, to| either(node)(from, to) && !is_etcd(from) && !is_etcd(to));
-                strike(name, hold)
+                injection(name, hold)
             }
             "cut-outgoing" => {
                 self.net.set(CUT, move |from, _| from == node);
-                strike(name, hold)
+                injection(name, hold)
             }
             "cut-incoming" => {
                 self.net.set(CUT, move |_, to| to == node);
-                strike(name, hold)
+                injection(name, hold)
             }
             "split" => {
                 // The member keeps one etcd, the others have two.
                 let etcd = self.etcd_port((rng.number() % ETCDS as u64) as usize);
                 let side = move |port: usize| port == node || port == etcd;
                 self.net.set(CUT, move |from, to| side(from) != side(to));
-                strike(format!("{name}, with etcd{} alone", etcd - members), hold)
+                injection(format!("{name}, with etcd{} alone", etcd - members), hold)
             }
             "loss" => {
                 let loss = rng.between(5, 40) as u8;
                 self.net.set(Link { loss, ..Link::default() }, either(node));
-                strike(format!("{name}, {loss} %"), hold)
+                injection(format!("{name}, {loss} %"), hold)
             }
             "delay" => {
                 let delay = rng.between(20, 600) as u32;
                 self.net.set(Link { delay, ..Link::default() }, either(node));
-                strike(format!("{name}, {delay} ms each way"), hold)
+                injection(format!("{name}, {delay} ms each way"), hold)
             }
             "etcd-leader-kill" | "etcd-leader-freeze" | "etcd-leader-cut" => {
                 let etcd = self.etcd_leader()?;
@@ -218,40 +218,40 @@ impl Fleet {
                             .set(CUT, move |from, to| either(port)(from, to) && is_etcd(from) && is_etcd(to));
                     }
                 }
-                strike(format!("etcd{etcd}"), hold)
+                injection(format!("etcd{etcd}"), hold)
             }
             "etcd-quorum-lost" => {
                 let first = (rng.number() % ETCDS as u64) as usize;
                 for etcd in [first, (first + 1) % ETCDS] {
                     self.signal_etcd(etcd, Signal::SIGKILL);
                 }
-                strike("two etcd killed".into(), hold)
+                injection("two etcd killed".into(), hold)
             }
             "disk-full" => {
                 self.fill_disk(node);
-                strike(name, hold)
+                injection(name, hold)
             }
             "etcd-silent" => {
                 // It accepts connections and says nothing, for longer than any lease.
                 let etcd = (rng.number() % ETCDS as u64) as usize;
                 self.signal_etcd(etcd, Signal::SIGSTOP);
-                strike(format!("etcd{etcd}"), Duration::from_millis(rng.between(ttl, 3 * ttl)))
+                injection(format!("etcd{etcd}"), Duration::from_millis(rng.between(ttl, 3 * ttl)))
             }
             "descriptors" => {
                 // None at all, or so few that some looks fail and some do not.
                 let more = if rng.percent(60) { None } else { Some(rng.between(0, 3)) };
                 let limit = self.exhaust_descriptors(node, more)?;
-                strike(format!("{name}, {limit} descriptors"), hold)
+                injection(format!("{name}, {limit} descriptors"), hold)
             }
             "pid-file" => {
                 let by = if rng.percent(50) { 10 } else { -10 };
                 self.move_pid_file(node, by)?;
-                Strike { away: Some(node), ..strike(format!("{name}, {by} s"), hold) }
+                Injection { away: Some(node), ..injection(format!("{name}, {by} s"), hold) }
             }
             "slow-stop" => {
                 self.stop_slowly(node)?;
                 let hold = Duration::from_millis(rng.between(5000, 2 * ttl + 10_000));
-                Strike { away: Some(node), ..strike(name, hold) }
+                Injection { away: Some(node), ..injection(name, hold) }
             }
             "auto-conf" => self.auto_conf(kind, rng, aim)?,
             "etcd-restored" | "etcd-restored-new-token" => {
@@ -263,7 +263,7 @@ impl Fleet {
                 };
                 let what = self.restore_etcd(aim.leader, plan).unwrap_or_else(|error| error.to_string());
                 let hold = Duration::from_millis(rng.between(ttl / 2, 2 * ttl));
-                Strike { restored: true, ..strike(what, hold) }
+                Injection { restored: true, ..injection(what, hold) }
             }
             "copy-broken" => {
                 self.rest(standby, "POST", "/reinitialize", Some(r#"{"force": true}"#)).ok()?;
@@ -287,29 +287,29 @@ impl Fleet {
                 if rng.percent(50) {
                     arguments.extend(["--candidate", &candidate]);
                 }
-                strike(said(self.ctl(kind, aim.leader, &arguments)), short)
+                injection(said(self.ctl(kind, aim.leader, &arguments)), short)
             }
             "failover" => {
                 aim.asynchronous.then_some(())?;
                 let arguments = ["failover", "chaos", "--force", "--candidate", &format!("node{standby}")];
-                strike(said(self.ctl(Kind::Ours, standby, &arguments)), short)
+                injection(said(self.ctl(Kind::Ours, standby, &arguments)), short)
             }
             "restart" => {
                 let answer = self.rest(node, "POST", "/restart", Some("{}"));
                 let said = answer.map_or_else(|e| e.to_string(), |a| format!("{} {}", a.status, a.body));
-                strike(format!("{name}: {said}"), short)
+                injection(format!("{name}: {said}"), short)
             }
             "reinitialize" => {
                 let answer = self.rest(standby, "POST", "/reinitialize", Some(r#"{"force": true}"#));
                 let said = answer.map_or_else(|e| e.to_string(), |a| format!("{} {}", a.status, a.body));
-                strike(format!("node{standby}: {said}"), short)
+                injection(format!("node{standby}: {said}"), short)
             }
             _ => return None,
         })
     }
 
     /// Standbys have a forgotten `ALTER SYSTEM`, and one of them has to lead.
-    fn auto_conf(&mut self, kind: &'static str, rng: &mut Rng, aim: Aim) -> Option<Strike> {
+    fn auto_conf(&mut self, kind: &'static str, rng: &mut Rng, aim: Aim) -> Option<Injection> {
         (!aim.asynchronous).then_some(())?;
         self.overrule_sync_names(aim.leader)?;
         let killed = rng.percent(50);
@@ -323,7 +323,7 @@ impl Fleet {
         let what =
             format!("the leader node{} {}", aim.leader, if killed { "killed" } else { "switched over" });
         let away = killed.then_some(aim.leader);
-        Some(Strike { away, breaches, ..Strike::new(kind, what, Duration::from_secs(1)) })
+        Some(Injection { away, breaches, ..Injection::new(kind, what, Duration::from_secs(1)) })
     }
 
     /// A copy or a rewind is broken off by somebody's death.
@@ -334,14 +334,14 @@ impl Fleet {
         target: usize,
         source: usize,
         hold: Duration,
-    ) -> Option<Strike> {
+    ) -> Option<Injection> {
         let victim = self.next_victim(rng);
         let Some((program, breaches)) = self.break_copy(target, source, victim) else {
-            return Some(Strike::new(kind, format!("node{target}: nothing was copied or rewound"), hold));
+            return Some(Injection::new(kind, format!("node{target}: nothing was copied or rewound"), hold));
         };
         let what = format!("{program} on node{target}, the {victim:?} killed");
         let away = if victim == Victim::Source { source } else { target };
-        Some(Strike { away: Some(away), breaches, ..Strike::new(kind, what, hold) })
+        Some(Injection { away: Some(away), breaches, ..Injection::new(kind, what, hold) })
     }
 
     /// Waits for a member other than `old` that leads, and takes writes.

@@ -15,7 +15,7 @@ use crate::sim::Rng;
 /// How long an orderly stop may still take when all is healed.
 const STOP: Duration = Duration::from_secs(60);
 /// How long a copy or a rewind is looked for.
-const LOOK: Duration = Duration::from_secs(20);
+const POLL_INTERVAL: Duration = Duration::from_secs(20);
 /// The setting that a forgotten `ALTER SYSTEM` overrules.
 const SYNC_NAMES: &str = "synchronous_standby_names";
 
@@ -341,7 +341,7 @@ impl Fleet {
     /// Waits until one runs on this member, and stops it where it is.
     fn catch_copier(&self, index: usize) -> Option<Pid> {
         let folder = &self.nodes.get(index)?.folder;
-        let until = Instant::now() + LOOK;
+        let until = Instant::now() + POLL_INTERVAL;
         while Instant::now() < until {
             if let Some(pid) = copiers(folder).first() {
                 for pid in process::under(folder).into_iter().filter(|p| p == pid || parent(*p) == Some(*pid))

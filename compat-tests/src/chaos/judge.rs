@@ -49,7 +49,7 @@ impl Chaos {
         self.restored.iter().any(|(from, to)| (*from..=*to).contains(&at))
     }
 
-    /// What a strike, or its healing, has seen by itself.
+    /// What an injection, or its healing, has seen by itself.
     pub(super) fn breached(&mut self, breaches: &[Breach]) {
         let now = self.began.elapsed();
         for Breach { invariant, member, what } in breaches {

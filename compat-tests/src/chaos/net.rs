@@ -176,7 +176,7 @@ struct Port {
 
 impl Port {
     fn forward(&self, late: &Sender<Late>) {
-        let mut dice = Rng::new(self.from as u64);
+        let mut rng = Rng::new(self.from as u64);
         let mut buffer = vec![0u8; MTU + 64];
         let Some(mut device) = self.devices.get(self.from).map(|device| &**device) else { return };
         while let Ok(size) = device.read(&mut buffer) {
@@ -189,7 +189,7 @@ impl Port {
             let Some(mut target) = self.devices.get(to).map(|device| &**device) else { continue };
             let link = self.links.read().ok().and_then(|links| links.get(self.from)?.get(to).copied());
             let link = link.unwrap_or_default();
-            if link.cut || dice.percent(u64::from(link.loss)) {
+            if link.cut || rng.percent(u64::from(link.loss)) {
                 self.lost.fetch_add(1, Ordering::Relaxed);
             } else if link.delay > 0 {
                 let at = Instant::now() + Duration::from_millis(u64::from(link.delay));

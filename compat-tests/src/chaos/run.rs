@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::check::{self, Ack};
-use super::faults::{Aim, Deck, Strike, ALONE, KINDS};
+use super::faults::{Aim, Deck, Injection, ALONE, KINDS};
 use super::fleet::{Fleet, Settings, ETCDS};
 use super::judge;
 use super::options::{FleetKind, Mode, Options};
@@ -235,21 +235,21 @@ impl Chaos {
 
     fn round(&mut self, rng: &mut Rng, deck: &mut Deck) -> Result<()> {
         let from = self.began.elapsed();
-        let mut strikes = Vec::new();
+        let mut injections = Vec::new();
         let first = deck.deal().ok_or("no such kind of fault")?;
         let two = rng.percent(25) && !ALONE.contains(&first);
-        strikes.extend(self.strike(first, rng));
+        injections.extend(self.inject(first, rng));
         if let Some(second) = two.then(|| deck.deal_second()).flatten() {
             std::thread::sleep(Duration::from_millis(rng.between(50, 5000)));
-            strikes.extend(self.strike(second, rng));
+            injections.extend(self.inject(second, rng));
         }
-        let Some(hold) = strikes.iter().map(|strike| strike.hold).max() else { return Ok(()) };
+        let Some(hold) = injections.iter().map(|injection| injection.hold).max() else { return Ok(()) };
         std::thread::sleep(hold);
-        self.heal(&strikes, from, rng)?;
+        self.heal(&injections, from, rng)?;
         let healed = self.began.elapsed();
         let whole = self.wait_whole(WHOLE);
         let to = self.began.elapsed();
-        if strikes.iter().any(|strike| strike.restored) {
+        if injections.iter().any(|injection| injection.restored) {
             self.restored.push((from, to));
         }
         let acks = self.acks();
@@ -261,14 +261,14 @@ impl Chaos {
             whole.as_ref().map_or_else(|e| e.to_string(), |t| format!("{:.1} s after", t.as_secs_f32())),
             gap.as_secs_f32()
         ));
-        let what: Vec<String> = strikes.iter().map(|s| format!("{} ({})", s.kind, s.what)).collect();
+        let what: Vec<String> = injections.iter().map(|s| format!("{} ({})", s.kind, s.what)).collect();
         let what = format!("at {:.1} s, {}", from.as_secs_f32(), what.join(" and "));
         let patience = patience(self.options.timing);
         if writable.is_none_or(|time| time > patience) {
             self.find(9, self.fault_of_all(), format!("not writable within {patience:?}: {what}"));
         }
         self.report.episodes.push(Episode {
-            kinds: strikes.iter().map(|s| s.kind).collect(),
+            kinds: injections.iter().map(|s| s.kind).collect(),
             gap,
             writable: writable.unwrap_or(to - healed),
             whole: *whole.as_ref().unwrap_or(&WHOLE),
@@ -281,19 +281,19 @@ impl Chaos {
         self.check_rows()
     }
 
-    fn strike(&mut self, kind: &'static str, rng: &mut Rng) -> Option<Strike> {
+    fn inject(&mut self, kind: &'static str, rng: &mut Rng) -> Option<Injection> {
         let asynchronous = self.options.mode == Mode::Async;
         let aim = Aim { leader: self.primary().unwrap_or(0), asynchronous };
-        let strike = self.fleet.strike(kind, rng, aim);
+        let injection = self.fleet.inject(kind, rng, aim);
         self.note_kinds();
-        match &strike {
+        match &injection {
             None => self.say(&format!("  {kind}: nothing to hit")),
-            Some(strike) => {
-                self.say(&format!("# {kind}: {}, {:.1} s", strike.what, strike.hold.as_secs_f32()));
-                self.breached(&strike.breaches);
+            Some(injection) => {
+                self.say(&format!("# {kind}: {}, {:.1} s", injection.what, injection.hold.as_secs_f32()));
+                self.breached(&injection.breaches);
             }
         }
-        strike
+        injection
     }
 
     /// What each daemon is from now on.
@@ -304,25 +304,25 @@ impl Chaos {
         }
     }
 
-    fn heal(&mut self, strikes: &[Strike], from: Duration, rng: &mut Rng) -> Result<()> {
+    fn heal(&mut self, injections: &[Injection], from: Duration, rng: &mut Rng) -> Result<()> {
         if self.options.fleet == FleetKind::Mixed {
             // A daemon that is started again may be of the other kind.
-            for strike in strikes {
-                let node = strike.away.and_then(|i| self.fleet.nodes.get_mut(i));
+            for injection in injections {
+                let node = injection.away.and_then(|i| self.fleet.nodes.get_mut(i));
                 if let Some(node) = node.filter(|_| rng.percent(50)) {
                     node.kind = if node.kind == Kind::Ours { Kind::Reference } else { Kind::Ours };
                 }
             }
         }
         let breaches = self.fleet.heal()?;
-        if strikes.len() == 1 {
+        if injections.len() == 1 {
             // A stop that is cut off from etcd as well has to be broken off.
             self.breached(&breaches);
         }
         let now = self.began.elapsed();
-        for strike in strikes {
-            self.away.extend(strike.away.map(|node| (node, from, now + FIRST_CYCLE)));
-            self.thawed.extend(strike.frozen.map(|node| (node, now)));
+        for injection in injections {
+            self.away.extend(injection.away.map(|node| (node, from, now + FIRST_CYCLE)));
+            self.thawed.extend(injection.frozen.map(|node| (node, now)));
         }
         self.note_kinds();
         self.say("  healed");

@@ -17,7 +17,7 @@ pub type Step = (String, String);
 /// How long the program may take in all.
 const LONG: Duration = Duration::from_secs(40);
 /// Between two looks at what is shown.
-const LOOK: Duration = Duration::from_millis(10);
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// The two ends of a new pseudo-terminal of `columns` times 24.
 #[allow(unsafe_code)]
@@ -90,12 +90,12 @@ pub fn run(mut command: Command, columns: u16, steps: &[Step]) -> Result<Output>
                 writer.write_all(keys.as_bytes())?;
             }
         }
-        std::thread::sleep(LOOK);
+        std::thread::sleep(POLL_INTERVAL);
     };
     // A child of the program could hold the terminal open; it is not waited for.
     let patience = Instant::now() + Duration::from_secs(2);
     while !thread.is_finished() && Instant::now() < patience {
-        std::thread::sleep(LOOK);
+        std::thread::sleep(POLL_INTERVAL);
     }
     let left = steps.len() - next;
     let stderr = if left > 0 { format!("{left} steps were never reached\n") } else { String::new() };

@@ -14,7 +14,7 @@ pub const KEYS: &str = include_str!("world.tsv");
 
 /// The world of one worker.
 pub struct World {
-    /// The laboratory's folder, where our program is.
+    /// The test cluster's folder, where our program is.
     pub lab: PathBuf,
     /// The worker's folder: home, working folder, configurations.
     pub folder: PathBuf,

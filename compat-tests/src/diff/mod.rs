@@ -35,7 +35,7 @@ pub struct Side {
     forks: Option<Forks>,
     /// Of whom all members and patronictl are.
     pub kind: Kind,
-    /// Its laboratory, with the members `node0` (which led first) and `node1`.
+    /// Its test cluster, with the members `node0` (which led first) and `node1`.
     pub lab: Cluster,
     /// What must vary here.
     pub known: Known,

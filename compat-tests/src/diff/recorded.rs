@@ -16,7 +16,7 @@ use crate::lab::{host, Result};
 use super::allow::AllowList;
 use super::{Probe, Side};
 
-/// Longer than a cycle of the laboratory's clusters: what is at rest looks the same after it.
+/// Longer than a cycle of the test cluster's clusters: what is at rest looks the same after it.
 const CYCLE: Duration = Duration::from_millis(2500);
 /// How often a probe is asked at most until it answers the same twice, or as recorded.
 const PATIENCE: usize = 8;

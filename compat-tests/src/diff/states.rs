@@ -17,7 +17,7 @@ pub struct Asks {
     pub scope: &'static str,
     /// Its members.
     pub members: [&'static str; 2],
-    /// Whether the DCS lives: without it patronictl waits for ever, and a request that writes for long.
+    /// Whether the DCS lives: without it patronictl waits forever, and a request that writes for long.
     pub dcs: bool,
     /// Whether patronictl's refused commands are worth their time here.
     pub refused: bool,

@@ -1,4 +1,4 @@
-//! A laboratory: the DCS and the members of one or more clusters, in one folder.
+//! A test cluster: the DCS and the members of one or more clusters, in one folder.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -23,7 +23,7 @@ const LINE: usize = 240;
 /// How long a cluster may take to come up: initdb, then pg_basebackup, on a busy machine.
 pub const BRING_UP: Duration = Duration::from_secs(60);
 
-/// How a laboratory is made.
+/// How a test cluster is made.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// The scope of the first cluster.
@@ -43,7 +43,7 @@ impl Default for Options {
     }
 }
 
-/// A laboratory with its members, first those of the first cluster.
+/// A test cluster with its members, first those of the first cluster.
 #[derive(Debug)]
 pub struct Cluster {
     /// The folder of everything.

@@ -24,7 +24,7 @@ pub struct Facts<'a> {
     pub name: &'a str,
     /// The member's folder.
     pub folder: &'a Path,
-    /// The laboratory's folder, for sockets and the callback script.
+    /// The test cluster's folder, for sockets and the callback script.
     pub lab: &'a Path,
     /// Where PostgreSQL's programs are.
     pub bin: &'a Path,
@@ -35,7 +35,7 @@ pub struct Facts<'a> {
 }
 
 /// The usual configuration: short cycles, the ttl at its minimum, pg_rewind, callbacks that are
-/// recorded, and no fsync (a laboratory's host does not crash).
+/// recorded, and no fsync (a test cluster's host does not crash).
 ///
 /// # Errors
 /// None, unless this file is wrong.
@@ -119,7 +119,7 @@ pub fn merge(under: &mut Value, over: &Value) {
 }
 
 /// The configuration with what overrides may write for paths: `LABDATA` is the member's PGDATA,
-/// `LABNODE` its folder, `LABROOT` the laboratory's, `LABBIN` that of PostgreSQL's programs.
+/// `LABNODE` its folder, `LABROOT` the test cluster's, `LABBIN` that of PostgreSQL's programs.
 ///
 /// # Errors
 /// The folder's name is no YAML.

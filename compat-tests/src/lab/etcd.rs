@@ -1,4 +1,4 @@
-//! One etcd of the laboratory, and its keys read through its JSON gateway or its v2 API.
+//! One etcd of the test cluster, and its keys read through its JSON gateway or its v2 API.
 
 use std::path::{Path, PathBuf};
 use std::process::Child;
@@ -32,7 +32,7 @@ pub struct Etcd {
     child: Option<Child>,
     /// The token of the etcd cluster, of which and of the URLs its id is made.
     token: String,
-    /// It has users: what the laboratory asks it asks as the root.
+    /// It has users: what the test cluster asks it asks as the root.
     users: bool,
     /// Other members of its cluster.
     others: Vec<Other>,
@@ -120,7 +120,7 @@ impl Etcd {
         Ok(())
     }
 
-    /// Stops one of three with SIGSTOP, or lets it go on. It is never the last that answers the laboratory.
+    /// Stops one of three with SIGSTOP, or lets it go on. It is never the last that answers the test cluster.
     pub fn signal_member(&self, number: usize, signal: Signal) {
         match number.checked_sub(1).and_then(|n| self.others.get(n)) {
             Some(other) => process::signal_under(&other.folder, signal),

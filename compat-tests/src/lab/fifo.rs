@@ -1,4 +1,4 @@
-//! A watchdog of the laboratory: the reader of the `testing` driver's pipe (surface-ha-pg 23-05).
+//! A watchdog of the test cluster: the reader of the `testing` driver's pipe (surface-ha-pg 23-05).
 
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;

@@ -26,7 +26,7 @@ pub struct Forks {
 }
 
 impl Forks {
-    /// Starts it for the console script `program` of the reference, in the laboratory's `folder`.
+    /// Starts it for the console script `program` of the reference, in the test cluster's `folder`.
     ///
     /// # Errors
     /// It does not come up.

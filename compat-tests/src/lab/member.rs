@@ -112,7 +112,7 @@ impl Member {
         Ok(())
     }
 
-    /// Mounts a file system of `megabytes` in memory at the member's folder `disk`, until the laboratory ends.
+    /// Mounts a file system of `megabytes` in memory at the member's folder `disk`, until the test cluster ends.
     ///
     /// # Errors
     /// We are not root.

@@ -1,7 +1,7 @@
-//! The laboratory: real clusters, of PostgreSQL, etcd and either implementation of Patroni, on
+//! The test cluster: real clusters, of PostgreSQL, etcd and either implementation of Patroni, on
 //! 127.0.0.1, for the acceptance scenarios, the differential and the measurements.
 //!
-//! All calls block, with a deadline each. A laboratory lives in one folder under `/tmp`; every
+//! All calls block, with a deadline each. A test cluster lives in one folder under `/tmp`; every
 //! process it starts has its working folder in there, and this is how all of them, also those that
 //! PostgreSQL detaches, are found and ended: by [`cluster::Cluster`]'s drop, or by the janitor
 //! process ([`janitor`]) when the program itself dies.
@@ -25,7 +25,7 @@ pub use config::Kind;
 pub use member::Member;
 pub use wait::wait_until;
 
-/// An error of the laboratory: text for a person.
+/// An error of the test cluster: text for a person.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
-/// What every step of the laboratory returns.
+/// What every step of the test cluster returns.
 pub type Result<T> = std::result::Result<T, Error>;

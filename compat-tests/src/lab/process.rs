@@ -1,4 +1,4 @@
-//! Processes of the laboratory: started in their own session, found by their working folder.
+//! Processes of the test cluster: started in their own session, found by their working folder.
 
 use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader};

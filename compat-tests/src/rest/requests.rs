@@ -260,65 +260,65 @@ const NO_DOCUMENTS: &[&str] = &[
     "{\"a\":1,}",
 ];
 
-fn pick<'a>(dice: &mut Rng, from: &[&'a str]) -> &'a str {
-    from.get((dice.number() % from.len().max(1) as u64) as usize).copied().unwrap_or("")
+fn pick<'a>(rng: &mut Rng, from: &[&'a str]) -> &'a str {
+    from.get((rng.number() % from.len().max(1) as u64) as usize).copied().unwrap_or("")
 }
 
 /// The request of a seed.
 pub fn request(seed: u64) -> Request {
-    let mut dice = Rng::new(seed);
-    match dice.number() % 10 {
-        0..=2 => question(&mut dice),
-        3 => strange_line(&mut dice),
-        _ => act(&mut dice),
+    let mut rng = Rng::new(seed);
+    match rng.number() % 10 {
+        0..=2 => question(&mut rng),
+        3 => strange_line(&mut rng),
+        _ => act(&mut rng),
     }
 }
 
 /// A question, with unusual path, query and headers.
-fn question(dice: &mut Rng) -> Request {
-    let mut text = format!("{} {}{}", pick(dice, &METHODS[..5]), pick(dice, PATHS), pick(dice, QUERIES));
-    text.push_str(if dice.percent(80) { " HTTP/1.1\r\n" } else { pick(dice, VERSIONS) });
+fn question(rng: &mut Rng) -> Request {
+    let mut text = format!("{} {}{}", pick(rng, &METHODS[..5]), pick(rng, PATHS), pick(rng, QUERIES));
+    text.push_str(if rng.percent(80) { " HTTP/1.1\r\n" } else { pick(rng, VERSIONS) });
     if !text.ends_with('\n') {
-        text.push_str(pick(dice, ENDS));
+        text.push_str(pick(rng, ENDS));
     }
-    for _ in 0..dice.number() % 3 {
-        text.push_str(pick(dice, HEADERS));
+    for _ in 0..rng.number() % 3 {
+        text.push_str(pick(rng, HEADERS));
     }
     text.push_str("\r\n");
-    if dice.percent(10) {
+    if rng.percent(10) {
         text.push_str("GET /liveness HTTP/1.0\r\n\r\n");
     }
     Request { bytes: latin1(&text), half_close: true }
 }
 
 /// A request line that nobody would send.
-fn strange_line(dice: &mut Rng) -> Request {
-    let space = pick(dice, &[" ", " ", "  ", "\t", "\u{a0}", ""]);
-    let mut text = format!("{}{space}{}{}", pick(dice, METHODS), pick(dice, PATHS), pick(dice, VERSIONS));
-    text.push_str(pick(dice, ENDS));
-    match dice.number() % 12 {
-        0 => text.insert_str(0, pick(dice, &["\r\n", " ", "\0", "\u{16}\u{3}\u{1}"])),
-        1 => text.push_str(&"A: b\r\n".repeat(98 + (dice.number() % 5) as usize)),
-        2 => text.push_str(&format!("A: {}\r\n", "x".repeat(65528 + (dice.number() % 8) as usize))),
-        3 => text = format!("GET /{}{text}", "y".repeat(65520 + (dice.number() % 20) as usize)),
+fn strange_line(rng: &mut Rng) -> Request {
+    let space = pick(rng, &[" ", " ", "  ", "\t", "\u{a0}", ""]);
+    let mut text = format!("{}{space}{}{}", pick(rng, METHODS), pick(rng, PATHS), pick(rng, VERSIONS));
+    text.push_str(pick(rng, ENDS));
+    match rng.number() % 12 {
+        0 => text.insert_str(0, pick(rng, &["\r\n", " ", "\0", "\u{16}\u{3}\u{1}"])),
+        1 => text.push_str(&"A: b\r\n".repeat(98 + (rng.number() % 5) as usize)),
+        2 => text.push_str(&format!("A: {}\r\n", "x".repeat(65528 + (rng.number() % 8) as usize))),
+        3 => text = format!("GET /{}{text}", "y".repeat(65520 + (rng.number() % 20) as usize)),
         4 => text.push_str(&text.clone()),
         _ => {}
     }
-    for _ in 0..dice.number() % 4 {
-        text.push_str(pick(dice, HEADERS));
+    for _ in 0..rng.number() % 4 {
+        text.push_str(pick(rng, HEADERS));
     }
     text.push_str("\r\n");
     Request { bytes: latin1(&text), half_close: true }
 }
 
 /// A request with a body.
-fn act(dice: &mut Rng) -> Request {
-    let acts = (dice.number() % ACTS.len() as u64) as usize;
+fn act(rng: &mut Rng) -> Request {
+    let acts = (rng.number() % ACTS.len() as u64) as usize;
     let (method, path) = ACTS.get(acts).copied().unwrap_or(("POST", "/"));
-    let mut body = document(dice, path).into_bytes();
-    if dice.percent(20) {
+    let mut body = document(rng, path).into_bytes();
+    if rng.percent(20) {
         let whole = body.clone();
-        spoil(dice, &mut body);
+        spoil(rng, &mut body);
         // Damage to the filter's name would leave a restart that nothing refuses.
         if path == "/restart" && !body.windows(FILTER.len()).any(|name| name == FILTER) {
             body = whole;
@@ -327,7 +327,7 @@ fn act(dice: &mut Rng) -> Request {
     // What a length that lies cuts off must not become a request that works.
     let lies = path != "/restart" || method != "POST";
     let length = body.len();
-    let header = match dice.number() % 20 {
+    let header = match rng.number() % 20 {
         0 if lies => String::new(),
         1 if lies => "Content-Length: 0\r\n".into(),
         2 if lies => "Content-Length:\r\n".into(),
@@ -343,8 +343,8 @@ fn act(dice: &mut Rng) -> Request {
         12 if lies => format!("Transfer-Encoding: chunked\r\nContent-Length: {}\r\n", length / 2),
         _ => format!("Content-Length: {length}\r\n"),
     };
-    let extra = if dice.percent(15) { pick(dice, &HEADERS[..4]) } else { "" };
-    let tail = pick(dice, &["", "", "", "/x", "?a=b"]);
+    let extra = if rng.percent(15) { pick(rng, &HEADERS[..4]) } else { "" };
+    let tail = pick(rng, &["", "", "", "/x", "?a=b"]);
     let mut bytes = latin1(&format!("{method} {path}{tail} HTTP/1.1\r\n{extra}{header}\r\n"));
     bytes.extend_from_slice(&body);
     Request { bytes, half_close: true }
@@ -353,10 +353,10 @@ fn act(dice: &mut Rng) -> Request {
 /// The filter by which every restart is refused (see [`document`]).
 const FILTER: &[u8] = b"\"restart_pending\"";
 
-fn document(dice: &mut Rng, path: &str) -> String {
+fn document(rng: &mut Rng, path: &str) -> String {
     // No filter is a restart.
-    if path != "/restart" && dice.percent(8) {
-        return pick(dice, NO_DOCUMENTS).into();
+    if path != "/restart" && rng.percent(8) {
+        return pick(rng, NO_DOCUMENTS).into();
     }
     let keys: &[&str] = match path {
         "/switchover" | "/failover" => &["leader", "candidate", "member", "scheduled_at", "x"],
@@ -366,31 +366,31 @@ fn document(dice: &mut Rng, path: &str) -> String {
         _ => &["type", "group", "leader", "timeout", "cooldown"],
     };
     let mut entries = Vec::new();
-    for _ in 0..=dice.number() % 4 {
-        let (key, value) = (pick(dice, keys), pick(dice, VALUES));
+    for _ in 0..=rng.number() % 4 {
+        let (key, value) = (pick(rng, keys), pick(rng, VALUES));
         entries.push(format!("\"{key}\": {value}"));
     }
     match path {
         // Without a pending restart this filter refuses whatever the others permit.
-        "/restart" => entries.push(format!("\"restart_pending\": {}", pick(dice, VALUES))),
-        "/switchover" if dice.percent(50) => {
+        "/restart" => entries.push(format!("\"restart_pending\": {}", pick(rng, VALUES))),
+        "/switchover" if rng.percent(50) => {
             entries.push("\"leader\": \"node0\", \"candidate\": \"node0\"".into())
         }
         // A known candidate of a failover would get the lock.
-        "/failover" if dice.percent(30) => entries.push("\"candidate\": \"node9\"".into()),
+        "/failover" if rng.percent(30) => entries.push("\"candidate\": \"node9\"".into()),
         _ => {}
     }
-    format!("{{{}}}", entries.join(pick(dice, &[", ", ",", " ,\n"])))
+    format!("{{{}}}", entries.join(pick(rng, &[", ", ",", " ,\n"])))
 }
 
 /// Damages a body so that it is no document any more, or is one still.
-fn spoil(dice: &mut Rng, body: &mut Vec<u8>) {
-    let at = (dice.number() % (body.len() as u64 + 1)) as usize;
-    match dice.number() % 4 {
+fn spoil(rng: &mut Rng, body: &mut Vec<u8>) {
+    let at = (rng.number() % (body.len() as u64 + 1)) as usize;
+    match rng.number() % 4 {
         0 => body.insert(at, 0xff),
         1 => body.insert(
             at,
-            pick(dice, &["{", "}", "\"", ",", "\\", "\t", "/"]).as_bytes().first().copied().unwrap_or(0),
+            pick(rng, &["{", "}", "\"", ",", "\\", "\t", "/"]).as_bytes().first().copied().unwrap_or(0),
         ),
         2 => body.extend_from_slice(b"\xc3\x28"),
         _ => {

@@ -1,4 +1,4 @@
-//! Certificates for a laboratory, and a client with one of them.
+//! Certificates for a test cluster, and a client with one of them.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};

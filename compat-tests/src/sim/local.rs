@@ -1,5 +1,6 @@
 //! What requests of the engine do to its own node.
 
+use patroni_core::cluster_state::ClusterState;
 use patroni_core::ha::{
     Answer, ControlData, Job, PgState, RecoveryChange, Request, Role, Source, StopMode, SyncNames,
 };
@@ -185,12 +186,12 @@ impl World {
     fn control_data(&self, node: usize) -> ControlData {
         let pg = &self.members[node].pg;
         let state = match &pg.data {
-            Some(_) if pg.running && !pg.recovery => "in production",
-            Some(data) if data.dirty && !pg.recovery => "in production",
-            Some(_) if pg.recovery => "in archive recovery",
-            _ => "shut down",
+            Some(_) if pg.running && !pg.recovery => ClusterState::InProduction,
+            Some(data) if data.dirty && !pg.recovery => ClusterState::InProduction,
+            Some(_) if pg.recovery => ClusterState::InArchiveRecovery,
+            _ => ClusterState::ShutDown,
         };
-        ControlData { state: state.into(), recovery_conf_exists: pg.recovery, ..ControlData::default() }
+        ControlData { state, recovery_conf_exists: pg.recovery, ..ControlData::default() }
     }
 
     fn recovery_change(&self, node: usize, source: Option<&Source>) -> RecoveryChange {

@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How long HAProxy and Prometheus may take to see what they look at.
 const SEEN: Duration = Duration::from_secs(30);
 
-/// Runs one line of bash with the laboratory's addresses in its environment: `CTL` (patronictl with its
+/// Runs one line of bash with the test cluster's addresses in its environment: `CTL` (patronictl with its
 /// configuration), `CHECK`, `PROMTOOL`, and `REST_<member>` and `PG_<member>`, the ports.
 fn bash(state: &State, line: &str) -> Result<process::Output> {
     let lab = state.cluster()?;

@@ -27,7 +27,7 @@ pub const STEPS: &[(&str, Step)] = &[
     (r"a restart of (\w+) is posted for (\d+) s from now", schedule_restart),
 ];
 
-/// A program of the laboratory, in its folder.
+/// A program of the test cluster, in its folder.
 fn script(state: &mut State, call: &Call) -> Result<()> {
     let lab = state.lab()?;
     let path = lab.folder.join(call.arg(0));

@@ -50,7 +50,7 @@ impl Call {
 /// A scenario's state.
 #[derive(Debug, Default)]
 pub struct State {
-    /// The laboratory, once a member was made.
+    /// The test cluster, once a member was made.
     pub cluster: Option<Cluster>,
     /// How it will be made.
     pub options: Options,
@@ -75,7 +75,7 @@ pub struct State {
 }
 
 impl State {
-    /// The laboratory, made now if there is none.
+    /// The test cluster, made now if there is none.
     pub fn lab(&mut self) -> Result<&mut Cluster> {
         if self.cluster.is_none() {
             self.cluster = Some(Cluster::new(self.options.clone())?);
@@ -83,7 +83,7 @@ impl State {
         self.cluster.as_mut().ok_or_else(|| "no laboratory".into())
     }
 
-    /// The laboratory, if there is one.
+    /// The test cluster, if there is one.
     pub fn cluster(&self) -> Result<&Cluster> {
         self.cluster.as_ref().ok_or_else(|| "no cluster yet".into())
     }

@@ -102,7 +102,7 @@ pub fn has_postgres(scenario: &cucumber::gherkin::Scenario) -> bool {
 fn overrides(state: &mut State, call: &Call) -> Result<()> {
     let over = yaml(&call.doc)?;
     config::merge(&mut state.options.overrides, &over);
-    // The laboratory may be there already, without members.
+    // The test cluster may be there already, without members.
     if let Some(lab) = &mut state.cluster {
         config::merge(&mut lab.options.overrides, &over);
     }

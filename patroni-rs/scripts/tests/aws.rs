@@ -4,7 +4,7 @@
 
 mod support;
 
-use support::{run, serve, Asked};
+use support::{run, serve, Request};
 
 const DOCUMENT: &str = r#"{"instanceId": "i-1", "region": "eu-central-1"}"#;
 const VOLUMES: &str = "<r><volumeSet><item><volumeId>vol-1</volumeId><attachmentSet><item>\
@@ -15,7 +15,9 @@ fn words(args: &[&str]) -> Vec<String> {
 }
 
 /// Exit code, log without times, and what was asked.
-fn callback(answer: impl Fn(&Asked, usize) -> (u16, String) + Send + 'static) -> (i32, String, Vec<Asked>) {
+fn callback(
+    answer: impl Fn(&Request, usize) -> (u16, String) + Send + 'static,
+) -> (i32, String, Vec<Request>) {
     let home = tempfile::tempdir().unwrap();
     let (url, asked) = serve(answer);
     let env = [

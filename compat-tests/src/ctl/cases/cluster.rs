@@ -102,7 +102,7 @@ fn roles() -> Vec<Case> {
         "promote-cluster",
     ] {
         for scope in ["demo", "standby", "headless", "ghost", "nosuch", "dead", "master", "cit", "nourl"] {
-            // Answers with an error, or it would wait for ever.
+            // Answers with an error, or it would wait forever.
             cases.push(case(&format!("{line} {scope} --force")).reply("PATCH", "config", 503, "not\nnow"));
         }
         for answers in ["y\n", "n\n", "", "z\n\n"] {

@@ -38,7 +38,7 @@ pub struct Case {
     pub name: String,
     /// The words after the program's name and `-c FILE`.
     pub args: Vec<String>,
-    /// Variables added to the small environment of the laboratory.
+    /// Variables added to the small environment of the test cluster.
     pub env: Vec<(String, String)>,
     /// The input.
     pub input: Input,

@@ -8,14 +8,14 @@ use std::sync::{Arc, Mutex};
 
 /// What a server was asked: method, path, headers (names in lower case), body.
 #[derive(Debug, Clone)]
-pub struct Asked {
+pub struct Request {
     pub method: String,
     pub path: String,
     pub headers: Vec<(String, String)>,
     pub body: String,
 }
 
-impl Asked {
+impl Request {
     pub fn header(&self, name: &str) -> &str {
         self.headers.iter().find(|(n, _)| n == name).map_or("", |(_, v)| v.as_str())
     }
@@ -23,8 +23,8 @@ impl Asked {
 
 /// Gives what the function says to each request, one connection after the other.
 pub fn serve(
-    answer: impl Fn(&Asked, usize) -> (u16, String) + Send + 'static,
-) -> (String, Arc<Mutex<Vec<Asked>>>) {
+    answer: impl Fn(&Request, usize) -> (u16, String) + Send + 'static,
+) -> (String, Arc<Mutex<Vec<Request>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let asked = Arc::new(Mutex::new(Vec::new()));
@@ -47,7 +47,7 @@ pub fn serve(
     (url, asked)
 }
 
-fn read(stream: &TcpStream) -> Option<Asked> {
+fn read(stream: &TcpStream) -> Option<Request> {
     let mut reader = BufReader::new(stream);
     let mut line = String::new();
     reader.read_line(&mut line).ok()?;
@@ -60,7 +60,7 @@ fn read(stream: &TcpStream) -> Option<Asked> {
         let Some((name, value)) = line.trim_end().split_once(": ") else { break };
         headers.push((name.to_lowercase(), value.to_owned()));
     }
-    let mut asked = Asked { method, path, headers, body: String::new() };
+    let mut asked = Request { method, path, headers, body: String::new() };
     let mut body = vec![0; asked.header("content-length").parse().unwrap_or(0)];
     reader.read_exact(&mut body).ok()?;
     asked.body = String::from_utf8(body).ok()?;
