@@ -39,8 +39,8 @@ const CRATES: &[Crate] = &[
     ("patroni-rs/dcs", &["patroni-core", "patroni-net", "pyfmt"], None),
     ("patroni-rs/net", &["pyfmt"], None),
     ("patroni-rs/config", &["patroni-core", "pyfmt"], None),
-    // No runtime, no dice, no log: jiff is a calendar, and its clock is forbidden below.
-    ("patroni-rs/core", &["pyfmt"], Some(&["indexmap", "jiff", "thiserror"])),
+    // No runtime, no dice, no log, no clock.
+    ("patroni-rs/core", &["pyfmt"], Some(&["indexmap", "thiserror"])),
     // nix: the names and texts of errno.
     ("patroni-rs/pyfmt", &[], Some(&["indexmap", "nix", "thiserror"])),
 ];
@@ -105,6 +105,19 @@ const NEVER: &[Never] = &[
         says: &["ha::run", "ha::Memory", "ha::View", "ha::Request", "patroni_core::quorum"],
         but: &[],
         why: "PostgreSQL's processes, files and statements decide nothing",
+    },
+    Never {
+        folder: "patroni-rs",
+        // The signal that is none: it asks whether a process is there.
+        says: &["raw(pid), None)", "pid, None)", "kill(None"],
+        but: &["postgres/src/process/evidence.rs", "postgres/src/process/proc.rs"],
+        why: "whether a server has ended is said in one place, by proof: a look that failed says nothing",
+    },
+    Never {
+        folder: "patroni-rs/postgres/src/process/evidence.rs",
+        says: &[".exists()", ".is_dir()", ".is_file()", "unwrap_or(false)"],
+        but: &[],
+        why: "a look that failed is not an answer: errors are told from `no`",
     },
     Never {
         folder: "patroni-rs/api/src",
@@ -175,6 +188,35 @@ const NEVER: &[Never] = &[
         ],
         why: "a thread of the runtime that sleeps stops others with it: `tokio::time::sleep`, or better, wait for the event",
     },
+];
+
+/// Each row of the map in docs/architecture.md that must never do something: which part it is, the words, and the
+/// folders of [`NEVER`] that hold them.
+const MUST_NEVER: &[(&str, &str, &[&str])] = &[
+    ("`patroni-rs/pyfmt`", "know Patroni", &["patroni-rs/pyfmt/src"]),
+    ("`patroni-rs/core` `model/`", "do I/O", &["patroni-rs/core/src"]),
+    ("`core/src/ha/`", "read a clock, roll dice", &["patroni-rs/core/src"]),
+    (
+        "`patroni-rs/config`",
+        "start anything (the validator asks `postgres --version`)",
+        &["patroni-rs/config/src"],
+    ),
+    ("`patroni-rs/dcs`", "decide", &["patroni-rs/dcs/src"]),
+    ("`patroni-rs/postgres` `files/`", "run a process", &["patroni-rs/postgres/src/files"]),
+    (
+        "`postgres` `process/evidence.rs`",
+        "trust one look",
+        &["patroni-rs", "patroni-rs/postgres/src/process/evidence.rs"],
+    ),
+    ("`postgres` `process/`", "decide", &["patroni-rs/postgres/src"]),
+    ("`patroni-rs/api`", "touch the DCS itself", &["patroni-rs/api/src"]),
+    ("`patroni-rs/src/instance`", "decide", &["patroni-rs/src/instance"]),
+    (
+        "`patroni-rs/src/guardian`",
+        "know a role, a DCS; look into PGDATA, which is a name to it",
+        &["patroni-rs/src/guardian", "patroni-rs/src/guardian/process.rs"],
+    ),
+    ("`patroni-rs/src/log`", "wait for a disk", &["patroni-rs/src/log"]),
 ];
 
 fn root() -> PathBuf {
@@ -252,6 +294,15 @@ fn sources(path: &Path) -> Vec<PathBuf> {
     entries.flatten().flat_map(|entry| sources(&entry.path())).collect()
 }
 
+/// Sources with their tests.
+fn all_sources(path: &Path) -> Vec<PathBuf> {
+    if path.is_file() {
+        return if path.extension().is_some_and(|e| e == "rs") { vec![path.to_owned()] } else { Vec::new() };
+    }
+    let entries = fs::read_dir(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    entries.flatten().flat_map(|entry| all_sources(&entry.path())).collect()
+}
+
 /// The lines of code of a file up to its tests, without comments.
 fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
     // A module of tests is the last thing of a file; a declaration of one (`mod tests;`) is not.
@@ -284,6 +335,69 @@ fn broken(never: &Never) -> Vec<String> {
 fn no_source_says_what_it_must_not() {
     let found: Vec<String> = NEVER.iter().flat_map(broken).collect();
     assert!(found.is_empty(), "docs/architecture.md, \"must never\":\n{}", found.join("\n"));
+}
+
+#[test]
+fn each_must_never_of_the_map_is_held() {
+    let map = read(&root().join("docs/architecture.md"));
+    let (_, map) = map.split_once("| where | what | must never |").expect("the map");
+    let rows = map.lines().skip(2).take_while(|line| line.starts_with('|'));
+    let cells = rows.map(|line| line.trim_matches('|').split(" | ").map(str::trim).collect::<Vec<_>>());
+    let written: Vec<(&str, &str)> = cells
+        .filter_map(|cells| Some((*cells.first()?, *cells.last()?)))
+        .filter(|(part, words)| !words.is_empty() && part != words)
+        .collect();
+    let held: Vec<(&str, &str)> = MUST_NEVER.iter().map(|(part, words, _)| (*part, *words)).collect();
+    assert_eq!(written, held, "docs/architecture.md and what is held here");
+    for (part, _, folders) in MUST_NEVER {
+        for folder in *folders {
+            assert!(NEVER.iter().any(|never| never.folder == *folder), "{part}: nothing holds {folder}");
+        }
+    }
+}
+
+#[test]
+fn dependencies_are_used() {
+    let root = root();
+    for (folder, ..) in CRATES {
+        let inner = CRATES.iter().map(|(other, ..)| *other).filter(|other| other != folder);
+        let inner: Vec<PathBuf> = inner.map(|other| root.join(other).join("src")).collect();
+        let mut text = String::new();
+        for path in all_sources(&root.join(folder).join("src")) {
+            if !inner.iter().any(|other| path.starts_with(other)) {
+                text.push_str(&read(&path));
+            }
+        }
+        for name in dependencies(folder) {
+            let name = name.replace('-', "_");
+            let used = [format!("{name}::"), format!("use {name};")].iter().any(|word| text.contains(word));
+            assert!(used, "{folder} does not use {name}");
+        }
+    }
+}
+
+/// `cargo metadata` knows what each dependency asks for; nothing is fetched.
+#[test]
+fn no_dependency_wants_a_newer_rust() {
+    // Three numbers: 1.88 is 1.88.0.
+    let version = |text: &str| -> Vec<u32> {
+        text.split('.').map(|n| n.parse().unwrap_or(0)).chain([0, 0]).take(3).collect()
+    };
+    let workspace = read(&root().join("Cargo.toml"));
+    let stated = workspace.split_once("rust-version = \"").and_then(|(_, rest)| rest.split_once('"'));
+    let stated = version(stated.expect("the lowest Rust is stated").0);
+    let mut metadata = std::process::Command::new(env!("CARGO"));
+    let metadata = metadata.args(["metadata", "--format-version", "1", "--offline"]).current_dir(root());
+    let text = metadata.output().expect("cargo metadata runs").stdout;
+    let document = pyfmt::json::loads(&String::from_utf8_lossy(&text)).expect("JSON");
+    let packages = document.get("packages").and_then(pyfmt::Value::as_list).expect("packages");
+    assert!(packages.len() > 100, "cargo metadata lists the dependencies");
+    for package in packages {
+        let get = |key| package.get(key).and_then(pyfmt::Value::as_str).unwrap_or_default();
+        let wanted = version(get("rust_version"));
+        let (name, own) = (get("name"), get("version"));
+        assert!(wanted <= stated || get("rust_version").is_empty(), "{name} {own} wants Rust {wanted:?}");
+    }
 }
 
 #[test]
