@@ -20,14 +20,24 @@ fn unchanged(key: &str, version: &str) -> Result<Compare, Failure> {
     Ok(Compare::mod_revision(key, CompareOp::Equal, revision))
 }
 
-/// The condition as a comparison; None: there is none.
-fn compare(key: &str, condition: If<'_>) -> Result<Option<Compare>, Failure> {
+/// The condition as comparisons; none: there is none.
+fn compare(key: &str, condition: If<'_>) -> Result<Vec<Compare>, Failure> {
     Ok(match condition {
-        If::Always => None,
-        If::Absent | If::AbsentOr(_) => Some(absent(key)),
-        If::Version(version) => Some(unchanged(key, version)?),
-        If::Ours { value, .. } => Some(Compare::value(key, CompareOp::Equal, value)),
+        If::Always => Vec::new(),
+        If::Absent | If::AbsentOr(_) => vec![absent(key)],
+        If::Version(version) => vec![unchanged(key, version)?],
+        If::Ours { value, version } => {
+            let ours = Compare::value(key, CompareOp::Equal, value);
+            std::iter::once(ours).chain(version.and_then(|version| not_made_after(key, version))).collect()
+        }
     })
+}
+
+/// A request that is carried out late must not hit the lock that the same node has won again since: that key was made
+/// after this version was seen. (The reference compares the name alone.) The key may have been written since, by us.
+fn not_made_after(key: &str, version: &str) -> Option<Compare> {
+    let seen: i64 = version.parse().ok()?;
+    Some(Compare::create_revision(key, CompareOp::Less, seen.saturating_add(1)))
 }
 
 /// Did the transaction, or the one in its other branch, do what it was to?
@@ -58,11 +68,12 @@ impl Store {
     async fn try_put(&self, put: Put<'_>, effort: Effort) -> Result<Written, Failure> {
         let lease = lease_of(&put);
         let op = TxnOp::put(put.key, put.value, put_options(lease));
-        let Some(when) = compare(put.key, put.condition)? else {
+        let when = compare(put.key, put.condition)?;
+        if when.is_empty() {
             let rpc = Rpc::Put(put.key.to_owned(), put.value.as_bytes().to_vec(), lease);
             return Ok(Written::Done(self.pool.call(&rpc, effort).await?.revision().to_string()));
-        };
-        let mut txn = Txn::new().when([when]).and_then([op.clone()]);
+        }
+        let mut txn = Txn::new().when(when).and_then([op.clone()]);
         if let If::AbsentOr(value) = put.condition {
             let ours = Compare::value(put.key, CompareOp::Equal, value);
             txn = txn.or_else([TxnOp::txn(Txn::new().when([ours]).and_then([op]))]);
@@ -81,11 +92,12 @@ impl Store {
     }
 
     async fn try_delete(&self, key: &str, condition: If<'_>, effort: Effort) -> Result<Written, Failure> {
-        let Some(when) = compare(key, condition)? else {
+        let when = compare(key, condition)?;
+        if when.is_empty() {
             let reply = self.pool.call(&Rpc::Delete(key.to_owned()), effort).await?;
             return Ok(Written::Done(reply.revision().to_string()));
-        };
-        let txn = Txn::new().when([when]).and_then([TxnOp::delete(key, None)]);
+        }
+        let txn = Txn::new().when(when).and_then([TxnOp::delete(key, None)]);
         let reply = self.pool.call(&Rpc::Txn(key.to_owned(), txn), effort).await?;
         Ok(if done(&reply) { Written::Done(reply.revision().to_string()) } else { Written::Refused })
     }

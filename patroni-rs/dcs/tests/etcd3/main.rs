@@ -256,6 +256,31 @@ async fn leases() {
     assert_eq!(next.leader_lease_id(), None);
 }
 
+/// A request that is carried out late finds a lock that the same node has won again, and leaves it alone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_lock_of_another_life() {
+    let etcd = Etcd::single();
+    // The one that asks late, and the one that has gone on.
+    let late = start("n1", &[&etcd.url]).await;
+    let now = start("n1", &[&etcd.url]).await;
+    assert_eq!(late.acquire_leader().await, Ok(true));
+    let leader = late.get_cluster().await.unwrap().leader.clone().unwrap();
+    now.get_cluster().await.unwrap();
+    assert_eq!(now.delete_leader(Some(&leader), None).await, Ok(true));
+    assert_eq!(now.acquire_leader().await, Ok(true));
+    assert_eq!(late.delete_leader(Some(&leader), None).await, Ok(false));
+    let moved = patroni_core::model::Leader { session: None, ..leader.clone() };
+    assert_eq!(late.update_leader(&moved, None, None).await, Ok(false));
+    assert_eq!(etcd.value(&key("leader")), "n1");
+    assert_eq!(etcd.field(&key("leader"), "lease"), now.lease_id().unwrap());
+    // Who reads it knows it.
+    let leader = late.get_cluster().await.unwrap().leader.clone().unwrap();
+    assert_eq!(late.update_leader(&leader, None, None).await, Ok(true));
+    assert_eq!(etcd.field(&key("leader"), "lease"), late.lease_id().unwrap());
+    assert_eq!(now.delete_leader(Some(&leader), None).await, Ok(true));
+    assert_eq!(etcd.value(&key("leader")), "");
+}
+
 /// What the lock keeper renews is what the key hangs on, and nothing while that is not known.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_the_leader_key_hangs_on() {
