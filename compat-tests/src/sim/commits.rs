@@ -209,11 +209,7 @@ impl World {
         let window = 2 * (self.config.retry_timeout + self.config.loop_wait) + self.longest_ttl;
         // Nor does an order to fail over look at the lag once the leader is gone; one to switch over does.
         let ordered = self.failover_at > 0 && self.now < self.failover_at + 2 * window;
-        // The position that a race goes by went back with the DCS; a lock that was inherited needs no race.
-        let restored = self.restored_at.is_some_and(|at| self.now < at + 2 * window)
-            && self.members[node].memory.inherited_at.is_none();
-        let excused =
-            ordered || restored || (self.now < self.last_paused + 2 * window && self.last_paused > 0);
+        let excused = ordered || (self.now < self.last_paused + 2 * window && self.last_paused > 0);
         if let (Some((branch, lsn)), true) = (self.ledger.last, asynchronous && !excused) {
             let lost = lsn.saturating_sub(data.reach(branch).unwrap_or(0));
             let bound = self.config.maximum_lag + BYTES_PER_SECOND * window / 1000;

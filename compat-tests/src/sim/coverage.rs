@@ -17,6 +17,8 @@ pub const ROWS: &[&str] = &[
     "Postponing promotion because synchronous_standby_names could not be set",
     "not promoting before",
     "released leader key because I did not win it",
+    "released leader key again because nobody has confirmed that it was",
+    "Promotion cancelled because PostgreSQL could not be asked to promote itself",
     "switchover: starting primary again",
     "acquired session lock as a leader",
     "bootstrap",

@@ -10,6 +10,8 @@ use patroni_core::model::{Cluster, Node};
 struct Key {
     value: String,
     revision: u64,
+    /// The revision that made it.
+    created: u64,
     lease: Option<u64>,
 }
 
@@ -24,6 +26,8 @@ pub struct Store {
     next_expiry: u64,
     snapshot: Option<Arc<Cluster>>,
     saved: Option<Saved>,
+    /// How often it has gone back.
+    setbacks: u64,
 }
 
 /// A backup: keys, leases, revision.
@@ -49,6 +53,7 @@ impl Store {
         self.leases = saved.leases.into_iter().map(|(id, (_, ttl))| (id, (now + ttl, ttl))).collect();
         self.next_expiry = now;
         self.snapshot = None;
+        self.setbacks += 1;
     }
 
     /// Removes what has expired.
@@ -99,7 +104,9 @@ impl Store {
     pub fn put(&mut self, key: &str, value: &str, lease: Option<u64>) {
         self.revision += 1;
         self.snapshot = None;
-        self.keys.insert(key.to_owned(), Key { value: value.to_owned(), revision: self.revision, lease });
+        let revision = self.revision;
+        let created = self.created(key).unwrap_or(revision);
+        self.keys.insert(key.to_owned(), Key { value: value.to_owned(), revision, created, lease });
     }
 
     /// Writes if the key is not there.
@@ -125,6 +132,11 @@ impl Store {
     /// The token for compare-and-set.
     pub fn version(&self, key: &str) -> Option<String> {
         self.keys.get(key).map(|k| k.revision.to_string())
+    }
+
+    /// The revision that made a key: tells one life of it from another.
+    pub fn created(&self, key: &str) -> Option<u64> {
+        self.keys.get(key).map(|k| k.created)
     }
 
     /// Deletes if the value is the one given.
@@ -158,7 +170,7 @@ impl Store {
             modify_version: None,
         };
         let nodes = self.keys.iter().map(|(path, key)| (path.clone(), node(key))).collect();
-        let cluster = Arc::new(Cluster::from_nodes(&nodes));
+        let cluster = Arc::new(Cluster { setbacks: self.setbacks, ..Cluster::from_nodes(&nodes) });
         self.snapshot = Some(cluster.clone());
         cluster
     }

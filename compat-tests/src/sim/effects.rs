@@ -77,7 +77,8 @@ impl World {
         if self.faults_on && self.rng.percent(late) && self.rng.percent(50) {
             let generation = self.members[node].generation;
             let at = self.now + patience + self.rng.between(1, self.config.late_by);
-            self.at(at, Event::Late { node, generation, request: Box::new(request.clone()) });
+            let life = self.store.created("leader");
+            self.at(at, Event::Late { node, generation, life, request: Box::new(request.clone()) });
             return now_and(patience, failure(request));
         }
         let sent = self.clock(node);
@@ -114,7 +115,11 @@ impl World {
     }
 
     /// A request arrives that nobody waits for.
-    pub(super) fn late(&mut self, node: usize, generation: u64, request: &Request) {
+    pub(super) fn late(&mut self, node: usize, generation: u64, life: Option<u64>, request: &Request) {
+        // The lock that the node has won again since is another one.
+        if matches!(request, Request::DeleteLeader { .. }) && self.store.created("leader") != life {
+            return;
+        }
         if self.members[node].generation == generation && self.reaches_dcs(node) {
             self.tell(node, format!("  late in the DCS: {}", short(request)));
             self.store_does(node, request);
@@ -305,6 +310,7 @@ impl World {
             }
             Planted::IgnoresTimeline => seen.history = None,
             Planted::IgnoresLag => seen.status = Status::default(),
+            Planted::ForgetsPosition => seen.setbacks = 0,
             _ => return cluster,
         }
         Arc::new(seen)

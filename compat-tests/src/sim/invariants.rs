@@ -252,7 +252,8 @@ impl World {
             }
             let leads = !member.pg.recovery || self.is_job(node, |job| *job == Job::Promote);
             let works = member.alive && member.hung_until <= now && !member.stopped(now);
-            let idle = works && !leads && member.pg.running;
+            // Of a server that its daemon does not recognise nobody knows what it is.
+            let idle = works && !leads && member.sees_server();
             if idle && member.settled {
                 return self.fail(1, format!("the watchdog resets n{node}, which is a standby"));
             }

@@ -169,6 +169,9 @@ impl World {
             if hook_fails && self.members[node].pg.running {
                 return Some(JobResult::PrePromoteFailed);
             }
+            if self.config.rough && self.faults_on && self.rng.percent(10) && self.members[node].pg.running {
+                return Some(JobResult::NotPromoted);
+            }
             let clock = self.clock(node);
             let member = &self.members[node];
             if !member.reference && !member.keeper.may_start_writing(clock) {
@@ -390,7 +393,8 @@ impl World {
             return JobResult::Failed;
         }
         if self.members[node].pg.gap || self.members[node].pg.full {
-            // The checkpoint before the divergence is not to be had.
+            // The checkpoint before the divergence is not to be had: nothing was written.
+            self.members[node].pg.torn = false;
             return JobResult::Failed;
         }
         let data = theirs.data.clone();

@@ -1,7 +1,7 @@
 //! Effects that come to nothing, orderly stops that take long, an old state of the DCS, and a
 //! `synchronous_standby_names` that something else overrules.
 
-use patroni_core::ha::{Answer, Request, SyncNames, SyncNamesSet, Walsender};
+use patroni_core::ha::{Answer, Job, Request, SyncNames, SyncNamesSet, Walsender};
 use pyfmt::json;
 
 use super::config::{Config, SyncMode};
@@ -81,10 +81,12 @@ impl World {
         }
     }
 
-    /// `ALTER SYSTEM SET synchronous_standby_names = ''` and a reload. Not on a primary: that would be an order.
+    /// `ALTER SYSTEM SET synchronous_standby_names = ''` and a reload. Not on a primary, nor on one that is just being
+    /// promoted and was looked at before: that would be an order.
     fn overrule(&mut self, node: usize, on: bool) {
+        let promoting = self.is_job(node, |job| *job == Job::Promote);
         let pg = &mut self.members[node].pg;
-        if on && !pg.recovery {
+        if on && (!pg.recovery || promoting) {
             return;
         }
         pg.overruled = on;
@@ -146,7 +148,9 @@ impl World {
         let own = self.members[node].pg.data.as_ref().is_some_and(|data| data.branch == branch);
         let kept = |m: &super::node::Member| m.pg.data.as_ref().is_some_and(|data| data.has(branch, lsn));
         let elsewhere = self.members.iter().enumerate().any(|(other, m)| other != node && kept(m));
-        if own && !elsewhere && !self.members[node].reference {
+        // A standby cluster acknowledges nothing; what was acknowledged before it became one went with the order.
+        let copies = self.remote.copied_since.is_some();
+        if own && !elsewhere && !copies && !self.members[node].reference {
             let what = format!("n{node} gives the lock away in a switchover, and nobody has commit {lsn}");
             self.fail(4, what);
         }
@@ -154,10 +158,6 @@ impl World {
 
     /// A stop whose sessions have ended is not to be broken off.
     pub(super) fn check_orderly_stop(&mut self, node: usize, who: &str) {
-        // Nobody could renew the word of a guardian whose server the next daemon did not recognise.
-        if who == "guardian" && self.members[node].was_mistaken() {
-            return;
-        }
         let pg = &self.members[node].pg;
         if pg.running && pg.stopping && self.config.planted != Planted::FencesLate {
             self.fail(9, format!("the {who} breaks off the stop of n{node}, in which no client is left"));

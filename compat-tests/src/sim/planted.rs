@@ -88,11 +88,13 @@ pub enum Planted {
     BelievesNames,
     /// Of two that bear a member's name the last is that member.
     BelievesTwins,
+    /// What was known before the DCS went back to an earlier state is forgotten.
+    ForgetsPosition,
 }
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Planted; 38] = [
+    pub const ALL: [Planted; 39] = [
         Planted::NoDemotion,
         Planted::RenewsForever,
         Planted::TakesLockBlindly,
@@ -131,6 +133,7 @@ impl Planted {
         Planted::ForgetsMark,
         Planted::BelievesNames,
         Planted::BelievesTwins,
+        Planted::ForgetsPosition,
     ];
 
     /// The cluster in which the defect matters.
@@ -156,7 +159,9 @@ impl Planted {
             Planted::StaleSyncToken => {
                 Config { sync: SyncMode::On, late_writes: 85, late_by: 40_000, ..base }
             }
-            Planted::BelievesInheritedLock => Config { restores: true, maximum_lag: 20_000, ..base },
+            Planted::BelievesInheritedLock | Planted::ForgetsPosition => {
+                Config { restores: true, maximum_lag: 20_000, ..base }
+            }
             Planted::BelievesNames => Config { strangers: true, sync: SyncMode::On, ..base },
             Planted::BelievesTwins => Config { strangers: true, sync: SyncMode::Quorum, ..base },
             Planted::TrustsSyncNames => Config { sync: SyncMode::Quorum, ..base },

@@ -35,18 +35,58 @@ pub struct Failure {
 /// Something that happens at its time.
 #[derive(Debug)]
 pub(super) enum Event {
-    Wake { node: usize, forced: bool },
-    Answer { node: usize, ticket: u64, answer: Box<Answer>, after: After },
-    Late { node: usize, generation: u64, request: Box<Request> },
-    Keeper { node: usize },
-    Renewed { node: usize, generation: u64, sent: Mono, outcome: Option<bool> },
-    Fence { node: usize, incarnation: u64 },
-    Guardian { node: usize },
-    Thaw { node: usize },
-    Job { node: usize, ticket: u64, step: u32 },
-    Postmaster { node: usize, incarnation: u64, what: Postmaster },
-    Boot { node: usize },
-    FillGap { node: usize },
+    Wake {
+        node: usize,
+        forced: bool,
+    },
+    Answer {
+        node: usize,
+        ticket: u64,
+        answer: Box<Answer>,
+        after: After,
+    },
+    /// `life`: that of the leader key when the request was sent.
+    Late {
+        node: usize,
+        generation: u64,
+        life: Option<u64>,
+        request: Box<Request>,
+    },
+    Keeper {
+        node: usize,
+    },
+    Renewed {
+        node: usize,
+        generation: u64,
+        sent: Mono,
+        outcome: Option<bool>,
+    },
+    Fence {
+        node: usize,
+        incarnation: u64,
+    },
+    Guardian {
+        node: usize,
+    },
+    Thaw {
+        node: usize,
+    },
+    Job {
+        node: usize,
+        ticket: u64,
+        step: u32,
+    },
+    Postmaster {
+        node: usize,
+        incarnation: u64,
+        what: Postmaster,
+    },
+    Boot {
+        node: usize,
+    },
+    FillGap {
+        node: usize,
+    },
     Beat,
     Fault(Fault),
 }
@@ -364,7 +404,7 @@ impl World {
         match event {
             Event::Wake { node, forced } => self.wake(node, forced),
             Event::Answer { node, ticket, answer, after } => self.answered(node, ticket, *answer, after),
-            Event::Late { node, generation, request } => self.late(node, generation, &request),
+            Event::Late { node, generation, life, request } => self.late(node, generation, life, &request),
             Event::Keeper { node } => self.keep(node),
             Event::Renewed { node, generation, sent, outcome } => {
                 self.renewed(node, generation, sent, outcome)

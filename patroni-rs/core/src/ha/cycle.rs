@@ -217,6 +217,7 @@ impl<'a> Cycle<'a> {
             other => return unexpected(other),
         };
         self.note_overtaken(&cluster);
+        self.note_setback(&cluster);
         if !cluster.is_unlocked() || self.m.old_cluster.is_none() {
             self.m.old_cluster = Some(cluster.clone());
         }
@@ -225,7 +226,7 @@ impl<'a> Cycle<'a> {
         self.cluster = self.with_failsafe_leader(cluster);
         self.m.cluster = Some(self.cluster.clone());
         if !self.has_lock_quietly() {
-            (self.m.lock_won, self.m.inherited_at) = (false, None);
+            (self.m.lock_won, self.m.inherited_at, self.m.release_unsure) = (false, None, false);
             if !self.cluster.is_unlocked() {
                 self.m.disowned_at = None;
             }

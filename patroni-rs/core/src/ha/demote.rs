@@ -27,6 +27,8 @@ impl Cycle<'_> {
     /// Demotion within this cycle: nobody waits for anything but the stop itself.
     pub(super) fn demote(&mut self, mode: DemoteMode) -> Step<()> {
         self.log(format!("Demoting self ({})", mode.as_str()));
+        // One in steps that the DCS was lost in is over as well.
+        self.m.demotion = None;
         self.arm_rewind_check()?;
         let stop = if mode == DemoteMode::Offline { StopMode::Fast } else { StopMode::Immediate };
         let stopped = self.bool(Request::Stop { mode: stop, timeout: self.stop_timeout() })?;

@@ -120,8 +120,13 @@ impl Cycle<'_> {
     /// (The reference goes by positions that may be ten seconds old, and loses what was acknowledged since:
     /// docs/safety.md S12.)
     fn is_fed(&mut self) -> Step<Fed> {
-        if !self.is_switchover() || !self.pg.is_primary() || self.is_standby_cluster() {
+        if !self.is_switchover() || self.is_standby_cluster() {
             return Ok(Fed::Yes);
+        }
+        if !self.pg.is_primary() {
+            // A primary that was demoted for want of the DCS, and is back in time: what it has acknowledged may be nowhere
+            // else. It leads first. (The reference gives the lock away: docs/safety.md S12.)
+            return Ok(Fed::NotYet);
         }
         // A server that cannot be asked feeds nobody that we know of.
         let position = self.pg.row().map_or(0, |row| row.wal_position);
@@ -262,7 +267,7 @@ impl Cycle<'_> {
             Some(lsn) => i128::from(lsn),
             None => self.least_position(),
         };
-        let fit = Fit { least, timeline: self.check_timeline().then(|| self.cluster.timeline()) };
+        let fit = Fit { least, timeline: self.check_timeline().then(|| self.known_timeline()) };
         let named = self.failover_candidate().is_some() && !without_candidate;
         let quorum = self.cluster.sync.quorum;
         let votes = self.votes_count() && !named;

@@ -10,9 +10,12 @@ use super::script::{Level, Step};
 use super::sync_standby::Prepared;
 use super::types::*;
 
+/// How often PostgreSQL is asked to promote itself before another may try.
+const PROMOTIONS: u32 = 2;
 /// Time between two looks at members that do not answer.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 const DISOWNED: &str = "released leader key because I did not win it and somebody else has led since";
+const UNCONFIRMED: &str = "released leader key again because nobody has confirmed that it was";
 
 impl Cycle<'_> {
     /// A cycle under a known leader.
@@ -122,7 +125,7 @@ impl Cycle<'_> {
 
     pub(super) fn delete_leader(&mut self, last_lsn: Option<u64>) -> Step<()> {
         self.drop_lease()?;
-        self.bool(Request::DeleteLeader { last_lsn })?;
+        self.m.release_unsure = !self.bool(Request::DeleteLeader { last_lsn })?;
         Ok(())
     }
 
@@ -210,18 +213,23 @@ impl Cycle<'_> {
         if self.m.lock_won {
             return Ok(None);
         }
-        if self.m.disowned_at.is_some() {
-            // It was given away, and nobody knows whether that is still to be carried out.
+        // It was given away, and nobody knows whether that is still to be carried out.
+        let given_away = match (self.m.disowned_at.is_some(), self.m.release_unsure) {
+            (true, _) => Some((Reason::OtherHasLed, DISOWNED)),
+            (_, true) => Some((Reason::LockNotRenewed, UNCONFIRMED)),
+            _ => None,
+        };
+        if let Some((reason, line)) = given_away {
             self.watchdog_off_standby()?;
-            self.held_back(Reason::OtherHasLed, None, &[]);
+            self.held_back(reason, None, &[]);
             self.release_leader_key(None)?;
-            return Ok(Some(DISOWNED.into()));
+            return Ok(Some(line.into()));
         }
         let me = self.name();
         if self.sync_is_active() && !self.cluster.sync.matches(me, true) {
             return self.disown(Reason::NotSynchronous, "", "I am not in /sync".into()).map(Some);
         }
-        let known = self.cluster.timeline();
+        let known = self.known_timeline();
         let mine = match self.io.ask(Request::ReplicaTimeline { leader: Some(known) })? {
             Answer::Timeline(timeline) => timeline,
             other => return super::cycle::unexpected(other),
@@ -318,6 +326,9 @@ impl Cycle<'_> {
             }
             self.watchdog_running = true;
         }
+        if self.m.not_promoted >= PROMOTIONS && !self.pg.is_primary() {
+            return self.give_way_unpromoted().map(Some);
+        }
         if !std::mem::take(&mut self.m.pre_promote_failed) {
             return Ok(None);
         }
@@ -329,6 +340,20 @@ impl Cycle<'_> {
         self.watchdog_disable()?;
         self.release_leader_key(None)?;
         Ok(Some("Promotion cancelled because the pre-promote script failed".into()))
+    }
+
+    /// PostgreSQL cannot be asked to promote itself here (no descriptors, no program): another may do better. (The reference
+    /// tries again for ever.)
+    fn give_way_unpromoted(&mut self) -> Step<String> {
+        self.warn(
+            "Releasing the leader key voluntarily because PostgreSQL could not be asked to promote itself",
+        );
+        self.m.not_promoted = 0;
+        self.m.not_promoted_at = Some(self.io.now());
+        self.held_back(Reason::NotPromoted, None, &[]);
+        self.watchdog_disable()?;
+        self.release_leader_key(None)?;
+        Ok("Promotion cancelled because PostgreSQL could not be asked to promote itself".into())
     }
 
     /// `/history` after a promotion (surface-ha-pg 10-22).

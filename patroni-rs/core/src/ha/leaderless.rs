@@ -57,7 +57,7 @@ impl Cycle<'_> {
     fn acquire_lock(&mut self) -> Step<bool> {
         let won = self.bool(Request::AcquireLeader)?;
         if won {
-            (self.m.lock_won, self.m.disowned_at) = (true, None);
+            (self.m.lock_won, self.m.disowned_at, self.m.release_unsure) = (true, None, false);
             self.lease_held();
         } else {
             self.drop_lease()?;

@@ -3,6 +3,7 @@
 use indexmap::IndexMap;
 use std::time::Duration;
 
+use super::setback::HighWater;
 use super::types::*;
 use crate::global_config::GlobalConfig;
 use crate::model::Lsn;
@@ -36,6 +37,8 @@ pub struct Memory {
     pub cluster: Option<ClusterRef>,
     /// The last cluster that had a leader: the electorate of a race.
     pub old_cluster: Option<ClusterRef>,
+    /// What was known of the last leader's WAL before the DCS went back to an earlier state.
+    pub high_water: Option<HighWater>,
     /// A primary in pause: the cluster's timeline after another led while this node, its leader, did not look.
     pub overtaken: Option<u32>,
     /// The cycle before this one was in pause.
@@ -46,6 +49,8 @@ pub struct Memory {
     pub inherited_at: Option<Mono>,
     /// It gave such a lock away then, because another has led since; until somebody leads.
     pub disowned_at: Option<Mono>,
+    /// The leader key was given away, and nobody has confirmed that: it may be carried out yet.
+    pub release_unsure: bool,
     /// `synchronous_standby_names` could not be set before a promotion: no race for ttl from here.
     pub sync_refused_at: Option<Mono>,
     /// Since when an order to switch over waits for a candidate that streams.
@@ -84,6 +89,10 @@ pub struct Memory {
     pub bootstrap_result: Option<bool>,
     /// `pre_promote` refused; not yet acted upon.
     pub pre_promote_failed: bool,
+    /// So many times in a row PostgreSQL could not be asked to promote itself.
+    pub not_promoted: u32,
+    /// The lock was given away because of that: no race for ttl from here.
+    pub not_promoted_at: Option<Mono>,
     /// A demotion in steps.
     pub demotion: Option<Demotion>,
     /// Primary without a DCS, by consent of all peers, since then.
@@ -105,11 +114,13 @@ impl Memory {
             config,
             cluster: None,
             old_cluster: None,
+            high_water: None,
             overtaken: None,
             was_paused: false,
             lock_won: false,
             inherited_at: None,
             disowned_at: None,
+            release_unsure: false,
             sync_refused_at: None,
             switchover_waits: None,
             promoted_at: None,
@@ -129,6 +140,8 @@ impl Memory {
             bootstrapping: false,
             bootstrap_result: None,
             pre_promote_failed: false,
+            not_promoted: 0,
+            not_promoted_at: None,
             demotion: None,
             failsafe_since: None,
             failsafe_slots: IndexMap::new(),
@@ -148,7 +161,11 @@ impl Memory {
             Job::BootstrapStandbyLeader { .. } | Job::PostBootstrap => {
                 self.bootstrap_result = Some(*result == JobResult::Done);
             }
-            Job::Promote => self.pre_promote_failed = *result == JobResult::PrePromoteFailed,
+            Job::Promote => {
+                self.pre_promote_failed = *result == JobResult::PrePromoteFailed;
+                let not = *result == JobResult::NotPromoted;
+                self.not_promoted = if not { self.not_promoted.saturating_add(1) } else { 0 };
+            }
             Job::Rewind { .. } => match result {
                 JobResult::Done => self.rewind = Rewind::Success,
                 JobResult::Failed => self.rewind = Rewind::Failed,

@@ -29,6 +29,12 @@ impl Cycle<'_> {
             self.log("backoff: skip leader race because synchronous_standby_names could not be set");
             return self.no(Reason::SyncNamesNotSet);
         }
+        if self.m.not_promoted_at.is_some_and(|at| self.io.now() < at + self.v.me.ttl)
+            && !self.pg.is_primary()
+        {
+            self.log("backoff: skip leader race because PostgreSQL could not be asked to promote itself");
+            return self.no(Reason::NotPromoted);
+        }
         if let Some(silent) = self.silent_after_disowning()? {
             self.held_back(Reason::OtherHasLed, Some(&silent), &[]);
             return Ok(false);
@@ -110,7 +116,7 @@ impl Cycle<'_> {
         }
         // In a pause only who has slept through another's time as the leader is held to its timeline: he is no server that
         // people have made a primary. (The reference takes the lock: docs/safety.md, `hazards-quorum` 1085.)
-        let bar = if self.is_paused() { self.m.overtaken } else { Some(self.cluster.timeline()) };
+        let bar = if self.is_paused() { self.m.overtaken } else { Some(self.known_timeline()) };
         let Some(known) = bar else { return Ok(true) };
         let mine = self.row()?.timeline;
         if mine < known {
@@ -182,7 +188,7 @@ impl Cycle<'_> {
         check_lag: bool,
         former_leader: Option<String>,
     ) -> Step<bool> {
-        let known_timeline = self.cluster.timeline();
+        let known_timeline = self.known_timeline();
         let my_timeline = match self.io.ask(Request::ReplicaTimeline { leader: Some(known_timeline) })? {
             Answer::Timeline(timeline) => timeline,
             other => return unexpected(other),
@@ -193,7 +199,7 @@ impl Cycle<'_> {
         let position = self.last_operation()?;
         if check_lag && self.is_lagging(position) {
             self.log("My wal position exceeds maximum replication lag");
-            let published = self.cluster.status.last_lsn;
+            let published = self.known_position();
             self.held_back(
                 Reason::Lagging,
                 None,
@@ -341,6 +347,6 @@ impl Cycle<'_> {
 
     /// The least position that does not lag.
     pub(super) fn least_position(&self) -> i128 {
-        i128::from(self.cluster.status.last_lsn) - i128::from(self.m.config.maximum_lag_on_failover())
+        i128::from(self.known_position()) - i128::from(self.m.config.maximum_lag_on_failover())
     }
 }

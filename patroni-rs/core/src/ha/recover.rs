@@ -76,7 +76,11 @@ impl Cycle<'_> {
             return Ok("not starting postgres before another member has taken over".into());
         }
         let mut timeout = None;
-        if self.has_lock() && self.update_lock(false)? {
+        let leads = self.has_lock();
+        if leads && !self.proven_gone()? {
+            return Ok(NOT_PROVEN.into());
+        }
+        if leads && self.update_lock(false)? {
             let seconds = self.m.config.primary_start_timeout().max(0);
             if seconds == 0 && self.failover_possible(None, false)? {
                 self.watchdog_disable()?;
@@ -118,7 +122,8 @@ impl Cycle<'_> {
         self.log(format!("pg_controldata:\n{}\n", lines.join("\n")));
     }
 
-    /// It was the primary a moment ago and the lock is still ours: the timeline stays (10-12).
+    /// It was the primary a moment ago and the lock is still ours: the timeline stays (10-12). Not under a lock that came
+    /// back with an old state of the DCS: others may have led since.
     fn start_again_as_primary(
         &mut self,
         timeout: Option<Duration>,
@@ -128,6 +133,7 @@ impl Cycle<'_> {
         let was_primary = (control.state.crashed_as_primary() || control.state == ClusterState::ShutDown)
             && self.pg.state == PgState::Crashed
             && self.pg.role == Role::Primary
+            && self.m.lock_won
             && !control.recovery_conf_exists;
         if !was_primary || self.start_job(Job::StartPrimary { timeout })?.is_some() {
             return Ok(None);

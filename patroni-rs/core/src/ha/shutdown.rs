@@ -48,6 +48,9 @@ impl Cycle<'_> {
         if self.m.join_aborted {
             return Ok(());
         }
+        // A standby that was to be promoted and was not has nothing that a watchdog would have to end, and its stop may take
+        // long.
+        self.watchdog_off_standby()?;
         let leader = self.is_leader();
         if !leader && self.is_synchronous_mode() && !self.v.me.tags.nosync() {
             self.done(Request::ReleaseSync)?;

@@ -27,6 +27,8 @@ pub struct Cluster {
     pub history: Option<TimelineHistory>,
     /// `/failsafe`: normally a mapping of names to URLs.
     pub failsafe: Option<Value>,
+    /// How often the store had been seen to go back to an earlier state when this was read; no key says so.
+    pub setbacks: u64,
 }
 
 /// A key as an adapter read it.
@@ -71,6 +73,7 @@ impl Cluster {
             sync: get("sync").map(|n| SyncState::from_node(Some(&n.version), &n.value)).unwrap_or_default(),
             history: get("history").map(|n| TimelineHistory::from_node(&n.version, &n.value)),
             failsafe: get("failsafe").and_then(|n| json::loads(&n.value).ok()).filter(|v| !v.is_null()),
+            setbacks: 0,
         }
     }
 
@@ -117,7 +120,7 @@ impl Cluster {
 
     /// Is nothing of it in the DCS?
     pub fn is_empty(&self) -> bool {
-        *self == Cluster::default()
+        *self == Cluster { setbacks: self.setbacks, ..Cluster::default() }
     }
 }
 
@@ -183,6 +186,7 @@ mod tests {
         assert!(cluster(&[("leader", "")]).is_unlocked());
         assert!(cluster(&[]).is_empty());
         assert!(!cluster(&[("sync", "{}")]).is_empty());
+        assert!(Cluster { setbacks: 1, ..Cluster::default() }.is_empty());
     }
 
     #[test]

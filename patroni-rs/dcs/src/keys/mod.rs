@@ -169,7 +169,8 @@ impl<S: KvStore> Dcs for Keys<S> {
         match self.nodes(&self.settings.prefix()).await {
             Ok(nodes) => {
                 self.warn_of_foreign_owner(&nodes);
-                let cluster = Arc::new(Cluster::from_nodes(&nodes));
+                let setbacks = self.store.setbacks();
+                let cluster = Arc::new(Cluster { setbacks, ..Cluster::from_nodes(&nodes) });
                 self.published.loaded(&cluster, self.store.timing().ttl);
                 Ok(cluster)
             }

@@ -97,6 +97,7 @@ fn cases() -> Vec<(World, Reason, Option<&'static str>)> {
             Reason::SyncNamesNotSet,
             None,
         ),
+        (orphan().memory(|m| m.not_promoted_at = Some(NOW)), Reason::NotPromoted, None),
         (orphan().view(|v| v.watchdog.healthy = false), Reason::Watchdog, None),
         (orphan().answer(|a| a.watchdog = false), Reason::Watchdog, None),
     ]

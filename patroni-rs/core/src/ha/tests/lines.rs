@@ -112,6 +112,8 @@ const LINES: &[&str] = &[
     "Postponing promotion because synchronous_standby_names could not be set",
     "not promoting before {} answered because I did not win the leader key",
     "released leader key because I did not win it and somebody else has led since",
+    "released leader key again because nobody has confirmed that it was",
+    "Promotion cancelled because PostgreSQL could not be asked to promote itself",
     "switchover: starting primary again because nobody has all of its WAL",
 ];
 

@@ -13,6 +13,7 @@ mod member;
 mod replay;
 mod rows;
 mod rules;
+mod setback;
 mod shutdown;
 mod situation;
 mod world;

@@ -221,6 +221,15 @@ const ALLOWED: &[Allowed] = &[
         },
     },
     Allowed {
+        why: "a standby that holds the lock leads before it is switched over (S12)",
+        level: |ours, theirs, s| {
+            let primary = s.at(&["pg", "primary"]).is_some_and(Value::truthy);
+            if !primary && theirs.line.ends_with("switchover: demoting myself") {
+                ours.clone_from(theirs);
+            }
+        },
+    },
+    Allowed {
         why: "in quorum mode /sync names the new leader before the promotion (S6)",
         level: |ours, theirs, s| {
             let promotes = |side: &Side| side.acts.iter().position(|a| a == "job:promote");

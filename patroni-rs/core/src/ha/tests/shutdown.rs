@@ -34,6 +34,12 @@ fn shutdowns() {
         ),
         ("9.3-02", stops(peers(), 1000, true), "stop(checkpoint) stop(fast) delete(990) touch"),
         ("9.3-02", leader().shut_down(), "stop(checkpoint) stop(fast) delete touch"),
+        // One that was to be promoted, and was not: its watchdog ends nothing but a stop that takes long.
+        (
+            "9.3-02",
+            leader().role(Role::Replica).row(|r| r.is_primary = false).shut_down(),
+            "unwatch stop(checkpoint) stop(fast) delete touch",
+        ),
         ("9.3-01", replica().shut_down(), "stop(fast) touch"),
         ("9.3-01", replica().config(on).shut_down(), "release_sync stop(fast) touch"),
         ("20-14", replica().config(on).tags(r#"{"nosync":true}"#).shut_down(), "stop(fast) touch"),

@@ -272,6 +272,18 @@ impl World {
         Arc::new(Cluster::from_nodes(&keys.iter().map(|(k, v)| (k.clone(), node(v))).collect()))
     }
 
+    /// The DCS has gone back to an earlier state since the last cycle, which read this position, and this timeline.
+    pub fn went_back(mut self, position: u64, timeline: u32) -> World {
+        let lines = (1..timeline).map(|t| format!("[{t},1,\"r\"]")).collect::<Vec<_>>().join(",");
+        let mut keys = self.keys.clone();
+        keys.insert("status".into(), format!(r#"{{"optime":{position}}}"#));
+        keys.insert("history".into(), format!("[{lines}]"));
+        let mut before = (*self.cluster(&keys)).clone();
+        before.setbacks = 1;
+        self.memory.cluster = Some(Arc::new(before));
+        self
+    }
+
     pub fn key(mut self, path: &str, value: &str) -> World {
         self.keys.insert(path.into(), value.into());
         self

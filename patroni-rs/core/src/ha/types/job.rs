@@ -145,6 +145,8 @@ pub enum JobResult {
     Unknown,
     /// Promotion: `pre_promote` said no.
     PrePromoteFailed,
+    /// Promotion: the server was not asked, for certain.
+    NotPromoted,
     /// Demotion: the postmaster is gone; the locations as in [`JobView`].
     Stopped(Option<(Lsn, Lsn)>),
     /// It was cancelled.

@@ -57,6 +57,13 @@ fn fed_rows() -> Vec<Row> {
         row("S12", far(fed(&[("b", 1000)])), LEADS, WAITS),
         row("S12", far(fed(&[("b", 1000 + (1 << 20))])), DEMOTES, STOPS),
         row("S12", fed(&[]).answer(|a| a.walsenders = None), LEADS, WAITS),
+        // Demoted a moment ago, and still the holder of the lock.
+        row(
+            "S12",
+            fed(&[]).role(super::super::super::Role::Replica).row(|r| r.is_primary = false),
+            "promoted self to leader because I had the session lock",
+            "load update+status feed peers(b,c) ssn:none job:promote slots touch",
+        ),
         // By way of another replica, or not by streaming at all.
         row(
             "S12",

@@ -88,6 +88,27 @@ fn inherited_rows() -> Vec<Row> {
             DISOWNS,
             "load update+status feed unwatch delete touch slots touch",
         ),
+        // PostgreSQL could not be asked to promote itself: once is tried again, twice is another's chance.
+        row(
+            "S15",
+            promotable().memory(|m| m.not_promoted = 1),
+            PROMOTES,
+            "load update+status feed ssn:none job:promote slots touch",
+        ),
+        row(
+            "S15",
+            promotable().memory(|m| m.not_promoted = 2),
+            "Promotion cancelled because PostgreSQL could not be asked to promote itself",
+            "load update+status feed unwatch delete touch slots touch",
+        )
+        .says("Releasing the leader key voluntarily because PostgreSQL could not be asked to promote itself"),
+        // Given away, and the answer was lost.
+        row(
+            "S12",
+            heir().memory(|m| m.release_unsure = true),
+            "released leader key again because nobody has confirmed that it was",
+            "load update+status feed unwatch delete touch slots touch",
+        ),
         row("S11", heir().peer("c", |p| p.timeline = 2), DISOWNS, GIVES)
             .says("The leader key names me, and somebody else has led since: c is on timeline 2, I am on 1"),
         row("S11", heir().peer("c", |p| p.wal_position = 1001), DISOWNS, GIVES)

@@ -14,6 +14,12 @@ fn tagged(peer: &mut PeerStatus, tags: &str) {
     peer.tags = Tags::from_value(&js(tags));
 }
 
+/// The DCS went back a while ago, and told more before.
+fn high_water(world: World) -> World {
+    let told = world.cluster(&world.keys);
+    world.memory(|m| m.high_water = Some(HighWater { timeline: 1, position: 1_049_577, told }))
+}
+
 fn timeline(world: World, mine: Option<u32>) -> World {
     world
         .config(r#""check_timeline":true"#)
@@ -179,6 +185,27 @@ fn eligible_rows() -> Vec<Row> {
             WINS,
             "load peers(b,c) acquire load watch ssn:none job:promote slots touch",
         ),
+        // The newer of what the DCS tells, and told before it went back.
+        row("S14", orphan().went_back(1_049_577, 1), LOSES, "load load slots touch")
+            .says(
+                "The DCS went back to an earlier state: it tells WAL position 1000 on timeline 0, and 1049577 on \
+                 timeline 1 was seen before. The leader race goes by the latter",
+            )
+            .says("My wal position exceeds maximum replication lag"),
+        row(
+            "S14",
+            orphan().went_back(1_049_576, 1),
+            WINS,
+            "load peers(b,c) acquire load watch ssn:none job:promote slots touch",
+        ),
+        row("S14", high_water(orphan()), LOSES, "load load slots touch"),
+        row(
+            "S14",
+            orphan().config(r#""check_timeline":true"#).went_back(1000, 2),
+            LOSES,
+            "load load slots touch",
+        )
+        .says("My timeline 1 is behind last known cluster timeline 2"),
         row("5.2-05", timeline(orphan(), None), LOSES, "load load slots touch")
             .says("Can not figure out my timeline"),
         row("5.2-05", timeline(orphan(), Some(1)), LOSES, "load load slots touch")

@@ -93,38 +93,51 @@ pub fn rows() -> Vec<Row> {
 fn primary_rows() -> Vec<Row> {
     let no_wait = || crashed("in production").config(r#""primary_start_timeout":0"#);
     vec![
-        row("10-10", no_wait().peer("b", |_| ()), "stopped PostgreSQL to fail over after a crash", "load state(crashed) update feed peers(b,c) unwatch stop(immediate) role(demoted) delete touch courtesy load job:starting after demotion(nobody,replica) touch")
+        row("10-10", no_wait().peer("b", |_| ()), "stopped PostgreSQL to fail over after a crash", "load state(crashed) prove update feed peers(b,c) unwatch stop(immediate) role(demoted) delete touch courtesy load job:starting after demotion(nobody,replica) touch")
             .says("Primary crashed. Failing over."),
-        row("10-10", no_wait(), "doing crash recovery in a single user mode", "load state(crashed) update feed peers(b,c) unwatch job:doing crash recovery in a single user mode touch"),
-        row("10-12", crashed("in production"), "starting primary after failure", "load state(crashed) update feed job:starting primary after failure touch").says(
+        row("10-10", no_wait(), "doing crash recovery in a single user mode", "load state(crashed) prove update feed peers(b,c) unwatch job:doing crash recovery in a single user mode touch"),
+        row(
+            "10-12",
+            crashed("in production").answer(|a| a.proven = false),
+            NOT_PROVEN,
+            "load state(crashed) prove touch",
+        ),
+        row("10-12", crashed("in production"), "starting primary after failure", "load state(crashed) prove update feed job:starting primary after failure touch").says(
             "pg_controldata:\n\n",
         ),
-        row("10-12", crashed("in crash recovery"), "starting primary after failure", "load state(crashed) update feed job:starting primary after failure touch"),
-        row("10-12", crashed("shutting down"), "starting primary after failure", "load state(crashed) update feed job:starting primary after failure touch"),
-        row("10-12", crashed("shut down"), "starting primary after failure", "load state(crashed) update feed job:starting primary after failure touch"),
+        // Others may have led since.
+        row(
+            "S14",
+            crashed("shut down").went_back(1000, 1),
+            "starting as readonly because i had the session lock",
+            "load state(crashed) prove update feed unwatch load job:restarting after failure(nobody,replica) touch",
+        ),
+        row("10-12", crashed("in crash recovery"), "starting primary after failure", "load state(crashed) prove update feed job:starting primary after failure touch"),
+        row("10-12", crashed("shutting down"), "starting primary after failure", "load state(crashed) prove update feed job:starting primary after failure touch"),
+        row("10-12", crashed("shut down"), "starting primary after failure", "load state(crashed) prove update feed job:starting primary after failure touch"),
         row(
             "10-12",
             crashed("shut down").answer(|a| a.control.recovery_conf_exists = true),
             "starting as readonly because i had the session lock",
-            "load state(crashed) update feed unwatch load job:restarting after failure(nobody,replica) touch",
+            "load state(crashed) prove update feed unwatch load job:restarting after failure(nobody,replica) touch",
         ),
         row(
             "10-13",
             crashed("in production").answer(|a| a.update = Reply::No),
             "doing crash recovery in a single user mode",
-            "load state(crashed) update unwatch job:doing crash recovery in a single user mode touch",
+            "load state(crashed) prove update unwatch job:doing crash recovery in a single user mode touch",
         ),
         row(
             "10-13",
             crashed("in production").role(Role::Replica),
             "doing crash recovery in a single user mode",
-            "load state(crashed) update feed unwatch job:doing crash recovery in a single user mode touch",
+            "load state(crashed) prove update feed unwatch job:doing crash recovery in a single user mode touch",
         ),
         row(
             "10-13",
             crashed("in production").role(Role::Replica).answer(|a| a.control.restored_from_backup = true),
             "starting as readonly because i had the session lock",
-            "load state(crashed) update feed unwatch load job:restarting after failure(nobody,replica) touch",
+            "load state(crashed) prove update feed unwatch load job:restarting after failure(nobody,replica) touch",
         )
         .says(
             "Skipping single-user crash recovery because backup_label exists; PostgreSQL will handle it during \
@@ -136,19 +149,19 @@ fn primary_rows() -> Vec<Row> {
                 m.crash_recovery_started = Some(super::super::world::NOW);
             }),
             "starting as readonly because i had the session lock",
-            "load state(crashed) update feed unwatch load job:restarting after failure(nobody,replica) touch",
+            "load state(crashed) prove update feed unwatch load job:restarting after failure(nobody,replica) touch",
         ),
         row(
             "10-15",
             crashed("shut down").role(Role::Demoted).memory(|m| m.readonly_starts = 2),
             "starting as readonly because i had the session lock",
-            "load state(crashed) update feed unwatch load peers(b,c) job:restarting after failure(nobody,replica) touch",
+            "load state(crashed) prove update feed unwatch load peers(b,c) job:restarting after failure(nobody,replica) touch",
         ),
         row(
             "10-15",
             crashed("shut down").role(Role::Demoted).memory(|m| m.readonly_starts = 2).peer("b", |_| ()),
             "removed leader key after trying and failing to start postgres",
-            "load state(crashed) update feed unwatch load peers(b,c) prove delete touch",
+            "load state(crashed) prove update feed unwatch load peers(b,c) prove delete touch",
         ),
         // Who has given way leaves the race to the others: until one leads, or for a ttl.
         row(
@@ -173,7 +186,7 @@ fn primary_rows() -> Vec<Row> {
             "10-15",
             crashed("shut down").role(Role::Demoted),
             "starting as readonly because i had the session lock",
-            "load state(crashed) update feed unwatch load job:restarting after failure(nobody,replica) touch",
+            "load state(crashed) prove update feed unwatch load job:restarting after failure(nobody,replica) touch",
         ),
     ]
 }
@@ -235,7 +248,7 @@ fn standby_rows() -> Vec<Row> {
             "10-17",
             crashed("shut down in recovery").role(Role::StandbyLeader).config(standby),
             "starting as a standby leader because i had the session lock",
-            "load state(crashed) update feed unwatch load job:restarting after failure(remote_member,standby_leader) touch",
+            "load state(crashed) prove update feed unwatch load job:restarting after failure(remote_member,standby_leader) touch",
         ),
         row(
             "10-17",

@@ -1,0 +1,61 @@
+//! A DCS that went back to an earlier state (restored from a backup, forced into a new cluster): what it tells of the last
+//! leader is older than what this node has read before, and the race goes by the newer. (The reference goes by what it
+//! reads: docs/safety.md S14.)
+
+use super::cycle::Cycle;
+use super::types::*;
+use crate::model::{Lsn, Member};
+
+/// What the DCS told of the last leader's WAL before it went back.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HighWater {
+    /// The newest timeline of `/history`.
+    pub timeline: u32,
+    /// The position of `/status`.
+    pub position: Lsn,
+    /// The cluster as it came back: its leader may be long dead, and say that it runs.
+    pub told: ClusterRef,
+}
+
+impl Cycle<'_> {
+    /// A new view of the cluster is about to replace the old one.
+    pub(super) fn note_setback(&mut self, cluster: &ClusterRef) {
+        let went_back = self.m.cluster.is_some() && cluster.setbacks != self.cluster.setbacks;
+        if went_back {
+            // Others may have led between the old state and now.
+            self.m.lock_won = false;
+            let (timeline, position) = (self.known_timeline(), self.known_position());
+            self.m.high_water = Some(HighWater { timeline, position, told: cluster.clone() });
+            let (told, on) = (cluster.status.last_lsn, cluster.timeline());
+            if told < position || on < timeline {
+                self.warn(format!(
+                    "The DCS went back to an earlier state: it tells WAL position {told} on timeline {on}, and \
+                     {position} on timeline {timeline} was seen before. The leader race goes by the latter"
+                ));
+            }
+            return;
+        }
+        let leader = cluster.leader.as_ref().map(|leader| &leader.member).filter(|member| leads(member));
+        let over = self.m.high_water.as_ref().zip(leader).is_some_and(|(mark, leader)| {
+            // It has said so itself since.
+            mark.told.get_member(&leader.name, false).is_none_or(|told| told.version != leader.version)
+        });
+        if over {
+            self.m.high_water = None;
+        }
+    }
+
+    /// The newest timeline that the DCS has told.
+    pub(super) fn known_timeline(&self) -> u32 {
+        self.m.high_water.as_ref().map_or(0, |mark| mark.timeline).max(self.cluster.timeline())
+    }
+
+    /// The last leader's position, as far as the DCS has told.
+    pub(super) fn known_position(&self) -> Lsn {
+        self.m.high_water.as_ref().map_or(0, |mark| mark.position).max(self.cluster.status.last_lsn)
+    }
+}
+
+fn leads(member: &Member) -> bool {
+    member.is_running() && matches!(member.role(), "primary" | "master" | "standby_leader")
+}

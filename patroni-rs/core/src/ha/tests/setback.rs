@@ -1,0 +1,73 @@
+//! A DCS that went back to an earlier state.
+
+use std::sync::Arc;
+
+use super::super::*;
+use super::world::{leader, replica, World};
+use crate::model::Cluster;
+
+/// What the node remembers after the cycle.
+fn remembered(world: World) -> Option<(u32, u64)> {
+    world.run().memory.high_water.map(|mark| (mark.timeline, mark.position))
+}
+
+#[test]
+fn what_was_read_before_is_remembered() {
+    assert_eq!(remembered(replica()), None);
+    assert_eq!(remembered(replica().went_back(2000, 2)), Some((2, 2000)));
+    // Once more: what was known then counts as well.
+    let told = Arc::new(Cluster::default());
+    let mark = HighWater { timeline: 3, position: 3000, told };
+    let twice = replica().went_back(2000, 1).memory(|m| m.high_water = Some(mark));
+    assert_eq!(remembered(twice), Some((3, 3000)));
+    // The first look of a daemon has nothing to compare with.
+    assert_eq!(remembered(replica().went_back(2000, 1).memory(|m| m.cluster = None)), None);
+}
+
+#[test]
+fn a_store_that_has_lost_nothing_is_not_worth_a_line() {
+    let says = |world: World| {
+        world.run().log.iter().any(|l| l.text.starts_with("The DCS went back to an earlier state: it tells"))
+    };
+    assert!(says(replica().went_back(1001, 1)));
+    assert!(says(replica().went_back(1000, 2)));
+    assert!(!says(replica().went_back(1000, 1).key("history", "[]")));
+}
+
+/// Not the leader that came back with the old state, who may be dead, but one that has said since that it runs.
+#[test]
+fn a_new_leader_ends_it() {
+    // The member key of `b` as it came back, and the world now, where all keys have version 7.
+    let known = |came_back: Option<&str>, now: World| {
+        let mut told = (*replica().cluster(&replica().keys)).clone();
+        told.members.retain(|m| m.name != "b" || came_back.is_some());
+        let b = told.members.iter_mut().filter(|m| m.name == "b");
+        b.for_each(|b| b.version = came_back.unwrap_or_default().into());
+        let told = Arc::new(told);
+        let before = Some(told.clone());
+        let mark = HighWater { timeline: 1, position: 2000, told };
+        remembered(now.memory(|m| (m.cluster, m.high_water) = (before, Some(mark)))).is_some()
+    };
+    assert!(known(Some("7"), replica()));
+    assert!(!known(Some("6"), replica()));
+    assert!(!known(None, replica()));
+    assert!(!known(Some("6"), replica().member("b", "master", "")));
+    // Nor one that is on its way.
+    for (role, state) in [("primary", "stopping"), ("replica", "running"), ("primary", "starting")] {
+        let now = replica().member("b", role, &format!(r#""state":"{state}""#));
+        assert!(known(Some("6"), now), "{role} {state}");
+    }
+    assert!(known(Some("6"), replica().without("leader")));
+}
+
+/// A lock from before is no lock that was won.
+#[test]
+fn a_lock_that_came_back_was_not_won() {
+    let standby = || leader().role(Role::Replica).row(|r| r.is_primary = false);
+    assert!(standby().run().memory.lock_won);
+    let outcome = standby().went_back(1000, 1).peer("b", |p| p.in_recovery = Some(false)).run();
+    assert!(!outcome.memory.lock_won, "{}", outcome.line);
+    assert!(outcome.logged("The leader key names me, and somebody else has led since: b is a primary"));
+    // A primary that runs under it goes on.
+    assert!(leader().went_back(1000, 1).run().memory.lock_won);
+}
