@@ -7,7 +7,7 @@ use patroni_core::ha::{Callback, JobResult, RecoveryChange, Role, Source};
 use patroni_core::mutex::locked;
 use patroni_postgres::files::{SettingsRead, Upstream, WalReceiver};
 use patroni_postgres::process::hooks::{self, PrePromote};
-use patroni_postgres::process::promote;
+use patroni_postgres::process::promote::{self, Asked};
 use pyfmt::Value;
 
 use super::start::Started;
@@ -164,8 +164,10 @@ impl Instance {
             tracing::info!(target: "patroni.postgresql", "PostgreSQL promote cancelled.");
             return JobResult::Cancelled;
         }
-        if !promote::request(&self.bin, &self.cancel, &self.data_dir).await {
-            return JobResult::Failed;
+        match promote::request(&self.bin, &self.cancel, &self.data_dir).await {
+            Asked::Yes => {}
+            Asked::No => return JobResult::NotPromoted,
+            Asked::Unknown => return JobResult::Failed,
         }
         self.set_role(Role::Promoted);
         self.call(Callback::OnRoleChange);

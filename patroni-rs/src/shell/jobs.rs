@@ -226,9 +226,11 @@ async fn outcome(job: &Job, work: impl Future<Output = JobResult>) -> JobResult 
 /// then: one that fails at once (a missing program, a port in use) counts as
 /// running for a while.
 async fn pace(shared: &Shared, job: &Job, result: &JobResult, begun: Instant) {
-    let repeats =
-        matches!(job, Job::Clone { .. } | Job::Follow { .. } | Job::Rewind { .. } | Job::Reinitialize { .. });
-    if repeats && matches!(result, JobResult::Failed | JobResult::Unknown) {
+    let repeats = matches!(
+        job,
+        Job::Clone { .. } | Job::Follow { .. } | Job::Rewind { .. } | Job::Reinitialize { .. } | Job::Promote
+    );
+    if repeats && matches!(result, JobResult::Failed | JobResult::Unknown | JobResult::NotPromoted) {
         shared.instance.cancel.sleep(FAILURE_TAKES.saturating_sub(begun.elapsed())).await;
     }
 }

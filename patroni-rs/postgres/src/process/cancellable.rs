@@ -128,7 +128,10 @@ pub enum CallError {
     Cancelled,
     /// It could not be started.
     #[error("{0}")]
-    Spawn(#[from] io::Error),
+    Spawn(io::Error),
+    /// It was started, and nobody knows how it ended.
+    #[error("{0}")]
+    Lost(#[from] io::Error),
     /// It was killed because it ran longer than allowed.
     #[error("timed out")]
     TimedOut,
@@ -198,8 +201,9 @@ impl Cancellable {
             Ok(command) => self.spawn(command, invocation.outlives).await,
             Err(e) => Err(e),
         };
-        let child = spawned.inspect_err(|e| {
-            log_not_started("patroni.postgresql.cancellable", &invocation.argv, &show(&invocation.argv), e);
+        let child = spawned.map_err(|e| {
+            log_not_started("patroni.postgresql.cancellable", &invocation.argv, &show(&invocation.argv), &e);
+            CallError::Spawn(e)
         })?;
         self.finish(child, invocation).await
     }

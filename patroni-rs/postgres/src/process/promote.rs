@@ -6,7 +6,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 
 use super::binaries::Binaries;
-use super::cancellable::{Cancellable, Invocation};
+use super::cancellable::{CallError, Cancellable, Invocation};
 use super::control::ControlReader;
 use super::postmaster::Postmaster;
 use super::proc;
@@ -20,9 +20,20 @@ const NUDGE: Duration = Duration::from_millis(150);
 /// `pg_ctl promote -W` only writes a file and sends a signal.
 const PG_CTL_DEADLINE: Duration = Duration::from_secs(30);
 
-/// Asks the server to promote, without waiting for it. `true` when it was asked:
-/// the role is now `promoted`.
-pub async fn request(bin: &Binaries, cancel: &Cancellable, data_dir: &Path) -> bool {
+/// What became of the question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    /// It was asked: the role is now `promoted`.
+    Yes,
+    /// It was not, for certain: pg_ctl could not be started, or says so (it takes its file away where the signal
+    /// fails).
+    No,
+    /// pg_ctl was ended in the middle.
+    Unknown,
+}
+
+/// Asks the server to promote, without waiting for it.
+pub async fn request(bin: &Binaries, cancel: &Cancellable, data_dir: &Path) -> Asked {
     let argv = vec![
         bin.text("pg_ctl"),
         "promote".into(),
@@ -30,8 +41,12 @@ pub async fn request(bin: &Binaries, cancel: &Cancellable, data_dir: &Path) -> b
         data_dir.to_string_lossy().into_owned(),
         "-W".into(),
     ];
-    let done = cancel.call(bin, &Invocation::new(argv).timeout(PG_CTL_DEADLINE)).await;
-    done.is_ok_and(|d| d.success())
+    match cancel.call(bin, &Invocation::new(argv).timeout(PG_CTL_DEADLINE)).await {
+        Ok(done) if done.success() => Asked::Yes,
+        Ok(done) if done.code > 0 => Asked::No,
+        Err(CallError::Spawn(_) | CallError::Cancelled) => Asked::No,
+        Ok(_) | Err(CallError::Lost(_) | CallError::TimedOut) => Asked::Unknown,
+    }
 }
 
 /// Waits until pg_control says `in production`, for at most `timeout` (loop_wait);

@@ -236,7 +236,7 @@ async fn whole_life(dir: &Path) {
     assert!(events.iter().any(|e| matches!(e, StopEvent::ShutDown(l) if l.last <= l.checkpoint)));
     assert_eq!(old.stop(StopMode::Fast, None).await.0, Stopped::NotRunning);
     let started = Instant::now();
-    assert!(promote::request(&sandbox.bin, &new.cancel, &new.data).await);
+    assert_eq!(promote::request(&sandbox.bin, &new.cancel, &new.data).await, promote::Asked::Yes);
     let asked = started.elapsed();
     assert!(promote::wait(&new.control, Postmaster::find(&new.data).await.unwrap(), LIMIT).await);
     assert!(started.elapsed() < Duration::from_secs(2));
