@@ -19,6 +19,21 @@ Feature: a lock goes on proof
     And node0's log does not say "is not postmaster"
     And node0's log does not say "pre-existing shared memory"
 
+  # Backwards, and for longer than a lease: the pid file is younger than its process, and nobody else may take over.
+  @ours
+  Scenario: the wall clock was set back, and the daemon is started again
+    Given a running cluster of 2 members
+    And a writer
+    When the postmasters are remembered
+    And line 3 of node0's postmaster.pid is changed by 3600
+    And the daemon of node0 is killed
+    And node0 is started
+    Then PostgreSQL of node0 takes writes for 28 s
+    And the DCS key "leader" matches "^node0$"
+    And the postmasters are the remembered ones
+    When the writer is stopped
+    Then no acknowledged row is missing
+
   @ours
   Scenario: somebody has removed the pid file, and the daemon is started again
     Given a running cluster of 2 members

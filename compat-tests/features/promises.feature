@@ -30,6 +30,27 @@ Feature: what a lock and an acknowledged commit are worth
     And node0 follows node1 within 90 s
     And the row "kept" is on every member within 20 s
 
+  Scenario: after etcd went back, a standby that lags by what was known before does not lead
+    Given a running cluster of 3 members
+    When a snapshot of etcd is taken
+    And a process "walreceiver" of node2 is frozen within 5 s
+    And SQL "SELECT count(pg_logical_emit_message(false, 'x', repeat('x', 100000))) FROM generate_series(1, 30)" is run on node0
+    And a row "kept" is written on node0
+    Then the row "kept" is on node1 within 10 s
+    # The position is published, and read by node2.
+    And PostgreSQL of node0 takes writes for 6 s
+    When the whole node of node0 is killed
+    And the whole node of node1 is killed
+    And etcd is set back to the snapshot: restored with a new token
+    Then node2's log says "The DCS went back to an earlier state: it tells" within 60 s
+    And node2's log says "My wal position exceeds maximum replication lag" within 60 s
+    When node1 is started
+    Then node1 leads within 60 s
+    And the row "kept" is on node1 within 1 s
+    When a process "walreceiver" of node2 is thawed within 5 s
+    Then node2 follows node1 within 60 s
+    And node2's log does not say "promoted self to leader"
+
   Scenario: postgresql.auto.conf overrules synchronous_standby_names of a quorum
     Given the members are configured with
       """

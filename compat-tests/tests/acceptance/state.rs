@@ -64,8 +64,10 @@ pub struct State {
     pub writer: Option<Writer>,
     /// What it recorded.
     pub record: Record,
-    /// The client that never waits.
-    pub talker: Option<std::process::Child>,
+    /// The clients that never wait.
+    pub talkers: Vec<Option<std::process::Child>>,
+    /// A receiver of outside.
+    pub stranger: Option<std::process::Child>,
     /// The pipes that stand for watchdog devices, by member.
     pub watchdogs: HashMap<String, Fifo>,
     /// A name remembered between steps.
