@@ -56,6 +56,16 @@ Feature: a lock goes on proof
     And node0's log does not say "removed leader key"
 
   @ours
+  Scenario: many of them
+    Given a running cluster of 2 members
+    And 4 clients of node0 that never wait
+    When the postmaster of node0 is killed
+    Then the clients that never wait are cut off within 15 s
+    And node0 leads within 30 s
+    And all that they were told is on the leader
+    And node0's log does not say "removed leader key"
+
+  @ours
   Scenario: backends outlive their postmaster and their daemon: the guardian has the last word
     Given a running cluster of 2 members
     And a client of node0 that never waits
@@ -78,6 +88,26 @@ Feature: a lock goes on proof
     When the writer is stopped
     Then no acknowledged row is missing
     And the postmasters are the remembered ones
+
+  # It wins the race over connections that it has, and cannot even execute pg_ctl.
+  @ours
+  Scenario: the preferred candidate's daemon may open nothing more
+    Given a running cluster of 1 member
+    When node1 is added with
+      """
+      tags: {failover_priority: 2}
+      """
+    And node2 is added with
+      """
+      tags: {failover_priority: 1}
+      """
+    Then node1 follows node0 within 60 s
+    And node2 follows node0 within 60 s
+    When the daemon of node1 may open nothing more
+    And the whole node of node0 is killed
+    Then node2 leads within 90 s
+    When the daemon of node1 may open files again
+    Then node1 follows node2 within 60 s
 
   @ours
   Scenario: a fence needs no descriptor

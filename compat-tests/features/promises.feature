@@ -15,7 +15,7 @@ Feature: what a lock and an acknowledged commit are worth
     Then PostgreSQL of node0 is down within 20 s
     And `pg_controldata LABDATA | grep 'Database cluster state: *shut down$'` succeeds in node0's folder
 
-  Scenario: etcd goes back to a state in which another led
+  Scenario Outline: etcd goes back to a state in which another led, <how>
     Given a running cluster of 2 members
     When a snapshot of etcd is taken
     And patronictl is called with "switchover batman --leader node0 --candidate node1 --force"
@@ -24,11 +24,16 @@ Feature: what a lock and an acknowledged commit are worth
     # What node1 acknowledges from here on is nowhere else.
     When a process "walsender" of node1 is frozen within 5 s
     And a row "kept" is written on node1
-    And etcd is set back to the snapshot: restored with a new token
+    And etcd is set back to the snapshot: <how>
     Then node0's log says "I did not win" within 90 s
     And node1 leads within 90 s
     And node0 follows node1 within 90 s
     And the row "kept" is on every member within 20 s
+
+    Examples:
+      | how                          |
+      | restored with a new token    |
+      | restored with the same token |
 
   Scenario: after etcd went back, a standby that lags by what was known before does not lead
     Given a running cluster of 3 members
@@ -51,14 +56,14 @@ Feature: what a lock and an acknowledged commit are worth
     Then node2 follows node1 within 60 s
     And node2's log does not say "promoted self to leader"
 
-  Scenario: postgresql.auto.conf overrules synchronous_standby_names of a quorum
+  Scenario Outline: postgresql.auto.conf overrules synchronous_standby_names of a quorum, '<names>'
     Given the members are configured with
       """
       bootstrap: {dcs: {synchronous_mode: quorum}}
       """
     And a running cluster of 2 members
     Then the DCS key "sync" matches ".leader.:.node0.,.quorum.:0,.sync_standby.:.node1." within 30 s
-    When SQL "ALTER SYSTEM SET synchronous_standby_names = ''" is run on node1
+    When SQL "ALTER SYSTEM SET synchronous_standby_names = '<names>'" is run on node1
     And the whole node of node0 is killed
     Then node1 leads within 40 s
     And the DCS key "sync" matches ".leader.:.node1.,.quorum.:0,.sync_standby.:null" within 1 s
@@ -69,6 +74,11 @@ Feature: what a lock and an acknowledged commit are worth
     And SQL "SELECT pg_reload_conf()" is run on node1
     Then the DCS key "sync" matches ".leader.:.node1.,.quorum.:0,.sync_standby.:.node0." within 40 s
     And SQL "SHOW synchronous_standby_names" gives "ANY 1 (node0)" on node1 within 20 s
+
+    Examples:
+      | names |
+      |       |
+      | ghost |
 
   Scenario: a candidate whose postgresql.conf cannot be written is not promoted
     Given the members are configured with
