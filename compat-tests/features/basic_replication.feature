@@ -1,7 +1,7 @@
 Feature: basic replication
   A cluster comes up from nothing, its members replicate, and they heal after the usual failures.
 
-  @ci
+  @ci @store
   Scenario: bootstrap, replicas and what REST and DCS say
     Given a running cluster of 3 members
     Then the DCS key "initialize" matches "^[0-9]{19}$"

@@ -1,6 +1,7 @@
 Feature: failsafe mode
   With failsafe mode, a primary that can reach all members stays one while the DCS is away.
 
+  @store
   Scenario: etcd is killed, the primary stays, until a member is gone as well
     Given the members are configured with
       """
@@ -16,6 +17,7 @@ Feature: failsafe mode
     When etcd is started
     Then node0 leads within 40 s
 
+  @store
   Scenario: the DCS comes back, and nothing has changed
     Given the members are configured with
       """

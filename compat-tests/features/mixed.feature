@@ -1,7 +1,7 @@
 Feature: mixed clusters
   In one cluster, members of the reference and of patroni-rs understand each other.
 
-  @ci @mixed
+  @ci @mixed @store
   Scenario: the leadership goes from the reference to us, and back
     Given a running cluster of the members
       | node0 | reference |
@@ -20,7 +20,7 @@ Feature: mixed clusters
     When the writer is stopped
     Then no acknowledged row is missing
 
-  @ci @mixed
+  @ci @mixed @store
   Scenario: our leader's node is killed, the reference takes over
     Given a running cluster of the members
       | node0 | ours      |
@@ -32,7 +32,7 @@ Feature: mixed clusters
     Then node0 follows node1 within 60 s
     And the row "after" is on every member within 10 s
 
-  @ci @mixed
+  @ci @mixed @store
   Scenario: the reference's leader's node is killed, we take over
     Given a running cluster of the members
       | node0 | reference |
@@ -44,7 +44,7 @@ Feature: mixed clusters
     Then node0 follows node1 within 60 s
     And the row "after" is on every member within 10 s
 
-  @ci @mixed
+  @ci @mixed @store
   Scenario: either patronictl serves either leader
     Given a running cluster of the members
       | node0 | ours      |
@@ -54,6 +54,7 @@ Feature: mixed clusters
       | list batman -e -f json     |
       | list batman -f yaml        |
       | list batman -f tsv         |
+      | -d <DCS_URL> list batman   |
       | topology batman            |
       | history batman             |
       | show-config batman         |

@@ -1,7 +1,7 @@
 Feature: pause
   Patroni watches, and leaves PostgreSQL to the operator.
 
-  @ci
+  @ci @store
   Scenario: pause, stop, resume
     Given a running cluster of 2 members
     When patronictl is called with "pause batman --wait"

@@ -2,7 +2,7 @@
 Feature: recovery
   What dies comes back, by itself.
 
-  @ci
+  @ci @store
   Scenario: the leader's node is killed and comes back
     Given a running cluster of 3 members
     When a row "before" is written on node0
@@ -17,7 +17,7 @@ Feature: recovery
     And the row "after" is on every member within 10 s
     And the DCS key "history" matches "^\[\[1,[0-9]+,.no recovery target specified.,.[-0-9T:.+]+.,.node[12].\]\]$"
 
-  @ci
+  @ci @store
   Scenario: PostgreSQL crashes under the leader and is started again
     Given a running cluster of 2 members
     When a row "kept" is written on node0
@@ -30,7 +30,7 @@ Feature: recovery
     Then node1's log says "starting as a secondary" within 30 s
     And node1 follows node0 within 40 s
 
-  @ci
+  @ci @store
   Scenario: a daemon takes over the PostgreSQL that runs
     Given a running cluster of 2 members
     When the postmasters are remembered
@@ -42,7 +42,7 @@ Feature: recovery
     And node1 follows node0 within 30 s
     And the postmasters are the remembered ones
 
-  @ci
+  @ci @store
   Scenario: an orderly shutdown gives the lock away at once
     Given a running cluster of 2 members
     When node0 is shut down
@@ -66,7 +66,7 @@ Feature: recovery
     And every other member follows the leader within 30 s
     And the row "kept" is on every member within 10 s
 
-  @ci
+  @ci @store
   Scenario: etcd is killed
     Given a running cluster of 2 members
     When etcd is killed
@@ -75,7 +75,7 @@ Feature: recovery
     Then some member leads within 40 s
     And every other member follows the leader within 40 s
 
-  @ci
+  @ci @store
   Scenario: etcd falls silent
     Given a running cluster of 2 members
     When etcd is frozen

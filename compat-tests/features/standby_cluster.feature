@@ -20,6 +20,7 @@ Feature: standby cluster
     Then robin0 answers 200 to "/primary" within 30 s
     And SQL "SELECT pg_is_in_recovery()" gives "f" on robin0 within 20 s
 
+  @store
   Scenario: a standby cluster of two, switchover and failover inside
     Given a running cluster of 1 member
     When robin0 replicates in a cluster of its own from node0

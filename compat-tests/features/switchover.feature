@@ -1,7 +1,7 @@
 Feature: switchover
   The leader changes when somebody asks for it.
 
-  @ci
+  @ci @store
   Scenario: there and back with patronictl
     Given a running cluster of 3 members
     And a writer
@@ -38,6 +38,7 @@ Feature: switchover
     And its output contains "No candidates found to switchover to"
     And node0 leads within 5 s
 
+  @store
   Scenario: failover to a chosen member
     Given a running cluster of 3 members
     When patronictl is called with "failover batman --candidate node2 --force"

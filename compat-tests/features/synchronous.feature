@@ -1,7 +1,7 @@
 Feature: synchronous modes
   A commit that was acknowledged is on whoever may lead next, whatever changes in between.
 
-  @ci
+  @ci @store
   Scenario: on, quorum, on and off, the leader changes in the middle
     Given a running cluster of 3 members
     And a writer

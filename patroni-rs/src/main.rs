@@ -34,7 +34,8 @@ fn main() {
         Mode::Run => run_daemon(&config_file, &environment),
         Mode::Validate { ignore_listen_port, print } => {
             let options = Options { ignore_listen_port, search_path: std::env::var("PATH").ok() };
-            patroni_config::cli_validate(&config_file, &environment, options, print)
+            let outcome = patroni_config::cli_validate(&config_file, &environment, options, print);
+            cannot_run(&config_file, &environment).filter(|_| outcome.code == 0).unwrap_or(outcome)
         }
         Mode::GenerateSample => {
             generate::cli_generate_sample(&config_file, &environment, &generate::HostAddress::of_this_host())
@@ -54,6 +55,13 @@ fn main() {
         process::die_of_interrupt();
     }
     std::process::exit(outcome.code);
+}
+
+/// A configuration that is right, for a store that this build does not have.
+fn cannot_run(config_file: &str, environment: &Environment) -> Option<Outcome> {
+    let config = Config::load(config_file, environment, &Check::NotEmpty).ok()?;
+    let text = patroni_dcs::unavailable(config.effective())?;
+    Some(Outcome { code: 1, stderr: format!("{text}\n"), ..Outcome::default() })
 }
 
 /// PATRONI_* variables are taken out of the environment, so that no child sees

@@ -1,5 +1,6 @@
-//! The acceptance scenarios of `features/`, against real PostgreSQL and a real etcd.
+//! The acceptance scenarios of `features/`, against real PostgreSQL and a real DCS.
 //!
+//! `STORE=etcd3|etcd3http|etcd` and others (`lab::store`) names the DCS; scenarios tagged `@store` are for all of them.
 //! `FLEET=ours|reference|alternating|alternating2 cargo test -p compat-tests --test acceptance [-- --tags EXPR]`
 //! Without `--tags` or `--name`, the scenarios tagged `@ci` run; `--tags 'not @none'` is all of them.
 //! (`alternating`: even members ours, odd ones the reference's; `alternating2` the other way round.)

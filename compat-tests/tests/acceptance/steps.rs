@@ -174,6 +174,7 @@ fn patronictl(state: &mut State, call: &Call) -> Result<()> {
     for member in &state.cluster()?.members {
         line = line.replace(&format!("PORT({})", member.name), &member.postgres.to_string());
     }
+    line = line.replace("<DCS_URL>", &state.cluster()?.store.url());
     let words = words(&line);
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     state.output = state.cluster()?.ctl(kind, &words)?;
@@ -185,7 +186,7 @@ fn both_print(state: &mut State, call: &Call) -> Result<()> {
     let lab = state.cluster()?;
     for row in &call.table {
         let line = row.first().map_or("", String::as_str);
-        let words = words(line);
+        let words = words(&line.replace("<DCS_URL>", &lab.store.url()));
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         compat_tests::lab::wait_until(line, Duration::from_secs(15), || {
             let ours = lab.ctl(named("ours")?, &words)?;

@@ -26,7 +26,11 @@ enum Want {
 }
 
 /// In the order in which the reference looks at them.
-const RULES: [(&[&str], Want); 17] = [
+const RULES: [(&[&str], Want); 21] = [
+    (&["etcd"], Want::Section),
+    (&["etcd", "hosts"], Want::Hosts),
+    (&["etcd", "host"], Want::AddressOrNothing),
+    (&["etcd", "url"], Want::TextOrFalse),
     (&["etcd3"], Want::Section),
     (&["etcd3", "hosts"], Want::Hosts),
     (&["etcd3", "host"], Want::AddressOrNothing),

@@ -7,6 +7,7 @@
 mod dcs;
 mod error;
 mod etcd;
+mod etcd2;
 mod etcd3;
 mod keys;
 pub mod kv;
@@ -20,8 +21,9 @@ pub mod watch;
 
 pub use dcs::Dcs;
 pub use error::DcsError;
+pub use etcd2::Etcd2;
 pub use etcd3::{Etcd3, LeaseKeeper};
 pub use keys::Keys;
-pub use open::{open, AVAILABLE};
+pub use open::{open, unavailable, AVAILABLE};
 pub use patroni_core::timing::Timing;
 pub use settings::Settings;

@@ -15,10 +15,11 @@ use bytes::Bytes;
 use http::header::{HeaderName, HeaderValue, AUTHORIZATION, USER_AGENT as USER_AGENT_HEADER};
 use http::{HeaderMap, Method, Request, Uri};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
 use hyper_openssl::client::legacy::{HttpsConnector, MaybeHttpsStream};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::Client;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use openssl::error::ErrorStack;
 use openssl::ssl::ConnectConfiguration;
 use tokio::net::TcpStream;
@@ -28,6 +29,9 @@ use crate::{client_builder, ClientOptions, NetError, TlsOptions, Verify};
 
 /// What we call ourselves.
 pub const USER_AGENT: &str = concat!("Patroni/4.1.5 patroni-rs/", env!("CARGO_PKG_VERSION"), " Linux");
+
+/// How long a connection is kept without a request: less than servers and what is in between keep it.
+const IDLE: Duration = Duration::from_secs(30);
 
 /// The longest body that is read, in bytes.
 pub const MAX_BODY: usize = 16 * 1024 * 1024;
@@ -52,6 +56,33 @@ impl Response {
     /// The value of a header, if it is text.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+}
+
+/// An answer that is still coming.
+#[derive(Debug)]
+pub struct HttpStream {
+    /// Status code.
+    pub status: u16,
+    /// Headers.
+    pub headers: HeaderMap,
+    body: Incoming,
+}
+
+impl HttpStream {
+    /// The next piece; None at the end.
+    ///
+    /// # Errors
+    /// The connection has broken.
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, NetError> {
+        while let Some(frame) = self.body.frame().await {
+            let frame = frame.map_err(|e| NetError::Connection(e.to_string()))?;
+            // What is no data are trailers.
+            if let Ok(data) = frame.into_data() {
+                return Ok(Some(data));
+            }
+        }
+        Ok(None)
     }
 }
 
@@ -83,8 +114,23 @@ impl HttpClient {
     /// # Errors
     /// The credentials make no header.
     pub fn lazy(options: &ClientOptions) -> Result<HttpClient, NetError> {
+        HttpClient::with_idle(options, 0)
+    }
+
+    /// As [`HttpClient::lazy`], but connections are used again, for servers that leave them open (a DCS). It belongs to
+    /// the tokio runtime that its first request was made in.
+    ///
+    /// # Errors
+    /// The credentials make no header.
+    pub fn lasting(options: &ClientOptions) -> Result<HttpClient, NetError> {
+        HttpClient::with_idle(options, 2)
+    }
+
+    fn with_idle(options: &ClientOptions, idle: usize) -> Result<HttpClient, NetError> {
         let connector = Connector::new(&options.tls);
-        let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector.clone());
+        let mut builder = Client::builder(TokioExecutor::new());
+        builder.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE).pool_max_idle_per_host(idle);
+        let client = builder.build(connector.clone());
         let authorization = options.basic_auth.as_deref().map(basic_auth).transpose()?;
         Ok(HttpClient { client, connector, authorization })
     }
@@ -128,6 +174,25 @@ impl HttpClient {
             Ok(Response { status: head.status.as_u16(), headers: head.headers, body: body.to_bytes() })
         };
         tokio::time::timeout(timeout, exchange).await.unwrap_or(Err(NetError::Timeout))
+    }
+
+    /// Sends one request, and gives the answer as it comes: a watch. `timeout` is for the answer to begin.
+    ///
+    /// # Errors
+    /// It did not: see [`NetError`].
+    pub async fn stream(
+        &self,
+        method: &str,
+        url: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+        timeout: Duration,
+    ) -> Result<HttpStream, NetError> {
+        let request = self.build(method, url, headers, body.into())?;
+        let answer = tokio::time::timeout(timeout, self.client.request(request)).await;
+        let answer = answer.map_err(|_| NetError::Timeout)?.map_err(connection_error)?;
+        let (head, body) = answer.into_parts();
+        Ok(HttpStream { status: head.status.as_u16(), headers: head.headers, body })
     }
 
     fn build(

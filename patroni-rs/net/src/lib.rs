@@ -8,7 +8,7 @@ mod config;
 mod error;
 mod tls;
 
-pub use client::{HttpClient, Response, MAX_BODY, REFUSED_CERTIFICATE, USER_AGENT};
+pub use client::{HttpClient, HttpStream, Response, MAX_BODY, REFUSED_CERTIFICATE, USER_AGENT};
 pub use config::ClientOptions;
 pub use error::NetError;
 pub use tls::{client_builder, configure_client, server_context, TlsOptions, Verify, VerifyClient};

@@ -3,33 +3,7 @@
 use etcd_client::Error;
 use tonic::Code;
 
-/// Why a request has not been carried out, or may not have been.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Failure {
-    /// No usable answer from this node: another one may give it.
-    Node(String),
-    /// The cluster could not do it now; the same request may be repeated.
-    Busy(String),
-    /// The token or the lack of one was not accepted: authenticate and repeat.
-    Token(String),
-    /// User or password are wrong.
-    Password(String),
-    /// The lease is gone.
-    LeaseNotFound,
-    /// Refused, and it would be again.
-    Refused(String),
-}
-
-impl Failure {
-    /// The text for the log.
-    pub fn text(&self) -> &str {
-        match self {
-            Failure::Node(text) | Failure::Busy(text) | Failure::Token(text) => text,
-            Failure::Password(text) | Failure::Refused(text) => text,
-            Failure::LeaseNotFound => "etcdserver: requested lease not found",
-        }
-    }
-}
+pub use crate::etcd::wire::Failure;
 
 /// Does this answer to an authentication say that there is none to be done?
 pub fn auth_not_enabled(error: &Error) -> bool {
@@ -51,7 +25,8 @@ pub fn classify(error: &Error) -> Failure {
     }
 }
 
-fn from_status(code: Code, message: &str, local: bool) -> Failure {
+/// What a status means; `local`: it arose on our side.
+pub fn from_status(code: Code, message: &str, local: bool) -> Failure {
     let message = message.trim();
     let text = format!("<{code:?} error: '{message}', code: {}>", i32::from(code));
     match message {

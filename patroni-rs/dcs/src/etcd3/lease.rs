@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::Mutex as AsyncMutex;
 
 use super::failure::Failure;
-use super::pool::{Effort, Pool};
 use super::rpc::{Body, Rpc};
+use super::Pool;
+use crate::kv::Effort;
 use crate::lock::{Granted, LockRenewer, Renewal};
 use crate::DcsError;
 
@@ -77,7 +78,7 @@ impl Lease {
     /// `force`; gets a new one where there is none. The id of the lease.
     ///
     /// # Errors
-    /// See [`Pool::call`].
+    /// See [`Pool::call`](crate::etcd::pool::Pool::call).
     pub async fn refresh(&self, pool: &Pool, force: bool, effort: Effort) -> Result<i64, Failure> {
         let _one_at_a_time = self.refreshing.lock().await;
         let timing = pool.timing();

@@ -1,19 +1,20 @@
-//! etcd 3 over gRPC (surface-dcs 8 to 10).
+//! etcd 3 (surface-dcs 8 to 10): over gRPC, or over its JSON gateway where the configuration says that there is a proxy
+//! in between, or a node answers HTTP and no gRPC.
 //!
 //! Differences from the reference, which speaks to etcd's JSON gateway and keeps a
 //! copy of all keys up to date by a watch: a read of the cluster is one linearizable
 //! range request, so it is never old and always has our own writes; the watch only
 //! wakes the loop.
 
-mod connect;
 mod failure;
+mod gateway;
+mod grpc;
 mod lease;
-mod pool;
 mod resolver;
 mod rpc;
-mod seen;
 mod store;
 mod watcher;
+mod wire;
 
 use std::sync::atomic::AtomicI64;
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use pyfmt::Value;
 
 pub use lease::LeaseKeeper;
 
+use crate::etcd::pool::{self, Asker};
 use crate::etcd::EtcdOptions;
 use crate::keys::Keys;
 use crate::kv::Effort;
@@ -31,8 +33,11 @@ use crate::watch::Sink;
 use crate::{DcsError, Settings};
 use failure::Failure;
 use lease::Lease;
-use pool::{Asker, Pool};
 use rpc::{Body, Reply, Rpc};
+use wire::Wire;
+
+/// Nodes that are spoken to as etcd 3.
+type Pool = pool::Pool<Wire>;
 
 const LOG: &str = "patroni.dcs.etcd3";
 
@@ -57,9 +62,9 @@ impl Etcd3 {
     /// # Errors
     /// The options make no client, or user and password are refused.
     pub async fn start(settings: Settings, section: &Value) -> Result<Etcd3, DcsError> {
-        let options = options(section)?;
+        let options = EtcdOptions::from_section(section)?;
         let asker = if settings.ctl { Asker::Person } else { Asker::Daemon };
-        let pool = Arc::new(Pool::new(options, settings.timing, asker));
+        let pool = Arc::new(Pool::new(Wire::default(), options, settings.timing, asker));
         while let Err(failure) = pool.discover(settings.timing.retry_timeout).await {
             match failure {
                 Failure::Password(text) => {
@@ -96,22 +101,13 @@ async fn wait_for_etcd() {
     tokio::time::sleep(START_PAUSE).await;
 }
 
-fn options(section: &Value) -> Result<EtcdOptions, DcsError> {
-    let options = EtcdOptions::from_section(section)?;
-    if options.use_proxies {
-        let text = "'proxy' and 'use_proxies' of the etcd3 section are not supported yet: \
-                    they need etcd's HTTP gateway, and this version speaks gRPC only";
-        return Err(DcsError::Config(text.into()));
-    }
-    Ok(options)
-}
-
-fn nodes_of(reply: Reply, prefix: usize) -> Nodes {
-    let node = |kv: etcd_client::KeyValue| {
-        let key = String::from_utf8_lossy(kv.key()).get(prefix..)?.to_owned();
-        let value = String::from_utf8_lossy(kv.value()).into_owned();
-        let session = (kv.lease() != 0).then(|| kv.lease().to_string());
-        Some((key, Node { value, version: kv.mod_revision().to_string(), modify_version: None, session }))
+/// All keys with a prefix, without it.
+fn nodes_of(reply: Reply, prefix: &str) -> Nodes {
+    let node = |kv: rpc::Kv| {
+        let key = kv.key.strip_prefix(prefix)?.to_owned();
+        let session = (kv.lease != 0).then(|| kv.lease.to_string());
+        let version = kv.mod_revision.to_string();
+        Some((key, Node { value: kv.value, version, modify_version: None, session }))
     };
     reply.keys().into_iter().filter_map(node).collect()
 }

@@ -1,10 +1,7 @@
-//! The requests we make, as values: so that one can be repeated at another node.
+//! The requests we make, as values that both ways to speak to etcd 3 understand.
 
-use etcd_client::{DeleteOptions, Error, GetOptions, KeyValue, PutOptions, ResponseHeader, Txn, TxnResponse};
-
-use super::connect::Node;
-use super::failure::{classify, Failure};
-use super::seen::Told;
+use super::failure::Failure;
+use crate::etcd::wire;
 
 /// One request.
 #[derive(Debug, Clone)]
@@ -14,13 +11,13 @@ pub enum Rpc {
     /// One key, linearizable.
     Get(String),
     /// Put, with a lease or 0.
-    Put(String, Vec<u8>, i64),
+    Put(String, String, i64),
     /// Delete a key.
     Delete(String),
     /// Delete all keys with a prefix.
     DeletePrefix(String),
     /// A transaction about a key.
-    Txn(String, Txn),
+    Txn(Txn),
     /// A new lease of so many seconds.
     Grant(i64),
     /// Renew a lease.
@@ -29,16 +26,45 @@ pub enum Rpc {
     Members,
 }
 
-/// The answer.
-#[derive(Debug, Clone)]
-pub struct Reply {
-    /// What it says of the store; the revision is that of the store when it was done.
-    pub told: Told,
-    /// An earlier attempt of the same request may have been carried out, too.
-    pub repeated: bool,
-    /// The rest.
-    pub body: Body,
+/// What one key is compared with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cmp {
+    /// There is none.
+    Absent,
+    /// Its mod revision.
+    Revision(i64),
+    /// Its value.
+    Value(String),
+    /// Its lease.
+    Lease(i64),
+    /// The revision that created it: an earlier one than this.
+    MadeBefore(i64),
 }
+
+/// What is done to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Op {
+    /// Put, with a lease or 0.
+    Put(String, i64),
+    /// Delete.
+    Delete,
+}
+
+/// A transaction about one key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Txn {
+    /// The key.
+    pub key: String,
+    /// When all of this holds,
+    pub when: Vec<Cmp>,
+    /// this is done;
+    pub then: Op,
+    /// otherwise, when that holds, that.
+    pub otherwise: Option<(Cmp, Op)>,
+}
+
+/// The answer.
+pub type Reply = wire::Reply<Body>;
 
 /// The part of the answer that depends on the request.
 #[derive(Debug, Clone)]
@@ -46,35 +72,44 @@ pub enum Body {
     /// Put and delete.
     Done,
     /// List and get.
-    Keys(Vec<KeyValue>),
-    /// Transaction.
-    Txn(TxnResponse),
+    Keys(Vec<Kv>),
+    /// Transaction: was either of its operations done?
+    Txn(bool),
     /// Id of a new lease, and the seconds that it was granted.
     Lease(i64, i64),
     /// Does the lease still exist?
     Alive(bool),
-    /// Client URLs.
-    Urls(Vec<String>),
+    /// Client URLs; None: they are of no use to who cannot speak gRPC to them.
+    Urls(Option<Vec<String>>),
+}
+
+/// A key.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Kv {
+    /// Its full name.
+    pub key: String,
+    /// Its value.
+    pub value: String,
+    /// When it was created.
+    pub create_revision: i64,
+    /// When it was changed last.
+    pub mod_revision: i64,
+    /// What it hangs on, or 0.
+    pub lease: i64,
 }
 
 impl Reply {
-    fn new(header: Option<&ResponseHeader>, by_majority: bool, body: Body) -> Reply {
-        let (cluster, term, revision) =
-            header.map_or((0, 0, 0), |h| (h.cluster_id(), h.raft_term(), h.revision()));
-        Reply { told: Told { cluster, term, revision, by_majority }, repeated: false, body }
-    }
-
-    /// Revision of the store when it was done.
-    pub fn revision(&self) -> i64 {
-        self.told.revision
-    }
-
     /// The keys of a list.
-    pub fn keys(self) -> Vec<KeyValue> {
+    pub fn keys(self) -> Vec<Kv> {
         match self.body {
             Body::Keys(keys) => keys,
             _ => Vec::new(),
         }
+    }
+
+    /// Did the transaction do either of what it was to?
+    pub fn succeeded(&self) -> bool {
+        matches!(self.body, Body::Txn(true))
     }
 }
 
@@ -84,75 +119,29 @@ impl Rpc {
         match self {
             Rpc::List(key) | Rpc::Get(key) | Rpc::Delete(key) | Rpc::DeletePrefix(key) => key.clone(),
             Rpc::Put(key, value, _) => format!("{key} ({} bytes)", value.len()),
-            Rpc::Txn(key, _) => key.clone(),
+            Rpc::Txn(txn) => txn.key.clone(),
             Rpc::Grant(_) | Rpc::KeepAlive(_) => "the lease".into(),
             Rpc::Members => "the members".into(),
         }
     }
-
-    /// Sends the request and waits for the answer, without any limit of time.
-    ///
-    /// # Errors
-    /// Whatever the client gives.
-    pub async fn send(&self, node: &mut Node) -> Result<Reply, Error> {
-        match self {
-            Rpc::List(prefix) => {
-                let reply = node.kv.get(prefix.as_str(), Some(GetOptions::new().with_prefix())).await?;
-                Ok(Reply::new(reply.header(), true, Body::Keys(reply.kvs().to_vec())))
-            }
-            Rpc::Get(key) => {
-                let reply = node.kv.get(key.as_str(), None).await?;
-                Ok(Reply::new(reply.header(), true, Body::Keys(reply.kvs().to_vec())))
-            }
-            Rpc::Put(key, value, lease) => {
-                let reply = node.kv.put(key.as_str(), value.clone(), put_options(*lease)).await?;
-                Ok(Reply::new(reply.header(), true, Body::Done))
-            }
-            Rpc::Delete(key) => {
-                let reply = node.kv.delete(key.as_str(), None).await?;
-                Ok(Reply::new(reply.header(), true, Body::Done))
-            }
-            Rpc::DeletePrefix(prefix) => {
-                let reply = node.kv.delete(prefix.as_str(), Some(DeleteOptions::new().with_prefix())).await?;
-                Ok(Reply::new(reply.header(), true, Body::Done))
-            }
-            Rpc::Txn(_, txn) => {
-                let reply = node.kv.txn(txn.clone()).await?;
-                Ok(Reply::new(reply.header(), true, Body::Txn(reply.clone())))
-            }
-            Rpc::Grant(seconds) => {
-                let reply = node.client.lease_grant(*seconds, None).await?;
-                Ok(Reply::new(reply.header(), true, Body::Lease(reply.id(), reply.ttl())))
-            }
-            Rpc::KeepAlive(lease) => {
-                let alive = match node.client.lease_keep_alive(*lease).await {
-                    Ok(_) => true,
-                    // The client's word for an answer without a TTL.
-                    Err(Error::LeaseKeepAliveError(text)) if text == "lease not found" => false,
-                    Err(error) => return Err(error),
-                };
-                // The client shows no header of that answer. But an old leader that does not know that it is none goes
-                // on answering (https://github.com/etcd-io/etcd/issues/15247): its term tells.
-                match node.client.lease_time_to_live(*lease, None).await {
-                    Ok(reply) => Ok(Reply::new(reply.header(), false, Body::Alive(alive))),
-                    Err(error) if matches!(classify(&error), Failure::Node(_) | Failure::Busy(_)) => {
-                        Err(error)
-                    }
-                    Err(_) => Ok(Reply::new(None, false, Body::Alive(alive))),
-                }
-            }
-            Rpc::Members => {
-                let reply = node.client.member_list().await?;
-                // Learners answer nothing that we ask.
-                let voters = reply.members().iter().filter(|m| !m.is_learner());
-                let urls = voters.flat_map(|m| m.client_urls().iter().cloned());
-                Ok(Reply::new(reply.header(), false, Body::Urls(urls.collect())))
-            }
-        }
-    }
 }
 
-/// The options of a put that hangs on a lease; 0 for none.
-pub fn put_options(lease: i64) -> Option<PutOptions> {
-    (lease != 0).then(|| PutOptions::new().with_lease(lease))
+/// The end of the range of all keys with a prefix: its last byte plus one.
+pub fn range_end(prefix: &str) -> Vec<u8> {
+    let mut end = prefix.as_bytes().to_vec();
+    while let Some(last) = end.pop() {
+        if last < 0xff {
+            end.push(last + 1);
+            break;
+        }
+    }
+    end
+}
+
+/// `text` as a revision.
+///
+/// # Errors
+/// It is none.
+pub fn revision(text: &str) -> Result<i64, Failure> {
+    text.parse().map_err(|_| Failure::Refused(format!("not a version: {text}")))
 }

@@ -491,9 +491,6 @@ async fn stores_by_configuration() {
     let mut two = config("n", &[&etcd.url]);
     two.set("consul", Value::map());
     assert!(matches!(open(&two).await, Err(DcsError::Config(_))));
-    let mut proxied = config("n", &[&etcd.url]);
-    proxied.set("etcd3", Value::from_iter([("proxy", "http://127.0.0.1:1")]));
-    assert!(matches!(open(&proxied).await, Err(DcsError::Config(_))));
     for (key, value) in
         [("0/leader", "c"), ("2/leader", "w"), ("02/leader", "x"), ("leader", "y"), ("2x/leader", "z")]
     {

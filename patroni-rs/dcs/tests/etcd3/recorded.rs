@@ -28,7 +28,7 @@ impl Visit for Text {
 
 impl Subscriber for Recorder {
     fn enabled(&self, meta: &Metadata<'_>) -> bool {
-        meta.target() == "dcs::etcd3::rpc"
+        meta.target() == "dcs::etcd::rpc"
     }
     fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
         span::Id::from_u64(1)

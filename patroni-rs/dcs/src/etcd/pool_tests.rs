@@ -1,9 +1,35 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
 
-fn pool(json: &str) -> Pool {
+/// Nobody is there.
+struct Nobody;
+
+impl Wire for Nobody {
+    type Rpc = ();
+    type Body = ();
+    type Conn = ();
+    async fn connect(&self, _: &str, _: &Arc<EtcdOptions>, _: Manner) -> Result<(), Failure> {
+        Err(no_nodes())
+    }
+    async fn send(&self, _: &mut (), _: &()) -> Result<Reply<()>, Failure> {
+        Err(no_nodes())
+    }
+    fn members(&self) {}
+    fn urls(&self, (): ()) -> Option<Vec<String>> {
+        None
+    }
+    fn name(&self) -> &'static str {
+        "Etcd"
+    }
+    fn what(&self, (): &()) -> String {
+        String::new()
+    }
+    fn say(&self, _: Level, _: &str) {}
+}
+
+fn pool(json: &str) -> Pool<Nobody> {
     let options = EtcdOptions::from_section(&pyfmt::json::loads(json).unwrap()).unwrap();
-    Pool::new(options, Timing::default(), Asker::Daemon)
+    Pool::new(Nobody, options, Timing::default(), Asker::Daemon)
 }
 
 #[test]

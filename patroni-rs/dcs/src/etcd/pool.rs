@@ -4,24 +4,23 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use etcd_client::Client;
 use patroni_core::model::url::bracketed;
 use rand::seq::SliceRandom;
 use tokio::sync::watch;
 
-use super::connect::{connect, Manner, Node};
-use super::failure::{classify, Failure};
-use super::rpc::{Body, Reply, Rpc};
 use super::seen::{Seen, Told, Verdict};
-use crate::etcd::EtcdOptions;
+use super::wire::{Failure, Manner, Reply, Wire};
+use super::EtcdOptions;
 pub use crate::kv::Effort;
+use crate::kv::Level;
 use crate::retry::{hurried_slices, time_slices, Backoff, Slices};
 use crate::Timing;
 
 const LOG: &str = "patroni.dcs.etcd";
 
 /// What the pools of a process share: whose store it is, and what it was seen to be.
-struct Common {
+struct Common<W> {
+    wire: W,
     options: Mutex<Arc<EtcdOptions>>,
     timing: Mutex<Timing>,
     seen: Mutex<Seen>,
@@ -29,11 +28,11 @@ struct Common {
     accepted: Mutex<Option<Arc<EtcdOptions>>>,
 }
 
-struct State {
+struct State<C> {
     nodes: Vec<String>,
     base: String,
     refresh_at: Option<Instant>,
-    clients: HashMap<String, Node>,
+    clients: HashMap<String, C>,
     /// What the clients were made with.
     options: Arc<EtcdOptions>,
 }
@@ -50,10 +49,10 @@ pub enum Asker {
 }
 
 /// The nodes.
-pub struct Pool {
-    common: Arc<Common>,
+pub struct Pool<W: Wire> {
+    common: Arc<Common<W>>,
     asker: Asker,
-    state: Mutex<State>,
+    state: Mutex<State<W::Conn>>,
     selected: watch::Sender<String>,
 }
 
@@ -61,15 +60,15 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Pool {
+impl<W: Wire> Pool<W> {
     /// Knows no node yet; the first request looks for them.
-    pub fn new(options: EtcdOptions, timing: Timing, asker: Asker) -> Pool {
+    pub fn new(wire: W, options: EtcdOptions, timing: Timing, asker: Asker) -> Pool<W> {
         let (options, seen) = (Mutex::new(Arc::new(options)), Mutex::default());
         let timing = Mutex::new(timing);
-        Pool::with(Arc::new(Common { options, timing, seen, accepted: Mutex::default() }), asker)
+        Pool::with(Arc::new(Common { wire, options, timing, seen, accepted: Mutex::default() }), asker)
     }
 
-    fn with(common: Arc<Common>, asker: Asker) -> Pool {
+    fn with(common: Arc<Common<W>>, asker: Asker) -> Pool<W> {
         let options = Arc::clone(&lock(&common.options));
         let state = State {
             nodes: Vec::new(),
@@ -83,7 +82,7 @@ impl Pool {
 
     /// Another one with connections of its own. It has the same options, nodes and durations, now and later, and
     /// knows of the store what this one does. It begins with another node, where there are several.
-    pub fn separate(&self) -> Pool {
+    pub fn separate(&self) -> Pool<W> {
         let pool = Pool::with(Arc::clone(&self.common), Asker::Keeper);
         let (nodes, base) = {
             let state = lock(&self.state);
@@ -143,8 +142,8 @@ impl Pool {
     /// A connection of its own to a node.
     ///
     /// # Errors
-    /// See [`connect`].
-    pub async fn connect_for_watch(&self, url: &str) -> Result<Client, Failure> {
+    /// See [`Wire::connect`].
+    pub async fn connect_for_watch(&self, url: &str) -> Result<W::Conn, Failure> {
         let manner = Manner { require_leader: true, ..self.manner(self.timing().retry_timeout) };
         let options = self.options();
         let limit = self.timing().retry_timeout;
@@ -158,7 +157,7 @@ impl Pool {
     /// # Errors
     /// [`Failure::Node`] and [`Failure::Busy`]: the time is over and nobody knows what
     /// came of it. Everything else is a refusal.
-    pub async fn call(&self, rpc: &Rpc, effort: Effort) -> Result<Reply, Failure> {
+    pub async fn call(&self, rpc: &W::Rpc, effort: Effort) -> Result<Reply<W::Body>, Failure> {
         match effort {
             Effort::Once => match self.call_once(rpc).await {
                 Err(refusal @ Failure::Token(_)) if self.note_refusal(&refusal) => self.call_once(rpc).await,
@@ -176,7 +175,9 @@ impl Pool {
         let known = self.options().credentials.is_some();
         let text = match refusal {
             Failure::Token(text) if known => format!("Invalid auth token: {text}"),
-            Failure::Password(text) if known => format!("Etcd3 authentication failed: {text}"),
+            Failure::Password(text) if known => {
+                format!("{} authentication failed: {text}", self.common.wire.name())
+            }
             _ => "Username or password not set, authentication is not possible".into(),
         };
         self.complain(|| text);
@@ -188,11 +189,11 @@ impl Pool {
         if self.asker == Asker::Keeper {
             tracing::debug!(target: LOG, "lock keeper: {}", text());
         } else {
-            tracing::error!(target: "patroni.dcs.etcd3", "{}", text());
+            self.common.wire.say(Level::Error, &text());
         }
     }
 
-    async fn call_once(&self, rpc: &Rpc) -> Result<Reply, Failure> {
+    async fn call_once(&self, rpc: &W::Rpc) -> Result<Reply<W::Body>, Failure> {
         let budget = self.timing().retry_timeout;
         let nodes = self.nodes(budget).await;
         let slices = time_slices(nodes.len(), budget);
@@ -208,10 +209,10 @@ impl Pool {
 
     async fn call_until(
         &self,
-        rpc: &Rpc,
+        rpc: &W::Rpc,
         deadline: Instant,
         slices: fn(usize, Duration) -> Slices,
-    ) -> Result<Reply, Failure> {
+    ) -> Result<Reply<W::Body>, Failure> {
         let mut backoff = Backoff::new();
         let mut repeated = false;
         let mut refusals = 0;
@@ -273,7 +274,7 @@ impl Pool {
     }
 
     /// One node, with repeated attempts as long as no connection comes about.
-    async fn ask(&self, url: &str, rpc: &Rpc, slices: Slices) -> Result<Reply, Failure> {
+    async fn ask(&self, url: &str, rpc: &W::Rpc, slices: Slices) -> Result<Reply<W::Body>, Failure> {
         let mut tries = slices.tries;
         loop {
             let attempt = tokio::time::timeout(slices.attempt, self.attempt(url, rpc, slices.attempt)).await;
@@ -291,7 +292,7 @@ impl Pool {
         }
     }
 
-    async fn attempt(&self, url: &str, rpc: &Rpc, slice: Duration) -> Result<Reply, Failure> {
+    async fn attempt(&self, url: &str, rpc: &W::Rpc, slice: Duration) -> Result<Reply<W::Body>, Failure> {
         let options = self.options();
         let known = {
             let mut state = lock(&self.state);
@@ -306,17 +307,18 @@ impl Pool {
         let mut node = match known {
             Some(node) => node,
             None => {
-                let node = Node::new(self.connect(url, &options, self.manner(slice)).await?);
+                let node = self.connect(url, &options, self.manner(slice)).await?;
                 lock(&self.state).clients.insert(url.to_owned(), node.clone());
                 node
             }
         };
-        tracing::trace!(target: "dcs::etcd3::rpc", ?rpc);
+        tracing::trace!(target: "dcs::etcd::rpc", ?rpc);
         let sent = Instant::now();
-        let reply = rpc.send(&mut node).await.map_err(|error| match classify(&error) {
+        let wire = &self.common.wire;
+        let reply = wire.send(&mut node, rpc).await.map_err(|failure| match failure {
             // Without its name nobody would know which key there is talk of.
             Failure::Refused(text) if text.contains("too large") => {
-                Failure::Refused(format!("{}: {text}", rpc.what()))
+                Failure::Refused(format!("{}: {text}", wire.what(rpc)))
             }
             other => other,
         })?;
@@ -331,18 +333,20 @@ impl Pool {
         url: &str,
         options: &Arc<EtcdOptions>,
         manner: Manner,
-    ) -> Result<Client, Failure> {
-        let result = connect(url, options, manner).await;
+    ) -> Result<W::Conn, Failure> {
+        let result = self.common.wire.connect(url, options, manner).await;
         if result.is_ok() {
             *lock(&self.common.accepted) = Some(Arc::clone(options));
         }
         let Err(Failure::Password(text)) = result else { return result };
         let before = lock(&self.common.accepted).clone().filter(|o| o.credentials != options.credentials);
         let Some(before) = before else { return Err(Failure::Password(text)) };
-        let old = EtcdOptions { credentials: before.credentials.clone(), ..(**options).clone() };
-        let client = connect(url, &old, manner).await.map_err(|_| Failure::Password(text.clone()))?;
+        let old = Arc::new(EtcdOptions { credentials: before.credentials.clone(), ..(**options).clone() });
+        let client =
+            self.common.wire.connect(url, &old, manner).await.map_err(|_| Failure::Password(text.clone()))?;
         self.complain(|| {
-            format!("Etcd3 authentication failed, going on with the credentials before: {text}")
+            let name = self.common.wire.name();
+            format!("{name} authentication failed, going on with the credentials before: {text}")
         });
         Ok(client)
     }
@@ -450,7 +454,15 @@ impl Pool {
     async fn refresh_if_due(&self, url: &str, budget: Duration) {
         let due = lock(&self.state).refresh_at.is_none_or(|at| at <= Instant::now());
         if due {
-            let _ = self.refresh(&[url.to_owned()], budget).await;
+            // Of proxies the configuration's names are all there is, and may have other addresses by now.
+            let _ = match self.options().use_proxies {
+                true => self.discover(budget).await,
+                false => {
+                    let mut known = lock(&self.state).nodes.clone();
+                    known.sort_by_key(|node| node != url);
+                    self.refresh(&known, budget).await
+                }
+            };
         }
     }
 
@@ -461,7 +473,11 @@ impl Pool {
     pub async fn discover(&self, budget: Duration) -> Result<(), Failure> {
         let mut candidates = self.options().nodes(budget / 2).await;
         let known = lock(&self.state).nodes.clone();
-        candidates.extend(known.into_iter().filter(|url| !candidates.contains(url)).collect::<Vec<_>>());
+        // Of proxies only those count that the configuration has now.
+        if !self.options().use_proxies || candidates.is_empty() {
+            let others: Vec<_> = known.into_iter().filter(|url| !candidates.contains(url)).collect();
+            candidates.extend(others);
+        }
         self.refresh(&candidates, budget).await
     }
 
@@ -472,8 +488,14 @@ impl Pool {
         lock(&self.state).refresh_at = Some(Instant::now() + Duration::from_secs(5));
         for url in candidates.iter().take(slices.nodes.max(1)) {
             let single = Slices { tries: 1, ..slices };
-            match self.ask(url, &Rpc::Members, single).await {
-                Ok(Reply { body: Body::Urls(urls), .. }) if !urls.is_empty() => {
+            let answer = self.ask(url, &self.common.wire.members(), single).await;
+            let answer = answer.map(|reply| {
+                let told = self.common.wire.urls(reply.body).filter(|_| !self.options().use_proxies);
+                // A proxy, or a node that does not speak as we do to the others: what it knows is of no use.
+                told.unwrap_or_else(|| candidates.to_vec())
+            });
+            match answer {
+                Ok(urls) if !urls.is_empty() => {
                     let shown: Vec<String> = urls.iter().map(|url| pyfmt::value::str_repr(url)).collect();
                     tracing::debug!(target: LOG, "Retrieved list of machines: [{}]", shown.join(", "));
                     self.learn(urls);

@@ -1,0 +1,111 @@
+//! The two ways to speak to etcd 3: gRPC, and the JSON gateway where gRPC cannot be had.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::failure::Failure;
+use super::gateway::Gateway;
+use super::grpc::Grpc;
+use super::rpc::{Body, Reply, Rpc};
+use crate::etcd::wire::{self, Manner};
+use crate::etcd::EtcdOptions;
+use crate::kv::Level;
+
+/// A connection to a node.
+#[derive(Clone)]
+pub enum Node {
+    /// By gRPC.
+    Grpc(Box<Grpc>),
+    /// By the gateway.
+    Gateway(Gateway),
+}
+
+/// Knows which nodes are spoken to in which way.
+#[derive(Default)]
+pub struct Wire {
+    /// Nodes that answer HTTP/1.1 and not gRPC: a load balancer, or the other port of `--listen-client-http-urls`.
+    http_only: Mutex<HashSet<String>>,
+}
+
+impl Wire {
+    fn http_only(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
+        self.http_only.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The node has not understood gRPC. Does it answer HTTP? Then it is spoken to like that from now on.
+    async fn try_gateway(&self, url: &str, options: &Arc<EtcdOptions>, manner: Manner) -> Option<Gateway> {
+        let gateway = Gateway::connect(url, options, manner).await.ok()?;
+        if self.http_only().insert(url.to_owned()) {
+            let text = format!("{url} speaks no gRPC, using its JSON gateway");
+            wire::Wire::say(self, Level::Info, &text);
+        }
+        Some(gateway)
+    }
+}
+
+impl wire::Wire for Wire {
+    type Rpc = Rpc;
+    type Body = Body;
+    type Conn = Node;
+
+    async fn connect(&self, url: &str, options: &Arc<EtcdOptions>, manner: Manner) -> Result<Node, Failure> {
+        let gateway = options.use_proxies || self.http_only().contains(url);
+        if gateway {
+            return Ok(Node::Gateway(Gateway::connect(url, options, manner).await?));
+        }
+        match Grpc::connect(url, options, manner).await {
+            Ok(grpc) => Ok(Node::Grpc(Box::new(grpc))),
+            // With credentials the connection has been used already.
+            Err(Failure::Node(text)) if not_understood(&text) => {
+                match self.try_gateway(url, options, manner).await {
+                    Some(gateway) => Ok(Node::Gateway(gateway)),
+                    None => Err(Failure::Node(text)),
+                }
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+
+    async fn send(&self, node: &mut Node, rpc: &Rpc) -> Result<Reply, Failure> {
+        let grpc = match node {
+            Node::Gateway(gateway) => return gateway.send(rpc).await,
+            Node::Grpc(grpc) => grpc,
+        };
+        match grpc.send(rpc).await {
+            // Only to find nodes: whatever else fails is repeated, and by then it is known how.
+            Err(Failure::Node(text)) if matches!(rpc, Rpc::Members) && not_understood(&text) => {
+                match self.try_gateway(&grpc.url, &grpc.options, grpc.manner).await {
+                    Some(gateway) => gateway.send(rpc).await,
+                    None => Err(Failure::Node(text)),
+                }
+            }
+            other => other,
+        }
+    }
+
+    fn members(&self) -> Rpc {
+        Rpc::Members
+    }
+
+    fn urls(&self, body: Body) -> Option<Vec<String>> {
+        match body {
+            Body::Urls(urls) => urls,
+            _ => Some(Vec::new()),
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        "Etcd3"
+    }
+
+    fn what(&self, rpc: &Rpc) -> String {
+        rpc.what()
+    }
+
+    crate::voice!("patroni.dcs.etcd3");
+}
+
+/// Somebody is there, and does not speak gRPC? Nobody there, or silence, says nothing.
+fn not_understood(text: &str) -> bool {
+    !text.contains("tcp connect error") && text != "timed out"
+}

@@ -1,0 +1,423 @@
+//! The cases.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use patroni_core::model::{Cluster, Leader, Status};
+use patroni_dcs::lock::Renewal;
+use patroni_dcs::{open, Dcs, DcsError};
+use pyfmt::Value;
+
+use super::{config, node, Server};
+
+const S: Duration = Duration::from_secs(1);
+
+fn data(state: &str) -> Value {
+    Value::from_iter([("conn_url", "postgres://h/postgres"), ("state", state)])
+}
+
+async fn cluster(dcs: &dyn Dcs) -> Arc<Cluster> {
+    dcs.get_cluster().await.unwrap()
+}
+
+async fn leader(dcs: &dyn Dcs) -> Option<Leader> {
+    cluster(dcs).await.leader.clone()
+}
+
+async fn leader_name(dcs: &dyn Dcs) -> Option<String> {
+    leader(dcs).await.map(|leader| leader.name().to_owned())
+}
+
+/// Operations that are tried once may fail on a busy machine.
+async fn soon<F: std::future::Future<Output = Result<bool, DcsError>>>(operation: impl Fn() -> F) {
+    let began = Instant::now();
+    loop {
+        let outcome = operation().await;
+        if outcome == Ok(true) {
+            return;
+        }
+        assert!(began.elapsed() < 20 * S, "{outcome:?}");
+        tokio::time::sleep(S / 10).await;
+    }
+}
+
+pub async fn the_life_of_a_cluster<T: Server>() {
+    let server = T::start();
+    let (a, b) = (node(&server, "a").await, node(&server, "b").await);
+    assert!(cluster(&*a).await.is_empty());
+    // The bootstrap.
+    assert_eq!(a.initialize(true, "").await, Ok(true));
+    assert_eq!(b.initialize(true, "").await, Ok(false));
+    assert_eq!(cluster(&*b).await.initialize.as_deref(), Some(""));
+    assert_eq!(a.initialize(false, "7").await, Ok(true));
+    assert_eq!(a.set_config(&Value::from_iter([("ttl", 30), ("loop_wait", 10)]), None).await, Ok(true));
+    soon(|| async { a.touch_member(&data("running")).await }).await;
+    assert_eq!(a.take_leader().await, Ok(true));
+    soon(|| async { b.touch_member(&data("creating replica")).await }).await;
+
+    let seen = cluster(&*b).await;
+    assert_eq!((seen.leader_name(), seen.initialize.as_deref()), (Some("a"), Some("7")));
+    let config = seen.config.clone().unwrap();
+    assert_eq!(pyfmt::json::dumps_compact(&config.data), r#"{"ttl":30,"loop_wait":10}"#);
+    let states: Vec<(&str, Option<&str>)> =
+        seen.members.iter().map(|m| (m.name.as_str(), m.data.get("state").and_then(Value::as_str))).collect();
+    assert_eq!(states, [("a", Some("running")), ("b", Some("creating replica"))]);
+
+    // The leader at work.
+    let held = leader(&*a).await.unwrap();
+    let slots = [("a".to_owned(), 5), ("b".to_owned(), 4)].into_iter().collect();
+    let status = Status { last_lsn: 5, slots: Some(slots), retain_slots: vec!["a".into(), "b".into()] };
+    let failsafe = Value::from_iter([("a", "http://h:8008/patroni")]);
+    assert_eq!(a.update_leader(&held, Some(&status), Some(&failsafe)).await, Ok(true));
+    assert!(a.granted() <= S * u32::try_from(server.ttl()).unwrap() && a.granted() >= S);
+    assert_eq!(a.set_history(r#"[[1,2,"r"]]"#).await, Ok(true));
+    assert_eq!(a.manual_failover(Some("a"), Some("b"), None, None).await, Ok(true));
+    let seen = cluster(&*b).await;
+    assert_eq!((seen.status.last_lsn, seen.timeline()), (5, 2));
+    assert_eq!(
+        seen.failsafe.as_ref().map(pyfmt::json::dumps_compact).unwrap(),
+        r#"{"a":"http://h:8008/patroni"}"#
+    );
+    let failover = seen.failover.clone().unwrap();
+    assert_eq!((failover.leader.as_deref(), failover.candidate.as_deref()), (Some("a"), Some("b")));
+
+    // A switchover.
+    let held = leader(&*a).await;
+    assert_eq!(a.delete_leader(held.as_ref(), Some(11)).await, Ok(true));
+    let seen = cluster(&*b).await;
+    assert_eq!((seen.leader_name(), seen.status.last_lsn), (None, 11));
+    assert_eq!(b.acquire_leader().await, Ok(true));
+    assert_eq!(a.acquire_leader().await, Ok(false));
+    // The member key of who gave the lock up is there, or comes back in his next cycle.
+    a.watch(false, Duration::from_millis(1)).await;
+    soon(|| async { a.touch_member(&data("running")).await }).await;
+    let seen = cluster(&*b).await;
+    assert_eq!((seen.leader_name(), seen.members.len()), (Some("b"), 2));
+
+    assert_eq!(b.cancel_initialization().await, Ok(true));
+    assert_eq!(cluster(&*b).await.initialize, None);
+    assert_eq!(b.initialize(true, "9").await, Ok(true));
+    assert_eq!(a.initialize(true, "8").await, Ok(false));
+    assert_eq!(cluster(&*b).await.initialize.as_deref(), Some("9"));
+    assert_eq!(b.delete_cluster().await, Ok(true));
+    assert!(cluster(&*a).await.is_empty());
+}
+
+pub async fn versions_decide<T: Server>() {
+    let server = T::start();
+    let (a, b) = (node(&server, "a").await, node(&server, "b").await);
+    let first = a.write_sync("a", &["B".into(), "A1".into()], 1, None).await.unwrap().unwrap();
+    // Who did not see the key does not write over it.
+    assert_eq!(b.write_sync("b", &[], 0, None).await.unwrap(), None);
+    // The version of our own write is good for the next one, without a read.
+    let second = a.write_sync("a", &[], 0, first.version.as_deref()).await.unwrap().unwrap();
+    let third = a.write_sync("a", &["c".into()], 0, second.version.as_deref()).await.unwrap().unwrap();
+    for old in [&first, &second] {
+        assert_eq!(b.write_sync("b", &[], 0, old.version.as_deref()).await.unwrap(), None);
+        assert_eq!(b.delete_sync(old.version.as_deref()).await, Ok(false));
+    }
+    let seen = cluster(&*b).await.sync.clone();
+    assert_eq!((seen.version.as_deref(), seen.leader.as_deref()), (third.version.as_deref(), Some("a")));
+    assert_eq!(b.delete_sync(third.version.as_deref()).await, Ok(true));
+    let seen = cluster(&*a).await.sync.clone();
+    assert_eq!(seen.leader, None);
+    assert!(a.write_sync("a", &[], 0, seen.version.as_deref()).await.unwrap().is_some());
+
+    // Also the first version of a key is one: `0` in ZooKeeper.
+    let value = |n: i64| Value::from_iter([("n", n)]);
+    assert_eq!(a.set_config(&value(1), None).await, Ok(true));
+    let version = cluster(&*a).await.config.as_ref().unwrap().version.clone();
+    assert_eq!(b.set_config(&value(2), Some(&version)).await, Ok(true));
+    assert_eq!(a.set_config(&value(3), Some(&version)).await, Ok(false));
+    let config = cluster(&*a).await.config.clone().unwrap();
+    assert_eq!(config.data, value(2));
+    assert_ne!(config.version, version);
+    assert_eq!(a.set_failover(r#"{"leader":"a"}"#, None).await, Ok(true));
+    let version = cluster(&*a).await.failover.as_ref().unwrap().version.clone();
+    assert_eq!(b.set_failover(r#"{"leader":"b"}"#, Some(&version)).await, Ok(true));
+    assert_eq!(a.manual_failover(None, None, None, Some(&version)).await, Ok(false));
+    assert_eq!(cluster(&*a).await.failover.as_ref().unwrap().leader.as_deref(), Some("b"));
+}
+
+pub async fn one_of_many_gets_the_lock<T: Server>() {
+    let server = T::start();
+    let mut nodes = Vec::new();
+    for name in ["a", "b", "c", "d"] {
+        nodes.push(node(&server, name).await);
+    }
+    for round in 0..5 {
+        let races = nodes.iter().map(|node| node.acquire_leader());
+        let outcomes = futures_util::future::join_all(races).await;
+        let won: Vec<usize> = (0..nodes.len()).filter(|n| outcomes[*n] == Ok(true)).collect();
+        assert_eq!(won.len(), 1, "{round}: {outcomes:?}");
+        let winner = &nodes[won[0]];
+        let held = leader(&**winner).await.unwrap();
+        assert_eq!(held.name(), ["a", "b", "c", "d"][won[0]]);
+        soon(|| async { winner.delete_leader(Some(&held), None).await }).await;
+    }
+    // The race for the bootstrap as well.
+    let outcomes = futures_util::future::join_all(nodes.iter().map(|node| node.initialize(true, ""))).await;
+    assert_eq!(outcomes.iter().filter(|o| **o == Ok(true)).count(), 1, "{outcomes:?}");
+}
+
+pub async fn a_lock_ends_and_wakes<T: Server>() {
+    let server = T::start();
+    let (a, b) = (node(&server, "a").await, node(&server, "b").await);
+    assert_eq!(a.acquire_leader().await, Ok(true));
+    // The last instant at which it can have been renewed is after this one.
+    let began = Instant::now();
+    let granted = a.granted();
+    assert_eq!(leader_name(&*b).await.as_deref(), Some("a"));
+    while b.watch(false, S / 10).await {}
+    // `a` does nothing any more, as one whose HA loop hangs.
+    let limit = granted + server.grace() + 10 * S;
+    loop {
+        let woken = b.watch(true, 2 * S).await;
+        if leader_name(&*b).await.is_none() {
+            assert!(began.elapsed() >= granted, "ended after {:?}, granted {granted:?}", began.elapsed());
+            assert!(woken, "nobody was woken when the lock ended");
+            break;
+        }
+        assert!(began.elapsed() < limit, "the lock lives on");
+    }
+    assert_eq!(b.acquire_leader().await, Ok(true));
+}
+
+pub async fn the_keeper_keeps_the_lock<T: Server>() {
+    let server = T::start();
+    let (a, b) = (node(&server, "a").await, node(&server, "b").await);
+    let mut renewer = a.renewer().unwrap();
+    let mut renew = move || {
+        let answer;
+        (answer, renewer) = {
+            let mut renewer = std::mem::replace(&mut renewer, Box::new(Nobody));
+            std::thread::spawn(move || (renewer.renew(2 * S), renewer)).join().unwrap()
+        };
+        answer
+    };
+    // Nothing is held: never a promise.
+    assert!(!matches!(renew(), Renewal::Until(_)));
+    assert_eq!(a.acquire_leader().await, Ok(true));
+    let began = Instant::now();
+    let long = Duration::from_secs(server.ttl()) + server.grace();
+    while began.elapsed() < long {
+        match renew() {
+            Renewal::Until(granted) => assert!(granted.ttl >= S),
+            // A busy machine.
+            Renewal::NoAnswer(_) => {}
+            Renewal::Gone => panic!("gone after {:?}", began.elapsed()),
+        }
+        // A store that heartbeats only while the loop lives needs no more than that.
+        tokio::time::sleep(S).await;
+    }
+    assert_eq!(leader_name(&*b).await.as_deref(), Some("a"));
+    // Not ours any more: never a promise.
+    let held = leader(&*a).await;
+    soon(|| async { a.delete_leader(held.as_ref(), None).await }).await;
+    assert!(!matches!(renew(), Renewal::Until(_)));
+    assert_eq!(b.acquire_leader().await, Ok(true));
+    assert!(!matches!(renew(), Renewal::Until(_)));
+    assert_eq!(leader_name(&*b).await.as_deref(), Some("b"));
+}
+
+/// In the renewer's place while it is away in another thread.
+struct Nobody;
+
+impl patroni_dcs::lock::LockRenewer for Nobody {
+    fn renew(&mut self, _: Duration) -> Renewal {
+        Renewal::NoAnswer("nobody".into())
+    }
+}
+
+pub async fn a_restarted_node_keeps_its_lock<T: Server>() {
+    let server = T::start();
+    let before = node(&server, "a").await;
+    soon(|| async { before.touch_member(&data("running")).await }).await;
+    assert_eq!(before.acquire_leader().await, Ok(true));
+    // A crash: the old session is nobody's, and lives on for a while.
+    std::mem::forget(before);
+    let after = node(&server, "a").await;
+    let held = leader(&*after).await.unwrap();
+    assert_eq!(held.name(), "a");
+    assert_eq!(after.update_leader(&held, None, None).await, Ok(true));
+    // From here on it hangs on the new one.
+    let began = Instant::now();
+    let long = Duration::from_secs(server.ttl()) + server.grace();
+    while began.elapsed() < long {
+        after.watch(false, S / 2).await;
+        soon(|| async { after.touch_member(&data("running")).await }).await;
+        let held = leader(&*after).await.unwrap();
+        assert_eq!(after.update_leader(&held, None, None).await, Ok(true));
+    }
+    assert_eq!(cluster(&*after).await.members.len(), 1);
+}
+
+pub async fn what_is_anothers_stays<T: Server>() {
+    let server = T::start();
+    let (a, b) = (node(&server, "a").await, node(&server, "b").await);
+    assert_eq!(a.acquire_leader().await, Ok(true));
+    let ours = leader(&*a).await.unwrap();
+    soon(|| async { a.delete_leader(Some(&ours), None).await }).await;
+    // A key that is gone is not made again by whoever led.
+    assert_eq!(a.update_leader(&ours, None, None).await, Ok(false));
+    assert_eq!(leader_name(&*b).await, None);
+    assert_eq!(b.acquire_leader().await, Ok(true));
+    let theirs = leader(&*b).await.unwrap();
+    assert_eq!(a.update_leader(&ours, None, None).await, Ok(false));
+    assert_eq!(a.take_leader().await, Ok(false));
+    assert_eq!(a.delete_leader(Some(&ours), None).await, Ok(false));
+    assert_eq!(leader_name(&*b).await.as_deref(), Some("b"));
+    assert_eq!(b.update_leader(&theirs, None, None).await, Ok(true));
+}
+
+async fn woken(dcs: &dyn Dcs, what: &str, change: impl std::future::Future<Output = ()>) {
+    // What was before is over.
+    while dcs.watch(false, S).await {}
+    let waiting = async {
+        let began = Instant::now();
+        assert!(dcs.watch(true, 8 * S).await, "not woken by {what}");
+        began.elapsed()
+    };
+    let (after, ()) = tokio::join!(waiting, async {
+        tokio::time::sleep(S / 5).await;
+        change.await;
+    });
+    assert!(after < 4 * S, "woken by {what} after {after:?}");
+}
+
+pub async fn what_wakes<T: Server>() {
+    let server = T::start();
+    let (a, b) = (node(&server, "a").await, node(&server, "b").await);
+    assert_eq!(a.set_config(&Value::from_iter([("n", 1)]), None).await, Ok(true));
+    cluster(&*b).await;
+    woken(&*b, "a new leader", async { assert_eq!(a.acquire_leader().await, Ok(true)) }).await;
+    let held = leader(&*b).await.unwrap();
+    woken(&*b, "a status", async { assert_eq!(a.write_status(5).await, Ok(true)) }).await;
+    cluster(&*b).await;
+    woken(&*b, "another status", async { assert_eq!(a.write_status(6).await, Ok(true)) }).await;
+    cluster(&*b).await;
+    woken(&*b, "a configuration", async {
+        assert_eq!(a.set_config(&Value::from_iter([("n", 2)]), None).await, Ok(true));
+    })
+    .await;
+    cluster(&*b).await;
+    let changes = b.changes();
+    let before = *changes.borrow();
+    soon(|| async { a.touch_member(&data("running")).await }).await;
+    let began = Instant::now();
+    while *changes.borrow() == before {
+        assert!(began.elapsed() < 5 * S, "the watch has not seen a member");
+        tokio::time::sleep(S / 20).await;
+    }
+    woken(&*b, "no leader", async {
+        soon(|| async { a.delete_leader(Some(&held), None).await }).await;
+    })
+    .await;
+    // The same again: a watch that was used once, of a key that is not there.
+    cluster(&*b).await;
+    woken(&*b, "the next leader", async { assert_eq!(a.acquire_leader().await, Ok(true)) }).await;
+}
+
+pub async fn silence_is_no_refusal<T: Server>() {
+    let server = T::start();
+    let a = node(&server, "a").await;
+    soon(|| async { a.touch_member(&data("running")).await }).await;
+    assert_eq!(a.acquire_leader().await, Ok(true));
+    let held = leader(&*a).await.unwrap();
+    let mut renewer = a.renewer().unwrap();
+    server.freeze(true);
+    let limit = 3 * S + 3 * S;
+    let began = Instant::now();
+    assert!(a.get_cluster().await.is_err());
+    assert!(began.elapsed() < limit, "{:?}", began.elapsed());
+    assert_eq!(a.cached_cluster().map(|_| ()), None);
+    let began = Instant::now();
+    assert!(a.update_leader(&held, None, None).await.is_err());
+    assert!(began.elapsed() < limit, "{:?}", began.elapsed());
+    let began = Instant::now();
+    assert!(a.acquire_leader().await.is_err());
+    assert!(began.elapsed() < limit, "{:?}", began.elapsed());
+    let began = Instant::now();
+    assert_eq!(a.touch_member(&data("stopped")).await, Ok(false));
+    assert_eq!(a.write_sync("a", &[], 0, None).await, Ok(None));
+    assert!(began.elapsed() < limit * 2, "{:?}", began.elapsed());
+    let began = Instant::now();
+    let answer = std::thread::spawn(move || renewer.renew(S)).join().unwrap();
+    assert!(matches!(answer, Renewal::NoAnswer(_)), "{answer:?}");
+    assert!(began.elapsed() < 2 * S, "{:?}", began.elapsed());
+    server.freeze(false);
+    let began = Instant::now();
+    while a.get_cluster().await.is_err() {
+        assert!(began.elapsed() < 20 * S);
+    }
+}
+
+pub async fn a_restarted_store<T: Server>() {
+    let mut server = T::start();
+    let (a, b) = (node(&server, "a").await, node(&server, "b").await);
+    assert_eq!(a.set_history("[]").await, Ok(true));
+    assert_eq!(a.acquire_leader().await, Ok(true));
+    server.restart();
+    let began = Instant::now();
+    let seen = loop {
+        match a.get_cluster().await {
+            Ok(cluster) => break cluster,
+            Err(error) => assert!(began.elapsed() < 30 * S, "{error}"),
+        }
+    };
+    assert!(seen.history.is_some());
+    // Whatever became of the lock: one of the two gets it or has it, and the watch works.
+    let began = Instant::now();
+    loop {
+        let held = leader(&*b).await;
+        match held {
+            Some(held) if a.update_leader(&held, None, None).await == Ok(true) => break,
+            Some(_) => {}
+            None if a.acquire_leader().await == Ok(true) => break,
+            None => {}
+        }
+        assert!(began.elapsed() < 30 * S);
+        tokio::time::sleep(S / 4).await;
+    }
+    cluster(&*b).await;
+    woken(&*b, "a status after the restart", async {
+        soon(|| async { a.write_status(u64::from(std::process::id())).await }).await;
+    })
+    .await;
+}
+
+pub async fn odd_values<T: Server>() {
+    let server = T::start();
+    let a = node(&server, "n\u{fc} 1%+&=").await;
+    let text = "a+b c%20&d=e;\u{fc}\u{1f600}\"\\";
+    soon(|| async { a.touch_member(&data(text)).await }).await;
+    assert_eq!(a.set_failover(text, None).await, Ok(true));
+    assert_eq!(a.acquire_leader().await, Ok(true));
+    let seen = cluster(&*a).await;
+    assert_eq!(seen.leader_name(), Some("n\u{fc} 1%+&="));
+    assert_eq!(seen.members[0].name, "n\u{fc} 1%+&=");
+    assert_eq!(seen.members[0].data.get("state").and_then(Value::as_str), Some(text));
+    let held = seen.leader.clone().unwrap();
+    assert_eq!(a.update_leader(&held, None, None).await, Ok(true));
+    assert_eq!(a.delete_leader(Some(&held), None).await, Ok(true));
+    let large = format!(r#"[[1,2,"{}"]]"#, "x".repeat(200_000));
+    assert_eq!(a.set_history(&large).await, Ok(true));
+    assert_eq!(cluster(&*a).await.timeline(), 2);
+}
+
+pub async fn patronictl<T: Server>() {
+    let server = T::start();
+    let a = node(&server, "a").await;
+    let mut config = config(&server, "ctl");
+    config.set("patronictl", true);
+    let ctl = open(&config).await.unwrap();
+    assert!(cluster(&*ctl).await.is_empty());
+    assert_eq!(a.set_config(&Value::from_iter([("n", 1)]), None).await, Ok(true));
+    let seen = cluster(&*ctl).await;
+    let version = seen.config.as_ref().unwrap().version.clone();
+    assert_eq!(ctl.set_config(&Value::from_iter([("n", 2)]), Some(&version)).await, Ok(true));
+    assert_eq!(ctl.set_config(&Value::from_iter([("n", 3)]), Some(&version)).await, Ok(false));
+    assert_eq!(cluster(&*a).await.config.as_ref().unwrap().data, Value::from_iter([("n", 2)]));
+    assert_eq!(ctl.delete_cluster().await, Ok(true));
+    assert!(cluster(&*a).await.is_empty());
+}

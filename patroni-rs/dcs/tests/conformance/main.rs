@@ -1,0 +1,88 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+//! What every store has to do, on its real server: one set of tests, a line for each store.
+//!
+//! A new store implements [`Server`] in a file of its own, and gets all [`cases`] by a line of `conformance!`.
+
+mod cases;
+#[path = "../etcd3/server.rs"]
+#[allow(dead_code)]
+mod etcd;
+mod etcds;
+mod secured;
+
+use std::time::Duration;
+
+use patroni_dcs::{open, Dcs};
+use pyfmt::Value;
+
+/// A running server of a store; ends when it is dropped.
+pub trait Server: Sized {
+    /// Starts one.
+    fn start() -> Self;
+
+    /// Name and content of the section of the configuration.
+    fn section(&self) -> (&'static str, Value);
+
+    /// Stops it with SIGSTOP, or lets it go on.
+    fn freeze(&self, stop: bool);
+
+    /// Kills it, and starts it with the data that it had.
+    fn restart(&mut self);
+
+    /// The shortest ttl in seconds that it takes.
+    fn ttl(&self) -> u64 {
+        5
+    }
+
+    /// How long a lock may outlive its ttl: a store is free to be late.
+    fn grace(&self) -> Duration {
+        Duration::from_secs(10)
+    }
+}
+
+/// The configuration of a node.
+pub fn config(server: &impl Server, name: &str) -> Value {
+    let (section, content) = server.section();
+    let ttl = i64::try_from(server.ttl()).unwrap();
+    Value::from_iter([
+        ("scope", Value::from("batman")),
+        ("name", name.into()),
+        ("ttl", ttl.into()),
+        ("loop_wait", 1.into()),
+        ("retry_timeout", 3.into()),
+        (section, content),
+    ])
+}
+
+/// A node's store.
+pub async fn node(server: &impl Server, name: &str) -> Box<dyn Dcs> {
+    let config = config(server, name);
+    let opened = tokio::time::timeout(Duration::from_secs(40), open(&config)).await;
+    opened.expect("the store is there").unwrap()
+}
+
+macro_rules! conformance {
+    ($store:ident, $server:ty: $($case:ident),* $(,)?) => {
+        mod $store {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $case() {
+                    super::cases::$case::<$server>().await;
+                }
+            )*
+        }
+    };
+    ($($store:ident: $server:ty),* $(,)?) => {
+        $(conformance! { $store, $server:
+            the_life_of_a_cluster, versions_decide, one_of_many_gets_the_lock, a_lock_ends_and_wakes,
+            the_keeper_keeps_the_lock, a_restarted_node_keeps_its_lock, what_is_anothers_stays, what_wakes,
+            silence_is_no_refusal, a_restarted_store, odd_values, patronictl,
+        })*
+    };
+}
+
+conformance! {
+    etcd3: super::etcds::Grpc,
+    etcd3_gateway: super::etcds::Gateway,
+    etcd2: super::etcds::V2,
+}

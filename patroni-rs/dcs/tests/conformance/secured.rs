@@ -1,0 +1,151 @@
+//! etcd with users, and with TLS, by HTTP.
+
+use std::process::Command;
+use std::time::Duration;
+
+use patroni_dcs::{open, Dcs, DcsError};
+use pyfmt::Value;
+
+use super::etcd::Etcd;
+
+/// A node of a store with these options; etcd's passwords cost it a lot of time.
+async fn node(section: &str, options: &[(&str, Value)]) -> Result<Box<dyn Dcs>, DcsError> {
+    let options: Value = options.iter().cloned().collect();
+    let config = Value::from_iter([
+        ("scope", Value::from("batman")),
+        ("name", "n1".into()),
+        ("ttl", 20.into()),
+        ("loop_wait", 1.into()),
+        ("retry_timeout", 6.into()),
+        (section, options),
+    ]);
+    tokio::time::timeout(Duration::from_secs(60), open(&config)).await.expect("in time")
+}
+
+async fn works(dcs: &dyn Dcs) {
+    assert_eq!(dcs.acquire_leader().await, Ok(true));
+    let cluster = dcs.get_cluster().await.unwrap();
+    assert_eq!(cluster.leader_name(), Some("n1"));
+    let held = cluster.leader.clone().unwrap();
+    assert_eq!(dcs.update_leader(&held, None, None).await, Ok(true));
+    assert_eq!(dcs.delete_leader(Some(&held), None).await, Ok(true));
+    assert!(dcs.watch(false, Duration::from_secs(10)).await, "the watch tells nothing");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tls_with_client_certificates() {
+    let dir = tempfile::Builder::new().prefix("patroni-dcs-").tempdir_in("/tmp").unwrap();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let (cert, key) = (path("crt"), path("key"));
+    let made = Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=etcd", "-addext"])
+        .args(["subjectAltName=IP:127.0.0.1", "-keyout", &key, "-out", &cert])
+        .output();
+    assert!(made.unwrap().status.success());
+    let args = [
+        format!("--cert-file={cert}"),
+        format!("--key-file={key}"),
+        format!("--trusted-ca-file={cert}"),
+        "--client-cert-auth=true".to_owned(),
+        "--enable-v2".to_owned(),
+    ];
+    let etcd = Etcd::cluster(1, &args.iter().map(String::as_str).collect::<Vec<_>>()).remove(0);
+    let host = etcd.url.trim_start_matches("https://");
+    let mut options = vec![
+        ("hosts", Value::from(host)),
+        ("protocol", "https".into()),
+        ("cacert", cert.as_str().into()),
+        ("cert", cert.as_str().into()),
+        ("key", key.as_str().into()),
+    ];
+    works(&*node("etcd", &options).await.unwrap()).await;
+    options.push(("use_proxies", true.into()));
+    works(&*node("etcd3", &options).await.unwrap()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn users_of_the_gateway() {
+    let etcd = Etcd::single();
+    for args in [
+        "user add root:root",
+        "role add patroni",
+        "role grant-permission patroni --prefix=true readwrite /service/batman/",
+        "user add patroni:secret",
+        "user grant-role patroni patroni",
+        "user grant-role root root",
+        "auth enable",
+    ] {
+        etcd.run(&args.split(' ').collect::<Vec<_>>());
+    }
+    let options = |password: &str| {
+        [
+            ("proxy", Value::from(etcd.url.as_str())),
+            ("username", "patroni".into()),
+            ("password", password.into()),
+        ]
+    };
+    works(&*node("etcd3", &options("secret")).await.unwrap()).await;
+    assert!(matches!(node("etcd3", &options("wrong")).await, Err(DcsError::Auth(_))));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn users_of_v2() {
+    let etcd = Etcd::cluster(1, &["--enable-v2"]).remove(0);
+    let run = |words: &str| {
+        let output = Command::new("/usr/bin/etcdctl")
+            .env("ETCDCTL_API", "2")
+            .args(["--endpoints", &etcd.url])
+            .args(words.split(' '))
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{words}: {output:?}");
+    };
+    run("user add root:root");
+    run("role add patroni");
+    run("role grant patroni --path /service/* --readwrite");
+    run("user add patroni:secret");
+    run("user grant patroni --roles patroni");
+    run("auth enable");
+    run("--username root:root role revoke guest --path /* --readwrite");
+    let options = |password: &str| {
+        [
+            ("host", Value::from(etcd.url.trim_start_matches("http://"))),
+            ("username", "patroni".into()),
+            ("password", password.into()),
+        ]
+    };
+    works(&*node("etcd", &options("secret")).await.unwrap()).await;
+    // Not let in: nothing is learnt of the lock, and no cluster is empty.
+    let wrong = node("etcd", &options("wrong")).await.unwrap();
+    assert!(wrong.get_cluster().await.is_err());
+    assert!(wrong.acquire_leader().await.is_err());
+    assert_eq!(wrong.initialize(true, "").await, Ok(false));
+}
+
+/// The port of `--listen-client-http-urls` in etcd 3.5, or a load balancer: HTTP/1.1, and no gRPC.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_port_without_grpc() {
+    let etcd = Etcd::single();
+    let behind = etcd.url.trim_start_matches("http://").to_owned();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let behind = behind.clone();
+            tokio::spawn(async move {
+                use tokio::io::{AsyncReadExt, AsyncWriteExt};
+                // HTTP/2 begins with PRI; such a one is shown the door.
+                let mut first = [0; 3];
+                if client.read_exact(&mut first).await.is_err() || &first == b"PRI" {
+                    let _ = client.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
+                    return;
+                }
+                let Ok(mut server) = tokio::net::TcpStream::connect(&behind).await else { return };
+                let _ = server.write_all(&first).await;
+                let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+            });
+        }
+    });
+    let options = [("host", Value::from(format!("127.0.0.1:{port}")))];
+    works(&*node("etcd3", &options).await.unwrap()).await;
+}
