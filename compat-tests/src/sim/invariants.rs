@@ -74,8 +74,9 @@ impl World {
         let member = &self.members[node];
         let works = member.alive && member.settled && !member.stopped(self.now);
         let promised = member.keeper.promise().is_some_and(|at| clock < at);
-        // A guardian of a server that its daemon does not recognise has nobody's word that it is over.
-        let paused = member.memory.config.is_paused() && !member.was_mistaken();
+        // A guardian of a server that its daemon does not recognise has nobody's word that it is over; and what has lost
+        // its postmaster is nobody's primary.
+        let paused = member.memory.config.is_paused() && !member.was_mistaken() && !member.pg.orphans;
         if works && promised {
             self.fail(9, format!("the guardian stops n{node}, whose lock is promised"));
         }
