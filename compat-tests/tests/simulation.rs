@@ -73,7 +73,10 @@ struct Sum {
 fn report(profile: &str, config: &Config, failure: &Failure) -> String {
     let seed = failure.seed;
     let plan = Plan::of(seed, &config.for_seed(seed));
-    let (shortest, shown) = minimise(seed, config, &plan).unwrap_or((plan.clone(), failure.clone()));
+    // The story of the run itself, where the shortest one may be another.
+    let shorten = std::env::var("SIM_WHOLE").is_err();
+    let shorter = shorten.then(|| minimise(seed, config, &plan)).flatten();
+    let (shortest, shown) = shorter.unwrap_or((plan.clone(), failure.clone()));
     let faults: Vec<String> = shortest
         .faults
         .iter()

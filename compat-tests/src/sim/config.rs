@@ -84,6 +84,8 @@ pub struct Config {
     pub restores: bool,
     /// Nothing happens but standbys of outside under a member's name, and leaders that die.
     pub strangers: bool,
+    /// Servers that run and do not answer: see `silent.rs`.
+    pub silent: bool,
     /// A defect to find.
     pub planted: Planted,
 }
@@ -120,6 +122,7 @@ impl Default for Config {
             restores: false,
             strangers: false,
             planted: Planted::Nothing,
+            silent: false,
         }
     }
 }
@@ -164,6 +167,7 @@ impl Config {
             ("strangers", Config { strangers: true, sync: SyncMode::On, ..base.clone() }),
             ("strangers-quorum", Config { strangers: true, sync: SyncMode::Quorum, ..base.clone() }),
             ("stun", Config { stun: true, ..base.clone() }),
+            ("silent", Config { silent: true, ..base.clone() }),
             ("any", Config { members: 0, ..base }),
         ]
     }

@@ -16,6 +16,7 @@ pub const ROWS: &[&str] = &[
     "Postponing promotion because PostgreSQL does not tell",
     "Postponing promotion because synchronous_standby_names could not be set",
     "not promoting before",
+    "not taking the leader lock because",
     "released leader key because I did not win it",
     "released leader key again because nobody has confirmed that it was",
     "Promotion cancelled because PostgreSQL could not be asked to promote itself",

@@ -1,11 +1,11 @@
-//! A daemon's life in the simulated world: cycles, shutdown, start. It does what
-//! `patroni::shell` does around the engine.
+//! A daemon's life in the simulated world: cycles, shutdown, start. Around the engine is the driver that ships
+//! (`patroni_core::node`); what is modelled here is time, latency and what befalls a daemon.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use patroni_core::ha::{
-    self, Answer, Level, LogLine, Memory, PgState, Progress, Request, Role, SyncNamesSet, Transcript, View,
-};
+use patroni_core::ha::{self, Answer, Level, Me, Mono, PgState, Request, Role, SyncNamesSet};
+use patroni_core::node::{Cycle, Kind, Now, Question, Server, Start, Step};
 
 use super::node::{ms, Running};
 use super::planted::Planted;
@@ -13,6 +13,27 @@ use super::world::{After, Event, World};
 
 /// How long an orderly end waits for the job that runs.
 const JOB_PATIENCE: u64 = 30_000;
+
+/// See [`World::moment`].
+struct Moment {
+    at: Mono,
+    me: Arc<Me>,
+    paused: bool,
+    server: Server,
+}
+
+impl Moment {
+    fn now(&self) -> Now<'_> {
+        Now {
+            at: self.at,
+            name: &self.me.name,
+            paused: self.paused,
+            timing: self.me.timing(),
+            granted: Duration::MAX,
+            server: self.server,
+        }
+    }
+}
 
 impl World {
     pub(super) fn wake(&mut self, node: usize, forced: bool) {
@@ -26,82 +47,118 @@ impl World {
             member.due = now;
             return;
         }
-        for (job, result) in std::mem::take(&mut member.finished) {
-            member.memory.job_finished(&job, &result);
-        }
-        if let Some(timeout) = member.restarting.take() {
-            member.memory.recovering = true;
-            member.memory.start_timeout = Some(timeout);
-        }
         let last = member.ending;
-        if last && member.job.is_some() {
+        if last && member.slot.running().is_some() {
             if now < member.due + JOB_PATIENCE {
                 return self.at(now + 500, Event::Wake { node, forced: true });
             }
             self.break_off_rewind(node);
-            self.members[node].job = None;
+            self.members[node].slot.abandon();
         }
         let member = &mut self.members[node];
         member.due = now + member.me.loop_wait.as_millis() as u64 * 1000 / member.rate;
         if last {
-            member.keeper.cycle_ended(clock);
+            member.lock.stop_goes_on(clock);
         }
         self.members[node].began_at = now;
         self.cycles += 1;
-        self.look_at_server(node);
-        self.observe_slots(node);
-        let view = self.members[node].view(now, clock);
-        self.advance(node, view, Transcript::default(), last);
+        let cycle = self.begin_cycle(node, if last { Kind::Shutdown } else { Kind::Cycle });
+        self.advance(node, cycle);
     }
 
-    /// Runs the engine as far as it gets.
-    fn advance(&mut self, node: usize, view: View, mut transcript: Transcript, last: bool) {
-        let memory = &self.members[node].memory;
-        let engine: fn(&View, &Memory, &Transcript) -> (Progress, Vec<LogLine>) =
-            if last { ha::run_shutdown } else { ha::run };
-        let (progress, lines) = engine(&view, memory, &transcript);
-        for line in transcript.fresh(lines) {
-            if line.text.contains("BUG") || line.text.starts_with("Unexpected exception") {
-                self.fail(10, format!("n{node} says it is a bug: {}", line.text));
-            }
-            if line.level != Level::Debug {
-                self.tell(node, &line.text);
-            }
+    fn begin_cycle(&mut self, node: usize, kind: Kind) -> Cycle {
+        let member = &mut self.members[node];
+        let me = member.me.clone();
+        let cluster = member.memory.cluster.clone();
+        let (ended, _) = member.slot.take_finished();
+        member.server_before = member.server(&self.config);
+        let start = Start {
+            ended,
+            restarting: member.restarting.take(),
+            cluster: cluster.as_deref(),
+            name: &me.name,
+        };
+        Cycle::begin(kind, start, &mut member.memory, &mut member.lock)
+    }
+
+    /// What the driver is told about this moment.
+    fn moment(&self, node: usize) -> Moment {
+        let member = &self.members[node];
+        Moment {
+            at: self.clock(node),
+            me: member.me.clone(),
+            paused: member.dynamic.is_paused(),
+            server: member.server(&self.config),
         }
-        match progress {
-            Progress::Ask(request) => {
-                self.tickets += 1;
-                let ticket = self.tickets;
-                self.check_request(node, &view, &request);
-                let (latency, answer, after) = self.perform(node, &request);
-                let asked = self.now;
-                self.members[node].cycle =
-                    Some(Running { view, transcript, request: *request, ticket, asked, last });
-                let at = self.now + latency;
-                self.at(at, Event::Answer { node, ticket, answer: Box::new(answer), after });
-            }
-            Progress::Finished(finished) => {
-                self.tell(node, format!("= {}", finished.line));
-                self.coverage.line(&finished.line);
-                if finished.line.contains("BUG") {
-                    self.fail(10, format!("n{node}: {}", finished.line));
+    }
+
+    /// Runs the cycle as far as it gets.
+    fn advance(&mut self, node: usize, mut cycle: Cycle) {
+        loop {
+            let clock = self.clock(node);
+            let (step, lines) = cycle.step(&mut self.members[node].memory, clock);
+            for line in lines {
+                if line.text.contains("BUG") || line.text.starts_with("Unexpected exception") {
+                    self.fail(10, format!("n{node} says it is a bug: {}", line.text));
                 }
-                let member = &mut self.members[node];
-                let demotes = |(job, _): &(ha::Job, ha::JobResult)| matches!(job, ha::Job::Demote { .. });
-                member.held = member.finished.iter().any(demotes) || finished.memory.demotion.is_some();
-                self.finish_cycle(node, *finished, last);
+                if line.level != Level::Debug {
+                    self.tell(node, &line.text);
+                }
+            }
+            match step {
+                Step::Look => {
+                    self.look_at_server(node);
+                    self.observe_slots(node);
+                    let careless = self.config.planted == Planted::CyclesOverHungServer;
+                    let silent = self.members[node].silent() && !careless;
+                    cycle.looked(self.members[node].view(self.now, clock), silent);
+                }
+                Step::Ask(question) => return self.ask(node, cycle, question),
+                Step::Skipped(line) => {
+                    self.say_status(node, &line);
+                    return self.finish_cycle(node, cycle.kind(), None);
+                }
+                Step::Finished(decided) => {
+                    let server = self.members[node].server(&self.config);
+                    let member = &mut self.members[node];
+                    member.slot.cycle_settled(&member.memory);
+                    let finished = decided.settle(&member.memory, &mut member.lock, &server);
+                    (member.settled, member.died_in_pause) = (true, false);
+                    member.by_hand = member.by_hand.filter(|at| *at > member.began_at);
+                    self.say_status(node, &finished.line);
+                    return self.finish_cycle(node, cycle.kind(), finished.exit);
+                }
             }
         }
     }
 
-    fn finish_cycle(&mut self, node: usize, finished: ha::Finished, last: bool) {
+    fn say_status(&mut self, node: usize, line: &str) {
+        self.tell(node, format!("= {line}"));
+        self.coverage.line(line);
+        if line.contains("BUG") {
+            self.fail(10, format!("n{node}: {line}"));
+        }
+    }
+
+    fn ask(&mut self, node: usize, cycle: Cycle, question: Question) {
+        self.tickets += 1;
+        let (ticket, asked) = (self.tickets, self.now);
+        let moment = self.moment(node);
+        let sent = cycle.sends(question, &moment.now(), &mut self.members[node].lock);
+        if let Some(view) = cycle.view() {
+            self.check_request(node, view, sent.request());
+        }
+        let (latency, answer, after) = self.perform(node, sent.request());
+        self.members[node].cycle = Some(Running { cycle, sent, ticket, asked });
+        let at = self.now + latency;
+        self.at(at, Event::Answer { node, ticket, answer: Box::new(answer), after });
+    }
+
+    fn finish_cycle(&mut self, node: usize, kind: Kind, exit: Option<i32>) {
         let (now, clock) = (self.now, self.clock(node));
         let member = &mut self.members[node];
-        (member.cycle, member.pause_ends, member.takes_lead) = (None, false, false);
-        member.memory = finished.memory;
-        (member.settled, member.died_in_pause) = (true, false);
-        member.by_hand = member.by_hand.filter(|at| *at > member.began_at);
-        if last || finished.exit.is_some() {
+        member.cycle = None;
+        if kind == Kind::Shutdown || exit.is_some() {
             member.forget();
             member.alive = false;
             self.tell(node, "daemon ends");
@@ -109,7 +166,11 @@ impl World {
         }
         self.new_configuration(node);
         let member = &mut self.members[node];
-        member.keeper.cycle_ended(clock);
+        let asked = member.lock.cycle_ended(clock);
+        if !asked && member.leads_by_view() {
+            // It hangs on the lease of the member key, which each cycle renews.
+            member.lease = None;
+        }
         let wake_at = member.memory.wake_at;
         let soon = wake_at.map_or(u64::MAX, |at| self.when(node, at));
         let member = &mut self.members[node];
@@ -121,7 +182,6 @@ impl World {
 
     /// A new dynamic configuration takes effect between two cycles.
     fn new_configuration(&mut self, node: usize) {
-        let clock = self.clock(node);
         let member = &mut self.members[node];
         let config = &member.memory.config;
         let seconds = |n: i64| ms(n.max(1) as u64 * 1000);
@@ -135,7 +195,6 @@ impl World {
             // The lease of the old length is not renewed any more.
             member.lease = None;
         }
-        member.keeper.set_timing(me.ttl, me.loop_wait, me.retry_timeout, clock);
         self.longest_ttl = self.longest_ttl.max(me.ttl.as_millis() as u64);
         self.members[node].me = Arc::new(me);
     }
@@ -151,7 +210,6 @@ impl World {
                 }
             }
         }
-        let clock = self.clock(node);
         let current = self.members[node].cycle.as_ref().is_some_and(|c| c.ticket == ticket);
         if !current {
             return;
@@ -160,22 +218,9 @@ impl World {
             self.members[node].dynamic = self.members[node].dynamic.updated_from(cluster);
             let asked = self.members[node].cycle.as_ref().map_or(0, |c| c.asked);
             self.members[node].loaded_at = asked;
-            let clock = self.clock(node);
-            let member = &mut self.members[node];
-            let sent = member.clock(asked);
-            member.keeper.cluster_read(sent);
-            member.pause_ends |= !member.dynamic.is_paused()
-                && cluster.leader_name() == Some(member.me.name.as_str())
-                && member.keeper.may_start_writing(clock);
         }
-        match after {
-            After::Held { sent } => {
-                let sent = self.lease_from(node, sent);
-                self.members[node].keeper.lease_confirmed(sent);
-            }
-            After::Lost => self.members[node].keeper.lease_dropped(),
-            After::Checkpoint => self.shutdown_position(node),
-            After::Nothing | After::Stopped { .. } => {}
+        if after == After::Checkpoint {
+            self.shutdown_position(node);
         }
         let Some(answer) = self.as_of_now(node, answer.clone()) else {
             // Not yet: look again.
@@ -183,16 +228,25 @@ impl World {
             let at = self.now + soon;
             return self.at(at, Event::Answer { node, ticket, answer: Box::new(answer), after });
         };
-        let Some(cycle) = self.members[node].cycle.take() else { return };
-        let Running { view, mut transcript, request, last, .. } = cycle;
-        transcript.record(request, answer, clock);
-        self.advance(node, view, transcript, last);
+        let Some(Running { mut cycle, sent, .. }) = self.members[node].cycle.take() else { return };
+        let late = self.members[node].reference;
+        let mut moment = self.moment(node);
+        if self.config.planted == Planted::ArmsAtTheEnd {
+            moment.server = self.members[node].server_before;
+        }
+        let lock = &mut self.members[node].lock;
+        if late {
+            let came = (sent.request(), &answer);
+            lock.answered(came, moment.at, &moment.now());
+        }
+        cycle.answered(sent, answer, &moment.now(), lock);
+        self.advance(node, cycle);
     }
 
     /// Answers that tell how things are at the end of the question; None: wait on.
     fn as_of_now(&mut self, node: usize, answer: Answer) -> Option<Answer> {
         let cycle = self.members[node].cycle.as_ref()?;
-        let (request, waited) = (cycle.request.clone(), self.now - cycle.asked);
+        let (request, waited) = (cycle.sent.request().clone(), self.now - cycle.asked);
         match request {
             Request::SetSyncNames(names) if answer != Answer::SyncNames(SyncNamesSet::NotWritten) => {
                 self.sync_names_taken(node, &names, waited)
@@ -271,6 +325,10 @@ impl World {
             self.members[node].memory.config = config;
             self.new_configuration(node);
         }
+        let server = self.members[node].server(&self.config);
+        let member = &mut self.members[node];
+        member.lock.cycle_begins(&member.memory);
+        member.told_server = (server.number, server.quiet);
         self.members[node].started_in_pause = self.paused_since.is_some() && self.members[node].pg.writable();
         self.tell(node, "daemon starts");
         let now = self.now;

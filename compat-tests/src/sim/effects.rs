@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use patroni_core::ha::{
-    Answer, DcsDown, Decided, FailsafeAnswer, FailsafePing, PeerStatus, PgState, Request, Role,
+    Answer, DcsDown, Decided, FailsafeAnswer, FailsafePing, PeerStatus, PgState, Request,
 };
 use patroni_core::model::{failover_value, sync_state_value, Cluster, Member as Peer, Status, SyncState};
+use patroni_core::node::failsafe;
 use patroni_core::tags::Tags;
 use pyfmt::{json, Value};
 
@@ -62,7 +63,6 @@ impl World {
     fn ask_dcs(&mut self, node: usize, request: &Request) -> Effect {
         if matches!(request, Request::DeleteLeader { .. }) {
             self.check_handover(node, request);
-            self.members[node].keeper.lease_released();
         }
         let retry = self.members[node].me.retry_timeout.as_millis() as u64;
         let patience = if is_strict(request) { retry } else { retry / 3 };
@@ -81,16 +81,6 @@ impl World {
             self.at(at, Event::Late { node, generation, life, request: Box::new(request.clone()) });
             return now_and(patience, failure(request));
         }
-        let sent = self.clock(node);
-        if *request == Request::TakeLeader {
-            self.members[node].takes_lead = true;
-            self.members[node].keeper.lease_released();
-        }
-        if matches!(request, Request::AcquireLeader | Request::TakeLeader) {
-            let member = &mut self.members[node];
-            member.keeper.lease_asked(sent);
-            member.pause_ends |= !member.dynamic.is_paused();
-        }
         let latency = self.dcs_latency(node);
         let answer = self.store_does(node, request);
         // Or before, and the reply is lost.
@@ -106,12 +96,7 @@ impl World {
             }
             self.store.put("initialize", "", None);
         }
-        let after = match (&answer, request) {
-            (Answer::Dcs(Ok(true)), _) | (Answer::Bool(true), Request::TakeLeader) => After::Held { sent },
-            (Answer::Dcs(Ok(false)), Request::UpdateLeader { .. }) => After::Lost,
-            _ => After::Nothing,
-        };
-        (latency, answer, after)
+        now_and(latency, answer)
     }
 
     /// A request arrives that nobody waits for.
@@ -332,7 +317,7 @@ impl World {
             // A server that is stopping takes no connections, so there is no position to tell.
             let peer = reached
                 .map(|i| &self.members[i])
-                .filter(|m| m.pg.running && !m.pg.opening && m.pg.data.is_some())
+                .filter(|m| m.pg.running && !m.pg.opening && m.pg.data.is_some() && !m.silent())
                 .filter(|m| m.pg.state != PgState::Stopping);
             let forgets = self.config.planted == Planted::ForgetsConsent;
             let blind = self.config.planted == Planted::SwitchesUnfed
@@ -378,8 +363,9 @@ impl World {
             let mut accepted = self.config.planted == Planted::FailsafeAlone;
             if let Some(peer) = told {
                 let at = self.clock(peer);
+                let peer_lock = self.members[peer].lock.until(at);
                 let pg = &self.members[peer].pg;
-                let leads = pg.state == PgState::Running && pg.role == Role::Primary;
+                let leads = failsafe::leads(pg.state, pg.role, peer_lock);
                 if !leads && self.config.planted != Planted::ForgetsConsent {
                     self.members[peer].failsafe_ping = Some(FailsafePing { data: data.clone(), at });
                 }

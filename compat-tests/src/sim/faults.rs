@@ -114,6 +114,8 @@ pub enum Fault {
     Rescue,
     /// A node that is down is started.
     Start(usize),
+    /// A node's server runs and answers nobody, or answers again.
+    Silent(usize, bool),
     /// All is well from here.
     Heal,
 }
@@ -170,6 +172,7 @@ impl Plan {
         faults.extend(super::hazards::orders(seed, config, at));
         faults.extend(super::unseen::orders(seed, config, at));
         faults.extend(super::lapses::orders(seed, config, at));
+        faults.extend(super::silent::orders(seed, config, at));
         Plan::healed(faults, at, config)
     }
 
@@ -390,6 +393,7 @@ impl World {
                 member.mistaken = member.unrecognised.or(member.mistaken);
             }
             Fault::LooksFail(node, on) => self.members[node].looks_fail = on,
+            Fault::Silent(node, on) => self.silence(node, on),
             Fault::Freeze(node, long) => {
                 let until = self.members[node].frozen_until.max(now + long);
                 self.members[node].frozen_until = until;
@@ -467,6 +471,7 @@ impl World {
             (member.pg.full, member.no_watch, member.broken_watchdog) = (false, false, false);
             member.no_way_to.clear();
             (member.unrecognised, member.looks_fail, member.pg.orphans) = (None, false, false);
+            member.silent = None;
             self.at(now, Event::Boot { node });
         }
         // Somebody looks after those that lack WAL, or a part of a rewind.
@@ -502,6 +507,7 @@ fn aimed(fault: Fault, leader: usize) -> Fault {
         Fault::OrphanBackends(node, on) => Fault::OrphanBackends(at(node), on),
         Fault::NotRecognised(node, on) => Fault::NotRecognised(at(node), on),
         Fault::LooksFail(node, on) => Fault::LooksFail(at(node), on),
+        Fault::Silent(node, on) => Fault::Silent(at(node), on),
         Fault::Freeze(node, long) => Fault::Freeze(at(node), long),
         Fault::FrozenWithItsClock(node, long) => Fault::FrozenWithItsClock(at(node), long),
         Fault::StopDaemon(node, long) => Fault::StopDaemon(at(node), long),

@@ -2,8 +2,8 @@
 //! and outlive their daemon.
 
 use patroni_core::ha::guardian::{duty, Duty, Watch};
-use patroni_core::ha::keeper::Arm;
 use patroni_core::ha::Mono;
+use patroni_core::node::guard as told;
 
 use super::planted::Planted;
 use super::world::{Event, World};
@@ -21,13 +21,14 @@ pub struct Guardian {
 
 impl World {
     /// The daemon tells its guardian what is promised now, and relieves older ones.
-    pub(super) fn tell_guardian(&mut self, node: usize, arm: Arm) {
+    pub(super) fn tell_guardian(&mut self, node: usize) {
         let stays = self.config.planted == Planted::GuardianStays;
         let member = &mut self.members[node];
         if !self.config.guardian || !(member.sees_server() || member.pg.orphans) {
             return;
         }
-        let promise = member.keeper.promise();
+        let (promise, arm, server) = member.lock.promise();
+        let promise = told::word(promise, server, Some(member.pg.incarnation));
         let word = Guardian { generation: member.generation, incarnation: member.pg.incarnation, promise };
         let own = member.guardians.iter_mut().find(|g| g.generation == word.generation);
         match own {
@@ -35,7 +36,7 @@ impl World {
             Some(own) => *own = word,
             None => member.guardians.push(word),
         }
-        if !stays && (promise.is_some() || matches!(arm, Arm::Off | Arm::Reads)) {
+        if !stays && told::speaks_for_itself(promise, Some(arm)) {
             member.guardians.retain(|g| g.generation == word.generation);
         }
         self.wake_guardians(node);

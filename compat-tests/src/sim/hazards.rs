@@ -232,7 +232,7 @@ impl World {
         // Nor does a cycle in progress, which may take the lock for a promise.
         let knows =
             |m: &Member| m.memory.config.is_paused() && m.loaded_at > self.pause_began && m.cycle.is_none();
-        let idle = |m: &Member| !m.pg.running || (m.alive && m.job.is_none() && knows(m));
+        let idle = |m: &Member| !m.pg.running || (m.alive && m.slot.running().is_none() && knows(m));
         self.members.iter().all(idle)
     }
 

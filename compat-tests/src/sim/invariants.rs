@@ -31,7 +31,7 @@ impl World {
         if !daemon_works && unwatched {
             return Some("orphan");
         }
-        if self.now < member.doubt_until && member.keeper.is_in_doubt() {
+        if self.now < member.doubt_until && member.lock.is_in_doubt() {
             return Some("stood still with its clocks");
         }
         if self.lost_unawares(node) {
@@ -65,6 +65,7 @@ impl World {
             }
         }
         self.check_permit();
+        self.check_silence();
     }
 
     /// A guardian stops PostgreSQL: not one that a working daemon has promised to keep,
@@ -73,7 +74,7 @@ impl World {
         let clock = self.clock(node);
         let member = &self.members[node];
         let works = member.alive && member.settled && !member.stopped(self.now);
-        let promised = member.keeper.promise().is_some_and(|at| clock < at);
+        let promised = member.lock.promise().0.is_some_and(|at| clock < at);
         // A guardian of a server that its daemon does not recognise has nobody's word that it is over; and what has lost
         // its postmaster is nobody's primary.
         let paused = member.memory.config.is_paused() && !member.was_mistaken() && !member.pg.orphans;
@@ -93,7 +94,7 @@ impl World {
         });
         if let Some(node) = hung {
             let clock = self.clock(node);
-            if self.members[node].keeper.lease_until().is_some_and(|until| until > clock) {
+            if self.members[node].lock.lease_until().is_some_and(|until| until > clock) {
                 self.fail(9, format!("n{node} keeps the lock although its loop has hung for long"));
             }
         }
@@ -104,7 +105,7 @@ impl World {
         let clock = self.clock(node);
         let member = &self.members[node];
         let name = member.me.name.clone();
-        let promised = member.keeper.lease_until().is_some_and(|until| until > clock);
+        let promised = member.lock.lease_until().is_some_and(|until| until > clock);
         if !promised && !member.reference {
             self.fail(2, format!("n{node} begins a promotion without a lock that is promised to it"));
         }

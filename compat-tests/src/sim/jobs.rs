@@ -1,6 +1,6 @@
 //! Long work in the simulated world: each job is one or two events.
 
-use patroni_core::ha::{Job, JobResult, JobView, PgState, Role, Source};
+use patroni_core::ha::{Job, JobResult, PgState, Role, Source};
 use patroni_core::slots::member_slot_name;
 
 use std::rc::Rc;
@@ -10,23 +10,37 @@ use super::planted::Planted;
 use super::world::{Event, Postmaster, World};
 
 impl World {
+    /// The engine starts a job.
     pub(super) fn start_job(&mut self, node: usize, job: &Job) -> Result<(), String> {
-        if let Some((view, _)) = &self.members[node].job {
-            return Err(view.job.name());
+        let clock = self.clock(node);
+        self.members[node].slot.start(job, clock)?;
+        self.job_begins(node, job);
+        Ok(())
+    }
+
+    /// An operator does.
+    pub(super) fn order_job(&mut self, node: usize, job: &Job) -> Result<(), String> {
+        if self.config.planted == Planted::RestartsDemoted {
+            return self.start_job(node, job);
         }
+        let clock = self.clock(node);
+        self.members[node].slot.order(job, clock)?;
+        self.job_begins(node, job);
+        Ok(())
+    }
+
+    fn job_begins(&mut self, node: usize, job: &Job) {
         if *job == Job::Promote {
             self.check_promotion(node);
         }
         self.tickets += 1;
         let ticket = self.tickets;
-        let view = JobView { job: job.clone(), started_at: self.clock(node), shutdown_checkpoint: None };
-        self.members[node].job = Some((view, ticket));
+        self.members[node].job_ticket = ticket;
         let barred = *job != Job::Promote && self.is_barred(node);
         self.members[node].barred = barred;
         let first = if barred { 50 } else { self.begin(node, job) };
         let at = self.now + first;
         self.at(at, Event::Job { node, ticket, step: 0 });
-        Ok(())
     }
 
     /// What is true at once, and how long the first step takes.
@@ -112,8 +126,8 @@ impl World {
     }
 
     pub(super) fn job_step(&mut self, node: usize, ticket: u64, step: u32) {
-        let Some((view, current)) = self.members[node].job.clone() else { return };
-        if current != ticket || !self.members[node].alive {
+        let Some(view) = self.members[node].slot.running().cloned() else { return };
+        if self.members[node].job_ticket != ticket || !self.members[node].alive {
             return;
         }
         let result = match &view.job {
@@ -173,8 +187,10 @@ impl World {
                 return Some(JobResult::NotPromoted);
             }
             let clock = self.clock(node);
-            let member = &self.members[node];
-            if !member.reference && !member.keeper.may_start_writing(clock) {
+            let server = self.members[node].server(&self.config);
+            let member = &mut self.members[node];
+            let may = member.lock.will_promote(clock, member.dynamic.is_paused(), &server).is_some();
+            if !member.reference && !may {
                 return Some(JobResult::Cancelled);
             }
             let long = if self.members[node].pg.slow { 25_000 } else { 1500 };
@@ -237,9 +253,10 @@ impl World {
         self.members[node].disable_sync = false;
         let clock = self.clock(node);
         let member = &self.members[node];
-        let promised = member.keeper.may_start_writing(clock);
+        let (paused, bootstrapping) = (member.dynamic.is_paused(), member.memory.bootstrapping);
+        let promised = member.lock.may_restart_primary(clock, paused, bootstrapping);
         let careless = member.reference || self.config.planted == Planted::RestartsDemoted;
-        let may_write = promised || member.dynamic.is_paused() || member.memory.bootstrapping || careless;
+        let may_write = promised || careless;
         if member.pg.full || member.half_made() || (!member.pg.recovery && !may_write) {
             return Some(self.no_start(node));
         }
@@ -258,9 +275,7 @@ impl World {
         let lsn = self.members[node].pg.lsn() + 112;
         self.shutdown_position(node);
         self.members[node].pg.stopping = true;
-        if let Some((view, _)) = &mut self.members[node].job {
-            view.shutdown_checkpoint = Some((lsn, lsn));
-        }
+        self.members[node].slot.shutdown_checkpoint((lsn, lsn));
         self.disarm(node);
         let now = self.now;
         self.at(now + 5, Event::Wake { node, forced: true });

@@ -1,7 +1,10 @@
 //! The lock keeper's thread in the simulated world.
 
-use patroni_core::ha::keeper::{Arm, Next};
+use std::time::Duration;
+
+use patroni_core::ha::keeper::Next;
 use patroni_core::ha::Mono;
+use patroni_core::node::Renewed;
 
 use super::node::ms;
 use super::planted::Planted;
@@ -14,14 +17,14 @@ impl World {
             return;
         }
         let clock = self.clock(node);
-        match self.members[node].keeper.next(clock) {
+        match self.members[node].lock.next(clock) {
             Next::Idle | Next::WaitUntil(_) => {}
             Next::Fence => {
                 let incarnation = self.members[node].pg.incarnation;
                 if self.config.planted != Planted::FencesLate {
                     return self.fence(node, incarnation);
                 }
-                let late = self.members[node].keeper.fence_margin().as_millis() as u64 + 5000;
+                let late = self.members[node].lock.fence_margin().as_millis() as u64 + 5000;
                 let at = self.now + late;
                 self.at(at, Event::Fence { node, incarnation });
             }
@@ -50,8 +53,9 @@ impl World {
 
     /// The lease is renewed on a connection of the keeper's own, within a limit.
     fn send_renewal(&mut self, node: usize, sent: Mono) {
-        let (now, limit) = (self.now, 3000);
+        let now = self.now;
         let member = &mut self.members[node];
+        let limit = member.lock.renewal_limit(sent).as_millis() as u64;
         member.renewing = true;
         let generation = member.generation;
         let Some(lease) = member.leader_lease else {
@@ -74,16 +78,12 @@ impl World {
         let clock = self.clock(node);
         let member = &mut self.members[node];
         member.renewing = false;
-        match outcome {
-            // The lock may have been given up meanwhile.
-            Some(true) if member.keeper.lease_until().is_some() => member.keeper.lease_renewed(sent),
-            Some(true) => {}
-            Some(false) => {
-                member.keeper.renewal_failed(clock);
-                member.keeper.lease_gone(sent, clock);
-            }
-            None => member.keeper.renewal_failed(clock),
-        }
+        let came_to = match outcome {
+            Some(true) => Renewed::Until(Duration::MAX),
+            Some(false) => Renewed::Gone,
+            None => Renewed::Unanswered,
+        };
+        member.lock.renewed(sent, clock, came_to);
         if outcome == Some(false) {
             let at = self.now + 1;
             self.at(at, Event::Wake { node, forced: true });
@@ -132,8 +132,8 @@ impl World {
         {
             return;
         }
-        member.keeper.clock_jumped(clock, ms(step.unsigned_abs()));
-        if member.keeper.lease_until().is_some() {
+        member.lock.clock_jumped(clock, ms(step.unsigned_abs()));
+        if member.lock.lease_until().is_some() {
             // The keeper has so long to find out, and then acts.
             let patience = self.longest_ttl / 10 + member.me.retry_timeout.as_millis() as u64 + 5000;
             member.doubt_until = wake + patience;
@@ -145,23 +145,25 @@ impl World {
     pub(super) fn rearm(&mut self, node: usize) {
         let (now, clock) = (self.now, self.clock(node));
         let forever = self.config.planted == Planted::RenewsForever;
-        let fences_stops = self.config.planted == Planted::FencesStops;
+        let forks_unarmed = self.config.planted == Planted::ForksUnarmed;
+        let server = self.members[node].server(&self.config);
         let member = &mut self.members[node];
         if !member.alive || member.stopped(now) || member.reference {
             return;
         }
-        let (mut arm, server) = member.arm();
-        // Sessions end as a stop begins, in this model.
-        if member.pg.running && member.pg.stopping && arm != Arm::Off && !fences_stops {
-            arm = Arm::Reads;
+        if member.told_server != (server.number, server.quiet) {
+            // A fork, one that ran before and is found, or one whose stop has come so far that nobody writes.
+            member.told_server = (server.number, server.quiet);
+            if server.number != 0 && (server.quiet || !forks_unarmed) {
+                member.lock.server_known(member.dynamic.is_paused(), &server);
+            }
         }
-        member.keeper.arm(arm, server);
         if forever {
-            member.keeper.cycle_ended(clock);
+            member.lock.stop_goes_on(clock);
         }
-        let next = member.keeper.clone().next(clock);
+        let next = member.lock.clone().next(clock);
         let renewing = member.renewing;
-        self.tell_guardian(node, arm);
+        self.tell_guardian(node);
         if renewing {
             return;
         }

@@ -150,7 +150,9 @@ impl World {
         let elsewhere = self.members.iter().enumerate().any(|(other, m)| other != node && kept(m));
         // A standby cluster acknowledges nothing; what was acknowledged before it became one went with the order.
         let copies = self.remote.copied_since.is_some();
-        if own && !elsewhere && !copies && !self.members[node].reference {
+        // After a fence there is nothing left to plan.
+        let fenced = self.members[node].lock.is_fenced();
+        if own && !elsewhere && !copies && !fenced && !self.members[node].reference {
             let what = format!("n{node} gives the lock away in a switchover, and nobody has commit {lsn}");
             self.fail(4, what);
         }

@@ -4,6 +4,7 @@ use patroni_core::cluster_state::ClusterState;
 use patroni_core::ha::{
     Answer, ControlData, Job, PgState, RecoveryChange, Request, Role, Source, StopMode, SyncNames,
 };
+use patroni_core::node::Cancel;
 use patroni_core::sync::{names_value, NameSet};
 use pyfmt::Value;
 
@@ -95,14 +96,6 @@ impl World {
                 }
                 Answer::Bool(true)
             }
-            Request::ExtendLease { sent } => {
-                self.members[node].keeper.lease_confirmed(*sent);
-                Answer::Done
-            }
-            Request::DropLease => {
-                self.members[node].keeper.lease_dropped();
-                Answer::Done
-            }
             Request::Courtesy(limit) => {
                 let seen = self.store.get("leader").is_some() && !self.members[node].reference;
                 let waited = if seen { 50 } else { limit.as_millis() as u64 };
@@ -117,7 +110,29 @@ impl World {
                 // A new value is taken some time after its reload.
                 return now_and(if self.rng.percent(50) { 1 } else { 120 }, Answer::Done);
             }
-            _ => Answer::Done,
+            // What these come to is looked at when the answer is there; the promise is the driver's.
+            Request::Probe
+            | Request::ReleaseSync
+            | Request::ResumeReplay
+            | Request::DropLease
+            | Request::ExtendLease { .. } => Answer::Done,
+            // Asked of the DCS, or of peers.
+            Request::LoadCluster
+            | Request::AcquireLeader
+            | Request::UpdateLeader { .. }
+            | Request::TakeLeader
+            | Request::DeleteLeader { .. }
+            | Request::WriteStatus(_)
+            | Request::TouchMember(_)
+            | Request::Initialize { .. }
+            | Request::CancelInitialization
+            | Request::SetConfig(_)
+            | Request::WriteFailover { .. }
+            | Request::WriteSync { .. }
+            | Request::DeleteSync { .. }
+            | Request::WriteHistory(_)
+            | Request::Peers { .. }
+            | Request::FailsafePing { .. } => Answer::PgDown,
         };
         now_and(1, answer)
     }
@@ -159,14 +174,17 @@ impl World {
 
     /// Are operators' jobs refused?
     pub(super) fn holds(&self, node: usize) -> bool {
-        self.members[node].held && self.config.planted != Planted::RestartsDemoted
+        let mut slot = self.members[node].slot.clone();
+        slot.abandon();
+        slot.order(&Job::CrashRecovery, self.clock(node)).is_err()
+            && self.config.planted != Planted::RestartsDemoted
     }
 
     /// Until the engine has decided what follows, nobody else starts the server; a restart that has begun ends.
     fn hold(&mut self, node: usize) {
-        self.members[node].held = true;
-        if self.holds(node) && self.is_job(node, |job| matches!(job, Job::Restart { .. })) {
-            self.members[node].job = None;
+        let ends = self.members[node].slot.hold();
+        if ends && self.config.planted != Planted::RestartsDemoted {
+            self.members[node].slot.abandon();
             self.members[node].disable_sync = false;
         }
     }
@@ -230,21 +248,14 @@ impl World {
 
     fn cancel_job(&mut self, node: usize, kill: bool) -> bool {
         // Until the order has gone out.
-        let ordered = self.members[node].pg.role == Role::Promoted;
-        if self.is_job(node, |job| *job == Job::Promote) && self.members[node].pg.recovery && !ordered {
-            self.members[node].job = None;
-            return true;
+        let committed = self.members[node].pg.role == Role::Promoted || !self.members[node].pg.recovery;
+        match self.members[node].slot.cancel(kill, committed) {
+            Cancel::No => return false,
+            Cancel::Tell => {}
+            Cancel::End => self.members[node].pg.crash(),
         }
-        if kill
-            && self.is_job(node, |job| {
-                matches!(job, Job::Restart { .. } | Job::StartPrimary { .. } | Job::CrashRecovery)
-            })
-        {
-            self.members[node].job = None;
-            self.members[node].pg.crash();
-            return true;
-        }
-        false
+        self.members[node].slot.abandon();
+        true
     }
 
     /// The text for these names.

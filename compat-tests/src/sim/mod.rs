@@ -28,6 +28,7 @@ mod planted;
 mod reference;
 mod remote;
 mod rng;
+mod silent;
 mod slots;
 mod strangers;
 mod unseen;

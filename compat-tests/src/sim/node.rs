@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use patroni_core::global_config::GlobalConfig;
-use patroni_core::ha::keeper::{Arm, Keeper};
 use patroni_core::ha::{
-    DataDir, FailsafePing, Job, JobResult, JobView, Me, Memory, Mono, PgStatus, PgView, Query, Request,
-    ScheduledRestart, Transcript, Unfinished, View, WatchdogView,
+    DataDir, FailsafePing, Me, Memory, Mono, PgStatus, PgView, Query, Role, ScheduledRestart, Unfinished,
+    View, WatchdogView,
 };
+use patroni_core::node::{Cycle, JobSlot, LeaderLock, Sent, Server as Seen};
 use patroni_core::sync::Tracker;
 use patroni_core::tags::Tags;
 use pyfmt::Value;
@@ -28,18 +28,14 @@ pub const EPOCH_US: i64 = 1_700_000_000_000_000;
 /// A cycle that waits for an answer.
 #[derive(Debug)]
 pub struct Running {
-    /// What it decides on.
-    pub view: View,
-    /// Answers so far.
-    pub transcript: Transcript,
+    /// How far it is.
+    pub cycle: Cycle,
     /// The request that is being carried out.
-    pub request: Request,
+    pub sent: Sent,
     /// Tells an answer that comes too late from the one waited for.
     pub ticket: u64,
     /// When it was sent, true time.
     pub asked: u64,
-    /// It is the shutdown.
-    pub last: bool,
 }
 
 /// A member.
@@ -51,8 +47,12 @@ pub struct Member {
     pub memory: Memory,
     /// The dynamic configuration of the newest view of the cluster.
     pub dynamic: GlobalConfig,
-    /// The lock keeper.
-    pub keeper: Keeper,
+    /// The leader lock, as the node holds it.
+    pub lock: LeaderLock,
+    /// The server that it was told of last, and whether nobody can write there any more.
+    pub told_server: (u64, bool),
+    /// The server as it was when the cycle in progress began.
+    pub server_before: Seen,
     /// Of this life of the daemon and of earlier ones.
     pub guardians: Vec<Guardian>,
     /// The daemon stands still until then (SIGSTOP); PostgreSQL and the guardian run.
@@ -77,12 +77,10 @@ pub struct Member {
     pub pg: Server,
     /// The cycle in progress.
     pub cycle: Option<Running>,
-    /// The job in progress, with its ticket.
-    pub job: Option<(JobView, u64)>,
-    /// Results not seen by a cycle yet.
-    pub finished: Vec<(Job, JobResult)>,
-    /// The engine stops PostgreSQL and has not decided yet what follows: operators' jobs are refused.
-    pub held: bool,
+    /// The job in progress.
+    pub slot: JobSlot,
+    /// Its number: tells a step of it from one of a job before.
+    pub job_ticket: u64,
     /// An operator has promoted its PostgreSQL by hand, then; until a cycle has seen it.
     pub by_hand: Option<u64>,
     /// A restart that waits for its time.
@@ -149,10 +147,6 @@ pub struct Member {
     pub wall_step: i64,
     /// When the newest cycle began.
     pub began_at: u64,
-    /// The cycle in progress has seen that a pause is over, and the lock ours or asked for it.
-    pub pause_ends: bool,
-    /// It has asked for the lock of the cluster that it has made.
-    pub takes_lead: bool,
     /// Its daemon was started over a running primary in a pause, and knows nothing of who led meanwhile.
     pub started_in_pause: bool,
     /// The branch that an operator has made here by hand.
@@ -161,6 +155,8 @@ pub struct Member {
     pub loaded_at: u64,
     /// Standby of a known leader without WAL receiver, since then.
     pub thirsty_since: Option<u64>,
+    /// The server that does not answer, and since when.
+    pub silent: Option<(u64, u64)>,
     /// Planted: the mark beside half-made data is not looked at.
     pub forgets_mark: bool,
 }
@@ -193,7 +189,15 @@ impl Member {
         Member {
             memory: Memory::new(GlobalConfig::new(config.dynamic())),
             dynamic: GlobalConfig::new(config.dynamic()),
-            keeper: Keeper::new(me.ttl, me.loop_wait, me.retry_timeout),
+            lock: LeaderLock::new(me.timing(), false),
+            told_server: (0, false),
+            server_before: Seen {
+                number: 0,
+                role: Role::Uninitialized,
+                promoting: false,
+                writes: false,
+                quiet: false,
+            },
             guardians: Vec::new(),
             stopped_until: 0,
             renewing: false,
@@ -202,9 +206,8 @@ impl Member {
             me,
             pg: Server::new(),
             cycle: None,
-            job: None,
-            finished: Vec::new(),
-            held: false,
+            slot: JobSlot::default(),
+            job_ticket: 0,
             by_hand: None,
             scheduled: None,
             restarting: None,
@@ -243,12 +246,11 @@ impl Member {
             rate,
             wall_step: 0,
             began_at: 0,
-            pause_ends: false,
-            takes_lead: false,
             started_in_pause: false,
             hand_branch: None,
             loaded_at: 0,
             thirsty_since: None,
+            silent: None,
             forgets_mark: config.planted == Planted::ForgetsMark,
         }
     }
@@ -258,17 +260,15 @@ impl Member {
         self.stopped_until = 0;
         self.died_in_pause = self.memory.config.is_paused() || (self.died_in_pause && !self.settled);
         self.memory = Memory::new(GlobalConfig::new(self.me.dynamic_config.clone()));
-        self.keeper = Keeper::new(self.me.ttl, self.me.loop_wait, self.me.retry_timeout);
+        self.lock = LeaderLock::new(self.me.timing(), self.memory.config.is_paused());
+        self.told_server = (0, false);
         self.renewing = false;
         self.tracker = Tracker::default();
         self.slots = Knowledge::default();
         self.cycle = None;
-        (self.pause_ends, self.takes_lead) = (false, false);
-        self.job = None;
-        self.finished.clear();
+        self.slot = JobSlot::default();
         self.scheduled = None;
         self.restarting = None;
-        self.held = false;
         self.disable_sync = false;
         self.lease = None;
         self.leader_lease = None;
@@ -298,8 +298,8 @@ impl Member {
             wall_us: EPOCH_US + (now as i64 + self.wall_step) * 1000,
             me: self.me.clone(),
             pg: self.pg_view(),
-            job: self.job.as_ref().map(|(view, _)| view.clone()),
-            lease_until: self.keeper.lease_until().filter(|until| *until > clock),
+            job: self.slot.running().cloned(),
+            lease_until: self.lock.until(clock),
             watchdog: WatchdogView { running: self.watchdog.is_some(), healthy: true },
             failsafe_ping: self.failsafe_ping.clone(),
             disable_sync: self.disable_sync,
@@ -311,7 +311,7 @@ impl Member {
     pub fn pg_view(&self) -> PgView {
         let pg = &self.pg;
         let query = match &pg.data {
-            Some(data) if self.sees_server() && !pg.opening && !pg.state.is_starting() => {
+            Some(data) if self.sees_server() && !pg.opening && !pg.state.is_starting() && !self.silent() => {
                 Query::Row(Box::new(PgStatus {
                     is_primary: !pg.recovery,
                     timeline: if pg.recovery { 0 } else { data.timeline },
@@ -333,7 +333,7 @@ impl Member {
             query,
             data_dir: match (&pg.data, pg.dir) {
                 (_, Dir::Inaccessible) => DataDir::Inaccessible("simulated".into()),
-                (Some(_), _) if self.half_made() && !pg.running && self.job.is_none() => {
+                (Some(_), _) if self.half_made() && !pg.running && self.slot.running().is_none() => {
                     DataDir::HalfMade(Unfinished::Rewind)
                 }
                 (Some(_), _) => DataDir::Present,
@@ -383,21 +383,33 @@ impl Member {
         self.pg.writable() && self.hand_branch.is_some() && self.hand_branch == branch
     }
 
+    /// By the cluster that it has read last it has the lock.
+    pub fn leads_by_view(&self) -> bool {
+        self.memory.cluster.as_ref().is_some_and(|c| c.leader_name() == Some(self.me.name.as_str()))
+    }
+
+    /// Its server runs, and does not answer.
+    pub fn silent(&self) -> bool {
+        self.pg.running && self.silent.is_some_and(|(server, _)| server == self.pg.incarnation)
+    }
+
     /// The whole node stands still.
     pub fn frozen(&self) -> bool {
         self.frozen_until > 0
     }
 
-    /// May PostgreSQL write under the lease, and which postmaster is it? (what the
-    /// daemon arms the fence by)
-    pub fn arm(&self) -> (Arm, u64) {
-        // One whose end is not proven is known by its number until then.
-        if !self.sees_server() && !self.pg.orphans {
-            return (Arm::Unknown, 0);
+    /// The server, as far as the fence is concerned. One whose end is not proven is known by its number until then.
+    pub fn server(&self, config: &Config) -> Seen {
+        let known = self.sees_server() || self.pg.orphans;
+        // Sessions end as a stop begins, in this model.
+        let quiet = self.pg.running && self.pg.stopping && config.planted != Planted::FencesStops;
+        Seen {
+            number: if known { self.pg.incarnation } else { 0 },
+            role: self.pg.role,
+            // The role is that of a promoted server from the moment when the order goes out.
+            promoting: false,
+            writes: known && !self.pg.recovery,
+            quiet,
         }
-        let promoting = self.job.as_ref().is_some_and(|(view, _)| view.job == Job::Promote);
-        let paused = self.memory.config.is_paused() && !self.pause_ends;
-        let bootstrapping = self.memory.bootstrapping && !self.takes_lead;
-        (Arm::of(self.pg.role, promoting, !self.pg.recovery, paused, bootstrapping), self.pg.incarnation)
     }
 }

@@ -125,7 +125,7 @@ impl World {
         let job = commands::restart_job(&Value::map(), &member.memory, has_lock);
         let Job::Restart { timeout, .. } = job else { return };
         let by_hand = member.memory.config.is_paused() && !member.pg.running && !member.pg.recovery;
-        if self.start_job(node, &job).is_ok() {
+        if self.order_job(node, &job).is_ok() {
             self.members[node].restarting = Some(timeout);
             if by_hand {
                 self.operator_answers_for(node);
@@ -157,7 +157,7 @@ impl World {
         let name = if self.config.planted == Planted::ReinitsLeader { "" } else { member.me.name.as_str() };
         let cluster = self.store.cluster();
         match commands::reinitialize(name, &cluster, false, 0) {
-            Ok(job) => drop(self.start_job(node, &job)),
+            Ok(job) => drop(self.order_job(node, &job)),
             Err(refusal) => self.tell(node, format!("  reinitialize: {refusal}")),
         }
     }

@@ -90,11 +90,17 @@ pub enum Planted {
     BelievesTwins,
     /// What was known before the DCS went back to an earlier state is forgotten.
     ForgetsPosition,
+    /// A leader whose server answers nobody goes on asking for the lock.
+    CyclesOverHungServer,
+    /// The fence is armed by the server as it was when the cycle began, until the cycle ends.
+    ArmsAtTheEnd,
+    /// It is not armed when a server is started.
+    ForksUnarmed,
 }
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Planted; 39] = [
+    pub const ALL: [Planted; 42] = [
         Planted::NoDemotion,
         Planted::RenewsForever,
         Planted::TakesLockBlindly,
@@ -134,6 +140,9 @@ impl Planted {
         Planted::BelievesNames,
         Planted::BelievesTwins,
         Planted::ForgetsPosition,
+        Planted::CyclesOverHungServer,
+        Planted::ArmsAtTheEnd,
+        Planted::ForksUnarmed,
     ];
 
     /// The cluster in which the defect matters.
@@ -148,6 +157,7 @@ impl Planted {
                 Config { unseen: true, ..base }
             }
             Planted::IgnoresClockJump => Config { stun: true, ..base },
+            Planted::CyclesOverHungServer => Config { silent: true, ..base },
             Planted::ForgetsWatchdog => Config { watchdog: true, ..base },
             Planted::FailsafeAlone | Planted::ForgetsConsent => Config { failsafe: true, ..base },
             Planted::PublishesSyncEarly | Planted::DropsSyncLate | Planted::RacesOutsideSync => {

@@ -6,8 +6,6 @@
 //! ([`World::excuse`]) for as long as the lock is not its own; what it acknowledges meanwhile does not count.
 //! Ours must keep all promises beside it.
 
-use patroni_core::ha::Mono;
-
 use super::rng::Rng;
 use super::world::World;
 
@@ -22,15 +20,6 @@ impl World {
         let ours = rng.between(0, last) as usize;
         for (index, member) in self.members.iter_mut().enumerate() {
             member.reference = index != ours && rng.percent(60);
-        }
-    }
-
-    /// From when the lease counts that was asked for at `sent` and is confirmed now.
-    pub(super) fn lease_from(&self, node: usize, sent: Mono) -> Mono {
-        if self.members[node].reference {
-            self.clock(node)
-        } else {
-            sent
         }
     }
 

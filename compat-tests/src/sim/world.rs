@@ -105,8 +105,6 @@ pub(super) enum Postmaster {
 pub(super) enum After {
     Nothing,
     Stopped { immediate: bool, incarnation: u64 },
-    Held { sent: Mono },
-    Lost,
     Checkpoint,
 }
 
@@ -514,7 +512,7 @@ impl World {
             Postmaster::Promotes => self.promote(node),
             Postmaster::Opens => {
                 self.members[node].pg.opening = false;
-                if self.members[node].job.is_none() && self.members[node].pg.state.is_starting() {
+                if self.members[node].slot.running().is_none() && self.members[node].pg.state.is_starting() {
                     self.set_state(node, ha::PgState::Running);
                 }
             }
@@ -552,11 +550,10 @@ impl World {
 
     pub(super) fn finish_job(&mut self, node: usize, result: JobResult) {
         let now = self.now;
-        if let Some((view, _)) = self.members[node].job.take() {
-            self.tell(node, format!("  job {} -> {result:?}", view.job.name()));
-            // A demotion ends with the next cycle.
-            self.members[node].held |= matches!(view.job, Job::Demote { .. });
-            self.members[node].finished.push((view.job, result));
+        if let Some(view) = self.members[node].slot.running() {
+            let name = view.job.name();
+            self.tell(node, format!("  job {name} -> {result:?}"));
+            self.members[node].slot.finish(result);
             self.at(now + 5, Event::Wake { node, forced: true });
         }
     }
@@ -603,6 +600,6 @@ impl World {
     }
 
     pub(super) fn is_job(&self, node: usize, matches: impl Fn(&Job) -> bool) -> bool {
-        self.members[node].job.as_ref().is_some_and(|(view, _)| matches(&view.job))
+        self.members[node].slot.runs(matches)
     }
 }

@@ -13,6 +13,7 @@ pub mod global_config;
 pub mod ha;
 pub mod model;
 pub mod mutex;
+pub mod node;
 pub mod parse;
 pub mod quorum;
 pub mod rewind;

@@ -40,6 +40,12 @@ impl Timing {
 }
 
 impl Timing {
+    /// Of whole seconds.
+    pub fn seconds(ttl: u64, loop_wait: u64, retry_timeout: u64) -> Timing {
+        let seconds = Duration::from_secs;
+        Timing { ttl: seconds(ttl), loop_wait: seconds(loop_wait), retry_timeout: seconds(retry_timeout) }
+    }
+
     /// For so long after the HA loop was last seen alive may something keep the lock alive in its place.
     pub fn allowance(&self) -> Duration {
         self.loop_wait + self.retry_timeout

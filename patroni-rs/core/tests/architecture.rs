@@ -72,7 +72,13 @@ const OUTSIDE: &[&str] = &[
     "println!",
 ];
 
+/// What only the driver does: a second one beside it would drift from the one that is simulated.
+const DRIVES: &[&str] =
+    &["keeper::Keeper", "Keeper::new", "ha::run", "run_shutdown", "Arm::of", ".job_finished("];
+
 const NEVER: &[Never] = &[
+    Never { folder: "patroni-rs/src", says: DRIVES, but: &[], why: "core/node drives the engine, in the daemon and in the simulation" },
+    Never { folder: "compat-tests/src/sim", says: DRIVES, but: &[], why: "core/node drives the engine, in the daemon and in the simulation" },
     Never { folder: "patroni-rs/core/src", says: OUTSIDE, but: &[], why: "core does no I/O, reads no clock, rolls no dice" },
     Never { folder: "patroni-rs/pyfmt/src", says: OUTSIDE, but: &[], why: "pyfmt makes values of texts, and texts of values" },
     Never {
@@ -197,6 +203,11 @@ const MUST_NEVER: &[(&str, &str, &[&str])] = &[
     ("`patroni-rs/core` `model/`", "do I/O", &["patroni-rs/core/src"]),
     ("`core/src/ha/`", "read a clock, roll dice", &["patroni-rs/core/src"]),
     (
+        "`core/src/node/`",
+        "read a clock; be gone around by `shell` or `sim`",
+        &["patroni-rs/core/src", "patroni-rs/src", "compat-tests/src/sim"],
+    ),
+    (
         "`patroni-rs/config`",
         "start anything (the validator asks `postgres --version`)",
         &["patroni-rs/config/src"],
@@ -211,6 +222,11 @@ const MUST_NEVER: &[(&str, &str, &[&str])] = &[
     ("`postgres` `process/`", "decide", &["patroni-rs/postgres/src"]),
     ("`patroni-rs/api`", "touch the DCS itself", &["patroni-rs/api/src"]),
     ("`patroni-rs/src/instance`", "decide", &["patroni-rs/src/instance"]),
+    (
+        "`patroni-rs/src/shell`",
+        "decide when the fence is armed, from when a lease counts, what may start",
+        &["patroni-rs/src"],
+    ),
     (
         "`patroni-rs/src/guardian`",
         "know a role, a DCS; look into PGDATA, which is a name to it",

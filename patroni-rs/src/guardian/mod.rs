@@ -26,6 +26,7 @@ use nix::fcntl::{fcntl, FcntlArg, OFlag};
 use nix::sys::signal::Signal;
 use patroni_core::ha::keeper::Arm;
 use patroni_core::ha::Mono;
+use patroni_core::node::guard;
 use patroni_postgres::process::evidence::{self, Place};
 use patroni_postgres::process::proc::{named, Process};
 use patroni_postgres::process::spawn;
@@ -75,16 +76,12 @@ struct State {
 
 impl State {
     fn word(&self) -> Word {
-        // A promise about one postmaster is none about the next.
-        let promise = self.promise.filter(|_| self.postmaster.is_some_and(|p| number(&p) == self.server));
+        let promise = guard::word(self.promise, self.server, self.postmaster.map(|p| number(&p)));
         Word { postmaster: self.postmaster, place: self.place, promise }
     }
 
-    /// Is our own word one of its own? When the lock is ours again, or there is nothing
-    /// to guard. A primary without a lock, which is still to be demoted, stays under the
-    /// promise that was made for it.
     fn speaks_for_itself(&self) -> bool {
-        self.word().promise.is_some() || matches!(self.arm, Some(Arm::Off | Arm::Reads))
+        guard::speaks_for_itself(self.word().promise, self.arm)
     }
 
     /// May this guardian of an earlier daemon go? When our word is about the postmaster that it guards, or when that one
@@ -171,6 +168,13 @@ impl Guard {
             (state.promise, state.arm, state.server) = (promise, Some(arm), server);
             self.speak(&mut state);
         }
+    }
+
+    /// What the lock promised last.
+    #[cfg(test)]
+    pub fn told(&self) -> (Option<Mono>, Arm, u64) {
+        let state = locked(&self.state);
+        (state.promise, state.arm.unwrap_or(Arm::Unknown), state.server)
     }
 
     /// Tells the guardian; never waits. One that does not listen is no guardian.

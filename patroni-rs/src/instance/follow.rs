@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use patroni_core::ha::{Callback, JobResult, RecoveryChange, Role, Source};
 use patroni_core::mutex::locked;
+use patroni_core::node::MayPromote;
 use patroni_postgres::files::{SettingsRead, Upstream, WalReceiver};
 use patroni_postgres::process::hooks::{self, PrePromote};
 use patroni_postgres::process::promote::{self, Asked};
@@ -142,7 +143,11 @@ impl Instance {
 
     /// Promotion. After `committed` is set it cannot be cancelled any more.
     /// `may_write` is asked last: may what the order brings write, and is the fence armed for it?
-    pub async fn promote(&self, loop_wait: Duration, may_write: impl FnOnce() -> bool) -> JobResult {
+    pub async fn promote(
+        &self,
+        loop_wait: Duration,
+        may_write: impl FnOnce() -> Option<MayPromote>,
+    ) -> JobResult {
         if matches!(self.role(), Role::Promoted | Role::Primary) {
             return JobResult::Done;
         }
@@ -159,11 +164,11 @@ impl Instance {
         }
         self.slots_before_promote().await;
         // The script may have outlived the lock; a pause would keep the fence away from what follows.
-        if !may_write() {
+        let Some(_armed) = may_write() else {
             self.committed.store(false, Ordering::SeqCst);
             tracing::info!(target: "patroni.postgresql", "PostgreSQL promote cancelled.");
             return JobResult::Cancelled;
-        }
+        };
         match promote::request(&self.bin, &self.cancel, &self.data_dir).await {
             Asked::Yes => {}
             Asked::No => return JobResult::NotPromoted,

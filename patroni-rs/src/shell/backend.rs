@@ -445,10 +445,7 @@ impl Backend for ApiBackend {
 
     async fn failsafe(&self, leader: Value) -> Result<FailsafeReply> {
         let instance = &self.shared.instance;
-        // Who holds the lock is the leader, also before its promotion has ended:
-        // consent would let the former primary go on beside it.
-        let leads = instance.state() == PgState::Running && instance.role() == Role::Primary;
-        if leads || self.shared.lease.until().is_some() {
+        if self.shared.lease.refuses_failsafe(instance.state(), instance.role()) {
             return Ok(FailsafeReply::RunningAsLeader);
         }
         *locked(&self.shared.failsafe_ping) = Some(FailsafePing { data: leader, at: mono_now() });

@@ -170,7 +170,7 @@ impl Daemon {
             Err(e) => return Err(fatal(e.to_string())),
         };
         shared.refresh(api.connection_string().to_owned());
-        shared.lease.start_keeper(shared.instance.clone(), &shared.dcs).map_err(fatal)?;
+        shared.lease.start_keeper(shared.instance.clone(), shared.dcs.renewer()).map_err(fatal)?;
         Ok(Daemon { shared, api, memory: Memory::new(dynamic) })
     }
 
@@ -220,7 +220,7 @@ impl Daemon {
     /// A lock that is ours, and that the cycle did not ask for, is to run out: it hangs on the lease of our member key,
     /// which each cycle renews.
     fn note_end_of_cycle(&self) {
-        let asked = self.shared.lease.cycle_ended();
+        let asked = self.shared.lease.with(|lock| lock.cycle_ended(mono_now()));
         if !asked && self.shared.cluster().leader_name() == Some(self.shared.instance.name.as_str()) {
             self.shared.dcs.let_leader_run_out();
         }
@@ -316,7 +316,7 @@ async fn keep_permit<T>(shared: &Shared, limit: Duration, work: impl std::future
     let permits = async {
         let began = Instant::now();
         while began.elapsed() < limit && !shared.instance.is_quiet() {
-            shared.lease.stop_goes_on();
+            shared.lease.with(|lock| lock.stop_goes_on(mono_now()));
             tokio::time::sleep(PERMIT_AGAIN).await;
         }
         std::future::pending::<T>().await

@@ -5,8 +5,9 @@ use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::Duration;
 
-use patroni_core::ha::{Answer, DcsDown, Memory, Mono, Request, StopMode, View};
+use patroni_core::ha::{Answer, DcsDown, Mono, Request, StopMode, View};
 use patroni_core::model::{failover_value, Cluster, Lsn, Status};
+use patroni_core::node::{Cancel, Sent};
 use patroni_dcs::DcsError;
 use patroni_postgres::process::stop::StopEvent;
 use tokio::sync::mpsc;
@@ -20,9 +21,6 @@ use crate::watchdog::Watchdog;
 pub struct Executor {
     shared: Arc<Shared>,
     cluster: Arc<Cluster>,
-    /// What keeps the fence away, as far as this cycle knows: a pause, a cluster that is being made.
-    paused: bool,
-    bootstrapping: bool,
     /// A stop that goes on after its shutdown checkpoint was reported.
     stopping: Option<tokio::task::JoinHandle<bool>>,
 }
@@ -37,35 +35,32 @@ fn best_effort(outcome: Result<bool, DcsError>) -> Answer {
 }
 
 impl Executor {
-    /// For one cycle, which begins with this memory.
-    pub fn new(shared: Arc<Shared>, memory: &Memory) -> Executor {
+    /// For one cycle.
+    pub fn new(shared: Arc<Shared>) -> Executor {
         let cluster = shared.cluster();
-        let (paused, bootstrapping) = (memory.config.is_paused(), memory.bootstrapping);
-        Executor { shared, cluster, paused, bootstrapping, stopping: None }
+        Executor { shared, cluster, stopping: None }
     }
 
-    /// Arms the fence by what this cycle knows: it may stand still before its own end, which takes note of it.
-    pub fn arm(&self) {
-        super::tick::arm(&self.shared, self.paused, self.bootstrapping);
-    }
-
-    /// A question for the lock is about to go out, whose answer a hung loop would not hear. It ends a pause that is over.
-    fn will_ask_for_lock(&mut self, sent: Mono) {
-        self.paused &= self.shared.instance.dynamic().is_paused();
-        let (arm, server) = super::tick::armed(&self.shared, self.paused, self.bootstrapping);
-        self.shared.lease.will_ask(sent, arm, server);
-    }
-
-    /// Carries out one request.
-    pub async fn perform(&mut self, request: &Request, view: &View) -> Answer {
-        match request {
-            Request::LoadCluster
-            | Request::AcquireLeader
-            | Request::UpdateLeader { .. }
-            | Request::TakeLeader
-            | Request::DeleteLeader { .. }
-            | Request::DropLease
-            | Request::ExtendLease { .. } => self.lock(request).await,
+    /// Carries out one request. `view`: what the cycle decides on, once it has looked. A request without an arm does not
+    /// compile.
+    pub async fn perform(&mut self, sent: &Sent, view: Option<&View>) -> Answer {
+        let pg = self.shared.instance.clone();
+        match sent.request() {
+            Request::LoadCluster => self.load_cluster().await,
+            Request::AcquireLeader => self.acquire_leader(sent.at()).await,
+            Request::UpdateLeader { status, failsafe } => {
+                let status = status.as_ref().map(|(lsn, slots)| self.status_of(*lsn, slots.clone()));
+                let Some(leader) = self.cluster.leader.clone() else { return Answer::Dcs(Ok(false)) };
+                let outcome =
+                    self.shared.dcs.update_leader(&leader, status.as_ref(), failsafe.as_ref()).await;
+                Answer::Dcs(outcome.map_err(down))
+            }
+            Request::TakeLeader => best_effort(self.shared.dcs.take_leader().await),
+            Request::DeleteLeader { last_lsn } => {
+                best_effort(self.shared.dcs.delete_leader(self.cluster.leader.as_ref(), *last_lsn).await)
+            }
+            // The promise alone is changed, by the driver.
+            Request::DropLease | Request::ExtendLease { .. } => Answer::Done,
             Request::WriteStatus(lsn) => {
                 let _ = self.shared.dcs.write_status(*lsn).await;
                 Answer::Done
@@ -127,130 +122,10 @@ impl Executor {
                 Answer::Started(self.shared.jobs.start(self.shared.clone(), job.clone()).map(drop))
             }
             Request::CancelJob { kill } => Answer::Bool(self.cancel_job(*kill).await),
-            other => self.postgres(other, view).await,
-        }
-    }
-
-    /// The lock, and the promise that goes with it: it counts from before the
-    /// request was sent.
-    async fn lock(&mut self, request: &Request) -> Answer {
-        let shared = self.shared.clone();
-        let sent = mono_now();
-        match request {
-            Request::LoadCluster => match shared.dcs.get_cluster().await {
-                Ok(cluster) => {
-                    self.cluster = cluster.clone();
-                    shared.lease.cluster_read(sent);
-                    // What this cycle decides on is what PostgreSQL is asked and told by.
-                    let dynamic = shared.instance.dynamic().updated_from(&cluster);
-                    let held = cluster.leader_name() == Some(shared.instance.name.as_str())
-                        && shared.lease.may_start_writing();
-                    self.paused &= dynamic.is_paused() || !held;
-                    shared.instance.set_dynamic(dynamic);
-                    Answer::Cluster(Ok(cluster))
-                }
-                Err(e) => Answer::Cluster(Err(down(e))),
-            },
-            Request::AcquireLeader => {
-                self.will_ask_for_lock(sent);
-                let outcome = shared.dcs.acquire_leader().await;
-                if let Ok(true) = outcome {
-                    shared.lease.confirmed(sent);
-                    locked(&shared.retention).restart(&self.cluster.status.retain_slots, sent);
-                }
-                Answer::Dcs(outcome.map_err(down))
+            Request::Probe => {
+                let me = view.map_or_else(|| self.shared.me(), |view| view.me.clone());
+                Answer::Pg(Box::new(pg.view(Some(&self.cluster), &me.tags).await))
             }
-            Request::UpdateLeader { status, failsafe } => {
-                let status = status.as_ref().map(|(lsn, slots)| self.status_of(*lsn, slots.clone()));
-                let Some(leader) = self.cluster.leader.clone() else { return Answer::Dcs(Ok(false)) };
-                let outcome = shared.dcs.update_leader(&leader, status.as_ref(), failsafe.as_ref()).await;
-                match outcome {
-                    Ok(true) => shared.lease.confirmed(sent),
-                    Ok(false) => shared.lease.dropped(),
-                    Err(_) => shared.lease.unanswered(),
-                }
-                Answer::Dcs(outcome.map_err(down))
-            }
-            Request::TakeLeader => {
-                // The bootstrap is over, and what was promised before it.
-                self.bootstrapping = false;
-                shared.lease.released();
-                self.will_ask_for_lock(sent);
-                let taken = shared.dcs.take_leader().await.unwrap_or(false);
-                if taken {
-                    shared.lease.confirmed(sent);
-                }
-                Answer::Bool(taken)
-            }
-            Request::DeleteLeader { last_lsn } => {
-                shared.lease.released();
-                best_effort(shared.dcs.delete_leader(self.cluster.leader.as_ref(), *last_lsn).await)
-            }
-            Request::ExtendLease { sent } => {
-                shared.lease.confirmed(*sent);
-                Answer::Done
-            }
-            _ => {
-                shared.lease.dropped();
-                Answer::Done
-            }
-        }
-    }
-
-    fn status_of(&self, last_lsn: Lsn, slots: Option<indexmap::IndexMap<String, Lsn>>) -> Status {
-        let config = self.shared.instance.dynamic();
-        let slots = slots.filter(|s| !s.is_empty());
-        let (retain, log) = locked(&self.shared.retention).build(
-            &self.cluster,
-            &config,
-            &self.shared.instance.name,
-            &slots.clone().unwrap_or_default(),
-            mono_now(),
-        );
-        for line in log {
-            tracing::info!(target: "patroni.dcs", "{}", line.text);
-        }
-        Status { last_lsn, slots, retain_slots: retain.unwrap_or_default() }
-    }
-
-    /// Somebody else may take the lock; over as soon as there is a leader.
-    async fn courtesy(&self, limit: Duration) {
-        let deadline = tokio::time::Instant::now() + limit;
-        loop {
-            let left = deadline.saturating_duration_since(tokio::time::Instant::now());
-            if left.is_zero() {
-                return;
-            }
-            match self.shared.dcs.get_cluster().await {
-                Ok(cluster) if !cluster.is_unlocked() => return,
-                Ok(_) => {}
-                Err(_) => return,
-            }
-            self.shared.dcs.watch(false, left.min(Duration::from_millis(200))).await;
-        }
-    }
-
-    async fn cancel_job(&self, kill: bool) -> bool {
-        let instance = &self.shared.instance;
-        let Some(job) = self.shared.jobs.view() else { return false };
-        if job.job == patroni_core::ha::Job::Promote {
-            if instance.committed.load(Ordering::SeqCst) {
-                return false;
-            }
-            instance.cancel.cancel();
-            return !instance.committed.load(Ordering::SeqCst);
-        }
-        if kill {
-            self.shared.jobs.cancel_and_wait(&self.shared, Duration::from_secs(1)).await;
-            return true;
-        }
-        false
-    }
-
-    async fn postgres(&mut self, request: &Request, view: &View) -> Answer {
-        let pg = self.shared.instance.clone();
-        match request {
-            Request::Probe => Answer::Pg(Box::new(pg.view(Some(&self.cluster), &view.me.tags).await)),
             Request::SetRole(role) => {
                 pg.set_role(*role);
                 Answer::Done
@@ -293,15 +168,87 @@ impl Executor {
             Request::CanRewind => Answer::Bool(pg.can_rewind().await),
             Request::CheckDiverged(source) => Answer::Diverged(pg.diverged(source).await),
             Request::EnsureCheckpoint => Answer::Bool(pg.ensure_checkpoint().await),
-            Request::SyncSlots { cluster, .. } => Answer::Names(pg.sync_slots(view, cluster).await),
+            Request::SyncSlots { cluster, .. } => match view {
+                Some(view) => Answer::Names(pg.sync_slots(view, cluster).await),
+                // Nobody has looked at the server.
+                None => Answer::PgDown,
+            },
             Request::AfterPause => {
                 pg.forget_sysid();
                 pg.schedule_slots(true).await;
                 Answer::Done
             }
             Request::MoveDataDirectory => Answer::Bool(pg.set_data_directory_aside().await),
-            // Everything else was answered by the callers.
-            _ => Answer::Done,
+        }
+    }
+
+    async fn load_cluster(&mut self) -> Answer {
+        match self.shared.dcs.get_cluster().await {
+            Ok(cluster) => {
+                self.cluster = cluster.clone();
+                // What this cycle decides on is what PostgreSQL is asked and told by.
+                let instance = &self.shared.instance;
+                instance.set_dynamic(instance.dynamic().updated_from(&cluster));
+                Answer::Cluster(Ok(cluster))
+            }
+            Err(e) => Answer::Cluster(Err(down(e))),
+        }
+    }
+
+    async fn acquire_leader(&self, sent: Mono) -> Answer {
+        let outcome = self.shared.dcs.acquire_leader().await;
+        if let Ok(true) = outcome {
+            locked(&self.shared.retention).restart(&self.cluster.status.retain_slots, sent);
+        }
+        Answer::Dcs(outcome.map_err(down))
+    }
+
+    fn status_of(&self, last_lsn: Lsn, slots: Option<indexmap::IndexMap<String, Lsn>>) -> Status {
+        let config = self.shared.instance.dynamic();
+        let slots = slots.filter(|s| !s.is_empty());
+        let (retain, log) = locked(&self.shared.retention).build(
+            &self.cluster,
+            &config,
+            &self.shared.instance.name,
+            &slots.clone().unwrap_or_default(),
+            mono_now(),
+        );
+        for line in log {
+            tracing::info!(target: "patroni.dcs", "{}", line.text);
+        }
+        Status { last_lsn, slots, retain_slots: retain.unwrap_or_default() }
+    }
+
+    /// Somebody else may take the lock; over as soon as there is a leader.
+    async fn courtesy(&self, limit: Duration) {
+        let deadline = tokio::time::Instant::now() + limit;
+        loop {
+            let left = deadline.saturating_duration_since(tokio::time::Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            match self.shared.dcs.get_cluster().await {
+                Ok(cluster) if !cluster.is_unlocked() => return,
+                Ok(_) => {}
+                Err(_) => return,
+            }
+            self.shared.dcs.watch(false, left.min(Duration::from_millis(200))).await;
+        }
+    }
+
+    async fn cancel_job(&self, kill: bool) -> bool {
+        let instance = &self.shared.instance;
+        match self.shared.jobs.cancel(kill, instance.committed.load(Ordering::SeqCst)) {
+            Cancel::No => false,
+            Cancel::Tell => {
+                instance.cancel.cancel();
+                // Unless the order went out at the same moment.
+                !instance.committed.load(Ordering::SeqCst)
+            }
+            Cancel::End => {
+                self.shared.jobs.cancel_and_wait(&self.shared, Duration::from_secs(1)).await;
+                true
+            }
         }
     }
 

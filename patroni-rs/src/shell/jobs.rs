@@ -7,14 +7,15 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
-use patroni_core::ha::{DemoteMode, Job, JobResult, JobView, Role, Source};
+use patroni_core::ha::{DemoteMode, Job, JobResult, JobView, Memory, Role, Source};
 use patroni_core::model::Lsn;
+use patroni_core::node::{Cancel, JobSlot};
 use patroni_postgres::process::replica::Created;
 use patroni_postgres::process::stop::StopEvent;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::shared::Shared;
-use crate::instance::{mono_now, Apply, Started, StopHow};
+use crate::instance::{locked, mono_now, Apply, Started, StopHow};
 
 /// How long the end of a cancelled restart is waited for.
 const CANCELLED_WITHIN: Duration = Duration::from_secs(1);
@@ -23,57 +24,56 @@ const REPLACED_LOOK: Duration = Duration::from_millis(50);
 /// The least time between two tries of a job that fails.
 const FAILURE_TAKES: Duration = Duration::from_secs(1);
 
-/// The job that runs, and those that have ended since the last cycle.
+/// The one job ([`JobSlot`]), as tasks of the runtime.
 #[derive(Default)]
 pub struct Jobs {
-    slot: Mutex<Slot>,
+    state: Mutex<State>,
     /// Whose turn it is of those that replace the job that runs.
     turn: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
-struct Slot {
-    running: Option<JobView>,
+struct State {
+    slot: JobSlot,
     /// Closed when the job's task has ended, however it does.
     ended: Option<watch::Receiver<()>>,
-    finished: Vec<(Job, JobResult)>,
-    /// What the engine does with PostgreSQL, step by step, whether a job runs or not.
-    held: Option<String>,
 }
 
 impl Jobs {
+    fn with<R>(&self, change: impl FnOnce(&mut JobSlot) -> R) -> R {
+        change(&mut locked(&self.state).slot)
+    }
+
     /// The job that runs.
     pub fn view(&self) -> Option<JobView> {
-        crate::instance::locked(&self.slot).running.clone()
+        self.with(|slot| slot.running().cloned())
     }
 
-    /// Takes the results of jobs that have ended, and tells which one runs, in one look.
+    /// Does this one run?
+    pub fn runs(&self, which: impl Fn(&Job) -> bool) -> bool {
+        self.with(|slot| slot.runs(which))
+    }
+
+    /// See [`JobSlot::take_finished`].
     pub fn take_finished(&self) -> (Vec<(Job, JobResult)>, Option<JobView>) {
-        let mut slot = crate::instance::locked(&self.slot);
-        (std::mem::take(&mut slot.finished), slot.running.clone())
+        self.with(JobSlot::take_finished)
     }
 
-    /// PostgreSQL is being stopped by the engine. Until it has decided what follows, an operator's
-    /// restart would start the server as the primary that it was, without the lock; one that has just begun ends here.
+    /// See [`JobSlot::cancel`].
+    pub fn cancel(&self, kill: bool, committed: bool) -> Cancel {
+        self.with(|slot| slot.cancel(kill, committed))
+    }
+
+    /// The engine is about to stop PostgreSQL ([`JobSlot::hold`]); a restart that has just begun ends here.
     pub async fn hold(&self, shared: &Shared) {
-        if self.hold_off() {
+        if self.with(JobSlot::hold) {
             self.cancel_and_wait(shared, CANCELLED_WITHIN).await;
         }
     }
 
-    /// From now on operators' jobs are refused. Does one run that would start the server?
-    fn hold_off(&self) -> bool {
-        let mut slot = crate::instance::locked(&self.slot);
-        slot.held.get_or_insert_with(|| "demote".into());
-        slot.running.as_ref().is_some_and(|r| matches!(r.job, Job::Restart { .. }))
-    }
-
-    /// A cycle has ended: unless a demotion came to its end after it had begun, what is to follow has been started.
-    pub fn release(&self) {
-        let mut slot = crate::instance::locked(&self.slot);
-        if !slot.finished.iter().any(|(job, _)| matches!(job, Job::Demote { .. })) {
-            slot.held = None;
-        }
+    /// See [`JobSlot::cycle_settled`].
+    pub fn cycle_settled(&self, memory: &Memory) {
+        self.with(|slot| slot.cycle_settled(memory));
     }
 
     /// Starts a job that an operator asks for.
@@ -134,7 +134,7 @@ impl Jobs {
         let wake = shared.wake.clone();
         let running = self.occupy(&job, ordered, || {
             if matches!(job, Job::Reinitialize { .. }) {
-                *crate::instance::locked(&shared.instance.copy_failed) = None;
+                *locked(&shared.instance.copy_failed) = None;
             }
             shared.instance.cancel.reset();
             shared.instance.committed.store(false, Ordering::SeqCst);
@@ -152,43 +152,28 @@ impl Jobs {
             let result = outcome(&job, work).await;
             // Nobody has to listen.
             let _ = tell.send(result.clone());
-            jobs.vacate(job, result);
+            jobs.with(|slot| slot.finish(result));
             drop(running);
             wake.notify_one();
         });
         Ok(told)
     }
 
-    /// Takes the slot for a job, if it is free. What is returned is kept until the job's task ends.
+    /// Takes the slot for a job, if it may begin. What is returned is kept until the job's task ends.
     fn occupy(&self, job: &Job, ordered: bool, begins: impl FnOnce()) -> Result<watch::Sender<()>, String> {
-        let mut slot = crate::instance::locked(&self.slot);
-        if let Some(running) = &slot.running {
-            return Err(running.job.name());
+        let mut state = locked(&self.state);
+        match ordered {
+            true => state.slot.order(job, mono_now())?,
+            false => state.slot.start(job, mono_now())?,
         }
-        if let Some(held) = slot.held.clone().filter(|_| ordered) {
-            return Err(held);
-        }
-        slot.running = Some(JobView { job: job.clone(), started_at: mono_now(), shutdown_checkpoint: None });
         let (running, ended) = watch::channel(());
-        slot.ended = Some(ended);
+        state.ended = Some(ended);
         begins();
         Ok(running)
     }
 
-    fn vacate(&self, job: Job, result: JobResult) {
-        let mut slot = crate::instance::locked(&self.slot);
-        slot.running = None;
-        if matches!(job, Job::Demote { .. }) {
-            // The demotion ends with the next cycle.
-            slot.held = Some(job.name());
-        }
-        slot.finished.push((job, result));
-    }
-
     fn shutdown_checkpoint(&self, locations: (Lsn, Lsn)) {
-        if let Some(running) = &mut crate::instance::locked(&self.slot).running {
-            running.shutdown_checkpoint = Some(locations);
-        }
+        self.with(|slot| slot.shutdown_checkpoint(locations));
     }
 
     /// Cancels the job and waits for its end, a while. The order stands until the next job begins, or until this one has
@@ -204,7 +189,7 @@ impl Jobs {
 
     /// Has the job ended by then? Any number of callers may wait, one after the other or at the same time.
     async fn wait(&self, limit: Duration) -> bool {
-        let ended = crate::instance::locked(&self.slot).ended.clone();
+        let ended = locked(&self.state).ended.clone();
         match ended {
             // The sender is dropped, never used.
             Some(mut ended) => tokio::time::timeout(limit, ended.changed()).await.is_ok(),
@@ -275,8 +260,8 @@ async fn run(shared: &Arc<Shared>, jobs: &Jobs, job: &Job) -> JobResult {
         }
         Job::Promote => {
             let may_write = || {
-                let (arm, server) = super::tick::armed(shared, pg.dynamic().is_paused(), false);
-                shared.lease.will_promote(arm, server)
+                let (paused, server) = (pg.dynamic().is_paused(), shared.server());
+                shared.lease.with(|lock| lock.will_promote(mono_now(), paused, &server))
             };
             pg.promote(shared.me().loop_wait, may_write).await
         }
@@ -285,10 +270,9 @@ async fn run(shared: &Arc<Shared>, jobs: &Jobs, job: &Job) -> JobResult {
             if *release_sync {
                 shared.release_sync_standby().await;
             }
-            // Asked again when the server has stopped: a stop may take longer than the lease.
-            // Who makes a cluster has no lock yet.
+            // Asked when the server has stopped.
             let may_write =
-                || shared.lease.may_start_writing() || pg.dynamic().is_paused() || pg.is_bootstrapping();
+                || shared.lease.may_restart_primary(pg.dynamic().is_paused(), pg.is_bootstrapping());
             let result = started(pg.restart(Some(*timeout), false, None, may_write).await);
             shared.disable_sync.store(false, Ordering::SeqCst);
             result
@@ -323,7 +307,7 @@ async fn clone(shared: &Arc<Shared>, source: Option<Source>, what: &str, from_le
     if created != Created::Done {
         tracing::error!(target: "patroni.ha", "failed to bootstrap {what}");
         if !pg.cancel.is_cancelled() {
-            *crate::instance::locked(&pg.copy_failed) = Some(format!("failed to bootstrap {what}"));
+            *locked(&pg.copy_failed) = Some(format!("failed to bootstrap {what}"));
         }
         // Only what this copy made is removed.
         if created == Created::Failed {
@@ -332,7 +316,7 @@ async fn clone(shared: &Arc<Shared>, source: Option<Source>, what: &str, from_le
         return JobResult::Failed;
     }
     tracing::info!(target: "patroni.ha", "bootstrapped {what}");
-    *crate::instance::locked(&pg.copy_failed) = None;
+    *locked(&pg.copy_failed) = None;
     let follow = shared.node_to_follow(source).await;
     match pg.follow(follow, Role::Replica, Apply::Restart(None)).await {
         Started::Failed => JobResult::Failed,
@@ -407,11 +391,8 @@ mod tests {
         let jobs = Jobs::default();
         let running = jobs.occupy(&restart(), true, || ()).unwrap();
         assert!(jobs.occupy(&restart(), true, || ()).is_err());
-        // What has no result yet runs, by the same look.
-        let (ended, seen) = jobs.take_finished();
-        assert_eq!((ended, seen.map(|r| r.job)), (Vec::new(), Some(restart())));
         let result = outcome(&restart(), async { panic!("a job that panics") }).await;
-        jobs.vacate(restart(), result);
+        jobs.with(|slot| slot.finish(result));
         drop(running);
         assert!(jobs.view().is_none());
         assert_eq!(jobs.take_finished(), (vec![(restart(), JobResult::Failed)], None));
@@ -428,36 +409,17 @@ mod tests {
         for _ in 0..2 {
             assert!(!jobs.wait(short).await);
         }
-        jobs.vacate(restart(), JobResult::Done);
+        jobs.with(|slot| slot.finish(JobResult::Done));
         drop(running);
         assert!(jobs.wait(short).await && jobs.wait(short).await);
     }
 
-    /// While the engine stops PostgreSQL, and until it has decided what follows, an operator's job is refused; the
-    /// engine's own is not.
+    /// Who orders is an operator, and who starts is the engine.
     #[test]
-    fn an_operators_job_waits_for_the_end_of_a_demotion() {
+    fn an_operators_job_is_refused_while_the_engine_stops_the_server() {
         let jobs = Jobs::default();
-        let demote = Job::Demote { name: "switchover".into(), mode: DemoteMode::Graceful, timeout: None };
-        drop(jobs.occupy(&demote, false, || ()).unwrap());
-        jobs.vacate(demote, JobResult::Stopped(None));
-        assert_eq!(jobs.occupy(&restart(), true, || ()).err().as_deref(), Some("switchover"));
-        // A cycle that had begun before does not release it, the next one does.
-        jobs.release();
+        assert!(!jobs.with(JobSlot::hold));
         assert!(jobs.occupy(&restart(), true, || ()).is_err());
-        jobs.take_finished();
-        jobs.release();
-        assert!(jobs.occupy(&restart(), true, || ()).is_ok());
-    }
-
-    #[test]
-    fn the_engine_may_go_on_while_operators_are_held_off() {
-        let jobs = Jobs::default();
-        assert!(!jobs.hold_off());
-        assert!(jobs.occupy(&restart(), true, || ()).is_err());
-        let running = jobs.occupy(&restart(), false, || ()).unwrap();
-        // One that has just begun is to end.
-        assert!(jobs.hold_off());
-        drop(running);
+        assert!(jobs.occupy(&restart(), false, || ()).is_ok());
     }
 }

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use patroni_config::Config;
-use patroni_core::ha::{FailsafePing, HeldBack, Me, Role, ScheduledRestart, Source, WatchdogView};
+use patroni_core::ha::{FailsafePing, HeldBack, Job, Me, Role, ScheduledRestart, Source, WatchdogView};
 use patroni_core::model::Cluster;
+use patroni_core::node::{LeaderLock, Server};
 use patroni_core::slots::Retention;
 use patroni_core::tags::Tags;
 use patroni_dcs::{Dcs, Timing};
@@ -18,6 +19,7 @@ use tokio::sync::Notify;
 
 use super::jobs::Jobs;
 use super::lease::Lease;
+use crate::guardian;
 use crate::instance::{locked, Instance};
 use crate::log::Log;
 use crate::watchdog::Watchdog;
@@ -95,7 +97,8 @@ impl Shared {
     ) -> Result<Arc<Shared>, String> {
         let timing = Timing::of(|key| config.effective().get(key));
         let guard = instance.guard.clone();
-        let lease = Lease::new(timing.ttl, timing.loop_wait, timing.retry_timeout, wake.clone(), guard);
+        let lock = LeaderLock::new(timing, instance.dynamic().is_paused());
+        let lease = Lease::new(lock, wake.clone(), guard);
         let peer_options = ClientOptions::for_peers(config.effective(), Some(true));
         let peers = HttpClient::lazy(&peer_options).map_err(|e| e.to_string())?;
         let me = me_of(&config, &instance, String::new());
@@ -129,15 +132,28 @@ impl Shared {
         });
         // A server that is started under the lock is under the fence from its first moment.
         let weak = Arc::downgrade(&shared);
-        let arm = move || {
+        let known = move || {
             if let Some(shared) = weak.upgrade() {
-                let instance = &shared.instance;
-                super::tick::arm(&shared, instance.dynamic().is_paused(), instance.is_bootstrapping());
+                let (paused, server) = (shared.instance.dynamic().is_paused(), shared.server());
+                shared.lease.with(|lock| lock.server_known(paused, &server));
             }
         };
         // Only a second call could fail, and there is none.
-        let _ = shared.instance.on_postmaster.set(Box::new(arm));
+        let _ = shared.instance.on_postmaster.set(Box::new(known));
         Ok(shared)
+    }
+
+    /// What is known of the server, as far as the fence is concerned.
+    pub fn server(&self) -> Server {
+        let instance = &self.instance;
+        Server {
+            number: instance.known_postmaster().map_or(0, |p| guardian::number(&p.process)),
+            role: instance.role(),
+            promoting: instance.committed.load(Ordering::SeqCst)
+                && self.jobs.runs(|job| *job == Job::Promote),
+            writes: instance.says_it_writes(),
+            quiet: instance.is_quiet(),
+        }
     }
 
     /// Who we are.
@@ -198,7 +214,6 @@ impl Shared {
                 Timing::of(|key| c.effective().get(key)),
             )
         });
-        self.lease.set_timing(timing.ttl, timing.loop_wait, timing.retry_timeout);
         self.dcs.set_timing(timing);
         self.me.store(Arc::new(me));
         // The client itself takes note of files that change.

@@ -6,7 +6,7 @@ mod restart;
 pub mod schedule;
 mod switchover;
 
-use patroni_core::ha::{PgState, Role};
+use patroni_core::node;
 use patroni_core::parse::parse_bool;
 use pyfmt::Value;
 
@@ -50,7 +50,7 @@ type Outcome = Result<Response, BackendError>;
 async fn failsafe<B: Backend>(backend: &B, leader: Value) -> Outcome {
     let refusal = || Response::text(500, "Running as a leader");
     let postgres = &backend.last_snapshot().postgres;
-    if postgres.state == PgState::Running && postgres.role == Role::Primary {
+    if node::failsafe::runs_as_primary(postgres.state, postgres.role) {
         return Ok(refusal());
     }
     if let Some(key) = ["name", "conn_url", "api_url"].iter().find(|key| leader.get(key).is_none()) {

@@ -60,9 +60,9 @@ pub fn run(view: &View, memory: &Memory, transcript: &Transcript) -> (Progress, 
             cycle.io.log(Level::Error, format!("Unexpected exception: {why}"));
             cycle.finish("Unexpected exception raised, please report it as a BUG".into(), None)
         }
-        // Both are handled where the cycle's end is written; here they only
+        // These are handled where the cycle's end is written; here they only
         // come out of that end itself, which is best effort.
-        Err(Halt::Dcs(_) | Halt::Pg) => cycle.finish("DCS is not accessible".into(), None),
+        Err(Halt::Dcs(_) | Halt::Pg | Halt::Stale) => cycle.finish("DCS is not accessible".into(), None),
     };
     (progress, std::mem::take(&mut cycle.io.lines))
 }
@@ -97,11 +97,14 @@ impl<'a> Cycle<'a> {
             Err(Halt::Dcs(_)) => {
                 self.io.log(Level::Error, "Error communicating with DCS");
                 return match self.handle_dcs_error() {
-                    Err(Halt::Dcs(_) | Halt::Pg) => Ok("DCS is not accessible".into()),
+                    Err(Halt::Dcs(_) | Halt::Pg | Halt::Stale) => Ok("DCS is not accessible".into()),
                     other => other,
                 };
             }
             Err(Halt::Pg) => "Error communicating with PostgreSQL. Will try again later".to_owned(),
+            Err(Halt::Stale) => {
+                "not taking the leader lock because this cycle has stood still for too long".to_owned()
+            }
             Err(halt @ (Halt::Exit(_) | Halt::Bug(_))) => {
                 self.end()?;
                 return Err(halt);

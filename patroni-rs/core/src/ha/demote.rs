@@ -109,7 +109,7 @@ impl Cycle<'_> {
     pub(super) fn finish_demotion(&mut self) -> Step<String> {
         let Some(demotion) = self.m.demotion.clone() else { return Ok(String::new()) };
         let line = format!("{} in progress", demotion.action);
-        let locations = demotion.stopped.flatten();
+        let locations = demotion.stopped.and_then(|stopped| stopped.locations);
         let heirs = self.heirs(&demotion, locations)?;
         if heirs == Heirs::NotYet {
             return Ok(line);

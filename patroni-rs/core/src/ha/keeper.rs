@@ -14,6 +14,7 @@
 use std::time::Duration;
 
 use super::types::{Mono, Role};
+use crate::timing::Timing;
 
 /// How long an immediate stop (SIGQUIT) may take before SIGKILL follows. Of the
 /// keeper's fence and of the guardian's alike.
@@ -72,14 +73,12 @@ pub enum Next {
 /// The keeper's state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Keeper {
-    ttl: Duration,
+    timing: Timing,
     /// How long the lease that the key hangs on is known to last: a new ttl makes a
     /// new lease, which the loop moves the key to.
     granted: Duration,
     /// What the store grants, however long the ttl is.
     at_most: Duration,
-    loop_wait: Duration,
-    retry_timeout: Duration,
     lease_until: Option<Mono>,
     /// The end of the lease, also of one that was lost since: what was a primary
     /// under it must be gone by then.
@@ -101,13 +100,11 @@ pub struct Keeper {
 
 impl Keeper {
     /// Nothing held, nothing permitted. Durations are those in force in the DCS client.
-    pub fn new(ttl: Duration, loop_wait: Duration, retry_timeout: Duration) -> Keeper {
+    pub fn new(timing: Timing) -> Keeper {
         Keeper {
-            ttl,
-            granted: ttl,
+            timing,
+            granted: timing.ttl,
             at_most: Duration::MAX,
-            loop_wait,
-            retry_timeout,
             lease_until: None,
             end: None,
             arm: Arm::Unknown,
@@ -125,9 +122,9 @@ impl Keeper {
     /// New durations, from `now` on. A shorter ttl holds for the promise that is out:
     /// the key may hang on a lease of that length from now on, even if we never hear
     /// of it. A longer one does not before the loop has moved the key.
-    pub fn set_timing(&mut self, ttl: Duration, loop_wait: Duration, retry_timeout: Duration, now: Mono) {
-        (self.ttl, self.loop_wait, self.retry_timeout) = (ttl, loop_wait, retry_timeout);
-        self.shorten(ttl, now);
+    pub fn set_timing(&mut self, timing: Timing, now: Mono) {
+        self.timing = timing;
+        self.shorten(timing.ttl, now);
     }
 
     /// What the store grants from now on: ZooKeeper shortens a session, of Consul's but half the ttl is certain. Less
@@ -149,12 +146,12 @@ impl Keeper {
     /// that this may bring, should the loop never hear the answer. A promise that is out stands as it is; one whose end
     /// a pause has let pass does not count.
     pub fn lease_asked(&mut self, sent: Mono) {
-        self.end = self.end.filter(|end| *end > sent).or(Some(sent + self.ttl.min(self.at_most)));
+        self.end = self.end.filter(|end| *end > sent).or(Some(sent + self.timing.ttl.min(self.at_most)));
     }
 
     /// The lock was acquired or refreshed by the loop with a request sent at `sent`.
     pub fn lease_confirmed(&mut self, sent: Mono) {
-        self.granted = self.ttl.min(self.at_most);
+        self.granted = self.timing.ttl.min(self.at_most);
         self.lease_renewed(sent);
     }
 
@@ -189,7 +186,7 @@ impl Keeper {
     /// A cycle has ended: the loop is alive. Renewal is permitted for one more
     /// cycle and the longest DCS operation in it.
     pub fn cycle_ended(&mut self, now: Mono) {
-        self.permit_until = now + self.loop_wait + self.retry_timeout;
+        self.permit_until = now + self.timing.allowance();
     }
 
     /// No cycle ends while the daemon does, and its orderly stop makes progress. Not a new permit, if the last one is over.
@@ -271,7 +268,7 @@ impl Keeper {
     pub fn clock_jumped(&mut self, now: Mono, ahead: Duration) {
         self.jumped = Some(now);
         self.renew_at = now;
-        let patience = now + self.retry_timeout + GONE_PATIENCE + self.fence_margin();
+        let patience = now + self.timing.retry_timeout + GONE_PATIENCE + self.fence_margin();
         let missed = |at: Mono| at.min(at.saturating_sub(ahead).max(patience));
         (self.lease_until, self.end) = (self.lease_until.map(missed), self.end.map(missed));
     }
@@ -283,7 +280,7 @@ impl Keeper {
 
     /// How often the loop runs.
     pub fn loop_wait(&self) -> Duration {
-        self.loop_wait
+        self.timing.loop_wait
     }
 
     /// Until when the lock is promised.
@@ -297,7 +294,7 @@ impl Keeper {
     }
 
     fn renew_interval(&self) -> Duration {
-        self.loop_wait.min(self.granted / 3)
+        self.timing.loop_wait.min(self.granted / 3)
     }
 
     /// How long before the lease's end PostgreSQL is stopped: the time that an
@@ -333,7 +330,7 @@ mod tests {
     }
 
     fn keeper() -> Keeper {
-        let mut k = Keeper::new(s(30), s(10), s(10));
+        let mut k = Keeper::new(Timing::seconds(30, 10, 10));
         k.lease_confirmed(s(0));
         k.arm(Arm::Writes, 1);
         k
@@ -341,7 +338,7 @@ mod tests {
 
     #[test]
     fn what_the_store_grants_counts() {
-        let mut k = Keeper::new(s(60), s(10), s(10));
+        let mut k = Keeper::new(Timing::seconds(60, 10, 10));
         k.store_grants(s(40), s(0));
         k.arm(Arm::Writes, 1);
         // A question that nobody answers, and one that is.
@@ -377,7 +374,7 @@ mod tests {
     fn a_much_longer_ttl_does_not_fence() {
         let mut k = keeper();
         k.cycle_ended(s(1));
-        k.set_timing(s(600), s(10), s(10), s(2));
+        k.set_timing(Timing::seconds(600, 10, 10), s(2));
         assert_eq!(k.next(s(2)), Next::WaitUntil(s(10)));
         assert_eq!(k.next(s(10)), Next::Renew);
         k.lease_renewed(s(10));
@@ -393,7 +390,7 @@ mod tests {
     #[test]
     fn a_question_for_the_lock_is_a_promise_until_it_is_answered() {
         // A primary without a lock asks for it, and its loop hangs.
-        let mut k = Keeper::new(s(30), s(10), s(10));
+        let mut k = Keeper::new(Timing::seconds(30, 10, 10));
         k.arm(Arm::Writes, 1);
         k.lease_asked(s(100));
         assert_eq!(k.next(s(100)), Next::WaitUntil(s(127)));
@@ -523,7 +520,7 @@ mod tests {
         assert_eq!(jumped(1).lease_until(), Some(s(38)));
         assert_eq!(jumped(0).lease_until(), Some(s(39)));
         // Nothing is held, nothing happens.
-        let mut k = Keeper::new(s(30), s(10), s(10));
+        let mut k = Keeper::new(Timing::seconds(30, 10, 10));
         k.arm(Arm::Reads, 1);
         k.clock_jumped(s(10), s(60));
         assert_eq!((k.next(s(10)), k.promise()), (Next::Idle, None));
@@ -546,12 +543,12 @@ mod tests {
     fn a_new_ttl_shortens_the_promise_at_once_and_lengthens_it_with_the_loops_next_request() {
         let mut k = keeper();
         k.lease_confirmed(s(5));
-        k.set_timing(s(20), s(10), s(5), s(7));
+        k.set_timing(Timing::seconds(20, 10, 5), s(7));
         assert_eq!(k.lease_until(), Some(s(27)));
         assert_eq!(k.promise(), Some(s(25) + GUARDIAN_GRACE));
         k.lease_confirmed(s(8));
         assert_eq!(k.lease_until(), Some(s(28)));
-        k.set_timing(s(60), s(10), s(10), s(9));
+        k.set_timing(Timing::seconds(60, 10, 10), s(9));
         k.lease_renewed(s(10));
         assert_eq!(k.lease_until(), Some(s(30)));
         k.lease_confirmed(s(11));
@@ -559,7 +556,7 @@ mod tests {
         assert_eq!(k.lease_until(), Some(s(72)));
         // A lock that is lost keeps its end, and a shorter one.
         k.lease_dropped();
-        k.set_timing(s(20), s(10), s(5), s(13));
+        k.set_timing(Timing::seconds(20, 10, 5), s(13));
         assert_eq!((k.lease_until(), k.promise()), (None, Some(s(31) + GUARDIAN_GRACE)));
     }
 

@@ -51,7 +51,7 @@ impl Cycle<'_> {
             return Ok(());
         }
         self.warn(format!("This cycle began {} s ago, too long to take the leader lock", age.as_secs()));
-        Err(Halt::Pg)
+        Err(Halt::Stale)
     }
 
     fn acquire_lock(&mut self) -> Step<bool> {

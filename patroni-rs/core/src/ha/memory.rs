@@ -11,6 +11,13 @@ use crate::model::Lsn;
 /// Where the question "must this node be rewound?" stands (surface-ha-pg 19-01).
 pub use crate::rewind::RewindState as Rewind;
 
+/// What a stop has left behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stopped {
+    /// The shutdown checkpoint and the position to publish; None: nobody can tell.
+    pub locations: Option<(Lsn, Lsn)>,
+}
+
 /// A demotion in steps: the stop is a job, what follows it is decided by cycles.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Demotion {
@@ -22,8 +29,8 @@ pub struct Demotion {
     pub planned: bool,
     /// The leader key was released while the postmaster still lived.
     pub released: bool,
-    /// The postmaster is gone: the shutdown checkpoint and the position to publish.
-    pub stopped: Option<Option<(Lsn, Lsn)>>,
+    /// The postmaster is gone.
+    pub stopped: Option<Stopped>,
     /// Since when the others are asked whether they have it.
     pub heirs_asked: Option<Mono>,
 }
@@ -175,7 +182,9 @@ impl Memory {
                 self.rewind = Rewind::Initial;
             }
             Job::Demote { .. } => match (result, &mut self.demotion) {
-                (JobResult::Stopped(locations), Some(demotion)) => demotion.stopped = Some(*locations),
+                (JobResult::Stopped(locations), Some(demotion)) => {
+                    demotion.stopped = Some(Stopped { locations: *locations })
+                }
                 // PostgreSQL runs on, and so must the lock: the next cycle decides anew. The
                 // reference releases the key here (a second primary is possible then).
                 _ => self.demotion = None,

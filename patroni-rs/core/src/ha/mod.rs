@@ -75,14 +75,14 @@ mod shutdown;
 mod startup;
 mod sync_standby;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod types;
 
 pub use cycle::{run, sysid_valid, Finished, Progress};
 pub use follow::node_to_follow;
 pub use held_back::{HeldBack, Reason};
 pub use member::{effective_tags, VERSION};
-pub use memory::{Demotion, Memory, Rewind};
+pub use memory::{Demotion, Memory, Rewind, Stopped};
 pub use request::{Answer, DcsDown, RecoveryChange, Request, SyncNames, SyncNamesSet, Walsender};
 pub use script::{Halt, Level, LogLine, Script, Step, Transcript};
 pub use setback::HighWater;

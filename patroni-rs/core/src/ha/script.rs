@@ -37,6 +37,8 @@ pub enum Halt {
     Dcs(DcsDown),
     /// PostgreSQL cannot be asked.
     Pg,
+    /// It has stood still for too long to take the lock by what it saw.
+    Stale,
     /// The process must end with this code; the reason has been logged.
     Exit(i32),
     /// Code and answers do not fit each other.

@@ -17,6 +17,7 @@ use pyfmt::Value;
 
 use crate::model::Cluster;
 use crate::tags::Tags;
+use crate::timing::Timing;
 
 /// Time since an arbitrary start, on a clock that never goes back and that
 /// counts suspended time (`CLOCK_BOOTTIME`).
@@ -64,6 +65,13 @@ pub struct Me {
     pub loop_wait: Duration,
     /// The retry_timeout in force.
     pub retry_timeout: Duration,
+}
+
+impl Me {
+    /// The three durations in force.
+    pub fn timing(&self) -> Timing {
+        Timing { ttl: self.ttl, loop_wait: self.loop_wait, retry_timeout: self.retry_timeout }
+    }
 }
 
 /// A restart that waits for its time (surface-ha-pg 11-07).

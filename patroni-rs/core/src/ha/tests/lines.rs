@@ -27,6 +27,8 @@ const LINES: &[&str] = &[
     // 4D
     "removed leader key after trying and failing to start postgres",
     "failed to start postgres",
+    // Ours: an old view takes no lock (docs/safety.md S9).
+    "not taking the leader lock because this cycle has stood still for too long",
     // Ours: a lock goes on proof (docs/safety.md).
     "not removing leader key because processes of postgres may still be running",
     "not bootstrapping because processes of postgres may still be running",

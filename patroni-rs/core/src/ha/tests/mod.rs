@@ -16,4 +16,4 @@ mod rules;
 mod setback;
 mod shutdown;
 mod situation;
-mod world;
+pub(crate) mod world;

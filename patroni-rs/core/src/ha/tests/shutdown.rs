@@ -99,7 +99,7 @@ fn a_failed_demotion_is_forgotten() {
     assert_eq!(memory.demotion, None);
     memory.demotion = Some(demotion);
     memory.job_finished(&job, &JobResult::Stopped(None));
-    assert_eq!(memory.demotion.unwrap().stopped, Some(None));
+    assert_eq!(memory.demotion.unwrap().stopped, Some(Stopped { locations: None }));
     let stuck = leader().watchdog(false).answer(|a| (a.watchdog, a.stop) = (false, false)).run();
     assert!(!stuck.acts().iter().any(|a| a.starts_with("delete")), "{:?}", stuck.acts());
 }

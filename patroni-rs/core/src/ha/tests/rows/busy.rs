@@ -40,7 +40,7 @@ fn demoting(mode: DemoteMode, shutdown_checkpoint: Option<(u64, u64)>) -> World 
 fn demoted(mode: DemoteMode) -> World {
     let mut world = demoting(mode, None).down().watchdog(false);
     world.view.job = None;
-    world.memory(|m| m.demotion.as_mut().unwrap().stopped = Some(Some((2000, 1990))))
+    world.memory(|m| m.demotion.as_mut().unwrap().stopped = Some(Stopped { locations: Some((2000, 1990)) }))
 }
 
 /// The stop of a switchover is over, and so much has `b`.

@@ -95,6 +95,14 @@ pub fn rows() -> Vec<Row> {
             "load acquire failover(a) load ssn:none job:promote slots touch",
         )
         .says("Updating failover key after acquiring leader lock..."),
+        // Others may have led, and been gone again, since it looked.
+        row(
+            "S9",
+            orphan().answer(|a| a.latency = std::time::Duration::from_secs(25)),
+            "not taking the leader lock because this cycle has stood still for too long",
+            "load peers(b,c) touch",
+        )
+        .says("This cycle began 75 s ago, too long to take the leader lock"),
         row(
             "3-16",
             orphan().primary().hung(),

@@ -1,0 +1,169 @@
+//! What a cycle does before it decides, and that it decides by the engine.
+#![allow(clippy::panic)]
+
+use super::*;
+use crate::global_config::GlobalConfig;
+use crate::ha::tests::world::{leader, replica, World, ME, NOW};
+use crate::ha::JobView;
+use crate::timing::Timing;
+
+const SERVER: Server =
+    Server { number: 7, role: Role::Primary, promoting: false, writes: true, quiet: false };
+
+fn now() -> Now<'static> {
+    Now {
+        at: NOW,
+        name: ME,
+        paused: false,
+        timing: Timing::default(),
+        granted: Duration::MAX,
+        server: SERVER,
+    }
+}
+
+/// A lock that is held; `fenced`: and whose keeper has stopped the server.
+fn lock(fenced: bool) -> LeaderLock {
+    let mut lock = LeaderLock::new(Timing::default(), false);
+    let sent = if fenced { NOW - Duration::from_secs(28) } else { NOW };
+    lock.answered((&Request::AcquireLeader, &Answer::Dcs(Ok(true))), sent, &Now { at: sent, ..now() });
+    lock.next(NOW);
+    assert_eq!(lock.is_fenced(), fenced);
+    lock
+}
+
+struct Run {
+    memory: Memory,
+    lock: LeaderLock,
+    cycle: Cycle,
+}
+
+impl Run {
+    fn of(kind: Kind, world: &World, mut lock: LeaderLock) -> Run {
+        let mut memory = Memory::new(GlobalConfig::default());
+        let cluster = world.cluster(&world.keys);
+        let start = Start { cluster: Some(&cluster), name: ME, ..Start::default() };
+        let cycle = Cycle::begin(kind, start, &mut memory, &mut lock);
+        Run { memory, lock, cycle }
+    }
+
+    fn step(&mut self) -> Step {
+        self.cycle.step(&mut self.memory, NOW).0
+    }
+
+    /// It asks this, and is answered so.
+    fn asks(&mut self, expected: &Request, answer: Answer) {
+        let Step::Ask(question) = self.step() else { panic!("it does not ask {expected:?}") };
+        let sent = self.cycle.sends(question, &now(), &mut self.lock);
+        assert_eq!((sent.request(), sent.at()), (expected, NOW));
+        self.cycle.answered(sent, answer, &now(), &mut self.lock);
+    }
+
+    fn skips(&mut self) {
+        let Step::Skipped(line) = self.step() else { panic!("the cycle is not skipped") };
+        assert_eq!(line, "Error communicating with PostgreSQL. Will try again later");
+        assert_eq!(self.memory.wake_at, Some(NOW + LOOK_AGAIN));
+    }
+}
+
+#[test]
+fn after_a_fence_the_lock_goes_to_another_node_first() {
+    for (leads, world) in [(true, leader()), (false, replica())] {
+        let mut run = Run::of(Kind::Cycle, &world, lock(true));
+        run.asks(&Request::ProveGone, Answer::Bool(true));
+        if leads {
+            run.asks(&Request::DeleteLeader { last_lsn: None }, Answer::Bool(false));
+        }
+        assert!(run.lock.is_fenced());
+        run.asks(&Request::SetRole(Role::Demoted), Answer::Done);
+        assert!(!run.lock.is_fenced() && run.lock.lease_until().is_none());
+        assert!(matches!(run.step(), Step::Look));
+    }
+}
+
+#[test]
+fn a_fence_whose_end_nobody_can_prove_is_looked_at_again() {
+    for answer in [Answer::Bool(false), Answer::PgDown] {
+        let mut run = Run::of(Kind::Cycle, &leader(), lock(true));
+        run.asks(&Request::ProveGone, answer);
+        run.skips();
+        assert!(run.lock.is_fenced());
+    }
+    // The shutdown stops whatever there is.
+    let mut last = Run::of(Kind::Shutdown, &leader(), lock(true));
+    assert!(matches!(last.step(), Step::Look));
+}
+
+#[test]
+fn a_leader_whose_server_does_not_answer_asks_for_nothing() {
+    let job = || Some(JobView { job: Job::CrashRecovery, started_at: NOW, shutdown_checkpoint: None });
+    for (kind, silent, held, job, skipped) in [
+        (Kind::Cycle, true, true, None, true),
+        (Kind::Cycle, false, true, None, false),
+        (Kind::Cycle, true, false, None, false),
+        (Kind::Cycle, true, true, job(), false),
+        (Kind::Shutdown, true, true, None, false),
+    ] {
+        let mut run = Run::of(kind, &leader(), lock(false));
+        assert!(matches!(run.step(), Step::Look));
+        let lease_until = held.then_some(NOW + Duration::from_secs(9));
+        run.cycle.looked(View { lease_until, job, ..leader().view }, silent);
+        if skipped {
+            run.skips();
+        } else {
+            assert!(!matches!(run.step(), Step::Skipped(_) | Step::Look), "{kind:?} {silent} {held}");
+        }
+    }
+}
+
+#[test]
+fn what_happened_between_the_cycles_is_remembered() {
+    let mut memory = Memory::new(GlobalConfig::default());
+    let start = Start {
+        ended: vec![(Job::PostBootstrap, JobResult::Done)],
+        restarting: Some(Duration::from_secs(3)),
+        name: ME,
+        ..Start::default()
+    };
+    let _ = Cycle::begin(Kind::Cycle, start, &mut memory, &mut lock(false));
+    assert_eq!(memory.bootstrap_result, Some(true));
+    assert_eq!((memory.recovering, memory.start_timeout), (true, Some(Duration::from_secs(3))));
+}
+
+#[test]
+fn the_engine_decides_and_its_memory_is_the_new_one() {
+    let mut run = Run::of(Kind::Cycle, &replica(), lock(false));
+    assert!(matches!(run.step(), Step::Look));
+    run.cycle.looked(replica().view, false);
+    let down = Answer::Cluster(Err(ha::DcsDown("down".into())));
+    run.asks(&Request::LoadCluster, down);
+    for _ in 0..MAX_QUESTIONS {
+        match run.step() {
+            Step::Ask(question) => {
+                let sent = run.cycle.sends(question, &now(), &mut run.lock);
+                run.cycle.answered(sent, Answer::Bool(true), &now(), &mut run.lock);
+            }
+            Step::Finished(decided) => {
+                let finished = decided.settle(&run.memory, &mut run.lock, &SERVER);
+                assert_eq!(run.memory.wake_at, finished.memory.wake_at);
+                return assert!(finished.line.contains("DCS"), "{}", finished.line);
+            }
+            Step::Look | Step::Skipped(_) => panic!("it neither asks nor ends"),
+        }
+    }
+    panic!("no end of questions");
+}
+
+/// However long an answer takes: the lease counts from before its question, and the fence is armed from then on.
+#[test]
+fn a_lease_counts_from_before_its_question() {
+    let mut lock = LeaderLock::new(Timing::default(), false);
+    let mut memory = Memory::new(GlobalConfig::default());
+    let mut cycle = Cycle::begin(Kind::Cycle, Start::default(), &mut memory, &mut lock);
+    cycle.looked(leader().view, false);
+    let question = Question(Box::new(Request::AcquireLeader));
+    let sent = cycle.sends(question, &now(), &mut lock);
+    assert!(lock.promise().0.is_some());
+    let late = Now { at: NOW + Duration::from_secs(8), ..now() };
+    cycle.answered(sent, Answer::Dcs(Ok(true)), &late, &mut lock);
+    assert_eq!(lock.until(late.at), Some(NOW + Duration::from_secs(30)));
+}

@@ -1,0 +1,306 @@
+//! Rows of the leader lock: each would be red if the fence were armed later, or the promise counted otherwise.
+
+use std::sync::Arc;
+
+use pyfmt::Value;
+
+use super::*;
+use crate::global_config::GlobalConfig;
+use crate::ha::{DcsDown, Memory};
+use crate::model::{Cluster, Leader};
+
+const NAME: &str = "n0";
+
+fn s(seconds: u64) -> Mono {
+    Duration::from_secs(seconds)
+}
+
+fn server(role: Role) -> Server {
+    Server { number: 7, role, promoting: false, writes: role == Role::Primary, quiet: false }
+}
+
+fn primary() -> Server {
+    server(Role::Primary)
+}
+
+fn standby() -> Server {
+    server(Role::Replica)
+}
+
+fn memory(paused: bool, bootstrapping: bool) -> Memory {
+    let mut config = Value::map();
+    config.set("pause", paused);
+    let mut memory = Memory::new(GlobalConfig::new(config));
+    memory.bootstrapping = bootstrapping;
+    memory
+}
+
+/// A lock in a cycle that has begun, ttl 30.
+fn begun(paused: bool, bootstrapping: bool) -> LeaderLock {
+    let mut lock = LeaderLock::new(Timing::seconds(30, 10, 10), false);
+    lock.cycle_begins(&memory(paused, bootstrapping));
+    lock
+}
+
+fn update() -> Request {
+    Request::UpdateLeader { status: None, failsafe: None }
+}
+
+fn done(ok: bool) -> Answer {
+    Answer::Dcs(Ok(ok))
+}
+
+fn down() -> Answer {
+    Answer::Dcs(Err(DcsDown("down".into())))
+}
+
+fn cluster(leader: Option<&str>) -> Answer {
+    let leader = leader.map(|name| Leader {
+        version: Default::default(),
+        session: None,
+        member: crate::model::Member::remote(name, Value::map()),
+    });
+    Answer::Cluster(Ok(Arc::new(Cluster { leader, ..Cluster::default() })))
+}
+
+fn moment(at: u64, server: &Server) -> Now<'static> {
+    let timing = Timing::seconds(30, 10, 10);
+    Now { at: s(at), name: NAME, paused: false, timing, granted: Duration::MAX, server: *server }
+}
+
+/// Asked at `sent`, answered at `now`, while this server runs.
+fn ask(lock: &mut LeaderLock, request: &Request, answer: &Answer, (sent, now): (u64, u64), server: &Server) {
+    lock.request_sent(request, &moment(sent, server));
+    lock.answered((request, answer), s(sent), &moment(now, server));
+}
+
+fn fence_at(lock: &LeaderLock) -> Option<Mono> {
+    lock.promise().0.map(|at| at - crate::ha::keeper::GUARDIAN_GRACE)
+}
+
+#[test]
+fn a_question_for_the_lock_arms_the_fence_before_it_goes_out() {
+    for request in [Request::AcquireLeader, Request::TakeLeader] {
+        let mut lock = begun(false, false);
+        lock.request_sent(&request, &moment(100, &standby()));
+        assert_eq!(fence_at(&lock), None, "{request:?}");
+        // By the end of the lease that the question may bring, although no answer ever comes.
+        lock.request_sent(&request, &moment(100, &primary()));
+        assert_eq!(fence_at(&lock), Some(s(127)), "{request:?}");
+    }
+}
+
+#[test]
+fn a_question_for_the_lock_ends_a_pause_that_is_over() {
+    for (paused, at) in [(true, None), (false, Some(s(127)))] {
+        let mut lock = begun(true, false);
+        lock.request_sent(&Request::AcquireLeader, &Now { paused, ..moment(100, &primary()) });
+        assert_eq!(fence_at(&lock), at);
+    }
+    // And taking the lock ends a bootstrap.
+    let mut made = begun(false, true);
+    made.request_sent(&Request::AcquireLeader, &moment(100, &primary()));
+    assert_eq!(fence_at(&made), None);
+    made.request_sent(&Request::TakeLeader, &moment(100, &primary()));
+    assert_eq!(fence_at(&made), Some(s(127)));
+}
+
+#[test]
+fn the_lease_counts_from_the_question() {
+    for (request, answer) in [
+        (Request::AcquireLeader, done(true)),
+        (update(), done(true)),
+        (Request::TakeLeader, Answer::Bool(true)),
+    ] {
+        let mut lock = begun(false, false);
+        ask(&mut lock, &request, &answer, (100, 108), &primary());
+        assert_eq!(lock.until(s(108)), Some(s(130)), "{request:?}");
+        assert_eq!(fence_at(&lock), Some(s(127)), "{request:?}");
+    }
+    // By consent of all peers: from before the first of them was asked.
+    let mut lock = begun(false, false);
+    ask(&mut lock, &Request::ExtendLease { sent: s(90) }, &Answer::Done, (100, 100), &primary());
+    assert_eq!(lock.until(s(100)), Some(s(120)));
+}
+
+#[test]
+fn answers_that_bring_no_lock() {
+    for (request, answer) in [
+        (Request::AcquireLeader, done(false)),
+        (Request::AcquireLeader, down()),
+        (update(), done(false)),
+        (update(), down()),
+        (Request::TakeLeader, Answer::Bool(false)),
+    ] {
+        let mut lock = begun(false, false);
+        ask(&mut lock, &request, &answer, (100, 101), &primary());
+        assert_eq!(lock.until(s(101)), None, "{request:?} {answer:?}");
+    }
+    // What is lost is fenced by its old end; what is given up is not fenced.
+    for (request, answer, at) in [
+        (update(), done(false), Some(s(127))),
+        (update(), down(), Some(s(127))),
+        (Request::DropLease, Answer::Done, Some(s(127))),
+        (Request::DeleteLeader { last_lsn: None }, Answer::Bool(false), None),
+    ] {
+        let mut lock = begun(false, false);
+        ask(&mut lock, &update(), &done(true), (100, 101), &primary());
+        ask(&mut lock, &request, &answer, (110, 111), &primary());
+        assert_eq!(fence_at(&lock), at, "{request:?}");
+    }
+}
+
+#[test]
+fn the_fence_is_armed_between_two_questions() {
+    let mut lock = begun(false, false);
+    ask(&mut lock, &update(), &done(true), (100, 101), &standby());
+    assert_eq!(fence_at(&lock), None);
+    // Whatever was asked: the server has become a primary meanwhile.
+    ask(&mut lock, &Request::Probe, &Answer::Done, (102, 103), &primary());
+    assert_eq!(fence_at(&lock), Some(s(127)));
+}
+
+#[test]
+fn a_pause_that_is_over_counts_as_over_for_who_holds_the_lock() {
+    for (leader, paused, armed) in [
+        (Some(NAME), false, true),
+        (Some(NAME), true, false),
+        (Some("n1"), false, false),
+        (None, false, false),
+    ] {
+        let mut lock = begun(true, false);
+        ask(&mut lock, &update(), &done(true), (100, 100), &primary());
+        assert_eq!(fence_at(&lock), None);
+        let read = cluster(leader);
+        lock.answered((&Request::LoadCluster, &read), s(101), &Now { paused, ..moment(101, &primary()) });
+        assert_eq!(fence_at(&lock).is_some(), armed, "{leader:?} {paused}");
+    }
+}
+
+#[test]
+fn a_server_is_under_the_fence_from_the_moment_it_is_known() {
+    let mut lock = begun(false, false);
+    let none = Server { number: 0, writes: false, ..server(Role::Primary) };
+    ask(&mut lock, &update(), &done(true), (100, 100), &none);
+    lock.server_known(false, &primary());
+    assert_eq!(lock.promise(), (Some(s(127) + crate::ha::keeper::GUARDIAN_GRACE), Arm::Writes, 7));
+    // Sessions of a server that stops have ended.
+    lock.server_known(false, &Server { quiet: true, ..primary() });
+    assert_eq!(fence_at(&lock), None);
+    // A pause is kept, quiet or not.
+    let mut paused = begun(true, false);
+    paused.server_known(true, &Server { quiet: true, ..primary() });
+    assert_eq!(paused.promise().1, Arm::Off);
+    // One of the two knows that it is over.
+    paused.server_known(false, &primary());
+    assert_eq!(paused.promise().1, Arm::Writes);
+}
+
+#[test]
+fn a_promotion_arms_the_fence_and_needs_the_lock() {
+    let mut lock = begun(false, false);
+    assert!(lock.will_promote(s(100), false, &standby()).is_none());
+    ask(&mut lock, &Request::AcquireLeader, &done(true), (100, 100), &standby());
+    assert_eq!(fence_at(&lock), None);
+    assert!(lock.will_promote(s(101), false, &standby()).is_some());
+    assert_eq!(fence_at(&lock), Some(s(127)));
+    // A lease that is about to end.
+    assert!(lock.will_promote(s(127), false, &standby()).is_none());
+}
+
+#[test]
+fn only_a_cycle_that_asked_for_the_lock_permits_its_renewal() {
+    let mut asked = begun(false, false);
+    ask(&mut asked, &update(), &done(true), (100, 100), &primary());
+    assert!(asked.cycle_ended(s(101)));
+    assert_eq!(asked.next(s(110)), Next::Renew);
+    // The next one does not ask.
+    assert!(!asked.cycle_ended(s(112)));
+    assert_ne!(asked.next(s(121)), Next::Renew);
+    // A question without an answer permits nothing, and is one.
+    let mut unheard = begun(false, false);
+    ask(&mut unheard, &update(), &done(true), (100, 100), &primary());
+    unheard.cycle_ended(s(100));
+    ask(&mut unheard, &update(), &down(), (115, 118), &primary());
+    assert!(unheard.cycle_ended(s(118)) && !unheard.cycle_ended(s(118)));
+    assert_ne!(unheard.next(s(121)), Next::Renew);
+}
+
+#[test]
+fn a_fence_is_known_until_it_is_handled() {
+    let mut lock = begun(false, false);
+    ask(&mut lock, &update(), &done(true), (100, 100), &primary());
+    assert!(!lock.is_fenced());
+    assert_eq!(lock.next(s(127)), Next::Fence);
+    assert!(lock.is_fenced());
+    lock.fence_handled();
+    assert!(!lock.is_fenced());
+    assert_eq!((lock.until(s(127)), fence_at(&lock)), (None, None));
+}
+
+#[test]
+fn a_renewal_has_less_time_the_nearer_the_fence_is() {
+    let mut lock = begun(false, false);
+    ask(&mut lock, &update(), &done(true), (100, 100), &primary());
+    let ms = Duration::from_millis;
+    for (at, limit) in [(s(110), s(3)), (s(125), s(2)), (s(127), ms(200)), (s(140), ms(200))] {
+        assert_eq!(lock.renewal_limit(at), limit, "{at:?}");
+    }
+    lock.clock_jumped(s(110), s(3));
+    assert_eq!(lock.renewal_limit(s(110)), s(1));
+}
+
+#[test]
+fn a_renewal_prolongs_what_is_held() {
+    for (held, came_to, until) in [
+        (true, Renewed::Until(s(30)), Some(s(140))),
+        (true, Renewed::Gone, None),
+        (true, Renewed::Unanswered, Some(s(130))),
+        (false, Renewed::Until(s(30)), None),
+    ] {
+        let mut lock = begun(false, false);
+        if held {
+            ask(&mut lock, &update(), &done(true), (100, 100), &primary());
+        }
+        lock.renewed(s(110), s(112), came_to);
+        assert_eq!(lock.until(s(112)), until, "{held} {came_to:?}");
+    }
+    // A shorter ttl holds at once, also for the promise that is out.
+    let mut lock = begun(false, false);
+    ask(&mut lock, &update(), &done(true), (100, 100), &primary());
+    lock.request_sent(&Request::Probe, &Now { timing: Timing::seconds(20, 5, 5), ..moment(101, &primary()) });
+    assert_eq!(lock.until(s(101)), Some(s(121)));
+}
+
+#[test]
+fn who_may_restart_a_primary() {
+    let mut held = begun(false, false);
+    ask(&mut held, &update(), &done(true), (100, 100), &primary());
+    let free = begun(false, false);
+    for (lock, now, paused, bootstrapping, may) in [
+        (&held, 101, false, false, true),
+        // The stop has outlived the lease.
+        (&held, 128, false, false, false),
+        (&free, 101, false, false, false),
+        (&free, 101, true, false, true),
+        (&free, 101, false, true, true),
+    ] {
+        assert_eq!(
+            lock.may_restart_primary(s(now), paused, bootstrapping),
+            may,
+            "{now} {paused} {bootstrapping}"
+        );
+    }
+}
+
+#[test]
+fn the_lock_counts_by_what_the_store_grants() {
+    let mut lock = begun(false, false);
+    let short = Now { granted: s(20), ..moment(100, &primary()) };
+    lock.request_sent(&Request::AcquireLeader, &short);
+    assert_eq!(fence_at(&lock), Some(s(118)));
+    lock.answered((&Request::AcquireLeader, &done(true)), s(100), &Now { at: s(101), ..short });
+    assert_eq!(lock.until(s(101)), Some(s(120)));
+    lock.renewed(s(110), s(111), Renewed::Until(s(15)));
+    assert_eq!(lock.until(s(111)), Some(s(125)));
+}
