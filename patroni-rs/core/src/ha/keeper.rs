@@ -222,6 +222,11 @@ impl Keeper {
         (self.arm, self.server)
     }
 
+    /// Is there a server that may be writing, and is fenced when the promise ends?
+    pub fn is_armed(&self) -> bool {
+        self.armed
+    }
+
     /// When a guardian outside of the daemon has to stop the server, unless it is
     /// told something else before; None: it must not.
     pub fn promise(&self) -> Option<Mono> {

@@ -126,6 +126,9 @@ impl Cycle {
             memory.start_timeout = Some(timeout);
         }
         lock.cycle_begins(memory);
+        if lock.fenced_server_is_replaced() {
+            lock.fence_handled();
+        }
         let phase = match kind {
             Kind::Cycle if lock.is_fenced() => Phase::AfterFence(Fenced::Prove),
             Kind::Cycle | Kind::Shutdown => Phase::Look,

@@ -159,8 +159,8 @@ pub struct LeaderLock {
     asked: bool,
     /// It has asked, and got no answer.
     unanswered: bool,
-    /// The keeper has begun to stop PostgreSQL, and nobody acted upon it yet.
-    fenced: bool,
+    /// The keeper has begun to stop this server, by its number, and nobody acted upon it yet.
+    fenced: Option<u64>,
 }
 
 impl LeaderLock {
@@ -172,7 +172,7 @@ impl LeaderLock {
             bootstrapping: false,
             asked: false,
             unanswered: false,
-            fenced: false,
+            fenced: None,
         }
     }
 
@@ -273,7 +273,15 @@ impl LeaderLock {
     /// The consequences of the keeper's stop have been drawn.
     pub fn fence_handled(&mut self) {
         self.keeper.lease_released();
-        self.fenced = false;
+        self.fenced = None;
+    }
+
+    /// Has the server that the keeper stopped given way to another one, which is not to write? A server is started only
+    /// where the one before is proven gone, so there is nothing left to wait for. The lease may run out while a demotion
+    /// is about to start a standby.
+    pub fn fenced_server_is_replaced(&self) -> bool {
+        let (_, server) = self.keeper.last_armed();
+        self.fenced.is_some_and(|fenced| server != 0 && server != fenced) && !self.keeper.is_armed()
     }
 
     /// May this server be writing under the lease?
@@ -311,7 +319,9 @@ impl LeaderLock {
     /// What the keeper has to do now.
     pub fn next(&mut self, now: Mono) -> Next {
         let next = self.keeper.next(now);
-        self.fenced |= next == Next::Fence;
+        if next == Next::Fence {
+            self.fenced = Some(self.keeper.last_armed().1);
+        }
         next
     }
 
@@ -371,7 +381,7 @@ impl LeaderLock {
 
     /// Has the keeper begun to stop PostgreSQL, and nobody acted upon it yet?
     pub fn is_fenced(&self) -> bool {
-        self.fenced
+        self.fenced.is_some()
     }
 
     /// What the guardian is to be told: when it has to act; how the fence is armed, for which server.

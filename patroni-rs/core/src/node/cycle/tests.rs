@@ -167,3 +167,23 @@ fn a_lease_counts_from_before_its_question() {
     cycle.answered(sent, Answer::Dcs(Ok(true)), &late, &mut lock);
     assert_eq!(lock.until(late.at), Some(NOW + Duration::from_secs(30)));
 }
+
+#[test]
+fn a_standby_in_the_place_of_the_fenced_server_ends_the_wait() {
+    // The lease ran out while a demotion was about to start a standby. Chaos has found it: asynchronous mode, seed 6103.
+    let standby = Server { number: 8, role: Role::Demoted, writes: false, ..SERVER };
+    let primary = Server { number: 8, ..SERVER };
+    for (server, goes_on) in
+        [(standby, true), (Server { role: Role::Replica, ..standby }, true), (primary, false)]
+    {
+        let mut lock = lock(true);
+        lock.server_known(false, &server);
+        let mut run = Run::of(Kind::Cycle, &replica(), lock);
+        assert_eq!(run.lock.is_fenced(), !goes_on, "{server:?}");
+        assert_eq!(matches!(run.step(), Step::Look), goes_on, "{server:?}");
+    }
+    // Nobody in its place: that it is gone has to be proven.
+    let mut lock = lock(true);
+    lock.server_known(false, &Server { number: 0, role: Role::Demoted, writes: false, ..SERVER });
+    Run::of(Kind::Cycle, &replica(), lock).asks(&Request::ProveGone, Answer::Bool(true));
+}
