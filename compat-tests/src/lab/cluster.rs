@@ -34,12 +34,15 @@ pub struct Options {
     pub overrides: Value,
     /// Variables of every daemon.
     pub environment: Vec<(String, String)>,
+    /// The DCS, by the name of its section.
+    pub store: String,
 }
 
 impl Default for Options {
     fn default() -> Options {
         let (version, overrides) = (host::postgres_version(), Value::map());
-        Options { scope: "batman".into(), version, overrides, environment: Vec::new() }
+        let store = store::chosen();
+        Options { scope: "batman".into(), version, overrides, environment: Vec::new(), store }
     }
 }
 
@@ -77,7 +80,7 @@ impl Cluster {
         std::fs::write(&passwords, "*:*:*:*:lab-super\n")?;
         std::fs::set_permissions(&passwords, std::fs::Permissions::from_mode(0o600))?;
         host::give_away(&passwords)?;
-        let store = store::start(&folder)?;
+        let store = store::start(&options.store, &folder)?;
         let keep = std::env::var_os("LAB_KEEP").is_some();
         Ok(Cluster { folder, store, members: Vec::new(), options, keep, _janitor: janitor })
     }

@@ -8,6 +8,7 @@
 
 pub mod cluster;
 pub mod config;
+pub mod consul;
 pub mod etcd;
 pub mod fifo;
 pub mod forks;

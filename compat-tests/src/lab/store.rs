@@ -1,10 +1,11 @@
-//! The laboratory's DCS, of whatever kind: `STORE=etcd3|etcd3http|etcd` (and what is added in [`start`]).
+//! The laboratory's DCS, of whatever kind: `STORE=etcd3|etcd3http|etcd|consul` (and what is added in [`start`]).
 
 use std::fmt::Debug;
 use std::path::Path;
 
 use pyfmt::Value;
 
+use super::consul::Consul;
 use super::etcd::{Etcd, Speech};
 use super::Result;
 
@@ -96,15 +97,24 @@ pub fn chosen() -> String {
     std::env::var("STORE").ok().filter(|name| !name.is_empty()).unwrap_or_else(|| "etcd3".into())
 }
 
-/// Starts the store of `STORE`, with its data under `folder`.
+/// Can that store be started here? scripts/setup leaves out what it cannot get.
+pub fn is_here(name: &str) -> bool {
+    match name {
+        "consul" => super::consul::program().exists(),
+        _ => true,
+    }
+}
+
+/// Starts the store of that name, with its data under `folder`.
 ///
 /// # Errors
 /// It does not answer in time, or there is no such store.
-pub fn start(folder: &Path) -> Result<Box<dyn Store>> {
-    Ok(match chosen().as_str() {
+pub fn start(name: &str, folder: &Path) -> Result<Box<dyn Store>> {
+    Ok(match name {
         "etcd3" => Box::new(Etcd::start(folder)?),
         "etcd3http" => Box::new(Etcd::speaking(folder, Speech::Gateway)?),
         "etcd" => Box::new(Etcd::speaking(folder, Speech::V2)?),
+        "consul" => Box::new(Consul::start(folder)?),
         other => return Err(format!("STORE={other}: there is no such store").into()),
     })
 }

@@ -101,7 +101,7 @@ async fn main() {
         // Taken unless the command line has --tags or --name.
         .filter_run_and_exit(features, |_, _, scenario| {
             let has = |wanted: &str| scenario.tags.iter().any(|tag| tag == wanted);
-            has("ci") && (state::fleet() == "ours" || !has("ours")) && steps::has_postgres(scenario)
+            has("ci") && (state::fleet() == "ours" || !has("ours")) && steps::has_programs(scenario)
         })
         .await;
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use compat_tests::lab::cluster::BRING_UP;
 use compat_tests::lab::wait::ensure;
 use compat_tests::lab::writer::Writer;
-use compat_tests::lab::{config, host, Kind, Result};
+use compat_tests::lab::{config, host, store, Kind, Result};
 use cucumber::gherkin::{Feature, GherkinEnv};
 use regex::Regex;
 
@@ -19,6 +19,7 @@ pub type Step = fn(&mut State, &Call) -> Result<()>;
 /// The sentences that bring clusters up and use patronictl.
 const STEPS: &[(&str, Step)] = &[
     (r"PostgreSQL (13|15|17|18|19)", postgres_version),
+    (r"the DCS is (consul)", dcs),
     (r"the members are configured with", overrides),
     (r"the guardian is switched off", no_guardian),
     (r"a running cluster of (\d+) members?", running),
@@ -85,14 +86,23 @@ fn postgres_version(state: &mut State, call: &Call) -> Result<()> {
     Ok(())
 }
 
+/// Whatever `STORE` says: where a scenario is about one kind of store.
+fn dcs(state: &mut State, call: &Call) -> Result<()> {
+    let name = call.arg(0);
+    ensure(store::is_here(name), || format!("no {name} here: scripts/setup"))?;
+    state.options.store = name.into();
+    Ok(())
+}
+
 fn is_here(version: u32) -> bool {
     host::postgres_bin(version).join("postgres").exists()
 }
 
-/// Is the PostgreSQL here that the scenario names? scripts/setup leaves out what it cannot get.
-pub fn has_postgres(scenario: &cucumber::gherkin::Scenario) -> bool {
-    let named = scenario.steps.iter().find_map(|step| step.value.strip_prefix("PostgreSQL ")?.parse().ok());
-    let here = named.is_none_or(is_here);
+/// Are the PostgreSQL and the DCS here that the scenario names? scripts/setup leaves out what it cannot get.
+pub fn has_programs(scenario: &cucumber::gherkin::Scenario) -> bool {
+    let named = |before: &str| scenario.steps.iter().find_map(|step| step.value.strip_prefix(before));
+    let postgres = named("PostgreSQL ").and_then(|version| version.parse().ok());
+    let here = postgres.is_none_or(is_here) && named("the DCS is ").is_none_or(store::is_here);
     if !here {
         println!("SKIPPED: {} (scripts/setup did not get it)", scenario.name);
     }

@@ -26,7 +26,10 @@ enum Want {
 }
 
 /// In the order in which the reference looks at them.
-const RULES: [(&[&str], Want); 21] = [
+const RULES: [(&[&str], Want); 24] = [
+    (&["consul"], Want::Section),
+    (&["consul", "host"], Want::AddressOrNothing),
+    (&["consul", "url"], Want::TextOrFalse),
     (&["etcd"], Want::Section),
     (&["etcd", "hosts"], Want::Hosts),
     (&["etcd", "host"], Want::AddressOrNothing),
@@ -163,6 +166,10 @@ mod tests {
             ("/d", "/d, proxy_address: '::x'", "postgresql.proxy_address", ADDRESS, "got '::x'"),
             ("/d", "/d, config_dir: 5", "postgresql.config_dir", "text", "got 5*"),
             ("/d", "/d, pgpass: [a]", "postgresql.pgpass", "text", "it is of type list"),
+            ("name: n", "consul: '127.0.0.1:8500', name: n", "consul", "a mapping", "it is of type str"),
+            ("name: n", "consul: {host: 5}, name: n", "consul.host", ADDRESS, "got 5*"),
+            ("name: n", "consul: {host: 'h:abc'}, name: n", "consul.host", ADDRESS, "got 'h:abc'"),
+            ("name: n", "consul: {url: 5}, name: n", "consul.url", "text", "got 5*"),
             ("name: n", "etcd3: '127.0.0.1:2379', name: n", "etcd3", "a mapping", "it is of type str"),
             ("name: n", "etcd3: {hosts: [5]}, name: n", "etcd3.hosts", HOSTS, "it is of type list"),
             ("name: n", "etcd3: {hosts: []}, name: n", "etcd3.hosts", HOSTS, "it is of type list"),

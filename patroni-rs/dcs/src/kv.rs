@@ -26,7 +26,7 @@
 //! | session | a lease, of both keys | none: a TTL on each key | a session of ttl/2, both keys locked by it | the connection's session; both keys ephemeral |
 //! | moving a key to another session | put with the lease | (put) | delete `cas=`, then `acquire=`, **and look at the answer** | delete(version), then create |
 //! | renewal by the lock keeper | KeepAlive | put with `prevValue` and `ttl` | `session/renew` | ping that is answered |
-//! | granted | TTL of the answer | ttl | what Consul promises at least: the session's own TTL, not twice that | the negotiated timeout |
+//! | granted | TTL of the answer | ttl | twice the TTL of the session that the answer tells (decision 13) | the negotiated timeout |
 //! | watch | watch from the list's revision | `wait=true&recursive=true` | blocking query of the prefix | one-shot watches, also on what is not there (exists) |
 //!
 //! # Time

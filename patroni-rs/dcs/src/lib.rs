@@ -4,6 +4,7 @@
 //! once. Below, [`kv::KvStore`] is what a store has to do, and [`lock::LockRenewer`] how its lock is renewed beside the
 //! loop. [`open`] makes the one that a configuration names.
 
+mod consul;
 mod dcs;
 mod error;
 mod etcd;
@@ -19,6 +20,7 @@ mod settings;
 mod wake;
 pub mod watch;
 
+pub use consul::Consul;
 pub use dcs::Dcs;
 pub use error::DcsError;
 pub use etcd2::Etcd2;

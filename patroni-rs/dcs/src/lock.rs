@@ -7,8 +7,8 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Granted {
     /// The key lives at least that long after the request **was sent** (by whoever counts: the clock of this node
-    /// starts before the store's does). A store that promises a range gives its lower end: a session of Consul lives
-    /// between its TTL and twice that, and counts as its TTL.
+    /// starts before the store's does). A store that may end it within a range gives the lower end. (Sessions of
+    /// Consul: docs/decisions/0013-consul-sessions.md.)
     pub ttl: Duration,
 }
 

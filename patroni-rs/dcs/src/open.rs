@@ -3,10 +3,10 @@
 use patroni_core::stores::STORES;
 use pyfmt::Value;
 
-use crate::{Dcs, DcsError, Etcd2, Etcd3, Settings};
+use crate::{Consul, Dcs, DcsError, Etcd2, Etcd3, Settings};
 
 /// The stores of this build, in alphabetical order.
-pub const AVAILABLE: [&str; 2] = ["etcd", "etcd3"];
+pub const AVAILABLE: [&str; 3] = ["consul", "etcd", "etcd3"];
 
 /// The section that names the store.
 fn section(config: &Value) -> Option<(&'static str, &Value)> {
@@ -32,6 +32,7 @@ pub fn unavailable(config: &Value) -> Option<String> {
 pub async fn open(config: &Value) -> Result<Box<dyn Dcs>, DcsError> {
     let settings = |section| Settings::from_config(config, section);
     match section(config) {
+        Some(("consul", section)) => Ok(Box::new(Consul::start(settings(section)?, section).await?)),
         Some(("etcd", section)) => Ok(Box::new(Etcd2::start(settings(section)?, section).await?)),
         Some(("etcd3", section)) => Ok(Box::new(Etcd3::start(settings(section)?, section).await?)),
         _ => Err(DcsError::Config(format!(
@@ -54,5 +55,6 @@ mod tests {
         assert!(of(&["raft"]).is_some_and(|text| text.contains("section raft")));
         // The first in alphabetical order counts.
         assert!(of(&["etcd3", "kubernetes"]).is_none());
+        assert!(of(&["consul"]).is_none());
     }
 }

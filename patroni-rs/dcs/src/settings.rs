@@ -10,6 +10,8 @@ use crate::DcsError;
 pub struct Settings {
     /// Name of this node; the scope for patronictl.
     pub name: String,
+    /// Name of the cluster.
+    pub scope: String,
     /// `/namespace/scope`: with Citus the folder of all groups.
     pub root_path: String,
     /// `/namespace/scope`, with the group below it for Citus; no slash at the end.
@@ -48,8 +50,8 @@ impl Settings {
             None => root_path.clone(),
         };
         let ctl = get("patronictl").is_some_and(Value::truthy);
-        let name = if ctl { text("name").unwrap_or(scope) } else { required("name")? };
-        Ok(Settings { name, root_path, base_path, timing, ctl })
+        let name = if ctl { text("name").unwrap_or_else(|| scope.clone()) } else { required("name")? };
+        Ok(Settings { name, scope, root_path, base_path, timing, ctl })
     }
 
     /// The folder of the cluster with a slash at its end: what is listed and watched.

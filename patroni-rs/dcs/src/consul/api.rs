@@ -1,0 +1,274 @@
+//! Requests to the agent: how often, how long, and with what.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use patroni_net::{ClientOptions, HttpClient};
+use percent_encoding::{utf8_percent_encode, AsciiSet, NON_ALPHANUMERIC};
+
+use super::answer::{meaning, silence, Meaning};
+use super::options::{Consistency, ConsulOptions, LiveOptions};
+use crate::kv::{Effort, Failure};
+use crate::retry::Backoff;
+use crate::{DcsError, Timing};
+
+/// What stands for itself in a path.
+const PATH: AsciiSet = NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+
+/// What the HA loop's side and the lock keeper's side of a client have in common.
+pub struct Shared {
+    options: ConsulOptions,
+    live: Mutex<Live>,
+}
+
+struct Live {
+    options: LiveOptions,
+    timing: Timing,
+}
+
+impl Shared {
+    /// As configured.
+    pub fn new(options: ConsulOptions, timing: Timing) -> Shared {
+        let live = Live { options: options.live.clone(), timing };
+        Shared { options, live: Mutex::new(live) }
+    }
+
+    fn client_options(&self) -> ClientOptions {
+        ClientOptions { tls: self.options.tls.0.clone(), basic_auth: None }
+    }
+
+    fn live(&self) -> MutexGuard<'_, Live> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The options as of the start.
+    pub fn options(&self) -> &ConsulOptions {
+        &self.options
+    }
+
+    /// The options in force.
+    pub fn live_options(&self) -> LiveOptions {
+        self.live().options.clone()
+    }
+
+    /// New ones; the old ones.
+    pub fn set_live_options(&self, options: LiveOptions) -> LiveOptions {
+        std::mem::replace(&mut self.live().options, options)
+    }
+
+    /// The durations in force.
+    pub fn timing(&self) -> Timing {
+        self.live().timing
+    }
+
+    /// New ones; the old ones.
+    pub fn set_timing(&self, timing: Timing) -> Timing {
+        std::mem::replace(&mut self.live().timing, timing)
+    }
+}
+
+/// A request.
+#[derive(Debug, Clone)]
+pub struct Ask {
+    method: &'static str,
+    path: String,
+    query: Vec<(&'static str, String)>,
+    body: String,
+}
+
+impl Ask {
+    /// `path` as it is, with percent signs where it needs them.
+    pub fn new(method: &'static str, path: &str) -> Ask {
+        Ask {
+            method,
+            path: utf8_percent_encode(path, &PATH).to_string(),
+            query: Vec::new(),
+            body: String::new(),
+        }
+    }
+
+    /// A request for a key, or a prefix. Consul's keys have no slash at their beginning.
+    pub fn key(method: &'static str, key: &str) -> Ask {
+        Ask::new(method, &format!("/v1/kv/{}", bare(key)))
+    }
+
+    /// With a parameter.
+    pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Ask {
+        self.query.push((name, value.into()));
+        self
+    }
+
+    /// With a body.
+    pub fn body(self, body: impl Into<String>) -> Ask {
+        Ask { body: body.into(), ..self }
+    }
+
+    /// In the data center that the options name.
+    pub fn in_dc(self, options: &LiveOptions) -> Ask {
+        match &options.dc {
+            Some(dc) => self.with("dc", dc.clone()),
+            None => self,
+        }
+    }
+
+    /// As fresh as that.
+    pub fn consistent(self, consistency: Consistency) -> Ask {
+        match consistency {
+            Consistency::Default => self,
+            Consistency::Consistent => self.with("consistent", "1"),
+            Consistency::Stale => self.with("stale", "1"),
+        }
+    }
+
+    fn url(&self, base: &str) -> String {
+        let mut url = format!("{base}{}", self.path);
+        for (n, (name, value)) in self.query.iter().enumerate() {
+            url.push(if n == 0 { '?' } else { '&' });
+            url.push_str(name);
+            url.push('=');
+            url.push_str(&utf8_percent_encode(value, &PATH).to_string());
+        }
+        url
+    }
+}
+
+/// A key's name in Consul.
+pub fn bare(key: &str) -> &str {
+    key.trim_start_matches('/')
+}
+
+/// What was answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Said {
+    /// 200.
+    Yes,
+    /// 404.
+    NotFound,
+    /// 409: a transaction's conditions did not hold.
+    Refused,
+}
+
+/// An answer.
+#[derive(Debug)]
+pub struct Reply {
+    /// In short.
+    pub said: Said,
+    /// In full.
+    pub body: Vec<u8>,
+    /// What a blocking query waits for a change of.
+    pub index: Option<u64>,
+    /// An earlier attempt of the same request had no answer: it may have been carried out.
+    pub repeated: bool,
+}
+
+impl Reply {
+    /// Is the answer `true`? Consul says `false` where a condition does not hold.
+    pub fn is_true(&self) -> bool {
+        self.said == Said::Yes && self.body.trim_ascii() == b"true"
+    }
+}
+
+/// A client of one agent. Belongs to the runtime that it is used in.
+pub struct Api {
+    http: HttpClient,
+    shared: Arc<Shared>,
+}
+
+impl Api {
+    /// A client that uses its connections again.
+    ///
+    /// # Errors
+    /// The options make no client.
+    pub fn new(shared: Arc<Shared>) -> Result<Api, DcsError> {
+        let http = HttpClient::lasting(&shared.client_options());
+        Ok(Api { http: http.map_err(|e| DcsError::Config(e.to_string()))?, shared })
+    }
+
+    /// A client with a connection a request, for a runtime that runs only while it asks, and so would not hear that the
+    /// agent has closed one.
+    ///
+    /// # Errors
+    /// The options make no client.
+    pub fn without_connections(shared: Arc<Shared>) -> Result<Api, DcsError> {
+        let http = HttpClient::lazy(&shared.client_options());
+        Ok(Api { http: http.map_err(|e| DcsError::Config(e.to_string()))?, shared })
+    }
+
+    /// What is shared.
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Asks, and again while that may help and there is time.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub async fn call(&self, ask: &Ask, effort: Effort) -> Result<Reply, Failure> {
+        let slice = self.shared.timing().retry_timeout / 3;
+        let (deadline, slice) = match effort {
+            Effort::Once => (Instant::now() + slice, slice),
+            Effort::Until(deadline) => (deadline, slice),
+            Effort::Hurried(deadline) => (deadline, Duration::MAX),
+        };
+        let mut backoff = Backoff::new();
+        let mut repeated = false;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let text = match self.attempt(ask, slice.min(left)).await {
+                Ok(reply) => return Ok(Reply { repeated, ..reply }),
+                Err(Meaning::Again(text)) => text,
+                Err(Meaning::Final(failure)) => return Err(failure),
+                Err(other) => return Err(Failure::Unknown(format!("{other:?}"))),
+            };
+            let pause = backoff.next();
+            let left = deadline.saturating_duration_since(Instant::now());
+            if matches!(effort, Effort::Once) || left <= pause {
+                return Err(Failure::Unknown(text));
+            }
+            repeated = true;
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// Asks once.
+    ///
+    /// # Errors
+    /// See [`Meaning`].
+    pub async fn attempt(&self, ask: &Ask, timeout: Duration) -> Result<Reply, Meaning> {
+        let token = self.shared.live().options.token.clone();
+        let headers: Vec<(&str, &str)> = token.iter().map(|t| ("X-Consul-Token", t.as_str())).collect();
+        let url = ask.url(&self.shared.options.base);
+        let sent = self.http.request(ask.method, &url, &headers, ask.body.clone(), timeout);
+        let response = sent.await.map_err(|e| silence(&e))?;
+        let said = match meaning(&response) {
+            Meaning::Good => Said::Yes,
+            Meaning::NotFound => Said::NotFound,
+            Meaning::Refused => Said::Refused,
+            other => return Err(other),
+        };
+        let index = response.header("X-Consul-Index").and_then(|text| text.parse().ok());
+        Ok(Reply { said, body: response.body.to_vec(), index, repeated: false })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls() {
+        let live = LiveOptions { dc: Some("d c".into()), ..LiveOptions::default() };
+        for (ask, want) in [
+            (Ask::key("GET", "/service/demo/").with("recurse", "1"), "h/v1/kv/service/demo/?recurse=1"),
+            (
+                Ask::key("PUT", "/service/ü b?#%/leader").with("acquire", "a-1").in_dc(&live),
+                "h/v1/kv/service/%C3%BC%20b%3F%23%25/leader?acquire=a-1&dc=d%20c",
+            ),
+            (Ask::key("GET", "a").consistent(Consistency::Consistent), "h/v1/kv/a?consistent=1"),
+            (Ask::key("GET", "a").consistent(Consistency::Stale), "h/v1/kv/a?stale=1"),
+            (Ask::key("GET", "a").consistent(Consistency::Default), "h/v1/kv/a"),
+        ] {
+            assert_eq!(ask.url("h"), want);
+        }
+    }
+}
