@@ -87,7 +87,7 @@ impl ConsulOptions {
             Some(cert) => (Some(PathBuf::from(cert)), text("key").map(PathBuf::from)),
             None => (None, None),
         };
-        let cafile = text("cacert").map(PathBuf::from);
+        let cafile = text("cacert").or_else(|| text("ca_cert")).map(PathBuf::from);
         let verified = section.get("verify").and_then(parse_bool);
         let verified =
             verified.or_else(|| Some(environment("CONSUL_HTTP_SSL_VERIFY")?.to_lowercase() == "true"));
