@@ -282,3 +282,41 @@ async fn answers_that_are_lost() {
         store.put(Put::new(&leader, "n1").when(ours).owned(&new, session.id.as_deref()), soon()).await;
     assert!(moved.unwrap().is_done());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tls_with_client_certificates() {
+    let dir = tempfile::Builder::new().prefix("patroni-dcs-").tempdir_in("/tmp").unwrap();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let made = std::process::Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30", "-subj", "/CN=consul"])
+        .args(["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", &path("key"), "-out", &path("crt")])
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+    let https = server::free_port();
+    let Some(_consul) = Consul::secured(dir.path(), https).await else { return };
+    let (cert, key) = (path("crt"), path("key"));
+    let with = |options: &str| {
+        let text = format!(
+            r#"{{"scope":"batman","name":"n1","patronictl":true,"ttl":20,"loop_wait":2,"retry_timeout":3,
+                "consul":{{"url":"https://127.0.0.1:{https}"{options}}}}}"#
+        );
+        async move {
+            let config = json::loads(&text).unwrap();
+            let section = config.get("consul").unwrap();
+            let settings = Settings::from_config(&config, section).unwrap();
+            let keys = Keys::start(settings, section).await.unwrap();
+            keys.store().list(&key_prefix(), Effort::Until(Instant::now() + LIMIT)).await.is_ok()
+        }
+    };
+    let ours = format!(r#","cert":"{cert}","key":"{key}""#);
+    assert!(with(&format!(r#"{ours},"cacert":"{cert}""#)).await);
+    assert!(with(&format!(r#"{ours},"verify":false"#)).await);
+    assert!(!with(&ours).await, "nobody vouches for the server");
+    assert!(!with(&format!(r#","cacert":"{cert}""#)).await, "nobody vouches for us");
+    assert!(!with(r#","verify":false"#).await);
+}
+
+fn key_prefix() -> String {
+    key("")
+}

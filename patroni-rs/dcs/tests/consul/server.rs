@@ -27,7 +27,8 @@ pub struct Consul {
     dir: TempDir,
 }
 
-fn free_port() -> u16 {
+/// A port that was free a moment ago.
+pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
@@ -35,6 +36,7 @@ fn spawn(program: &Path, dir: &Path) -> Child {
     let log = std::fs::OpenOptions::new().create(true).append(true).open(dir.join("log")).unwrap();
     let mut command = Command::new(program);
     command.arg("agent").arg(format!("-config-file={}", dir.join("agent.json").display()));
+    command.arg(format!("-config-file={}", dir.join("more.json").display()));
     command.stdout(log).stderr(Stdio::null()).spawn().unwrap()
 }
 
@@ -50,6 +52,21 @@ impl Consul {
         };
         let extra = format!(
             r#""server":true,"bootstrap_expect":1,"raft_protocol":3,"performance":{{"raft_multiplier":1}}{acl}"#
+        );
+        let consul = Consul::start("server", &extra)?;
+        consul.wait().await;
+        Some(consul)
+    }
+
+    /// A server that speaks TLS on another port, `https`, to those who have a certificate that `folder/crt` has signed.
+    pub async fn secured(folder: &Path, https: u16) -> Option<Consul> {
+        let file = |name: &str| folder.join(name).display().to_string();
+        let extra = format!(
+            r#""server":true,"bootstrap_expect":1,"raft_protocol":3,"performance":{{"raft_multiplier":1}},
+                "ca_file":"{0}","cert_file":"{0}","key_file":"{1}","verify_incoming_https":true,
+                "addresses":{{"https":"127.0.0.1"}},"ports":{{"https":{https}}}"#,
+            file("crt"),
+            file("key")
         );
         let consul = Consul::start("server", &extra)?;
         consul.wait().await;
@@ -75,11 +92,13 @@ impl Consul {
         let text = format!(
             r#"{{"node_name":"{name}","data_dir":"{}","bind_addr":"127.0.0.1","client_addr":"127.0.0.1",
                 "ports":{{"http":{http},"dns":-1,"grpc":-1,"server":{server},"serf_lan":{serf},"serf_wan":-1}},
-                "disable_update_check":true,"session_ttl_min":"2s",{extra}}}"#,
+                "disable_update_check":true,"session_ttl_min":"2s"}}"#,
             data.display()
         );
         let file = dir.path().join("agent.json");
         std::fs::write(&file, text).unwrap();
+        // What is said twice is merged.
+        std::fs::write(dir.path().join("more.json"), format!("{{{extra}}}")).unwrap();
         let child = spawn(&program, dir.path());
         Some(Consul { child, host: format!("127.0.0.1:{http}"), serf, dir })
     }
