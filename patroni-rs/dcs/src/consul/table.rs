@@ -89,16 +89,23 @@ impl Table {
         condition: If<'_>,
         effort: Effort,
     ) -> Result<Resolved, Failure> {
-        let (value, or_absent) = match condition {
+        let (value, version, or_absent) = match condition {
             If::Always => return Ok(Resolved::Always),
             If::Absent => return Ok(Resolved::Absent),
-            If::Version(version) | If::Ours { version: Some(version), .. } => return Resolved::at(version),
-            If::Ours { value, version: None } => (value, false),
-            If::AbsentOr(value) => (value, true),
+            If::Version(version) => return Resolved::at(version),
+            If::Ours { value, version } => (value, version.map(Resolved::at).transpose()?, false),
+            If::AbsentOr(value) => (value, None, true),
         };
         Ok(match self.get(api, key, effort).await? {
             None if or_absent => Resolved::Absent,
-            Some(entry) if entry.text() == value => Resolved::At(entry.modify_index),
+            Some(entry) if entry.text() == value => {
+                let found = Resolved::At(entry.modify_index);
+                if version.is_none_or(|version| version == found) {
+                    found
+                } else {
+                    Resolved::Refused
+                }
+            }
             _ => Resolved::Refused,
         })
     }

@@ -4,7 +4,7 @@ use std::future::Future;
 
 use pyfmt::Value;
 
-use super::consul::{self, Consul};
+use super::consul_server::{self, Consul};
 
 fn wait<T>(work: impl Future<Output = T>) -> T {
     tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(work))
@@ -19,7 +19,7 @@ pub struct Server(Consul);
 
 impl super::Server for Server {
     fn is_here() -> bool {
-        consul::program().is_some()
+        consul_server::program().is_some()
     }
     fn start() -> Self {
         Server(wait(Consul::server(false)).unwrap())
@@ -43,7 +43,7 @@ pub struct Behind {
 
 impl super::Server for Behind {
     fn is_here() -> bool {
-        consul::program().is_some()
+        consul_server::program().is_some()
     }
     fn start() -> Self {
         let server = wait(Consul::server(false)).unwrap();

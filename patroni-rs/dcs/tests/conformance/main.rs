@@ -6,7 +6,7 @@
 mod cases;
 #[path = "../consul/server.rs"]
 #[allow(dead_code)]
-mod consul;
+mod consul_server;
 mod consuls;
 #[path = "../etcd3/server.rs"]
 #[allow(dead_code)]

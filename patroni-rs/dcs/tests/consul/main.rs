@@ -72,6 +72,7 @@ async fn keys_and_conditions() {
 
     refused(store.delete(&key, If::Version(&first), soon()).await);
     refused(store.delete(&key, If::Ours { value: "x", version: None }, soon()).await);
+    refused(store.delete(&key, If::Ours { value: "x", version: Some(&third) }, soon()).await);
     assert!(store.delete(&key, If::Version(&third), soon()).await.unwrap().is_done());
     assert!(store.delete(&key, If::Always, soon()).await.unwrap().is_done());
     done(store.put(put(If::AbsentOr("other")), soon()).await);

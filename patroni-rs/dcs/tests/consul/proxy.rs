@@ -29,7 +29,7 @@ impl Proxy {
         Proxy { host, swallow }
     }
 
-    /// The next so many answers are swallowed, and their connections closed.
+    /// The next so many answers to what is no GET are swallowed, and their connections closed.
     pub fn swallow(&self, answers: usize) {
         self.swallow.store(answers, Ordering::SeqCst);
     }
@@ -41,6 +41,7 @@ fn serve(mut client: TcpStream, agent: &str, swallow: &AtomicUsize) -> Option<()
     let mut buffer = [0; 65536];
     loop {
         let n = client.read(&mut buffer).ok().filter(|n| *n > 0)?;
+        let writes = !buffer.starts_with(b"GET");
         server.write_all(&buffer[..n]).ok()?;
         std::thread::sleep(Duration::from_millis(20));
         client.set_nonblocking(true).ok()?;
@@ -49,7 +50,7 @@ fn serve(mut client: TcpStream, agent: &str, swallow: &AtomicUsize) -> Option<()
         }
         client.set_nonblocking(false).ok()?;
         let n = server.read(&mut buffer).ok().filter(|n| *n > 0)?;
-        if swallow.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_ok() {
+        if writes && swallow.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_ok() {
             return None;
         }
         client.write_all(&buffer[..n]).ok()?;
