@@ -283,7 +283,7 @@ impl Cluster {
             Kind::Reference => host::reference("patronictl"),
         };
         let mut command = process::command(&program, &self.folder, &self.bin())?;
-        command.arg("-c").arg(self.ctl_config()?).args(arguments);
+        command.arg("-c").arg(self.ctl_config()?).args(arguments).envs(self.store.environment());
         if let Some(columns) = columns {
             command.env("COLUMNS", columns.to_string());
         }

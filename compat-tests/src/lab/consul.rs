@@ -112,6 +112,10 @@ impl Store for Consul {
         self.http
     }
 
+    fn environment(&self) -> Vec<(&'static str, String)> {
+        vec![("CONSUL_HTTP_TOKEN", self.token.clone())]
+    }
+
     fn prefix(&self, prefix: &str) -> Result<Vec<Key>> {
         let found = self.key("GET", prefix, "?recurse=1&consistent=1", None)?;
         Ok(found.as_list().unwrap_or_default().iter().filter_map(key_of).collect())

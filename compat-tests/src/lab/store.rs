@@ -78,6 +78,11 @@ pub trait Store: Debug + Send + Sync {
     /// Lets it go on after [`Store::freeze`].
     fn thaw(&self);
 
+    /// What patronictl needs in its environment to use [`Store::url`].
+    fn environment(&self) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
+
     /// For what only etcd can do.
     fn as_etcd(&mut self) -> Option<&mut Etcd> {
         None
