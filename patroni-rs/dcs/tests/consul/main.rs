@@ -3,6 +3,7 @@
 
 mod proxy;
 mod reference;
+#[allow(dead_code)]
 mod server;
 
 use std::time::{Duration, Instant};
