@@ -86,13 +86,17 @@ fn both(pair: &Pair, member: &str, request: &Request) -> [String; 2] {
 }
 
 /// What ours says to a client that wants the connection kept open, which the reference never does
-/// (docs/compatibility.md).
+/// (docs/compatibility.md): the first answer, without what tells of it. Another may follow.
 fn without_keep_alive(answer: &str) -> String {
     let Some((head, rest)) = answer.split_once("Connection: keep-alive\r\n") else {
         return answer.to_owned();
     };
-    let head = head.rsplit_once("Content-Length: ").map_or(head, |(before, _)| before);
-    format!("{head}{rest}")
+    let Some((before, length)) = head.rsplit_once("Content-Length: ") else {
+        return format!("{head}{rest}");
+    };
+    let body = format!("\r\n{rest}").find("\r\n\r\n").map(|at| at + 2);
+    let end = body.zip(length.trim().parse::<usize>().ok()).map(|(at, length)| at + length);
+    format!("{before}{}", end.and_then(|end| rest.get(..end)).unwrap_or(rest))
 }
 
 /// Sends, and reads to the end. A connection that was reset counts as ended: who closes while something
