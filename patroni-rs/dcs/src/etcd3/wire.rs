@@ -17,7 +17,7 @@ pub enum Node {
     /// By gRPC.
     Grpc(Box<Grpc>),
     /// By the gateway.
-    Gateway(Gateway),
+    Gateway(Box<Gateway>),
 }
 
 /// Knows which nodes are spoken to in which way.
@@ -51,14 +51,14 @@ impl wire::Wire for Wire {
     async fn connect(&self, url: &str, options: &Arc<EtcdOptions>, manner: Manner) -> Result<Node, Failure> {
         let gateway = options.use_proxies || self.http_only().contains(url);
         if gateway {
-            return Ok(Node::Gateway(Gateway::connect(url, options, manner).await?));
+            return Ok(Node::Gateway(Box::new(Gateway::connect(url, options, manner).await?)));
         }
         match Grpc::connect(url, options, manner).await {
             Ok(grpc) => Ok(Node::Grpc(Box::new(grpc))),
             // With credentials the connection has been used already.
             Err(Failure::Node(text)) if not_understood(&text) => {
                 match self.try_gateway(url, options, manner).await {
-                    Some(gateway) => Ok(Node::Gateway(gateway)),
+                    Some(gateway) => Ok(Node::Gateway(Box::new(gateway))),
                     None => Err(Failure::Node(text)),
                 }
             }
