@@ -260,7 +260,7 @@ impl World {
                 let Some(state) = self.current_sync(node) else { return Some(Answer::Sync(None)) };
                 let settled = !state.active.is_empty() && state.sync_confirmed == state.active;
                 let over = waited >= wait.map_or(0, |w| w.as_millis() as u64);
-                (settled || over).then_some(Answer::Sync(Some(state)))
+                (settled || over).then_some(Answer::Sync(Some(Box::new(state))))
             }
             Request::ReleaseSync => {
                 self.members[node].disable_sync = true;

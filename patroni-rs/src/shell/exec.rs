@@ -160,7 +160,9 @@ impl Executor {
             }
             Request::SetSyncNames(names) => Answer::SyncNames(pg.set_sync_names(names).await),
             Request::Walsenders => Answer::Walsenders(pg.walsenders().await),
-            Request::CurrentSync { wait } => Answer::Sync(pg.current_sync(&self.cluster, *wait).await.ok()),
+            Request::CurrentSync { wait } => {
+                Answer::Sync(pg.current_sync(&self.cluster, *wait).await.ok().map(Box::new))
+            }
             Request::ReplicaTimeline { leader } => {
                 Answer::Timeline(pg.cached_replica_timeline(*leader).await)
             }

@@ -267,7 +267,7 @@ pub enum Answer {
     /// `None`: PostgreSQL could not be asked.
     Walsenders(Option<Vec<Walsender>>),
     /// `None`: PostgreSQL could not be asked.
-    Sync(Option<CurrentState>),
+    Sync(Option<Box<CurrentState>>),
     Timeline(Option<u32>),
     /// Rows `[tli, lsn, reason, iso timestamp, leader]`.
     History(Vec<Value>),

@@ -136,7 +136,7 @@ impl Cycle<'_> {
 
     fn current_sync(&mut self, wait: Option<Duration>) -> Step<CurrentState> {
         match self.io.ask(Request::CurrentSync { wait })? {
-            Answer::Sync(Some(state)) => Ok(state),
+            Answer::Sync(Some(state)) => Ok(*state),
             Answer::Sync(None) => Err(super::script::Halt::Pg),
             other => unexpected(other),
         }

@@ -202,7 +202,7 @@ fn shown(service: &Service) -> String {
         ("service_id", Value::from(service.id.as_str())),
         ("address", service.address.as_deref().map_or(Value::Null, Value::from)),
         ("port", service.port.map_or(Value::Null, |port| Value::Int(port.into()))),
-        ("check", checks.last().unwrap_or(Value::Null)),
+        ("check", checks.next_back().unwrap_or(Value::Null)),
         ("tags", Value::List(tags)),
         ("enable_tag_override", true.into()),
     ]);

@@ -60,8 +60,8 @@ impl Executor {
             Request::CheckRecovery(_) => Answer::Recovery(a.recovery),
             Request::CurrentSync { .. } => Answer::Sync(match a.sync.len() {
                 0 => None,
-                1 => a.sync.first().cloned(),
-                _ => Some(a.sync.remove(0)),
+                1 => a.sync.first().cloned().map(Box::new),
+                _ => Some(Box::new(a.sync.remove(0))),
             }),
             Request::SetSyncNames(_) => Answer::SyncNames(a.sync_names),
             Request::Walsenders => Answer::Walsenders(a.walsenders.clone()),
