@@ -186,7 +186,7 @@ async fn tell(api: &Api, ask: Ask) -> Result<bool, Failure> {
 
 /// As the reference logs it. (Its last tag of a primary is no text of Python's, and has no quotes there.)
 fn shown(service: &Service) -> String {
-    let checks = service.checks.iter().map(|check| {
+    let mut checks = service.checks.iter().map(|check| {
         let mut shown = Value::from_iter([
             ("http", Value::from(check.http.as_str())),
             ("interval", check.interval.as_str().into()),
