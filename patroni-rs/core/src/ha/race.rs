@@ -207,6 +207,12 @@ impl Cycle<'_> {
             );
             return Ok(false);
         }
+        if let Some((heard, name)) = self.heard_ahead(position) {
+            self.log(format!("Wal position of {name} was ahead of my wal position since the DCS went back"));
+            let facts = [("position", position.into()), ("peer_position", heard.into())];
+            self.held_back(Reason::PeerAhead, Some(&name), &facts);
+            return Ok(false);
+        }
         let by_timeline = !self.is_standby_cluster() && self.check_timeline();
         if by_timeline {
             let Some(mine) = my_timeline else {
@@ -266,6 +272,7 @@ impl Cycle<'_> {
             }
             if bar.is_ahead(peer) {
                 ahead += 1;
+                self.note_ahead(peer);
                 if bar.later_timeline(peer).is_some() {
                     self.log(format!(
                         "Timeline {} of {} is ahead of my timeline {}",

@@ -13,6 +13,9 @@ pub struct HighWater {
     pub timeline: u32,
     /// The position of `/status`.
     pub position: Lsn,
+    /// The furthest that another member has said it is since then, with its name: what a restored `/sync` promises knows
+    /// nothing of it.
+    pub heard: Option<(Lsn, String)>,
     /// The cluster as it came back: its leader may be long dead, and say that it runs.
     pub told: ClusterRef,
 }
@@ -25,7 +28,8 @@ impl Cycle<'_> {
             // Others may have led between the old state and now.
             self.m.lock_won = false;
             let (timeline, position) = (self.known_timeline(), self.known_position());
-            self.m.high_water = Some(HighWater { timeline, position, told: cluster.clone() });
+            let heard = self.m.high_water.take().and_then(|mark| mark.heard);
+            self.m.high_water = Some(HighWater { timeline, position, heard, told: cluster.clone() });
             let (told, on) = (cluster.status.last_lsn, cluster.timeline());
             if told < position || on < timeline {
                 self.warn(format!(
@@ -43,6 +47,21 @@ impl Cycle<'_> {
         if over {
             self.m.high_water = None;
         }
+    }
+
+    /// Another member has more WAL than this node, it says.
+    pub(super) fn note_ahead(&mut self, peer: &PeerStatus) {
+        let Some(mark) = &mut self.m.high_water else { return };
+        if mark.heard.as_ref().is_none_or(|(position, _)| *position < peer.wal_position) {
+            mark.heard = Some((peer.wal_position, peer.name.clone()));
+        }
+    }
+
+    /// Who has said, since the DCS went back, that it has WAL beyond `position`, while synchronous replication promises
+    /// that nothing is lost. That it is silent now makes this node no better: it waits, or somebody orders a failover.
+    pub(super) fn heard_ahead(&self, position: Lsn) -> Option<(Lsn, String)> {
+        let mark = self.m.high_water.as_ref().filter(|_| self.sync_is_active())?;
+        mark.heard.clone().filter(|(heard, _)| *heard > position)
     }
 
     /// The newest timeline that the DCS has told.

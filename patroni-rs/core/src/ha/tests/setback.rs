@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::super::*;
-use super::world::{leader, replica, World};
+use super::world::{leader, orphan, replica, World};
 use crate::model::Cluster;
 
 /// What the node remembers after the cycle.
@@ -17,7 +17,7 @@ fn what_was_read_before_is_remembered() {
     assert_eq!(remembered(replica().went_back(2000, 2)), Some((2, 2000)));
     // Once more: what was known then counts as well.
     let told = Arc::new(Cluster::default());
-    let mark = HighWater { timeline: 3, position: 3000, told };
+    let mark = HighWater { timeline: 3, position: 3000, heard: None, told };
     let twice = replica().went_back(2000, 1).memory(|m| m.high_water = Some(mark));
     assert_eq!(remembered(twice), Some((3, 3000)));
     // The first look of a daemon has nothing to compare with.
@@ -45,7 +45,7 @@ fn a_new_leader_ends_it() {
         b.for_each(|b| b.version = came_back.unwrap_or_default().into());
         let told = Arc::new(told);
         let before = Some(told.clone());
-        let mark = HighWater { timeline: 1, position: 2000, told };
+        let mark = HighWater { timeline: 1, position: 2000, heard: None, told };
         remembered(now.memory(|m| (m.cluster, m.high_water) = (before, Some(mark)))).is_some()
     };
     assert!(known(Some("7"), replica()));
@@ -70,4 +70,40 @@ fn a_lock_that_came_back_was_not_won() {
     assert!(outcome.logged("The leader key names me, and somebody else has led since: b is a primary"));
     // A primary that runs under it goes on.
     assert!(leader().went_back(1000, 1).run().memory.lock_won);
+}
+
+/// A member that was ahead since then is waited for, silent or not: the restored `/sync` may name this node as a leader
+/// that needs nobody's vote. (Chaos, quorum, mixed, seed 6101: both daemons of the reference were restarted just then.)
+#[test]
+fn a_member_that_was_ahead_is_waited_for_when_it_is_silent() {
+    let promoted = |mode: &str, heard: Option<u64>| {
+        let mark = HighWater {
+            timeline: 1,
+            position: 1,
+            heard: heard.map(|position| (position, "b".into())),
+            told: Arc::new(Cluster::default()),
+        };
+        let world = orphan().config(mode).sync_key("a", "b,c", 1).memory(|m| m.high_water = Some(mark));
+        let outcome = world.peer("b", |p| p.reachable = false).peer("c", |p| p.reachable = false).run();
+        let waits = outcome.logged("Wal position of b was ahead of my wal position since the DCS went back");
+        let promoted = outcome.line == "promoted self to leader by acquiring session lock";
+        assert_ne!(waits, promoted, "{}", outcome.line);
+        promoted
+    };
+    let quorum = r#""synchronous_mode":"quorum""#;
+    assert!(promoted(quorum, None));
+    assert!(promoted(quorum, Some(1)));
+    assert!(!promoted(quorum, Some(1 << 40)));
+    assert!(!promoted(r#""synchronous_mode":"on""#, Some(1 << 40)));
+    assert!(promoted(r#""loop_wait":10"#, Some(1 << 40)));
+}
+
+#[test]
+fn who_is_ahead_is_remembered_after_the_store_went_back() {
+    let heard = |world: World| {
+        let world = world.config(r#""synchronous_mode":"quorum""#).sync_key("a", "b,c", 1);
+        world.peer("b", |p| p.wal_position = 1 << 40).run().memory.high_water.map(|mark| mark.heard)
+    };
+    assert_eq!(heard(orphan()), None);
+    assert_eq!(heard(orphan().went_back(1000, 1)), Some(Some((1 << 40, "b".to_owned()))));
 }

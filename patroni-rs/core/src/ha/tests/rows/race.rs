@@ -17,7 +17,7 @@ fn tagged(peer: &mut PeerStatus, tags: &str) {
 /// The DCS went back a while ago, and told more before.
 fn high_water(world: World) -> World {
     let told = world.cluster(&world.keys);
-    world.memory(|m| m.high_water = Some(HighWater { timeline: 1, position: 1_049_577, told }))
+    world.memory(|m| m.high_water = Some(HighWater { timeline: 1, position: 1_049_577, heard: None, told }))
 }
 
 fn timeline(world: World, mine: Option<u32>) -> World {
