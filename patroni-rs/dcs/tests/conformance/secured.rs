@@ -22,14 +22,23 @@ async fn node(section: &str, options: &[(&str, Value)]) -> Result<Box<dyn Dcs>, 
     tokio::time::timeout(Duration::from_secs(60), open(&config)).await.expect("in time")
 }
 
+/// The lock is won, seen, renewed and given up, and the watch tells of it. It is opened beside the requests, and may come
+/// too late for the first ones.
 async fn works(dcs: &dyn Dcs) {
-    assert_eq!(dcs.acquire_leader().await, Ok(true));
-    let cluster = dcs.get_cluster().await.unwrap();
-    assert_eq!(cluster.leader_name(), Some("n1"));
-    let held = cluster.leader.clone().unwrap();
-    assert_eq!(dcs.update_leader(&held, None, None).await, Ok(true));
-    assert_eq!(dcs.delete_leader(Some(&held), None).await, Ok(true));
-    assert!(dcs.watch(false, Duration::from_secs(10)).await, "the watch tells nothing");
+    let mut told = false;
+    for _ in 0..15 {
+        assert_eq!(dcs.acquire_leader().await, Ok(true));
+        let cluster = dcs.get_cluster().await.unwrap();
+        assert_eq!(cluster.leader_name(), Some("n1"));
+        let held = cluster.leader.clone().unwrap();
+        assert_eq!(dcs.update_leader(&held, None, None).await, Ok(true));
+        assert_eq!(dcs.delete_leader(Some(&held), None).await, Ok(true));
+        if dcs.watch(false, Duration::from_secs(2)).await {
+            told = true;
+            break;
+        }
+    }
+    assert!(told, "the watch tells nothing");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
