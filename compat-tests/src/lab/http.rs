@@ -36,7 +36,7 @@ impl Response {
 /// connection. `headers` are whole lines, each with its CR LF.
 ///
 /// # Errors
-/// No connection, or silence for [`PATIENCE`].
+/// No connection, or silence for `PATIENCE`.
 pub fn raw(
     port: u16,
     method: &str,

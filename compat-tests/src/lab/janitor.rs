@@ -24,7 +24,7 @@ for disk in "$1"/*/*/disk; do umount -l "$disk" 2>/dev/null; done
 [ -e "$1/keep" ] || rm -rf "$1"
 "#;
 
-/// Waits beside us; see [`SCRIPT`].
+/// Waits beside us; see `SCRIPT`.
 #[derive(Debug)]
 pub struct Janitor(Child);
 

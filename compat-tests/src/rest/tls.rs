@@ -29,7 +29,7 @@ openssl pkcs8 -topk8 -v2 aes-256-cbc -passout pass:geheim -in server.key -out se
 cat server.pem server.key >server.both.pem
 "#;
 
-/// See [`MAKE`].
+/// See `MAKE`.
 ///
 /// # Errors
 /// There is no `openssl`, or it does not do so.

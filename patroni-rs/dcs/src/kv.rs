@@ -1,6 +1,6 @@
 //! The lower floor: what a key-value store has to do so that the Patroni layout (`keys`) can live in it.
 //!
-//! A store's author implements [`KvStore`] and [`LockRenewer`](crate::lock::LockRenewer), and nothing of Patroni: which
+//! A store's author implements [`KvStore`] and [`LockRenewer`], and nothing of Patroni: which
 //! keys there are, what is in them, when a write is spared, what a failure means for the lock, all that is above.
 //! (A store that is no tree of keys, as Kubernetes, implements [`Dcs`](crate::Dcs) itself.)
 //!

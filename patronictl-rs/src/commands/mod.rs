@@ -1,5 +1,5 @@
 //! The commands of patronictl, a file per family. What they decide is pure and
-//! tested beside them; what they do goes through [`Context`].
+//! tested beside them; what they do goes through `Context`.
 
 mod config_edit;
 mod diff;
