@@ -80,7 +80,9 @@ mod tests {
     use std::process::Command;
 
     fn stopped(script: &str) -> Fenced {
-        let mut child = Command::new("sh").args(["-c", script]).spawn().unwrap();
+        // Whoever runs the tests in the background of a shell has SIGQUIT ignored, and no shell below can trap it.
+        let mut child =
+            Command::new("env").args(["--default-signal=QUIT", "sh", "-c", script]).spawn().unwrap();
         sleep(Duration::from_millis(200));
         let process = Process::find(child.id() as i32).unwrap();
         let result = fence(&process, None);
