@@ -332,8 +332,16 @@ pub async fn silence_is_no_refusal<T: Server>() {
     let mut renewer = a.renewer().unwrap();
     server.freeze(true);
     let limit = 3 * S + 3 * S;
-    let began = Instant::now();
-    assert!(a.get_cluster().await.is_err());
+    // A stop signal reaches the threads of a server one by one: the first question may still be answered.
+    let mut answers = 0;
+    let began = loop {
+        let began = Instant::now();
+        if a.get_cluster().await.is_err() {
+            break began;
+        }
+        answers += 1;
+        assert!(answers < 3, "a server that was stopped answers");
+    };
     assert!(began.elapsed() < limit, "{:?}", began.elapsed());
     assert_eq!(a.cached_cluster().map(|_| ()), None);
     let began = Instant::now();
