@@ -37,30 +37,7 @@ fn failure(request: &Request) -> Answer {
 }
 
 impl World {
-    /// Carries a request out; the answer arrives after so many milliseconds.
-    pub(super) fn perform(&mut self, node: usize, request: &Request) -> Effect {
-        match request {
-            Request::LoadCluster
-            | Request::AcquireLeader
-            | Request::UpdateLeader { .. }
-            | Request::TakeLeader
-            | Request::DeleteLeader { .. }
-            | Request::WriteStatus(_)
-            | Request::TouchMember(_)
-            | Request::Initialize { .. }
-            | Request::CancelInitialization
-            | Request::SetConfig(_)
-            | Request::WriteFailover { .. }
-            | Request::WriteSync { .. }
-            | Request::DeleteSync { .. }
-            | Request::WriteHistory(_) => self.ask_dcs(node, request),
-            Request::Peers { members, decisive } => self.ask_peers(node, members, decisive.as_ref()),
-            Request::FailsafePing { data, members } => self.ping_peers(node, data, members),
-            other => self.local(node, other),
-        }
-    }
-
-    fn ask_dcs(&mut self, node: usize, request: &Request) -> Effect {
+    pub(super) fn ask_dcs(&mut self, node: usize, request: &Request) -> Effect {
         if matches!(request, Request::DeleteLeader { .. }) {
             self.check_handover(node, request);
         }
@@ -301,7 +278,7 @@ impl World {
         Arc::new(seen)
     }
 
-    fn ask_peers(&mut self, node: usize, members: &[Peer], decisive: Option<&Decided>) -> Effect {
+    pub(super) fn ask_peers(&mut self, node: usize, members: &[Peer], decisive: Option<&Decided>) -> Effect {
         let mut latency = self.rng.between(2, 20);
         let mut answers = Vec::new();
         for member in members {
@@ -354,7 +331,7 @@ impl World {
         now_and(latency, Answer::Peers(answers))
     }
 
-    fn ping_peers(&mut self, node: usize, data: &Value, members: &[Peer]) -> Effect {
+    pub(super) fn ping_peers(&mut self, node: usize, data: &Value, members: &[Peer]) -> Effect {
         let mut latency = self.rng.between(2, 20);
         let mut answers = Vec::new();
         for member in members {

@@ -1,4 +1,4 @@
-//! What requests of the engine do to its own node.
+//! What requests of the engine do: to the node itself here, to the DCS and its peers in `effects`.
 
 use patroni_core::cluster_state::ClusterState;
 use patroni_core::ha::{
@@ -13,8 +13,8 @@ use super::planted::Planted;
 use super::world::{After, Event, Postmaster, World};
 
 impl World {
-    /// Requests that concern this node alone.
-    pub(super) fn local(&mut self, node: usize, request: &Request) -> Effect {
+    /// Carries a request out; the answer arrives after so many milliseconds.
+    pub(super) fn perform(&mut self, node: usize, request: &Request) -> Effect {
         let answer = match request {
             Request::SetRole(role) => {
                 self.members[node].pg.role = *role;
@@ -116,7 +116,6 @@ impl World {
             | Request::ResumeReplay
             | Request::DropLease
             | Request::ExtendLease { .. } => Answer::Done,
-            // Asked of the DCS, or of peers.
             Request::LoadCluster
             | Request::AcquireLeader
             | Request::UpdateLeader { .. }
@@ -130,9 +129,9 @@ impl World {
             | Request::WriteFailover { .. }
             | Request::WriteSync { .. }
             | Request::DeleteSync { .. }
-            | Request::WriteHistory(_)
-            | Request::Peers { .. }
-            | Request::FailsafePing { .. } => Answer::PgDown,
+            | Request::WriteHistory(_) => return self.ask_dcs(node, request),
+            Request::Peers { members, decisive } => return self.ask_peers(node, members, decisive.as_ref()),
+            Request::FailsafePing { data, members } => return self.ping_peers(node, data, members),
         };
         now_and(1, answer)
     }
