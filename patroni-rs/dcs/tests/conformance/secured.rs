@@ -44,21 +44,7 @@ async fn works(dcs: &dyn Dcs) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tls_with_client_certificates() {
     let dir = tempfile::Builder::new().prefix("patroni-dcs-").tempdir_in("/tmp").unwrap();
-    let path = |name: &str| dir.path().join(name).display().to_string();
-    let (cert, key) = (path("crt"), path("key"));
-    let made = Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=etcd", "-addext"])
-        .args(["subjectAltName=IP:127.0.0.1", "-keyout", &key, "-out", &cert])
-        .output();
-    assert!(made.unwrap().status.success());
-    let args = [
-        format!("--cert-file={cert}"),
-        format!("--key-file={key}"),
-        format!("--trusted-ca-file={cert}"),
-        "--client-cert-auth=true".to_owned(),
-        "--enable-v2".to_owned(),
-    ];
-    let etcd = Etcd::cluster(1, &args.iter().map(String::as_str).collect::<Vec<_>>()).remove(0);
+    let (etcd, cert, key) = Etcd::with_client_certificates(dir.path(), &["--enable-v2"]);
     let host = etcd.url.trim_start_matches("https://");
     let mut options = vec![
         ("hosts", Value::from(host)),
@@ -75,17 +61,7 @@ async fn tls_with_client_certificates() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn users_of_the_gateway() {
     let etcd = Etcd::single();
-    for args in [
-        "user add root:root",
-        "role add patroni",
-        "role grant-permission patroni --prefix=true readwrite /service/batman/",
-        "user add patroni:secret",
-        "user grant-role patroni patroni",
-        "user grant-role root root",
-        "auth enable",
-    ] {
-        etcd.run(&args.split(' ').collect::<Vec<_>>());
-    }
+    etcd.ask_for_users();
     let options = |password: &str| {
         [
             ("proxy", Value::from(etcd.url.as_str())),

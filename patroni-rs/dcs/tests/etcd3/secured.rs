@@ -1,7 +1,5 @@
 //! etcd with users, and with TLS.
 
-use std::process::Command;
-
 use super::*;
 
 async fn start_with(section: Value) -> Result<Etcd3, DcsError> {
@@ -27,17 +25,7 @@ async fn users_and_tokens() {
     // Credentials do no harm where no users are.
     let dcs = start_with(section(&etcd.url, "patroni", "secret")).await.unwrap();
     assert!(dcs.get_cluster().await.is_ok());
-    for args in [
-        "user add root:root",
-        "role add patroni",
-        "role grant-permission patroni --prefix=true readwrite /service/batman/",
-        "user add patroni:secret",
-        "user grant-role patroni patroni",
-        "user grant-role root root",
-        "auth enable",
-    ] {
-        etcd.run(&args.split(' ').collect::<Vec<_>>());
-    }
+    etcd.ask_for_users();
     // The token is fetched now that it takes one.
     assert_eq!(dcs.acquire_leader().await, Ok(true));
     let leader = dcs.get_cluster().await.unwrap().leader.clone().unwrap();
@@ -67,17 +55,7 @@ async fn users_and_tokens() {
 /// An etcd with a user `patroni`, and the root whose words change it.
 fn with_users() -> Etcd {
     let etcd = Etcd::single();
-    for args in [
-        "user add root:root",
-        "role add patroni",
-        "role grant-permission patroni --prefix=true readwrite /service/batman/",
-        "user add patroni:secret",
-        "user grant-role patroni patroni",
-        "user grant-role root root",
-        "auth enable",
-    ] {
-        etcd.run(&args.split(' ').collect::<Vec<_>>());
-    }
+    etcd.ask_for_users();
     etcd
 }
 
@@ -151,26 +129,13 @@ async fn a_password_is_changed() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tls_with_client_certificates() {
     let dir = tempfile::Builder::new().prefix("patroni-dcs-").tempdir_in("/tmp").unwrap();
-    let path = |name: &str| dir.path().join(name).display().to_string();
-    let (cert, key_file) = (path("crt"), path("key"));
-    let made = Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=etcd", "-addext"])
-        .args(["subjectAltName=IP:127.0.0.1", "-keyout", &key_file, "-out", &cert])
-        .output();
-    assert!(made.unwrap().status.success());
-    let args = [
-        format!("--cert-file={cert}"),
-        format!("--key-file={key_file}"),
-        format!("--trusted-ca-file={cert}"),
-        "--client-cert-auth=true".to_owned(),
-    ];
-    let etcd = Etcd::cluster(1, &args.iter().map(String::as_str).collect::<Vec<_>>()).remove(0);
+    let (etcd, cert, key) = Etcd::with_client_certificates(dir.path(), &[]);
     let section = Value::from_iter([
         ("hosts", etcd.url.trim_start_matches("https://")),
         ("protocol", "https"),
         ("cacert", &cert),
         ("cert", &cert),
-        ("key", &key_file),
+        ("key", &key),
     ]);
     let dcs = start_with(section).await.unwrap();
     assert_eq!(dcs.acquire_leader().await, Ok(true));

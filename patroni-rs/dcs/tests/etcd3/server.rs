@@ -1,6 +1,7 @@
 //! etcd processes for the tests, on free ports of 127.0.0.1.
 
 use std::net::TcpListener;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -64,6 +65,43 @@ impl Etcd {
             nodes.iter().for_each(Etcd::wait);
         }
         nodes
+    }
+
+    /// A node that wants certificates of its clients: a certificate and its key are made in `dir`, as `crt` and `key`,
+    /// for it and them.
+    pub fn with_client_certificates(dir: &Path, extra: &[&str]) -> (Etcd, String, String) {
+        let path = |name: &str| dir.join(name).display().to_string();
+        let (cert, key) = (path("crt"), path("key"));
+        let made = Command::new("openssl")
+            .args([
+                "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=etcd", "-addext",
+            ])
+            .args(["subjectAltName=IP:127.0.0.1", "-keyout", &key, "-out", &cert])
+            .output();
+        assert!(made.unwrap().status.success());
+        let args = [
+            format!("--cert-file={cert}"),
+            format!("--key-file={key}"),
+            format!("--trusted-ca-file={cert}"),
+            "--client-cert-auth=true".to_owned(),
+        ];
+        let args: Vec<&str> = args.iter().map(String::as_str).chain(extra.iter().copied()).collect();
+        (Etcd::cluster(1, &args).remove(0), cert, key)
+    }
+
+    /// From now on it asks for users: `root`, and `patroni` with the password `secret`, who may use the test's prefix.
+    pub fn ask_for_users(&self) {
+        for args in [
+            "user add root:root",
+            "role add patroni",
+            "role grant-permission patroni --prefix=true readwrite /service/batman/",
+            "user add patroni:secret",
+            "user grant-role patroni patroni",
+            "user grant-role root root",
+            "auth enable",
+        ] {
+            self.run(&args.split(' ').collect::<Vec<_>>());
+        }
     }
 
     fn wait(&self) {
