@@ -19,6 +19,7 @@ mod retry;
 mod settings;
 mod wake;
 pub mod watch;
+mod zookeeper;
 
 pub use consul::Consul;
 pub use dcs::Dcs;
@@ -29,3 +30,4 @@ pub use keys::Keys;
 pub use open::{open, unavailable, AVAILABLE};
 pub use patroni_core::timing::Timing;
 pub use settings::Settings;
+pub use zookeeper::ZooKeeper;

@@ -3,10 +3,10 @@
 use patroni_core::stores::STORES;
 use pyfmt::Value;
 
-use crate::{Consul, Dcs, DcsError, Etcd2, Etcd3, Settings};
+use crate::{Consul, Dcs, DcsError, Etcd2, Etcd3, Keys, Settings, ZooKeeper};
 
 /// The stores of this build, in alphabetical order.
-pub const AVAILABLE: [&str; 3] = ["consul", "etcd", "etcd3"];
+pub const AVAILABLE: [&str; 5] = ["consul", "etcd", "etcd3", "exhibitor", "zookeeper"];
 
 /// The section that names the store.
 fn section(config: &Value) -> Option<(&'static str, &Value)> {
@@ -35,6 +35,16 @@ pub async fn open(config: &Value) -> Result<Box<dyn Dcs>, DcsError> {
         Some(("consul", section)) => Ok(Box::new(Consul::start(settings(section)?, section).await?)),
         Some(("etcd", section)) => Ok(Box::new(Etcd2::start(settings(section)?, section).await?)),
         Some(("etcd3", section)) => Ok(Box::new(Etcd3::start(settings(section)?, section).await?)),
+        Some(("exhibitor", section)) => {
+            let settings = settings(section)?;
+            let store = ZooKeeper::start_by_exhibitor(&settings, section).await?;
+            Ok(Box::new(Keys::over(settings, "exhibitor", store).await))
+        }
+        Some(("zookeeper", section)) => {
+            let settings = settings(section)?;
+            let store = ZooKeeper::start(&settings, section).await?;
+            Ok(Box::new(Keys::over(settings, "zookeeper", store).await))
+        }
         _ => Err(DcsError::Config(format!(
             "Can not find suitable configuration of distributed configuration store\n\
              Available implementations: {}",

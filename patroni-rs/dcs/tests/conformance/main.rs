@@ -13,6 +13,10 @@ mod consuls;
 mod etcd;
 mod etcds;
 mod secured;
+#[path = "../zookeeper/server.rs"]
+#[allow(dead_code)]
+mod zookeeper;
+mod zookeepers;
 
 use std::time::Duration;
 
@@ -100,4 +104,6 @@ conformance! {
     etcd3: super::etcds::Grpc,
     etcd3_gateway: super::etcds::Gateway,
     etcd2: super::etcds::V2,
+    zookeeper_single: super::zookeepers::Single,
+    zookeeper_ensemble: super::zookeepers::Ensemble,
 }
