@@ -20,6 +20,7 @@ pub mod process;
 pub mod store;
 pub mod wait;
 pub mod writer;
+pub mod zookeeper;
 
 pub use cluster::{Cluster, Options};
 pub use config::Kind;

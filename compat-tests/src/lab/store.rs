@@ -1,4 +1,4 @@
-//! The laboratory's DCS, of whatever kind: `STORE=etcd3|etcd3http|etcd|consul` (and what is added in [`start`]).
+//! The laboratory's DCS, of whatever kind: `STORE=etcd3|etcd3http|etcd|consul|zookeeper|exhibitor` (and what is added in [`start`]).
 
 use std::fmt::Debug;
 use std::path::Path;
@@ -7,6 +7,7 @@ use pyfmt::Value;
 
 use super::consul::Consul;
 use super::etcd::{Etcd, Speech};
+use super::zookeeper::ZooKeeper;
 use super::Result;
 
 /// A key and what the store knows of it.
@@ -120,6 +121,8 @@ pub fn start(name: &str, folder: &Path) -> Result<Box<dyn Store>> {
         "etcd3http" => Box::new(Etcd::speaking(folder, Speech::Gateway)?),
         "etcd" => Box::new(Etcd::speaking(folder, Speech::V2)?),
         "consul" => Box::new(Consul::start(folder)?),
+        "zookeeper" => Box::new(ZooKeeper::start(folder)?),
+        "exhibitor" => Box::new(ZooKeeper::behind_exhibitor(folder)?),
         other => return Err(format!("STORE={other}: there is no such store").into()),
     })
 }

@@ -1,0 +1,327 @@
+//! One ZooKeeper of the laboratory, and its keys read by a small client of its own: what is to be judged does not judge.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Child;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use pyfmt::Value;
+
+use super::store::{Key, Store};
+use super::{host, process, wait_until, Result};
+
+/// A single server.
+#[derive(Debug)]
+pub struct ZooKeeper {
+    port: u16,
+    folder: PathBuf,
+    child: Option<Child>,
+    /// The port of the Exhibitor in front of it, if there is one.
+    exhibitor: Option<u16>,
+}
+
+const LIMIT: Duration = Duration::from_secs(5);
+
+impl ZooKeeper {
+    /// Starts it with its data under `folder`.
+    ///
+    /// # Errors
+    /// There is none on this machine (no Java?), or it does not answer in time.
+    pub fn start(folder: &Path) -> Result<ZooKeeper> {
+        let folder = folder.join("zookeeper");
+        std::fs::create_dir_all(folder.join("data"))?;
+        let port = host::free_port()?;
+        // Sessions of 2 to 60 seconds.
+        let config = format!(
+            "tickTime=1000\nminSessionTimeout=2000\nmaxSessionTimeout=60000\ndataDir={}\nclientPort={port}\n\
+             clientPortAddress=127.0.0.1\nadmin.enableServer=false\nforceSync=no\n",
+            folder.join("data").display()
+        );
+        std::fs::write(folder.join("zoo.cfg"), config)?;
+        host::give_away(&folder)?;
+        host::give_away(&folder.join("data"))?;
+        let mut server = ZooKeeper { port, folder, child: None, exhibitor: None };
+        server.restart()?;
+        Ok(server)
+    }
+
+    /// The same with an Exhibitor in front of it, which lives as long as this process.
+    ///
+    /// # Errors
+    /// See [`ZooKeeper::start`].
+    pub fn behind_exhibitor(folder: &Path) -> Result<ZooKeeper> {
+        let server = ZooKeeper::start(folder)?;
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let exhibitor = Some(listener.local_addr()?.port());
+        let body = format!(r#"{{"servers":["127.0.0.1"],"port":{}}}"#, server.port);
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().map_while(std::io::Result::ok) {
+                let _ = stream.set_read_timeout(Some(LIMIT));
+                let _ = stream.read(&mut [0; 4000]);
+                let head =
+                    format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+                let _ = stream.write_all((head + &body).as_bytes());
+            }
+        });
+        Ok(ZooKeeper { exhibitor, ..server })
+    }
+
+    fn client(&self) -> Result<Client> {
+        Client::connect(self.port)
+    }
+}
+
+impl Store for ZooKeeper {
+    fn section(&self) -> (&'static str, Value) {
+        match self.exhibitor {
+            Some(port) => {
+                let hosts = Value::from(vec![Value::from("127.0.0.1")]);
+                ("exhibitor", Value::from_iter([("hosts", hosts), ("port", i64::from(port).into())]))
+            }
+            None => {
+                ("zookeeper", Value::from_iter([("hosts", Value::from(format!("127.0.0.1:{}", self.port)))]))
+            }
+        }
+    }
+
+    fn url(&self) -> String {
+        match self.exhibitor {
+            Some(port) => format!("exhibitor://127.0.0.1:{port}"),
+            None => format!("zookeeper://127.0.0.1:{}", self.port),
+        }
+    }
+
+    fn port(&self) -> u16 {
+        self.port
+    }
+
+    fn prefix(&self, prefix: &str) -> Result<Vec<Key>> {
+        let mut client = self.client()?;
+        let mut found = Vec::new();
+        let mut folders = vec!["/service".to_owned()];
+        while let Some(folder) = folders.pop() {
+            for name in client.children(&folder)? {
+                let path = format!("{folder}/{name}");
+                let Some((value, owner, is_folder)) = client.get(&path)? else { continue };
+                if !is_folder && path.starts_with(prefix) {
+                    let lease = (owner != 0).then(|| owner.to_string());
+                    found.push(Key { name: path.clone(), value, leased: owner != 0, lease });
+                }
+                folders.push(path);
+            }
+        }
+        found.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(found)
+    }
+
+    fn put(&self, name: &str, value: &str) -> Result<()> {
+        self.client()?.put(name, value)
+    }
+
+    fn delete(&self, name: &str) -> Result<()> {
+        self.client()?.delete(name)
+    }
+
+    fn kill(&mut self) -> Result<()> {
+        process::kill_under(&self.folder)?;
+        if let Some(mut child) = self.child.take() {
+            child.wait()?;
+        }
+        Ok(())
+    }
+
+    fn restart(&mut self) -> Result<()> {
+        let jars = host::deps().join("zookeeper-3.8/lib");
+        if !jars.is_dir() {
+            return Err(
+                format!("no ZooKeeper in {}: scripts/setup, and it needs Java", jars.display()).into()
+            );
+        }
+        let mut command = process::command(Path::new("/usr/bin/java"), &self.folder, Path::new("/usr/bin"))?;
+        command
+            .args(["-Xmx96m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"])
+            .arg("-cp")
+            .arg(jars.join("*"))
+            .args(["org.apache.zookeeper.server.quorum.QuorumPeerMain", "zoo.cfg"]);
+        self.child = Some(process::daemon(command, &self.folder.join("zookeeper.log"))?);
+        wait_until("ZooKeeper answers", Duration::from_secs(60), || self.client().map(drop))
+    }
+
+    fn freeze(&self) {
+        process::signal_under(&self.folder, Signal::SIGSTOP);
+    }
+
+    fn thaw(&self) {
+        process::signal_under(&self.folder, Signal::SIGCONT);
+    }
+}
+
+/// A session for a few requests.
+struct Client {
+    stream: TcpStream,
+    xid: i32,
+}
+
+/// Properties that matter: the session that owns it, and how often children were made and deleted.
+struct Reader(Vec<u8>, usize);
+
+impl Reader {
+    fn take<const N: usize>(&mut self) -> Result<[u8; N]> {
+        let taken = self.0.get(self.1..self.1 + N).ok_or("short answer of ZooKeeper")?;
+        self.1 += N;
+        Ok(taken.try_into()?)
+    }
+
+    fn int(&mut self) -> Result<i32> {
+        Ok(i32::from_be_bytes(self.take()?))
+    }
+
+    fn long(&mut self) -> Result<i64> {
+        Ok(i64::from_be_bytes(self.take()?))
+    }
+
+    fn text(&mut self) -> Result<String> {
+        let length = usize::try_from(self.int()?.max(0))?;
+        let taken = self.0.get(self.1..self.1 + length).ok_or("short answer of ZooKeeper")?;
+        self.1 += length;
+        Ok(String::from_utf8_lossy(taken).into_owned())
+    }
+}
+
+const CREATE: i32 = 1;
+const DELETE: i32 = 2;
+const GET: i32 = 4;
+const SET: i32 = 5;
+const CHILDREN: i32 = 8;
+const CLOSE: i32 = -11;
+const NO_NODE: i32 = -101;
+const NODE_EXISTS: i32 = -110;
+
+fn text(out: &mut Vec<u8>, text: &str) {
+    out.extend(u32::try_from(text.len()).unwrap_or(u32::MAX).to_be_bytes());
+    out.extend(text.as_bytes());
+}
+
+impl Client {
+    fn connect(port: u16) -> Result<Client> {
+        let stream = TcpStream::connect(("127.0.0.1", port))?;
+        stream.set_read_timeout(Some(LIMIT))?;
+        let mut client = Client { stream, xid: 0 };
+        let mut hello = Vec::new();
+        hello.extend(0_i32.to_be_bytes());
+        hello.extend(0_i64.to_be_bytes());
+        hello.extend(5000_i32.to_be_bytes());
+        hello.extend(0_i64.to_be_bytes());
+        text(&mut hello, &"\0".repeat(16));
+        hello.push(0);
+        client.send(&hello)?;
+        client.receive()?;
+        Ok(client)
+    }
+
+    fn send(&mut self, message: &[u8]) -> Result<()> {
+        let mut frame = u32::try_from(message.len())?.to_be_bytes().to_vec();
+        frame.extend(message);
+        Ok(self.stream.write_all(&frame)?)
+    }
+
+    fn receive(&mut self) -> Result<Reader> {
+        let mut length = [0; 4];
+        self.stream.read_exact(&mut length)?;
+        let mut message = vec![0; usize::try_from(u32::from_be_bytes(length))?];
+        self.stream.read_exact(&mut message)?;
+        Ok(Reader(message, 0))
+    }
+
+    /// The body of the answer, or the error code.
+    fn ask(&mut self, kind: i32, body: &[u8]) -> Result<std::result::Result<Reader, i32>> {
+        self.xid += 1;
+        let mut message = self.xid.to_be_bytes().to_vec();
+        message.extend(kind.to_be_bytes());
+        message.extend(body);
+        self.send(&message)?;
+        let mut answer = self.receive()?;
+        let (_xid, _zxid, error) = (answer.int()?, answer.long()?, answer.int()?);
+        Ok(if error == 0 { Ok(answer) } else { Err(error) })
+    }
+
+    fn children(&mut self, path: &str) -> Result<Vec<String>> {
+        let mut body = Vec::new();
+        text(&mut body, path);
+        body.push(0);
+        match self.ask(CHILDREN, &body)? {
+            Ok(mut answer) => (0..answer.int()?).map(|_| answer.text()).collect(),
+            Err(NO_NODE) => Ok(Vec::new()),
+            Err(code) => Err(format!("ZooKeeper: {path}: {code}").into()),
+        }
+    }
+
+    /// The value, the owner, and whether it is a folder.
+    fn get(&mut self, path: &str) -> Result<Option<(String, i64, bool)>> {
+        let mut body = Vec::new();
+        text(&mut body, path);
+        body.push(0);
+        match self.ask(GET, &body)? {
+            Ok(mut answer) => {
+                let value = answer.text()?;
+                for _ in 0..4 {
+                    answer.long()?;
+                }
+                let (_version, cversion, _aversion) = (answer.int()?, answer.int()?, answer.int()?);
+                let owner = answer.long()?;
+                Ok(Some((value.clone(), owner, value.is_empty() && cversion > 0)))
+            }
+            Err(NO_NODE) => Ok(None),
+            Err(code) => Err(format!("ZooKeeper: {path}: {code}").into()),
+        }
+    }
+
+    fn create(&mut self, path: &str, value: &str) -> Result<i32> {
+        let mut body = Vec::new();
+        text(&mut body, path);
+        text(&mut body, value);
+        body.extend(1_i32.to_be_bytes());
+        body.extend(31_i32.to_be_bytes());
+        text(&mut body, "world");
+        text(&mut body, "anyone");
+        body.extend(0_i32.to_be_bytes());
+        Ok(self.ask(CREATE, &body)?.map_or_else(|code| code, |_| 0))
+    }
+
+    fn put(&mut self, path: &str, value: &str) -> Result<()> {
+        let mut body = Vec::new();
+        text(&mut body, path);
+        text(&mut body, value);
+        body.extend((-1_i32).to_be_bytes());
+        match self.ask(SET, &body)? {
+            Ok(_) => return Ok(()),
+            Err(NO_NODE) => {}
+            Err(code) => return Err(format!("ZooKeeper: {path}: {code}").into()),
+        }
+        for (end, _) in path.match_indices('/').skip(1) {
+            self.create(&path[..end], "")?;
+        }
+        match self.create(path, value)? {
+            0 | NODE_EXISTS => Ok(()),
+            code => Err(format!("ZooKeeper: {path}: {code}").into()),
+        }
+    }
+
+    fn delete(&mut self, path: &str) -> Result<()> {
+        let mut body = Vec::new();
+        text(&mut body, path);
+        body.extend((-1_i32).to_be_bytes());
+        match self.ask(DELETE, &body)? {
+            Ok(_) | Err(NO_NODE) => Ok(()),
+            Err(code) => Err(format!("ZooKeeper: {path}: {code}").into()),
+        }
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        let _ = self.ask(CLOSE, &[]);
+    }
+}
