@@ -2,10 +2,10 @@
 
 use std::net::IpAddr;
 
-use openssl::memcmp;
 use patroni_net::VerifyClient;
 
 use crate::config::ApiConfig;
+use crate::credentials::Credentials;
 use crate::http::response::{Full, Response};
 
 /// A network of `allowlist`; host bits may be set.
@@ -91,18 +91,18 @@ pub fn check(config: &ApiConfig, caller: Caller<'_>, members: Option<&[IpAddr]>)
         return Err(Response::text(403, "client certificate required"));
     }
     match &config.auth {
-        Some(key) => check_password(key, caller.authorization).map_err(unauthorized),
+        Some(ours) => check_password(ours, caller.authorization).map_err(unauthorized),
         None => Ok(()),
     }
 }
 
-fn check_password(key: &str, header: Option<&str>) -> Result<(), &'static str> {
+fn check_password(ours: &Credentials, header: Option<&str>) -> Result<(), &'static str> {
     let header = header.ok_or("no auth header received")?;
     let given = header.strip_prefix("Basic ").ok_or("not authenticated")?;
-    // The length is no secret; the bytes are compared in constant time.
-    match given.len() == key.len() && memcmp::eq(given.as_bytes(), key.as_bytes()) {
-        true => Ok(()),
-        false => Err("not authenticated"),
+    if ours.are(given) {
+        Ok(())
+    } else {
+        Err("not authenticated")
     }
 }
 

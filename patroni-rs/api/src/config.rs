@@ -3,7 +3,6 @@
 use std::net::ToSocketAddrs;
 use std::path::PathBuf;
 
-use base64::Engine as _;
 use patroni_core::ha::VERSION;
 use patroni_core::parse::split_host_port;
 use patroni_net::{TlsOptions, VerifyClient};
@@ -12,6 +11,7 @@ use pyfmt::value::str_repr;
 use pyfmt::{oserror, Value};
 
 use crate::access::IpNet;
+use crate::credentials::Credentials;
 
 /// Stands for a port that `listen` lacks; no port is it.
 const NO_PORT: i64 = -1;
@@ -48,8 +48,8 @@ pub struct ApiConfig {
     pub port: u16,
     /// TLS, if `certfile` is set.
     pub tls: Option<TlsOptions>,
-    /// Base64 of `username:password`.
-    pub(crate) auth: Option<String>,
+    /// What protected endpoints ask for.
+    pub(crate) auth: Option<Credentials>,
     /// Networks that protected endpoints are open to; empty: all.
     pub allowlist: Vec<IpNet>,
     /// The hosts of the members' `api_url` are allowed too.
@@ -173,14 +173,14 @@ fn verify_client(value: Option<&Value>) -> VerifyClient {
 
 /// `auth` is `user:password`, made of `authentication` when the configuration was
 /// loaded. Half an `authentication` still closes the protected endpoints.
-fn auth(section: &Value) -> Option<String> {
+fn auth(section: &Value) -> Option<Credentials> {
     let pair = |both: &Value| {
         let part = |key| both.get(key).map_or_else(|| "None".to_owned(), Value::py_str);
         format!("{}:{}", part("username"), part("password"))
     };
     let plain = section.get("auth").map(Value::py_str).or_else(|| section.get("authentication").map(pair))?;
     // The reference takes an empty text for no authentication.
-    Some(base64::engine::general_purpose::STANDARD.encode(plain)).filter(|key| !key.is_empty())
+    Some(plain).filter(|plain| !plain.is_empty()).map(|plain| Credentials::new(&plain))
 }
 
 fn extra_headers(section: &Value, https: bool) -> Result<Vec<(String, String)>, ConfigError> {
@@ -364,7 +364,7 @@ mod tests {
         .unwrap();
         assert_eq!(config.connection_string, "https://[::1]:8008/patroni");
         assert_eq!(config.server, "Patroni/4.1.5");
-        assert_eq!(config.auth.as_deref(), Some("dTpw"));
+        assert!(config.auth.as_ref().is_some_and(|ours| ours.are("dTpw")));
         let headers: Vec<_> = config.extra_headers.iter().map(|(k, v)| format!("{k}={v}")).collect();
         assert_eq!(headers, ["A=x", "B=True", "C=y"]);
         assert_eq!(config.allowlist.len(), 2);

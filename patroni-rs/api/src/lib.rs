@@ -10,6 +10,7 @@ pub mod actions;
 pub mod answer;
 pub mod backend;
 pub mod config;
+mod credentials;
 pub mod health;
 pub mod http;
 pub mod metrics;

@@ -196,6 +196,20 @@ const NEVER: &[Never] = &[
     },
 ];
 
+/// How user and password of the REST API are compared: a table of values cannot tell constant time from `==`.
+#[test]
+fn passwords_are_compared_in_constant_time() {
+    let text = read(&root().join("patroni-rs/api/src/credentials.rs"));
+    let compared: Vec<&str> =
+        code(&text).map(|(_, line)| line.trim()).filter(|line| line.contains("self.0")).collect();
+    assert_eq!(compared, ["given.len() == self.0.len() && memcmp::eq(given.as_bytes(), self.0.as_bytes())"]);
+    let derived: Vec<&str> =
+        code(&text).map(|(_, line)| line).filter(|line| line.contains("derive")).collect();
+    assert_eq!(derived, ["#[derive(Clone)]"], "`==` on credentials must not compile");
+    let access = read(&root().join("patroni-rs/api/src/access.rs"));
+    assert!(access.contains("if ours.are(given) {"), "who may call is decided by Credentials::are");
+}
+
 /// Each row of the map in docs/architecture.md that must never do something: which part it is, the words, and the
 /// folders of [`NEVER`] that hold them.
 const MUST_NEVER: &[(&str, &str, &[&str])] = &[
