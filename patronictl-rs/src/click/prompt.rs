@@ -1,7 +1,7 @@
 //! Questions to the user. The texts go to stdout without a line end, the
 //! answers come from stdin (surface-api-ctl B5 to B7).
 
-use std::io::{BufRead, Write};
+use std::io::{BufRead, IsTerminal, Write};
 
 use super::error::CliError;
 
@@ -34,13 +34,11 @@ impl Console for Stdio {
         let _ = out.write_all(prompt.as_bytes()).and_then(|()| out.flush());
         drop(out);
         crate::signals::in_prompt(true);
-        let line = read_line(&mut std::io::stdin().lock());
+        let stdin = std::io::stdin();
+        let typed = stdin.is_terminal() && crate::out::is_terminal();
+        let line = if typed { typed_line(&mut stdin.lock()) } else { piped_line(&mut stdin.lock()) };
         crate::signals::in_prompt(false);
-        let mut line = line.filter(|line| !line.is_empty()).ok_or(CliError::Abort)?;
-        if line.last() == Some(&b'\n') {
-            line.pop();
-        }
-        Ok(String::from_utf8_lossy(&line).into_owned())
+        line.map(|line| String::from_utf8_lossy(&line).into_owned()).ok_or(CliError::Abort)
     }
 
     fn say(&mut self, line: &str) {
@@ -85,14 +83,28 @@ impl Console for Stdio {
     }
 }
 
-/// A line with its end. Behind text without one the end of input must be met once more, as in Python: on a terminal
-/// that is one Ctrl-D more.
-fn read_line(input: &mut impl BufRead) -> Option<Vec<u8>> {
+/// A line that a person types, as Python's `input` has it on a terminal: behind text without a line end the end of input
+/// must be met once more (one Ctrl-D more), and the last byte goes, a line end or not. `None` at the end of input.
+fn typed_line(input: &mut impl BufRead) -> Option<Vec<u8>> {
     let mut line = Vec::new();
     while line.last() != Some(&b'\n') {
         if input.read_until(b'\n', &mut line).ok()? == 0 {
             break;
         }
+    }
+    line.pop()?;
+    if line.last() == Some(&b'\r') {
+        line.pop();
+    }
+    Some(line)
+}
+
+/// A line of a file or pipe without its end. `None` at the end of input.
+fn piped_line(input: &mut impl BufRead) -> Option<Vec<u8>> {
+    let mut line = Vec::new();
+    input.read_until(b'\n', &mut line).ok().filter(|count| *count > 0)?;
+    if line.last() == Some(&b'\n') {
+        line.pop();
     }
     Some(line)
 }
@@ -186,6 +198,39 @@ impl Console for Script {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Answers of one read(2) each; nothing at Ctrl-D, after which a terminal may give more.
+    struct Reads(std::collections::VecDeque<&'static str>);
+
+    impl std::io::Read for Reads {
+        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+            let next = self.0.pop_front().unwrap_or_default().as_bytes();
+            buffer[..next.len()].copy_from_slice(next);
+            Ok(next.len())
+        }
+    }
+
+    #[test]
+    fn lines_as_python_reads_them() {
+        // What the reads give; the line of a terminal, and of a pipe.
+        for (reads, typed, piped) in [
+            (&["yes\n"][..], Some("yes"), Some("yes")),
+            (&["\n"], Some(""), Some("")),
+            (&["y\r\n"], Some("y"), Some("y\r")),
+            (&[], None, None),
+            // x, three times Ctrl-D: no answer is the default.
+            (&["x", "", ""], Some(""), Some("x")),
+            (&["yy", "", ""], Some("y"), Some("yy")),
+            // One Ctrl-D shows what was typed to the program, which waits for the rest.
+            (&["de", "mo\n"], Some("demo"), Some("demo")),
+            (&["de", "", "mo\n"], Some("demo"), Some("de")),
+        ] {
+            let input = || std::io::BufReader::new(Reads(reads.iter().copied().collect()));
+            let text = |line: Option<Vec<u8>>| line.map(|line| String::from_utf8_lossy(&line).into_owned());
+            assert_eq!(text(typed_line(&mut input())).as_deref(), typed, "{reads:?} typed");
+            assert_eq!(text(piped_line(&mut input())).as_deref(), piped, "{reads:?} piped");
+        }
+    }
 
     #[test]
     fn asks_again() {
