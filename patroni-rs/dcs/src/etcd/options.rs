@@ -99,8 +99,8 @@ impl EtcdOptions {
     pub async fn nodes(&self, timeout: Duration) -> Vec<String> {
         let Source { srv, hosts, host } = &self.source;
         if let Some((domain, suffix)) = srv {
-            let servers = srv::name_servers().await;
-            let found = srv::nodes(&servers, domain, suffix.as_deref(), timeout).await;
+            let resolver = srv::Resolver::of_system().await;
+            let found = srv::nodes(&resolver, domain, suffix.as_deref(), timeout).await;
             if !found.is_empty() {
                 return found;
             }
