@@ -1,10 +1,14 @@
 //! Where a store's watch tells what it has seen.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{watch, Notify};
 
 use crate::wake::WakeRules;
+
+/// Every store's watch waits so long after a failure before it is opened again.
+pub const PAUSE: Duration = Duration::from_secs(1);
 
 /// The sink of a watch: counts every change, and wakes the HA loop for those that matter.
 pub struct Sink {

@@ -7,10 +7,7 @@ use super::answer::Meaning;
 use super::api::{bare, Api, Ask, Said};
 use super::options::LiveOptions;
 use super::wire::{from_json, nodes, Entry};
-use crate::watch::Sink;
-
-/// Pause after a failure.
-const PAUSE: Duration = Duration::from_secs(1);
+use crate::watch::{Sink, PAUSE};
 
 /// Answers without a change that come faster than this are no waiting.
 const BUSY: Duration = Duration::from_millis(50);

@@ -5,22 +5,18 @@ mod store;
 mod wire;
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use pyfmt::Value;
 
 use crate::etcd::pool::{self, Asker};
 use crate::etcd::wire::Failure;
 use crate::etcd::EtcdOptions;
-use crate::keys::Keys;
+use crate::keys::{Keys, START_PAUSE};
 use crate::{DcsError, Settings};
 use wire::Wire;
 
 /// Nodes that are spoken to by the v2 API.
 type Pool = pool::Pool<Wire>;
-
-/// Pause between attempts to reach etcd at the start.
-const START_PAUSE: Duration = Duration::from_secs(5);
 
 /// The store: a pool of nodes.
 pub struct Store {

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 use std::sync::PoisonError;
+use std::time::Duration;
 
 use patroni_core::model::{Node, Nodes};
 
@@ -11,7 +12,7 @@ use super::*;
 use crate::etcd::wire::Reply;
 use crate::kv::{self, Effort, Held, If, KvStore, Put, Session, Words, Written};
 use crate::lock::{Granted, LockRenewer};
-use crate::watch::Sink;
+use crate::watch::{Sink, PAUSE};
 use crate::Timing;
 
 const LOG: &str = "patroni.dcs.etcd";
@@ -196,7 +197,7 @@ impl KvStore for Store {
         loop {
             if let Err(failure) = self.follow(&prefix, &mut sink).await {
                 tracing::error!(target: LOG, "watch failed: {}", failure.text());
-                tokio::time::sleep(Duration::from_secs(1)).await;
+                tokio::time::sleep(PAUSE).await;
             }
         }
     }

@@ -18,7 +18,6 @@ mod wire;
 
 use std::sync::atomic::AtomicI64;
 use std::sync::Arc;
-use std::time::Duration;
 
 use patroni_core::model::{Node, Nodes};
 use pyfmt::Value;
@@ -27,7 +26,7 @@ pub use lease::LeaseKeeper;
 
 use crate::etcd::pool::{self, Asker};
 use crate::etcd::EtcdOptions;
-use crate::keys::Keys;
+use crate::keys::{Keys, START_PAUSE};
 use crate::kv::Effort;
 use crate::watch::Sink;
 use crate::{DcsError, Settings};
@@ -40,9 +39,6 @@ use wire::Wire;
 type Pool = pool::Pool<Wire>;
 
 const LOG: &str = "patroni.dcs.etcd3";
-
-/// Pause between attempts to reach etcd at the start.
-const START_PAUSE: Duration = Duration::from_secs(5);
 
 /// The store: a pool of nodes and a lease.
 pub struct Store {

@@ -12,14 +12,14 @@ use super::grpc::{kv, LARGEST_ANSWER};
 use super::rpc::{Kv, Rpc};
 use super::wire::Node;
 use super::Pool;
-use crate::watch::Sink;
+use crate::watch::{Sink, PAUSE};
 
 /// Watches for ever; to be spawned, and aborted at the end.
 pub async fn run(pool: Arc<Pool>, prefix: String, mut sink: Sink) {
     loop {
         if let Err(failure) = follow(&pool, &prefix, &mut sink).await {
             tracing::error!(target: "patroni.dcs.etcd3", "watchprefix failed: {}", failure.text());
-            tokio::time::sleep(Duration::from_secs(1)).await;
+            tokio::time::sleep(PAUSE).await;
         }
     }
 }

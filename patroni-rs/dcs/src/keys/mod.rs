@@ -32,8 +32,8 @@ const FOLLOWER_DELAY: Duration = Duration::from_millis(500);
 /// A lock operation that has less time than this left is not begun.
 const LEAST_TIME: Duration = Duration::from_secs(1);
 
-/// Pause between attempts to get the first session.
-const START_PAUSE: Duration = Duration::from_secs(5);
+/// Pause between attempts to reach a store at the start, and to get the first session.
+pub(crate) const START_PAUSE: Duration = Duration::from_secs(5);
 
 /// The keys of a cluster in a store. Belongs to the tokio runtime it was made in.
 pub struct Keys<S: KvStore> {

@@ -26,6 +26,7 @@ use std::time::{Duration, Instant};
 use patroni_core::model::Nodes;
 use pyfmt::Value;
 
+use crate::keys::START_PAUSE;
 use crate::kv::{Effort, Failure, Held, If, KvStore, Put, Session, Words, Written};
 use crate::lock::{Granted, LockRenewer};
 use crate::watch::Sink;
@@ -44,9 +45,6 @@ const ONCE: Duration = Duration::from_secs(2);
 
 /// patronictl waits so long for a connection.
 const PERSONS_PATIENCE: Duration = Duration::from_secs(15);
-
-/// Pause between two looks at the start.
-const START_PAUSE: Duration = Duration::from_secs(5);
 
 #[derive(Default)]
 struct State {

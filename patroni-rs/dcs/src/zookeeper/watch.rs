@@ -1,7 +1,7 @@
 //! The watch: one that lasts and covers everything below the folder (ZooKeeper 3.6 and later), or one-shot watches of
 //! every key, also of those that are not there yet.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::sync::mpsc;
 
@@ -10,7 +10,7 @@ use super::driver::Noticed;
 use super::list;
 use super::proto::{Answer, Code, Op};
 use crate::kv::Failure;
-use crate::watch::Sink;
+use crate::watch::{Sink, PAUSE};
 
 const LOG: &str = "patroni.dcs.zookeeper";
 
@@ -27,7 +27,7 @@ pub async fn run(client: Client, folder: String, mut sink: Sink) {
         let mut again = watcher.hear(what, &mut sink).await;
         while let Err(failure) = again {
             tracing::error!(target: LOG, "watch: {}", failure.text());
-            tokio::time::sleep(Duration::from_secs(1)).await;
+            tokio::time::sleep(PAUSE).await;
             again = watcher.arm(&mut sink).await;
         }
     }
