@@ -8,7 +8,9 @@ use base64::prelude::{Engine, BASE64_STANDARD};
 use nix::sys::signal::Signal;
 use pyfmt::Value;
 
+use super::servers::{self, Server};
 use super::store::{percent, Key, Store};
+use super::wait::ensure;
 use super::{host, http, process, wait_until, Result};
 
 /// May everything. Nobody may anything without a token (`acl.default_policy: deny`).
@@ -19,7 +21,23 @@ pub fn program() -> PathBuf {
     host::deps().join("consul/usr/bin/consul")
 }
 
-/// A single server, with ACLs.
+/// The configuration of any agent; `more` begins with a comma. The session of a ttl of 20 s is one of 10 s, which is the
+/// least that Consul permits by itself; tests with less time are not to fail by that.
+fn configuration(name: &str, [http, server, serf]: [u16; 3], more: &str) -> String {
+    format!(
+        r#"{{"node_name":"{name}","data_dir":"data","bind_addr":"127.0.0.1","client_addr":"127.0.0.1",
+"ports":{{"http":{http},"dns":-1,"grpc":-1,"server":{server},"serf_lan":{serf},"serf_wan":-1}},
+"raft_protocol":3,"performance":{{"raft_multiplier":1}},"session_ttl_min":"2s","disable_update_check":true,
+"acl":{{"enabled":true,"default_policy":"deny","tokens":{{"master":"{ROOT}","agent":"{ROOT}"}}}}{more}}}"#
+    )
+}
+
+/// That of the first server.
+fn first(http: u16, server: u16, serf: u16) -> String {
+    configuration("lab", [http, server, serf], r#","server":true,"bootstrap_expect":1"#)
+}
+
+/// A server, or three and an agent in client mode; with ACLs.
 #[derive(Debug)]
 pub struct Consul {
     http: u16,
@@ -27,9 +45,20 @@ pub struct Consul {
     child: Option<Child>,
     /// May what Patroni's documentation asks for, and no more.
     token: String,
+    /// Where others join.
+    serf: u16,
+    /// Other servers.
+    others: Vec<Server>,
+    /// With three servers: what members speak to, and its port.
+    agent: Option<(Server, u16)>,
 }
 
 impl Consul {
+    /// The port that members speak to.
+    fn members_port(&self) -> u16 {
+        self.agent.as_ref().map_or(self.http, |(_, port)| *port)
+    }
+
     /// Starts it with its data under `folder`.
     ///
     /// # Errors
@@ -38,21 +67,26 @@ impl Consul {
         let folder = folder.join("consul");
         std::fs::create_dir_all(&folder)?;
         let (http, server, serf) = (host::free_port()?, host::free_port()?, host::free_port()?);
-        // The session of a ttl of 20 s is one of 10 s, which is the least that Consul permits by itself; tests with less
-        // time are not to fail by that.
-        let text = format!(
-            r#"{{"node_name":"lab","data_dir":"data","bind_addr":"127.0.0.1","client_addr":"127.0.0.1",
-"ports":{{"http":{http},"dns":-1,"grpc":-1,"server":{server},"serf_lan":{serf},"serf_wan":-1}},
-"server":true,"bootstrap_expect":1,"raft_protocol":3,"performance":{{"raft_multiplier":1}},
-"session_ttl_min":"2s","disable_update_check":true,
-"acl":{{"enabled":true,"default_policy":"deny","tokens":{{"master":"{ROOT}","agent":"{ROOT}"}}}}}}"#
-        );
-        std::fs::write(folder.join("agent.json"), text)?;
+        std::fs::write(folder.join("agent.json"), first(http, server, serf))?;
         host::give_away(&folder)?;
-        let mut consul = Consul { http, folder, child: None, token: ROOT.into() };
+        let (child, others, agent) = (None, Vec::new(), None);
+        let mut consul = Consul { http, folder, child, token: ROOT.into(), serf, others, agent };
         consul.restart()?;
         consul.token = consul.make_token()?;
         Ok(consul)
+    }
+
+    /// Another agent that joins the first: a server, or in client mode.
+    fn another(&self, name: &str, server: bool) -> Result<(Server, u16)> {
+        let folder = self.folder.join(name);
+        let ports = [host::free_port()?, host::free_port()?, host::free_port()?];
+        let more =
+            format!(r#","server":{server},"retry_join":["127.0.0.1:{}"],"retry_interval":"1s""#, self.serf);
+        let file = folder.join("agent.json").display().to_string();
+        let made =
+            Server::new(&program(), folder.clone(), vec!["agent".into(), format!("-config-file={file}")])?;
+        std::fs::write(file, configuration(name, ports, &more))?;
+        Ok((made, ports[0]))
     }
 
     /// The rights that docs/stores asks for.
@@ -67,14 +101,26 @@ impl Consul {
 
     /// The JSON of a good answer; null where there is no such key.
     fn ask(&self, method: &str, path: &str, body: Option<&str>) -> Result<Value> {
+        self.ask_at(self.http, method, path, body)
+    }
+
+    fn ask_at(&self, port: u16, method: &str, path: &str, body: Option<&str>) -> Result<Value> {
         let header = format!("X-Consul-Token: {ROOT}\r\n");
-        let answer = http::raw(self.http, method, path, "1.0", &header, Some(body.unwrap_or_default()))?;
+        let answer = http::raw(port, method, path, "1.0", &header, Some(body.unwrap_or_default()))?;
         match answer.status {
             200 if answer.body.is_empty() => Ok(Value::Null),
             200 => answer.json(),
             404 => Ok(Value::Null),
             status => Err(format!("Consul {method} {path}: {status} {}", answer.body).into()),
         }
+    }
+
+    /// Starts the first server, and does not wait for it.
+    fn begin(&mut self) -> Result<()> {
+        let mut command = process::command(&program(), &self.folder, Path::new("/usr/bin"))?;
+        command.args(["agent", "-config-file=agent.json"]);
+        self.child = Some(process::daemon(command, &self.folder.join("consul.log"))?);
+        Ok(())
     }
 
     fn key(&self, method: &str, name: &str, query: &str, body: Option<&str>) -> Result<Value> {
@@ -97,7 +143,7 @@ fn key_of(entry: &Value) -> Option<Key> {
 impl Store for Consul {
     fn section(&self) -> (&'static str, Value) {
         let section = Value::from_iter([
-            ("host", Value::from(format!("127.0.0.1:{}", self.http))),
+            ("host", Value::from(format!("127.0.0.1:{}", self.members_port()))),
             ("token", self.token.as_str().into()),
             ("register_service", true.into()),
         ]);
@@ -105,11 +151,11 @@ impl Store for Consul {
     }
 
     fn url(&self) -> String {
-        format!("consul://127.0.0.1:{}", self.http)
+        format!("consul://127.0.0.1:{}", self.members_port())
     }
 
     fn port(&self) -> u16 {
-        self.http
+        self.members_port()
     }
 
     fn environment(&self) -> Vec<(&'static str, String)> {
@@ -134,13 +180,52 @@ impl Store for Consul {
         if let Some(mut child) = self.child.take() {
             child.wait()?;
         }
+        self.others.iter_mut().chain(self.agent.iter_mut().map(|(agent, _)| agent)).for_each(Server::reap);
         Ok(())
     }
 
+    fn become_three(&mut self) -> Result<()> {
+        for name in ["lab1", "lab2"] {
+            let (mut server, _) = self.another(name, true)?;
+            server.start()?;
+            self.others.push(server);
+        }
+        let (mut agent, port) = self.another("agent", false)?;
+        agent.start()?;
+        self.agent = Some((agent, port));
+        wait_until("three servers of Consul", Duration::from_secs(60), || {
+            let raft = self.ask("GET", "/v1/operator/raft/configuration", None)?;
+            let voters = raft.get("Servers").and_then(Value::as_list).unwrap_or_default();
+            let voters =
+                voters.iter().filter(|server| server.get("Voter") == Some(&Value::from(true))).count();
+            ensure(voters == 3, || format!("{voters} voters"))?;
+            self.ask_at(port, "GET", "/v1/status/leader", None).map(drop)
+        })
+    }
+
+    fn signal_server(&mut self, number: usize, signal: Signal) -> Result<()> {
+        match number.checked_sub(1) {
+            None => servers::signal(&mut self.child, signal),
+            Some(index) => self.others.get_mut(index).ok_or("no such server")?.signal(signal),
+        }
+    }
+
+    fn start_server(&mut self, number: usize) -> Result<()> {
+        match number.checked_sub(1) {
+            None => self.begin(),
+            Some(index) => self.others.get_mut(index).ok_or("no such server")?.start(),
+        }
+    }
+
+    fn agent(&mut self) -> Result<&mut Server> {
+        Ok(&mut self.agent.as_mut().ok_or("members speak to the server itself")?.0)
+    }
+
     fn restart(&mut self) -> Result<()> {
-        let mut command = process::command(&program(), &self.folder, Path::new("/usr/bin"))?;
-        command.args(["agent", "-config-file=agent.json"]);
-        self.child = Some(process::daemon(command, &self.folder.join("consul.log"))?);
+        for server in self.others.iter_mut().chain(self.agent.iter_mut().map(|(agent, _)| agent)) {
+            server.start()?;
+        }
+        self.begin()?;
         wait_until("Consul answers", Duration::from_secs(30), || self.put("/probe", "x"))?;
         self.delete("/probe")
     }

@@ -8,6 +8,7 @@ use base64::prelude::{Engine, BASE64_STANDARD};
 use nix::sys::signal::Signal;
 use pyfmt::{json, Value};
 
+use super::servers::{self, Server};
 use super::store::{percent, Key, Store};
 use super::{host, http, process, wait_until, Result};
 
@@ -35,15 +36,8 @@ pub struct Etcd {
     /// It has users: what the test cluster asks it asks as the root.
     users: bool,
     /// Other members of its cluster.
-    others: Vec<Other>,
+    others: Vec<Server>,
     speech: Speech,
-}
-
-/// Another member of an etcd of several.
-#[derive(Debug)]
-struct Other {
-    peer: u16,
-    folder: PathBuf,
 }
 
 /// How an etcd comes back with the data of [`Etcd::snapshot`].
@@ -86,6 +80,7 @@ impl Etcd {
     /// # Errors
     /// They do not become a cluster in time.
     pub fn become_three(&mut self) -> Result<()> {
+        let mut cluster = vec![format!("lab=http://127.0.0.1:{}", self.peer_port)];
         for n in 1..3 {
             let (client, peer) = (host::free_port()?, host::free_port()?);
             let peer_url = format!("http://127.0.0.1:{peer}");
@@ -93,43 +88,28 @@ impl Etcd {
             wait_until("the member is taken", Duration::from_secs(20), || {
                 self.ctl(&["member", "add", &format!("lab{n}"), &added])
             })?;
+            cluster.push(format!("lab{n}={peer_url}"));
+            let (client_url, name, cluster) =
+                (format!("http://127.0.0.1:{client}"), format!("lab{n}"), cluster.join(","));
+            let mut arguments = vec!["--name", &name, "--data-dir", "data", "--log-outputs", "stderr"];
+            arguments.extend(["--listen-client-urls", &client_url, "--advertise-client-urls", &client_url]);
+            arguments.extend(["--listen-peer-urls", &peer_url, "--initial-advertise-peer-urls", &peer_url]);
+            arguments.extend(["--initial-cluster", &cluster, "--initial-cluster-state", "existing"]);
+            arguments.push("--unsafe-no-fsync");
+            if self.speech == Speech::V2 {
+                arguments.push("--enable-v2");
+            }
+            let arguments = arguments.into_iter().map(str::to_owned).collect();
             let folder = self.folder.join(format!("other{n}"));
-            std::fs::create_dir_all(&folder)?;
-            host::give_away(&folder)?;
-            self.others.push(Other { peer, folder });
-            let mut cluster = vec![format!("lab=http://127.0.0.1:{}", self.peer_port)];
-            cluster.extend(
-                self.others.iter().zip(1..).map(|(o, n)| format!("lab{n}=http://127.0.0.1:{}", o.peer)),
-            );
-            let other = &self.others[n - 1];
-            let client_url = format!("http://127.0.0.1:{client}");
-            let mut command =
-                process::command(Path::new("/usr/bin/etcd"), &other.folder, Path::new("/usr/bin"))?;
-            command
-                .args(["--name", &format!("lab{n}"), "--data-dir", "data", "--log-outputs", "stderr"])
-                .args(["--listen-client-urls", &client_url, "--advertise-client-urls", &client_url])
-                .args(["--listen-peer-urls", &peer_url, "--initial-advertise-peer-urls", &peer_url])
-                .args(["--initial-cluster", &cluster.join(","), "--initial-cluster-state", "existing"])
-                .arg("--unsafe-no-fsync");
-            process::daemon(command, &other.folder.join("etcd.log"))?;
+            let mut other = Server::new(Path::new("/usr/bin/etcd"), folder, arguments)?;
+            other.start()?;
+            self.others.push(other);
             wait_until("the member answers", Duration::from_secs(20), || {
                 let answer = http::raw(client, "GET", "/health", "1.0", "", None)?;
                 super::wait::ensure(answer.body.contains("true"), || answer.body)
             })?;
         }
         Ok(())
-    }
-
-    /// Stops one of three with SIGSTOP, or lets it go on. It is never the last that answers the test cluster.
-    pub fn signal_member(&self, number: usize, signal: Signal) {
-        match number.checked_sub(1).and_then(|n| self.others.get(n)) {
-            Some(other) => process::signal_under(&other.folder, signal),
-            None => {
-                if let Some(pid) = self.child.as_ref().and_then(|c| i32::try_from(c.id()).ok()) {
-                    let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal);
-                }
-            }
-        }
     }
 
     /// Gives it users: the root, and `patroni` with a password, who may do everything under `prefix`.
@@ -182,6 +162,13 @@ impl Etcd {
     }
 
     fn launch(&mut self, more: &[&str]) -> Result<()> {
+        self.others.iter_mut().try_for_each(Server::start)?;
+        self.begin(more)?;
+        wait_until("etcd answers", Duration::from_secs(20), || self.prefix("/none").map(drop))
+    }
+
+    /// Starts the first one, and does not wait for it.
+    fn begin(&mut self, more: &[&str]) -> Result<()> {
         let client = format!("http://127.0.0.1:{}", self.port);
         let peer = format!("http://127.0.0.1:{}", self.peer_port);
         let mut command = process::command(Path::new("/usr/bin/etcd"), &self.folder, Path::new("/usr/bin"))?;
@@ -196,7 +183,7 @@ impl Etcd {
             command.arg("--enable-v2");
         }
         self.child = Some(process::daemon(command, &self.folder.join("etcd.log"))?);
-        wait_until("etcd answers", Duration::from_secs(20), || self.prefix("/none").map(drop))
+        Ok(())
     }
 
     /// Kills it.
@@ -208,6 +195,7 @@ impl Etcd {
         if let Some(mut child) = self.child.take() {
             child.wait()?;
         }
+        self.others.iter_mut().for_each(Server::reap);
         Ok(())
     }
 
@@ -444,6 +432,24 @@ impl Store for Etcd {
 
     fn thaw(&self) {
         self.thaw();
+    }
+
+    fn become_three(&mut self) -> Result<()> {
+        self.become_three()
+    }
+
+    fn signal_server(&mut self, number: usize, signal: Signal) -> Result<()> {
+        match number.checked_sub(1) {
+            None => servers::signal(&mut self.child, signal),
+            Some(index) => self.others.get_mut(index).ok_or("no such etcd")?.signal(signal),
+        }
+    }
+
+    fn start_server(&mut self, number: usize) -> Result<()> {
+        match number.checked_sub(1) {
+            None => self.begin(&[]),
+            Some(index) => self.others.get_mut(index).ok_or("no such etcd")?.start(),
+        }
     }
 
     fn as_etcd(&mut self) -> Option<&mut Etcd> {

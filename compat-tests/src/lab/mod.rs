@@ -17,6 +17,7 @@ pub mod http;
 pub mod janitor;
 pub mod member;
 pub mod process;
+pub mod servers;
 pub mod store;
 pub mod wait;
 pub mod writer;

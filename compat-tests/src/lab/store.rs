@@ -3,10 +3,12 @@
 use std::fmt::Debug;
 use std::path::Path;
 
+use nix::sys::signal::Signal;
 use pyfmt::Value;
 
 use super::consul::Consul;
 use super::etcd::{Etcd, Speech};
+use super::servers::Server;
 use super::zookeeper::ZooKeeper;
 use super::Result;
 
@@ -79,6 +81,32 @@ pub trait Store: Debug + Send + Sync {
     /// Lets it go on after [`Store::freeze`].
     fn thaw(&self);
 
+    /// Becomes a store of three servers, before there are members. They are told apart by their numbers, 0 to 2.
+    ///
+    /// # Errors
+    /// They do not become one in time.
+    fn become_three(&mut self) -> Result<()>;
+
+    /// Sends a signal to one server of three; after SIGKILL and SIGTERM it has ended.
+    ///
+    /// # Errors
+    /// There is no such server, or it lives on.
+    fn signal_server(&mut self, number: usize, signal: Signal) -> Result<()>;
+
+    /// Starts one of three again, and does not wait for it: it may have no quorum.
+    ///
+    /// # Errors
+    /// There is no such server, or it cannot be started.
+    fn start_server(&mut self, number: usize) -> Result<()>;
+
+    /// The agent that members speak to, and which is no server: of Consul of three.
+    ///
+    /// # Errors
+    /// There is none.
+    fn agent(&mut self) -> Result<&mut Server> {
+        Err("this store has no agents".into())
+    }
+
     /// What patronictl needs in its environment to use [`Store::url`].
     fn environment(&self) -> Vec<(&'static str, String)> {
         Vec::new()
@@ -107,6 +135,7 @@ pub fn chosen() -> String {
 pub fn is_here(name: &str) -> bool {
     match name {
         "consul" => super::consul::program().exists(),
+        "zookeeper" | "exhibitor" => super::zookeeper::jars().is_dir(),
         _ => true,
     }
 }

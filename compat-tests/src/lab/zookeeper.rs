@@ -3,12 +3,13 @@
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::Child;
+use std::process::{Child, Command};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use pyfmt::Value;
 
+use super::servers::{self, Server};
 use super::store::{Key, Store};
 use super::{host, process, wait_until, Result};
 
@@ -20,9 +21,69 @@ pub struct ZooKeeper {
     child: Option<Child>,
     /// The port of the Exhibitor in front of it, if there is one.
     exhibitor: Option<u16>,
+    /// Other servers, and their ports.
+    others: Vec<(Server, u16)>,
 }
 
 const LIMIT: Duration = Duration::from_secs(5);
+
+/// Where scripts/setup puts its jars.
+pub fn jars() -> PathBuf {
+    host::deps().join("zookeeper-3.8/lib")
+}
+
+/// A server that reads `zoo.cfg` in its folder.
+///
+/// # Errors
+/// There is none on this machine.
+pub fn command(folder: &Path) -> Result<Command> {
+    let jars = jars();
+    if !jars.is_dir() {
+        return Err(format!("no ZooKeeper in {}: scripts/setup, and it needs Java", jars.display()).into());
+    }
+    let mut command = process::command(Path::new("/usr/bin/java"), folder, Path::new("/usr/bin"))?;
+    command.args(arguments());
+    Ok(command)
+}
+
+/// Sessions of 2 to 60 seconds.
+fn configuration(folder: &Path, port: u16) -> String {
+    format!(
+        "tickTime=1000\nminSessionTimeout=2000\nmaxSessionTimeout=60000\ninitLimit=10\nsyncLimit=4\ndataDir={}\n\
+         clientPort={port}\nclientPortAddress=127.0.0.1\nadmin.enableServer=false\nforceSync=no\n",
+        folder.join("data").display()
+    )
+}
+
+/// The arguments of Java.
+fn arguments() -> Vec<String> {
+    let jars = jars().join("*").display().to_string();
+    let main = "org.apache.zookeeper.server.quorum.QuorumPeerMain";
+    ["-Xmx96m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", &jars, main, "zoo.cfg"]
+        .map(str::to_owned)
+        .into()
+}
+
+/// What the server at this port of 127.0.0.1 says to a word of four letters.
+///
+/// # Errors
+/// It does not answer.
+pub fn say(port: u16, word: &str) -> Result<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(LIMIT))?;
+    stream.write_all(word.as_bytes())?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// The value of a key at the server at this port of 127.0.0.1.
+///
+/// # Errors
+/// It does not answer.
+pub fn value(port: u16, path: &str) -> Result<Option<String>> {
+    Ok(Client::connect(port)?.get(path)?.map(|(value, ..)| value))
+}
 
 impl ZooKeeper {
     /// Starts it with its data under `folder`.
@@ -33,16 +94,10 @@ impl ZooKeeper {
         let folder = folder.join("zookeeper");
         std::fs::create_dir_all(folder.join("data"))?;
         let port = host::free_port()?;
-        // Sessions of 2 to 60 seconds.
-        let config = format!(
-            "tickTime=1000\nminSessionTimeout=2000\nmaxSessionTimeout=60000\ndataDir={}\nclientPort={port}\n\
-             clientPortAddress=127.0.0.1\nadmin.enableServer=false\nforceSync=no\n",
-            folder.join("data").display()
-        );
-        std::fs::write(folder.join("zoo.cfg"), config)?;
+        std::fs::write(folder.join("zoo.cfg"), configuration(&folder, port))?;
         host::give_away(&folder)?;
         host::give_away(&folder.join("data"))?;
-        let mut server = ZooKeeper { port, folder, child: None, exhibitor: None };
+        let mut server = ZooKeeper { port, folder, child: None, exhibitor: None, others: Vec::new() };
         server.restart()?;
         Ok(server)
     }
@@ -68,6 +123,18 @@ impl ZooKeeper {
         Ok(ZooKeeper { exhibitor, ..server })
     }
 
+    fn hosts(&self) -> Vec<String> {
+        let ports = std::iter::once(self.port).chain(self.others.iter().map(|(_, port)| *port));
+        ports.map(|port| format!("127.0.0.1:{port}")).collect()
+    }
+
+    /// Starts the first server, and does not wait for it.
+    fn begin(&mut self) -> Result<()> {
+        let command = command(&self.folder)?;
+        self.child = Some(process::daemon(command, &self.folder.join("zookeeper.log"))?);
+        Ok(())
+    }
+
     fn client(&self) -> Result<Client> {
         Client::connect(self.port)
     }
@@ -80,9 +147,7 @@ impl Store for ZooKeeper {
                 let hosts = Value::from(vec![Value::from("127.0.0.1")]);
                 ("exhibitor", Value::from_iter([("hosts", hosts), ("port", i64::from(port).into())]))
             }
-            None => {
-                ("zookeeper", Value::from_iter([("hosts", Value::from(format!("127.0.0.1:{}", self.port)))]))
-            }
+            None => ("zookeeper", Value::from_iter([("hosts", Value::from(self.hosts().join(",")))])),
         }
     }
 
@@ -129,23 +194,55 @@ impl Store for ZooKeeper {
         if let Some(mut child) = self.child.take() {
             child.wait()?;
         }
+        self.others.iter_mut().for_each(|(other, _)| other.reap());
         Ok(())
     }
 
-    fn restart(&mut self) -> Result<()> {
-        let jars = host::deps().join("zookeeper-3.8/lib");
-        if !jars.is_dir() {
-            return Err(
-                format!("no ZooKeeper in {}: scripts/setup, and it needs Java", jars.display()).into()
-            );
+    /// Started anew: nothing is in it yet.
+    fn become_three(&mut self) -> Result<()> {
+        if self.exhibitor.is_some() {
+            return Err("the Exhibitor of the laboratory knows one server".into());
         }
-        let mut command = process::command(Path::new("/usr/bin/java"), &self.folder, Path::new("/usr/bin"))?;
-        command
-            .args(["-Xmx96m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"])
-            .arg("-cp")
-            .arg(jars.join("*"))
-            .args(["org.apache.zookeeper.server.quorum.QuorumPeerMain", "zoo.cfg"]);
-        self.child = Some(process::daemon(command, &self.folder.join("zookeeper.log"))?);
+        self.kill()?;
+        for n in 1..3 {
+            let folder = self.folder.join(format!("other{n}"));
+            let other = Server::new(Path::new("/usr/bin/java"), folder, arguments())?;
+            self.others.push((other, host::free_port()?));
+        }
+        let mut peers = String::new();
+        for number in 1..=3 {
+            peers += &format!("server.{number}=127.0.0.1:{}:{}\n", host::free_port()?, host::free_port()?);
+        }
+        for number in 0..3 {
+            let (folder, port) = match number {
+                0 => (self.folder.clone(), self.port),
+                _ => (self.folder.join(format!("other{number}")), self.others[number - 1].1),
+            };
+            std::fs::create_dir_all(folder.join("data"))?;
+            host::give_away(&folder.join("data"))?;
+            std::fs::write(folder.join("data/myid"), format!("{}\n", number + 1))?;
+            std::fs::write(folder.join("zoo.cfg"), configuration(&folder, port) + &peers)?;
+        }
+        self.restart()
+    }
+
+    fn signal_server(&mut self, number: usize, signal: Signal) -> Result<()> {
+        match number.checked_sub(1) {
+            None => servers::signal(&mut self.child, signal),
+            Some(index) => self.others.get_mut(index).ok_or("no such server")?.0.signal(signal),
+        }
+    }
+
+    fn start_server(&mut self, number: usize) -> Result<()> {
+        match number.checked_sub(1) {
+            None => self.begin(),
+            Some(index) => self.others.get_mut(index).ok_or("no such server")?.0.start(),
+        }
+    }
+
+    fn restart(&mut self) -> Result<()> {
+        self.others.iter_mut().try_for_each(|(other, _)| other.start())?;
+        self.begin()?;
         wait_until("ZooKeeper answers", Duration::from_secs(60), || self.client().map(drop))
     }
 

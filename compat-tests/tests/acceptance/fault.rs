@@ -25,7 +25,10 @@ pub const STEPS: &[(&str, Step)] = &[
     (r"the whole node of (\w+) is killed", kill_node),
     (r"the whole node of (\w+) is (frozen|thawed)", freeze_node),
     (r"the synchronous standby's whole node is killed", kill_sync),
-    (r"(?:etcd|the DCS) is (killed|started|frozen|thawed)", dcs),
+    (r"(?:etcd|the DCS) is (killed|stopped|started|frozen|thawed)", dcs),
+    (r"the DCS has three servers", three_servers),
+    (r"server (\d) of the DCS is (killed|stopped|started|frozen|thawed)", dcs_server),
+    (r"Consul's agent is (killed|stopped|started|frozen|thawed|<\w+>)", agent),
     (r"a snapshot of etcd is taken", snapshot),
     (r"an etcd of three nodes", three_nodes),
     (r"etcd's node (\d) is (frozen|thawed)", etcd_node),
@@ -136,11 +139,46 @@ fn dcs(state: &mut State, call: &Call) -> Result<()> {
     let store = &mut state.lab()?.store;
     match call.arg(0) {
         "killed" => store.kill()?,
+        "stopped" => {
+            store.signal_server(0, Signal::SIGTERM)?;
+            store.kill()?;
+        }
         "started" => store.restart()?,
         "frozen" => store.freeze(),
         _ => store.thaw(),
     }
     Ok(())
+}
+
+fn three_servers(state: &mut State, _: &Call) -> Result<()> {
+    state.lab()?.store.become_three()
+}
+
+/// What is done to one process: a signal; None: it is started.
+fn done_to(word: &str) -> Option<Signal> {
+    match word {
+        "killed" => Some(Signal::SIGKILL),
+        "stopped" => Some(Signal::SIGTERM),
+        "frozen" => Some(Signal::SIGSTOP),
+        "thawed" => Some(Signal::SIGCONT),
+        _ => None,
+    }
+}
+
+fn dcs_server(state: &mut State, call: &Call) -> Result<()> {
+    let (number, store) = (call.arg(0).parse()?, &mut state.lab()?.store);
+    match done_to(call.arg(1)) {
+        Some(signal) => store.signal_server(number, signal),
+        None => store.start_server(number),
+    }
+}
+
+fn agent(state: &mut State, call: &Call) -> Result<()> {
+    let agent = state.lab()?.store.agent()?;
+    match done_to(call.arg(0)) {
+        Some(signal) => agent.signal(signal),
+        None => agent.start(),
+    }
 }
 
 fn snapshot(state: &mut State, _: &Call) -> Result<()> {
@@ -152,8 +190,7 @@ fn three_nodes(state: &mut State, _: &Call) -> Result<()> {
 }
 
 fn etcd_node(state: &mut State, call: &Call) -> Result<()> {
-    state.lab()?.etcd()?.signal_member(call.arg(0).parse()?, stop_or_go(call.arg(1)));
-    Ok(())
+    state.lab()?.store.signal_server(call.arg(0).parse()?, stop_or_go(call.arg(1)))
 }
 
 fn etcd_users(state: &mut State, call: &Call) -> Result<()> {

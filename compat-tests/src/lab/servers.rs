@@ -1,0 +1,75 @@
+//! Servers of a store beside its first one, each of which can be harmed alone.
+
+use std::path::{Path, PathBuf};
+use std::process::Child;
+use std::time::Duration;
+
+use nix::sys::signal::{kill, Signal};
+
+use super::wait::ensure;
+use super::{host, process, wait_until, Result};
+
+/// A server: how it is started, and its process.
+#[derive(Debug)]
+pub struct Server {
+    program: PathBuf,
+    arguments: Vec<String>,
+    folder: PathBuf,
+    child: Option<Child>,
+}
+
+impl Server {
+    /// With a folder of its own, and not started.
+    ///
+    /// # Errors
+    /// The folder cannot be made.
+    pub fn new(program: &Path, folder: PathBuf, arguments: Vec<String>) -> Result<Server> {
+        std::fs::create_dir_all(&folder)?;
+        host::give_away(&folder)?;
+        Ok(Server { program: program.to_owned(), arguments, folder, child: None })
+    }
+
+    /// Starts it, unless it runs, and does not wait for it.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn start(&mut self) -> Result<()> {
+        if process::living(&mut self.child).is_some() {
+            return Ok(());
+        }
+        let mut command = process::command(&self.program, &self.folder, Path::new("/usr/bin"))?;
+        command.args(&self.arguments);
+        self.child = Some(process::daemon(command, &self.folder.join("server.log"))?);
+        Ok(())
+    }
+
+    /// As [`signal`].
+    ///
+    /// # Errors
+    /// As [`signal`].
+    pub fn signal(&mut self, with: Signal) -> Result<()> {
+        signal(&mut self.child, with)
+    }
+
+    /// Forgets a process that was killed.
+    pub fn reap(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.wait();
+        }
+    }
+}
+
+/// Sends a signal to a process that lives; after SIGKILL and SIGTERM it has ended.
+///
+/// # Errors
+/// It lives on.
+pub fn signal(child: &mut Option<Child>, signal: Signal) -> Result<()> {
+    let Some(pid) = process::living(child) else { return Ok(()) };
+    kill(pid, signal)?;
+    if !matches!(signal, Signal::SIGKILL | Signal::SIGTERM) {
+        return Ok(());
+    }
+    wait_until("the server ends", Duration::from_secs(30), || {
+        ensure(process::living(child).is_none(), || format!("{pid} lives"))
+    })
+}
