@@ -1,15 +1,16 @@
 //! What goes wrong: kinds of faults, dealt by a seed and done to the fleet.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use super::fleet::{Fleet, ETCDS};
+use super::fleet::Fleet;
 use super::harm::{Breach, Victim};
 use super::net::Link;
 use super::restore::Plan;
+use super::servers::SERVERS;
 use crate::lab::wait::ensure;
-use crate::lab::{wait_until, Kind};
+use crate::lab::{process, wait_until, Kind};
 use crate::sim::Rng;
 
 /// A kind of fault: its name, and whether operators do it.
@@ -22,23 +23,26 @@ pub const KINDS: &[&str] = &[
     "daemon-stop",
     "postmaster-kill",
     "postmaster-freeze",
-    "cut-from-etcd",
+    "cut-from-store",
     "cut-from-members",
     "cut-outgoing",
     "cut-incoming",
     "split",
     "loss",
     "delay",
-    "etcd-leader-kill",
-    "etcd-leader-freeze",
-    "etcd-leader-cut",
-    "etcd-quorum-lost",
+    "store-leader-kill",
+    "store-leader-freeze",
+    "store-leader-cut",
+    "store-quorum-lost",
     "disk-full",
     "descriptors",
     "pid-file",
     "slow-stop",
     "auto-conf",
-    "etcd-silent",
+    "store-silent",
+    "store-frozen",
+    "store-slow",
+    "agent-away",
     "etcd-restored",
     "etcd-restored-new-token",
     "copy-broken",
@@ -138,7 +142,7 @@ impl Fleet {
         let role = if node == aim.leader { "primary" } else { "standby" };
         let name = format!("node{node}, {role}");
         let injection = |what: String, hold: Duration| Injection::new(kind, what, hold);
-        let is_etcd = move |port: usize| port >= members;
+        let is_server = move |port: usize| port >= members;
         let either = move |port: usize| move |from: usize, to: usize| from == port || to == port;
         Some(match kind {
             "node-kill" => {
@@ -172,13 +176,15 @@ impl Fleet {
                 self.net.set(CUT, either(node));
                 injection(name, hold)
             }
-            "cut-from-etcd" => {
-                self.net
-                    .set(CUT, move |from, to| (from == node && is_etcd(to)) || (to == node && is_etcd(from)));
+            "cut-from-store" => {
+                self.net.set(CUT, move |from, to| {
+                    (from == node && is_server(to)) || (to == node && is_server(from))
+                });
                 injection(name, hold)
             }
             "cut-from-members" => {
-                self.net.set(CUT, move |from, to| either(node)(from, to) && !is_etcd(from) && !is_etcd(to));
+                self.net
+                    .set(CUT, move |from, to| either(node)(from, to) && !is_server(from) && !is_server(to));
                 injection(name, hold)
             }
             "cut-outgoing" => {
@@ -190,11 +196,11 @@ impl Fleet {
                 injection(name, hold)
             }
             "split" => {
-                // The member keeps one etcd, the others have two.
-                let etcd = self.etcd_port((rng.number() % ETCDS as u64) as usize);
-                let side = move |port: usize| port == node || port == etcd;
+                // The member keeps one server, the others have two.
+                let server = self.server_port((rng.number() % SERVERS as u64) as usize);
+                let side = move |port: usize| port == node || port == server;
                 self.net.set(CUT, move |from, to| side(from) != side(to));
-                injection(format!("{name}, with etcd{} alone", etcd - members), hold)
+                injection(format!("{name}, with server{} alone", server - members), hold)
             }
             "loss" => {
                 let loss = rng.between(5, 40) as u8;
@@ -206,36 +212,57 @@ impl Fleet {
                 self.net.set(Link { delay, ..Link::default() }, either(node));
                 injection(format!("{name}, {delay} ms each way"), hold)
             }
-            "etcd-leader-kill" | "etcd-leader-freeze" | "etcd-leader-cut" => {
-                let etcd = self.etcd_leader()?;
+            "store-leader-kill" | "store-leader-freeze" | "store-leader-cut" => {
+                let server = self.store_leader()?;
                 match kind {
-                    "etcd-leader-kill" => self.signal_etcd(etcd, Signal::SIGKILL),
-                    "etcd-leader-freeze" => self.signal_etcd(etcd, Signal::SIGSTOP),
+                    "store-leader-kill" => self.signal_server(server, Signal::SIGKILL),
+                    "store-leader-freeze" => self.signal_server(server, Signal::SIGSTOP),
                     _ => {
-                        // From the other etcd only: members still reach it, and get stale silence.
-                        let port = self.etcd_port(etcd);
-                        self.net
-                            .set(CUT, move |from, to| either(port)(from, to) && is_etcd(from) && is_etcd(to));
+                        // From the other servers only: members still reach it, and get stale silence.
+                        let port = self.server_port(server);
+                        self.net.set(CUT, move |from, to| {
+                            either(port)(from, to) && is_server(from) && is_server(to)
+                        });
                     }
                 }
-                injection(format!("etcd{etcd}"), hold)
+                injection(format!("server{server}"), hold)
             }
-            "etcd-quorum-lost" => {
-                let first = (rng.number() % ETCDS as u64) as usize;
-                for etcd in [first, (first + 1) % ETCDS] {
-                    self.signal_etcd(etcd, Signal::SIGKILL);
+            "store-quorum-lost" => {
+                let first = (rng.number() % SERVERS as u64) as usize;
+                for server in [first, (first + 1) % SERVERS] {
+                    self.signal_server(server, Signal::SIGKILL);
                 }
-                injection("two etcd killed".into(), hold)
+                injection("two servers killed".into(), hold)
             }
             "disk-full" => {
                 self.fill_disk(node);
                 injection(name, hold)
             }
-            "etcd-silent" => {
+            "store-silent" => {
                 // It accepts connections and says nothing, for longer than any lease.
-                let etcd = (rng.number() % ETCDS as u64) as usize;
-                self.signal_etcd(etcd, Signal::SIGSTOP);
-                injection(format!("etcd{etcd}"), Duration::from_millis(rng.between(ttl, 3 * ttl)))
+                let server = (rng.number() % SERVERS as u64) as usize;
+                self.signal_server(server, Signal::SIGSTOP);
+                injection(format!("server{server}"), Duration::from_millis(rng.between(ttl, 3 * ttl)))
+            }
+            "store-frozen" => {
+                // No server does anything for a while: where sessions have a clock of the server's, they may end as it goes on.
+                (0..SERVERS).for_each(|server| self.signal_server(server, Signal::SIGSTOP));
+                injection("all servers".into(), hold)
+            }
+            "store-slow" => {
+                // As with a disk whose fsync takes long: it stands still, again and again.
+                let all = rng.percent(50);
+                let leader = self.store_leader()?;
+                let slow: Vec<usize> = (0..SERVERS).filter(|server| all || *server == leader).collect();
+                let (stop, go) = (rng.between(200, 1500), rng.between(50, 400));
+                let what = format!("servers {slow:?} stand still for {stop} ms, and go on for {go} ms");
+                self.slow_down(&slow, Duration::from_millis(stop), Duration::from_millis(go), hold);
+                injection(what, hold)
+            }
+            "agent-away" => {
+                let signal = if rng.percent(50) { Signal::SIGKILL } else { Signal::SIGSTOP };
+                self.signal_agent(node, signal).then_some(())?;
+                injection(format!("{name}, {signal}"), hold)
             }
             "descriptors" => {
                 // None at all, or so few that some looks fail and some do not.
@@ -308,6 +335,22 @@ impl Fleet {
         })
     }
 
+    /// For so long, in a thread of its own, these servers stand still and go on by turns.
+    fn slow_down(&self, servers: &[usize], stop: Duration, go: Duration, hold: Duration) {
+        let folders: Vec<_> =
+            servers.iter().filter_map(|i| self.servers.get(*i)).map(|server| server.folder.clone()).collect();
+        std::thread::spawn(move || {
+            let until = Instant::now() + hold;
+            let left = || until.saturating_duration_since(Instant::now());
+            while !left().is_zero() {
+                folders.iter().for_each(|folder| process::signal_under(folder, Signal::SIGSTOP));
+                std::thread::sleep(stop.min(left()));
+                folders.iter().for_each(|folder| process::signal_under(folder, Signal::SIGCONT));
+                std::thread::sleep(go.min(left()));
+            }
+        });
+    }
+
     /// Standbys have a forgotten `ALTER SYSTEM`, and one of them has to lead.
     fn auto_conf(&mut self, kind: &'static str, rng: &mut Rng, aim: Aim) -> Option<Injection> {
         (!aim.asynchronous).then_some(())?;
@@ -371,6 +414,7 @@ fn said(output: crate::lab::Result<crate::lab::process::Output>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::servers::Dcs;
     use super::*;
 
     #[test]
@@ -389,10 +433,11 @@ mod tests {
     fn the_seeds_of_the_short_runs_begin_with_what_matters() {
         // scripts/test: about three rounds each.
         for (seed, begins) in [
-            (758_985, ["postmaster-kill", "descriptors", "daemon-kill", "pid-file"]),
-            (7594, ["auto-conf", "etcd-restored-new-token", "node-kill", "postmaster-kill"]),
+            (131_104, ["postmaster-kill", "descriptors", "daemon-kill", "pid-file"]),
+            (1_586_778, ["auto-conf", "etcd-restored-new-token", "node-kill", "postmaster-kill"]),
         ] {
-            let mut deck = Deck::new(KINDS.to_vec(), seed);
+            let kinds = KINDS.iter().copied().filter(|kind| Dcs::Etcd3.has(kind)).collect();
+            let mut deck = Deck::new(kinds, seed);
             assert_eq!(begins.map(|_| deck.deal().unwrap_or_default()), begins);
         }
     }

@@ -1,15 +1,16 @@
-//! The nodes: members with PostgreSQL on a disk of their own, and three etcd.
+//! The nodes: members with PostgreSQL on a disk of their own, and the three servers of the store.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Child;
 use std::time::Duration;
 
 use nix::sys::signal::{kill, Signal};
 use nix::unistd::Pid;
-use pyfmt::{json, yaml, Value};
+use pyfmt::{yaml, Value};
 
 use super::harm::{Breach, Harm};
 use super::net::{address, Net};
+use super::servers::{Dcs, Server, SERVERS};
 use super::sys;
 use crate::lab::config::{self, Facts};
 use crate::lab::{host, http, process, Kind, Result};
@@ -18,8 +19,6 @@ use crate::lab::{host, http, process, Kind, Result};
 const DISK: u32 = 600;
 /// The token that etcd takes where none is given.
 const USUAL_TOKEN: &str = "etcd-cluster";
-/// How many etcd there are.
-pub const ETCDS: usize = 3;
 
 /// What all nodes share.
 #[derive(Debug, Clone)]
@@ -34,6 +33,8 @@ pub struct Settings {
     pub sync: &'static str,
     /// How many members.
     pub members: usize,
+    /// The kind of store.
+    pub dcs: Dcs,
     /// What daemons get in their environment besides.
     pub environment: Vec<(&'static str, &'static str)>,
 }
@@ -50,6 +51,8 @@ pub struct Node {
     /// Its folder: logs, sockets, the disk.
     pub folder: PathBuf,
     child: Option<Child>,
+    /// Consul's agent beside it.
+    pub(super) agent: Option<Child>,
 }
 
 impl Node {
@@ -72,23 +75,15 @@ impl Node {
     }
 }
 
-/// One etcd.
-#[derive(Debug)]
-pub struct Etcd {
-    /// Its folder: log and data.
-    pub folder: PathBuf,
-    child: Option<Child>,
-}
-
-/// All nodes: the members first, then the etcd, as in [`Net::nodes`].
+/// All nodes: the members first, then the servers of the store, as in [`Net::nodes`].
 #[derive(Debug)]
 pub struct Fleet {
     /// The network.
     pub net: Net,
     /// The members.
     pub nodes: Vec<Node>,
-    /// The etcd.
-    pub etcds: Vec<Etcd>,
+    /// The servers of the store.
+    pub servers: Vec<Server>,
     /// What they share.
     pub settings: Settings,
     /// What has to be undone.
@@ -105,122 +100,29 @@ impl Fleet {
     /// # Errors
     /// The system refuses.
     pub fn new(settings: Settings, kinds: &[Kind]) -> Result<Fleet> {
-        let net = Net::new(settings.members + ETCDS)?;
+        let net = Net::new(settings.members + SERVERS)?;
         let mut nodes = Vec::new();
         for (index, kind) in kinds.iter().enumerate() {
             let name = format!("node{index}");
             let folder = settings.folder.join(&name);
-            let node = Node { name, kind: *kind, runs: *kind, folder, child: None };
+            let node = Node { name, kind: *kind, runs: *kind, folder, child: None, agent: None };
             std::fs::create_dir_all(node.disk())?;
             sys::mount_tmpfs(&node.disk(), DISK).map_err(|e| format!("tmpfs: {e}"))?;
             host::give_away(&node.folder)?;
             host::give_away(&node.disk())?;
             nodes.push(node);
         }
-        let mut etcds = Vec::new();
-        for index in 0..ETCDS {
-            let folder = settings.folder.join(format!("etcd{index}"));
-            std::fs::create_dir_all(&folder)?;
-            host::give_away(&folder)?;
-            etcds.push(Etcd { folder, child: None });
-        }
+        let servers = (0..SERVERS).map(|index| Server::new(settings.folder.join(format!("server{index}"))));
+        let servers = servers.collect::<Result<Vec<_>>>()?;
         Ok(Fleet {
             net,
             nodes,
-            etcds,
+            servers,
             settings,
             harm: Harm::default(),
             token: USUAL_TOKEN.into(),
             turn: None,
         })
-    }
-
-    /// The number of an etcd in the network.
-    pub fn etcd_port(&self, index: usize) -> usize {
-        self.settings.members + index
-    }
-
-    // ---- etcd ----
-
-    /// Starts an etcd, unless it runs.
-    ///
-    /// # Errors
-    /// It cannot be started.
-    pub fn start_etcd(&mut self, index: usize) -> Result<()> {
-        if self.etcds.get_mut(index).ok_or("no such etcd")?.runs() {
-            return Ok(());
-        }
-        let at = |i: usize| address(self.etcd_port(i));
-        let all: Vec<String> = (0..ETCDS).map(|i| format!("etcd{i}=http://{}:2380", at(i))).collect();
-        let folder = self.settings.folder.join(format!("etcd{index}"));
-        let mut command = process::command(Path::new("/usr/bin/etcd"), &folder, Path::new("/usr/bin"))?;
-        command
-            .args(["--name", &format!("etcd{index}"), "--data-dir", "data", "--logger", "zap"])
-            .args(["--log-outputs", "stderr", "--unsafe-no-fsync", "--initial-cluster", &all.join(",")])
-            .args([
-                "--listen-client-urls",
-                "http://0.0.0.0:2379",
-                "--listen-peer-urls",
-                "http://0.0.0.0:2380",
-            ])
-            .args(["--advertise-client-urls", &format!("http://{}:2379", at(index))])
-            .args(["--initial-advertise-peer-urls", &format!("http://{}:2380", at(index))])
-            .args(["--heartbeat-interval", "200", "--election-timeout", "2000"]);
-        let port = self.etcd_port(index);
-        let log = folder.join("etcd.log");
-        let namespace = self.net.nodes.get(port).ok_or("no network")?;
-        let child = namespace.spawn(|| process::daemon(command, &log))?;
-        self.etcds.get_mut(index).ok_or("no such etcd")?.child = Some(child);
-        Ok(())
-    }
-
-    /// One call of an etcd's gateway.
-    fn etcd_call(&self, index: usize, call: &str, body: &str) -> Result<Value> {
-        let namespace = self.net.nodes.get(self.etcd_port(index)).ok_or("no network")?;
-        let answer =
-            namespace.enter(|| http::raw(2379, "POST", &format!("/v3/{call}"), "1.0", "", Some(body)))?;
-        if answer.status != 200 {
-            return Err(format!("etcd{index} {call}: {} {}", answer.status, answer.body).into());
-        }
-        answer.json()
-    }
-
-    /// The etcd that leads the others.
-    pub fn etcd_leader(&self) -> Option<usize> {
-        let leads = |index: &usize| {
-            let status = self.etcd_call(*index, "maintenance/status", "{}").ok()?;
-            let me = status.get("header")?.get("member_id")?.as_str()?.to_owned();
-            (status.get("leader")?.as_str()? == me).then_some(())
-        };
-        (0..ETCDS).filter(|i| self.etcds.get(*i).is_some_and(Etcd::is_there)).find(|i| leads(i).is_some())
-    }
-
-    /// What etcd calls this one, in decimal.
-    ///
-    /// # Errors
-    /// It does not answer.
-    pub fn etcd_id(&self, index: usize) -> Result<String> {
-        let status = self.etcd_call(index, "maintenance/status", "{}")?;
-        let id = status.get("header").and_then(|header| header.get("member_id")).and_then(Value::as_str);
-        Ok(id.ok_or("no member_id")?.to_owned())
-    }
-
-    /// A value of the store, through any etcd that answers.
-    ///
-    /// # Errors
-    /// None answers.
-    pub fn key(&self, name: &str) -> Result<Option<String>> {
-        use base64::prelude::{Engine, BASE64_STANDARD};
-        let mut request = Value::map();
-        request.set("key", BASE64_STANDARD.encode(format!("/service/chaos/{name}")));
-        let body = json::dumps(&request);
-        let answer = (0..ETCDS).find_map(|index| self.etcd_call(index, "kv/range", &body).ok());
-        let answer = answer.ok_or("no etcd answers")?;
-        let first = answer.get("kvs").and_then(Value::as_list).and_then(<[Value]>::first);
-        let Some(text) = first.and_then(|kv| kv.get("value")).and_then(Value::as_str) else {
-            return Ok(None);
-        };
-        Ok(Some(String::from_utf8_lossy(&BASE64_STANDARD.decode(text)?).into_owned()))
     }
 
     // ---- members ----
@@ -235,15 +137,13 @@ impl Fleet {
             lab: folder,
             bin,
             ports: [5432, 8008],
-            dcs: ("etcd3", Value::map()),
+            dcs: self.settings.dcs.section(&self.server_addresses()),
         };
         let mut config = config::usual(&facts)?;
-        let hosts: Vec<String> = (0..ETCDS).map(|i| format!("{}:2379", address(self.etcd_port(i)))).collect();
-        let (me, hosts) = (address(index), hosts.join(","));
+        let me = address(index);
         let (home, disk) = (node.folder.display(), node.disk().display().to_string());
         let over = format!(
             "restapi: {{listen: '0.0.0.0:8008', connect_address: '{me}:8008'}}
-etcd3: {{hosts: '{hosts}'}}
 bootstrap:
   dcs:
     ttl: {ttl}
@@ -358,13 +258,6 @@ postgresql:
         }
     }
 
-    /// Sends a signal to an etcd.
-    pub fn signal_etcd(&self, index: usize, signal: Signal) {
-        if let Some(etcd) = self.etcds.get(index) {
-            process::signal_under(&etcd.folder, signal);
-        }
-    }
-
     /// Fills a member's disk to the last byte.
     pub fn fill_disk(&self, index: usize) {
         use std::io::Write;
@@ -386,28 +279,14 @@ postgresql:
             let _ = std::fs::remove_file(node.disk().join("ballast"));
             process::signal_under(&node.folder, Signal::SIGCONT);
         }
-        for index in 0..ETCDS {
-            self.signal_etcd(index, Signal::SIGCONT);
-            self.start_etcd(index)?;
+        for index in 0..SERVERS {
+            self.signal_server(index, Signal::SIGCONT);
+            self.start_server(index)?;
         }
+        (0..self.nodes.len()).try_for_each(|index| self.start_agent(index))?;
         let breaches = self.undo();
         (0..self.nodes.len()).try_for_each(|index| self.start_daemon(index))?;
         Ok(breaches)
-    }
-}
-
-impl Etcd {
-    /// Does its process live?
-    pub fn runs(&mut self) -> bool {
-        self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
-    }
-
-    /// Alive, and not stopped.
-    fn is_there(&self) -> bool {
-        let Some(child) = &self.child else { return false };
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap_or_default();
-        let state = stat.rsplit(") ").next().and_then(|rest| rest.chars().next());
-        !matches!(state, None | Some('T' | 'Z'))
     }
 }
 
@@ -415,13 +294,13 @@ impl Drop for Fleet {
     fn drop(&mut self) {
         let _ = process::end_under(&self.settings.folder);
         for node in &mut self.nodes {
-            if let Some(mut child) = node.child.take() {
+            for mut child in [node.child.take(), node.agent.take()].into_iter().flatten() {
                 let _ = child.wait();
             }
             let _ = sys::unmount(&node.disk());
         }
-        for etcd in &mut self.etcds {
-            if let Some(mut child) = etcd.child.take() {
+        for server in &mut self.servers {
+            if let Some(mut child) = server.child.take() {
                 let _ = child.wait();
             }
         }

@@ -1,4 +1,4 @@
-//! Real chaos: a cluster of real members, real PostgreSQL and an etcd of three nodes, each node with a
+//! Real chaos: a cluster of real members, real PostgreSQL and a store of three servers, each node with a
 //! network of its own, under faults that a seed decides and clients that remember what was acknowledged.
 //!
 //! [`run::run`] is the program; [`check`] holds what must be true, as pure functions over the record.
@@ -13,5 +13,6 @@ pub mod options;
 pub mod report;
 mod restore;
 pub mod run;
+pub mod servers;
 mod sys;
 pub mod writer;

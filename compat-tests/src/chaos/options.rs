@@ -4,6 +4,7 @@ use clap::builder::{BoolishValueParser, PossibleValuesParser};
 use clap::ArgAction;
 
 use super::faults::KINDS;
+use super::servers::Dcs;
 
 /// Who the members are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -38,7 +39,7 @@ impl Mode {
     }
 }
 
-/// A real cluster of three members, PostgreSQL and three etcd, under faults that the seed decides.
+/// A real cluster of three members, PostgreSQL and three servers of a store, under faults that the seed decides.
 #[derive(Debug, Clone, clap::Parser)]
 pub struct Options {
     /// How long faults go on, minutes.
@@ -50,6 +51,9 @@ pub struct Options {
     /// Who the members are.
     #[arg(long, default_value = "ours")]
     pub fleet: FleetKind,
+    /// The store.
+    #[arg(long, default_value = "etcd3")]
+    pub dcs: Dcs,
     /// `synchronous_mode`.
     #[arg(long, default_value = "async")]
     pub mode: Mode,

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use super::fleet::{Etcd, Fleet, ETCDS};
-use super::net::address;
+use super::fleet::Fleet;
+use super::servers::{Server, SERVERS};
 use crate::lab::wait::ensure;
 use crate::lab::{process, wait_until, Kind, Result};
 
@@ -30,17 +30,17 @@ pub struct Plan {
 
 impl Fleet {
     fn etcdctl(&self, index: usize, arguments: &[&str]) -> Result<()> {
-        let folder = &self.etcds.get(index).ok_or("no such etcd")?.folder;
+        let folder = &self.servers.get(index).ok_or("no such etcd")?.folder;
         let mut command = process::command(Path::new(ETCDCTL), folder, Path::new("/usr/bin"))?;
         command.env("ETCDCTL_API", "3").args(arguments);
-        let namespace = self.net.nodes.get(self.etcd_port(index)).ok_or("no network")?;
+        let namespace = self.net.nodes.get(self.server_port(index)).ok_or("no network")?;
         namespace.enter(|| process::run(command, Duration::from_secs(20)))?.ok().map(drop)
     }
 
     /// Another etcd leads from now on.
     fn move_etcd_leader(&self) -> Result<()> {
-        let old = wait_until("etcd has a leader", CHANGE, || self.etcd_leader().ok_or("none".into()))?;
-        let new = (old + 1) % ETCDS;
+        let old = wait_until("etcd has a leader", CHANGE, || self.store_leader().ok_or("none".into()))?;
+        let new = (old + 1) % SERVERS;
         let id: u64 = self.etcd_id(new)?.parse()?;
         self.etcdctl(old, &["move-leader", &format!("{id:x}")])
     }
@@ -54,8 +54,8 @@ impl Fleet {
         for _ in 0..3 {
             self.move_etcd_leader()?;
         }
-        let source = self.etcd_leader().ok_or("etcd has no leader")?;
-        let snapshot = self.etcds.get(source).ok_or("no such etcd")?.folder.join("snapshot.db");
+        let source = self.store_leader().ok_or("etcd has no leader")?;
+        let snapshot = self.servers.get(source).ok_or("no such etcd")?.folder.join("snapshot.db");
         let file = snapshot.display().to_string();
         let _ = std::fs::remove_file(&snapshot);
         self.etcdctl(source, &["snapshot", "save", &file])?;
@@ -68,11 +68,11 @@ impl Fleet {
             };
         }
         std::thread::sleep(plan.after);
-        for index in 0..ETCDS {
-            self.signal_etcd(index, Signal::SIGKILL);
+        for index in 0..SERVERS {
+            self.signal_server(index, Signal::SIGKILL);
         }
         wait_until("etcd is dead", Duration::from_secs(5), || {
-            ensure(!self.etcds.iter_mut().any(Etcd::runs), || "one lives".into())
+            ensure(!self.servers.iter_mut().any(Server::runs), || "one lives".into())
         })?;
         if plan.new_token {
             let age = snapshot.metadata()?.modified()?.duration_since(std::time::UNIX_EPOCH)?;
@@ -80,10 +80,10 @@ impl Fleet {
         }
         let token = self.token.clone();
         let urls: Vec<String> =
-            (0..ETCDS).map(|i| format!("http://{}:2380", address(self.etcd_port(i)))).collect();
+            self.server_addresses().iter().map(|at| format!("http://{at}:2380")).collect();
         let all: Vec<String> = urls.iter().enumerate().map(|(i, url)| format!("etcd{i}={url}")).collect();
         for (index, url) in urls.iter().enumerate() {
-            let folder = &self.etcds.get(index).ok_or("no such etcd")?.folder;
+            let folder = &self.servers.get(index).ok_or("no such etcd")?.folder;
             std::fs::remove_dir_all(folder.join("data"))?;
             let (name, all) = (format!("etcd{index}"), all.join(","));
             let words = ["snapshot", "restore", &file, "--name", &name, "--data-dir", "data"];
@@ -91,7 +91,7 @@ impl Fleet {
             self.etcdctl(index, &[&words[..], &cluster, &["--initial-advertise-peer-urls", url]].concat())?;
         }
         std::thread::sleep(plan.away);
-        (0..ETCDS).try_for_each(|index| self.start_etcd(index))?;
+        (0..SERVERS).try_for_each(|index| self.start_server(index))?;
         self.harm.terms_fell = !plan.new_token;
         Ok(format!("{what}, {:.1} s later", plan.after.as_secs_f32()))
     }

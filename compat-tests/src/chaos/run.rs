@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 
 use super::check::{self, Ack};
 use super::faults::{Aim, Deck, Injection, ALONE, KINDS};
-use super::fleet::{Fleet, Settings, ETCDS};
+use super::fleet::{Fleet, Settings};
 use super::judge;
 use super::options::{FleetKind, Mode, Options};
 use super::report::{Episode, Report};
+use super::servers::SERVERS;
 use super::sys;
 use super::writer::{Door, Writers};
 use crate::lab::wait::ensure;
@@ -138,6 +139,7 @@ impl Chaos {
             timing: options.timing,
             sync: options.mode.yaml(),
             members: MEMBERS,
+            dcs: options.dcs,
             environment,
         };
         let fleet = Fleet::new(settings, &kinds)?;
@@ -172,10 +174,10 @@ impl Chaos {
     }
 
     fn bring_up(&mut self) -> Result<()> {
-        for index in 0..ETCDS {
-            self.fleet.start_etcd(index)?;
-        }
-        wait_until("etcd has a leader", BRING_UP, || self.fleet.etcd_leader().ok_or("none".into()))?;
+        self.options.dcs.is_here()?;
+        (0..SERVERS).try_for_each(|index| self.fleet.start_server(index))?;
+        wait_until("the store has a leader", BRING_UP, || self.fleet.store_leader().ok_or("none".into()))?;
+        (0..MEMBERS).try_for_each(|index| self.fleet.start_agent(index))?;
         self.fleet.start_daemon(0)?;
         wait_until("a primary", BRING_UP, || {
             ensure(self.fleet.sql(0, "SELECT pg_is_in_recovery()")? == "f", || "in recovery".into())?;
@@ -223,8 +225,10 @@ impl Chaos {
 
     fn rounds(&mut self) -> Result<()> {
         let mut rng = Rng::new(self.options.seed);
-        let wanted =
-            |kind: &&&str| self.options.only.is_empty() || self.options.only.iter().any(|o| o == **kind);
+        let options = &self.options;
+        let wanted = |kind: &&&str| {
+            options.dcs.has(kind) && (options.only.is_empty() || options.only.iter().any(|o| o == **kind))
+        };
         let mut deck = Deck::new(KINDS.iter().filter(wanted).copied().collect(), self.options.seed);
         let until = Instant::now() + Duration::from_secs_f64(self.options.minutes * 60.0);
         while Instant::now() < until {
@@ -316,7 +320,7 @@ impl Chaos {
         }
         let breaches = self.fleet.heal()?;
         if injections.len() == 1 {
-            // A stop that is cut off from etcd as well has to be broken off.
+            // A stop that is cut off from the store as well has to be broken off.
             self.breached(&breaches);
         }
         let now = self.began.elapsed();
@@ -405,8 +409,8 @@ impl Chaos {
         }
         let _ = std::fs::write(self.folder.join("acks.tsv"), text);
         let _ = std::fs::write(self.folder.join("keep"), "");
-        for index in 0..ETCDS {
-            let _ = std::fs::remove_dir_all(self.folder.join(format!("etcd{index}/data")));
+        for index in 0..SERVERS {
+            let _ = std::fs::remove_dir_all(self.folder.join(format!("server{index}/data")));
         }
         for program in ["patroni", "patronictl"] {
             let _ = std::fs::remove_file(self.folder.join(program));
