@@ -104,6 +104,13 @@ conformance! {
     etcd3: super::etcds::Grpc,
     etcd3_gateway: super::etcds::Gateway,
     etcd2: super::etcds::V2,
+    etcd35: super::etcds::Grpc35,
+    etcd35_split: super::etcds::Split35,
+    etcd35_v2: super::etcds::V2of35,
+    etcd36: super::etcds::Grpc36,
+    etcd36_split: super::etcds::Split36,
+    etcd37: super::etcds::Grpc37,
+    etcd37_split: super::etcds::Split37,
     zookeeper_single: super::zookeepers::Single,
     zookeeper_ensemble: super::zookeepers::Ensemble,
 }

@@ -1,7 +1,7 @@
 //! etcd processes for the tests, on free ports of 127.0.0.1.
 
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -10,6 +10,7 @@ use tempfile::TempDir;
 /// A running node; killed when dropped.
 pub struct Etcd {
     child: Child,
+    program: PathBuf,
     /// Client URL.
     pub url: String,
     args: Vec<String>,
@@ -20,8 +21,17 @@ fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-fn spawn(args: &[String]) -> Child {
-    let mut command = Command::new("/usr/bin/etcd");
+/// The program of a line of versions (`3.6`), where scripts/setup puts it; that of the system for an empty text.
+pub fn program(line: &str) -> PathBuf {
+    if line.is_empty() {
+        return "/usr/bin/etcd".into();
+    }
+    let deps = std::env::var_os("PATRONI_RS_DEPS").unwrap_or_else(|| "/opt/patroni-rs".into());
+    Path::new(&deps).join(format!("etcd-{line}/etcd"))
+}
+
+fn spawn(program: &Path, args: &[String]) -> Child {
+    let mut command = Command::new(program);
     command.args(args).stdout(Stdio::null()).stderr(Stdio::null());
     command.spawn().unwrap()
 }
@@ -34,6 +44,19 @@ impl Etcd {
 
     /// A cluster of several nodes; `extra` arguments for each.
     pub fn cluster(count: usize, extra: &[&str]) -> Vec<Etcd> {
+        Etcd::cluster_of("", count, extra)
+    }
+
+    /// One node of this line of versions that speaks no HTTP/1.1 but at a port of its own, and the URL of that.
+    #[allow(dead_code)] // Of the tests that share this file not all need it.
+    pub fn with_split_ports(line: &str) -> (Etcd, String) {
+        let http = format!("http://127.0.0.1:{}", free_port());
+        (Etcd::cluster_of(line, 1, &[&format!("--listen-client-http-urls={http}")]).remove(0), http)
+    }
+
+    /// As [`Etcd::cluster`], of this line of versions.
+    pub fn cluster_of(line: &str, count: usize, extra: &[&str]) -> Vec<Etcd> {
+        let program = program(line);
         let tls = extra.iter().any(|a| a.contains("cert-file"));
         let scheme = if tls { "https" } else { "http" };
         let ports: Vec<(u16, u16)> = (0..count).map(|_| (free_port(), free_port())).collect();
@@ -58,7 +81,7 @@ impl Etcd {
                 args.push(format!("--{key}={value}"));
             }
             args.extend(extra.iter().map(|a| (*a).to_owned()));
-            Etcd { child: spawn(&args), url, args, dir }
+            Etcd { child: spawn(&program, &args), program: program.clone(), url, args, dir }
         });
         let nodes: Vec<Etcd> = nodes.collect();
         if !tls {
@@ -208,7 +231,8 @@ impl Etcd {
         .iter()
         .map(|(key, value)| format!("--{key}={value}"))
         .collect();
-        let learner = Etcd { child: spawn(&args), url, args, dir };
+        let program = self.program.clone();
+        let learner = Etcd { child: spawn(&program, &args), program, url, args, dir };
         let began = Instant::now();
         while !self.run(&["member", "list"]).contains(&learner.url) {
             assert!(began.elapsed() < Duration::from_secs(20), "the learner does not come up");
@@ -226,7 +250,7 @@ impl Etcd {
 
     /// Starts it again, with users that the health check would need to know.
     pub fn restart_without_waiting(&mut self) {
-        self.child = spawn(&self.args);
+        self.child = spawn(&self.program, &self.args);
     }
 }
 

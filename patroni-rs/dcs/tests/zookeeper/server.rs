@@ -62,17 +62,17 @@ impl ZooKeeper {
 
     /// An ensemble.
     pub fn ensemble(count: usize) -> Vec<ZooKeeper> {
+        // Somebody else may have taken a port meanwhile; a busy machine starts three JVMs slowly.
+        (0..3).find_map(|_| ZooKeeper::try_ensemble(count)).expect("an ensemble of ZooKeeper comes up")
+    }
+
+    fn try_ensemble(count: usize) -> Option<Vec<ZooKeeper>> {
         let ports: Vec<[u16; 3]> = (0..count).map(|_| [free_port(), free_port(), free_port()]).collect();
         let line = |(n, p): (usize, &[u16; 3])| format!("server.{n}=127.0.0.1:{}:{}", p[1], p[2]);
         let lines: Vec<String> = ports.iter().enumerate().map(|(n, p)| line((n + 1, p))).collect();
         let launch = |(n, p): (usize, &[u16; 3])| ZooKeeper::launch(p[0], n + 1, &lines, &[]);
         let all: Vec<ZooKeeper> = ports.iter().enumerate().map(launch).collect();
-        // Somebody else may have taken a port meanwhile.
-        if !all.iter().all(|server| server.comes_up(Duration::from_secs(30))) {
-            drop(all);
-            return ZooKeeper::ensemble(count);
-        }
-        all
+        all.iter().all(|server| server.comes_up(Duration::from_secs(90))).then_some(all)
     }
 
     fn launch(port: u16, id: usize, lines: &[String], jvm: &[String]) -> ZooKeeper {
