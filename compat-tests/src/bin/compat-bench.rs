@@ -1,6 +1,6 @@
-//! `compat-bench [ROUNDS]`: how long an application cannot write, with us and with the reference, measured
-//! in one run on the same machine, and what PostgreSQL itself needs at least. Milliseconds; the median
-//! and the worst of the rounds.
+//! `compat-bench [ROUNDS] [--stores etcd3,etcd,consul,zookeeper]`: how long an application cannot write, with us and with
+//! the reference, measured in one run on the same machine, and what PostgreSQL itself needs at least. Milliseconds; the
+//! median and the worst of the rounds. With stores: the gap of a switchover of ours on each of them, by turns.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -30,11 +30,50 @@ struct Args {
     /// Rounds of each measurement.
     #[arg(default_value_t = 5)]
     rounds: usize,
+    /// These stores instead, all at the same time; the first is what the others are compared with.
+    #[arg(long, value_delimiter = ',')]
+    stores: Vec<String>,
 }
 
 fn main() -> ExitCode {
     let asked = <Args as clap::Parser>::parse();
-    program::ended("compat-bench", "", run(asked.rounds).map(|()| 0))
+    program::ended("compat-bench", "", run_asked(&asked).map(|()| 0))
+}
+
+fn run_asked(asked: &Args) -> Result<()> {
+    if asked.stores.is_empty() {
+        return run(asked.rounds);
+    }
+    compare(&asked.stores, asked.rounds)
+}
+
+/// A cluster on each store; one round on each of them by turns, so that what else the machine does hits all alike.
+fn compare(stores: &[String], rounds: usize) -> Result<()> {
+    let mut labs = Vec::new();
+    for store in stores {
+        eprintln!("compat-bench: {store}");
+        let mut lab = Cluster::new(Options { store: store.clone(), ..Options::default() })?;
+        lab.bring_up(&[Kind::Ours, Kind::Ours])?;
+        labs.push((lab, Vec::new()));
+    }
+    for _ in 0..rounds {
+        for (lab, times) in &mut labs {
+            let gap = switchover_gap(lab).map_err(|error| format!("{error}\n{}", lab.report(40)))?;
+            times.push(gap);
+        }
+    }
+    println!("switchover, longest gap between two acknowledged writes: {rounds} rounds by turns, ms");
+    println!("| store | median | worst | median, of the first store's |");
+    println!("|---|---:|---:|---:|");
+    let mut first = None;
+    for (store, (_, times)) in stores.iter().zip(&mut labs) {
+        times.sort();
+        let middle = times.get(times.len() / 2).ok_or("no rounds")?.as_millis();
+        let worst = times.last().ok_or("no rounds")?.as_millis();
+        let first = *first.get_or_insert(middle);
+        println!("| {store} | {middle} | {worst} | {} % |", middle * 100 / first.max(1));
+    }
+    Ok(())
 }
 
 fn run(rounds: usize) -> Result<()> {
