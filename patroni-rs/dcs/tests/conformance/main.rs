@@ -76,9 +76,13 @@ pub async fn node(server: &impl Server, name: &str) -> Box<dyn Dcs> {
 
 macro_rules! conformance {
     ($store:ident, $server:ty: $($case:ident),* $(,)?) => {
+        conformance! { $store, $server, cfg(test): $($case),* }
+    };
+    ($store:ident, $server:ty, $attribute:meta: $($case:ident),* $(,)?) => {
         mod $store {
             $(
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                #[$attribute]
                 async fn $case() {
                     if <$server as super::Server>::is_here() {
                         super::cases::$case::<$server>().await;
@@ -104,13 +108,30 @@ conformance! {
     etcd3: super::etcds::Grpc,
     etcd3_gateway: super::etcds::Gateway,
     etcd2: super::etcds::V2,
-    etcd35: super::etcds::Grpc35,
-    etcd35_split: super::etcds::Split35,
-    etcd35_v2: super::etcds::V2of35,
-    etcd36: super::etcds::Grpc36,
-    etcd36_split: super::etcds::Split36,
-    etcd37: super::etcds::Grpc37,
-    etcd37_split: super::etcds::Split37,
     zookeeper_single: super::zookeepers::Single,
     zookeeper_ensemble: super::zookeepers::Ensemble,
+}
+
+/// Other versions of a server that is tested in full: what depends on how it speaks; the rest takes minutes, and has a
+/// name of its own.
+macro_rules! versions {
+    ($($store:ident, $rest:ident: $server:ty),* $(,)?) => { $(
+        conformance! { $store, $server:
+            the_life_of_a_cluster, versions_decide, a_lock_ends_and_wakes, what_wakes, odd_values,
+        }
+        conformance! { $rest, $server, ignore = "long: --include-ignored (scripts/test-stores)":
+            one_of_many_gets_the_lock, the_keeper_keeps_the_lock, a_restarted_node_keeps_its_lock,
+            what_is_anothers_stays, silence_is_no_refusal, a_restarted_store, patronictl,
+        }
+    )* };
+}
+
+versions! {
+    etcd35, etcd35_rest: super::etcds::Grpc35,
+    etcd35_split, etcd35_split_rest: super::etcds::Split35,
+    etcd35_v2, etcd35_v2_rest: super::etcds::V2of35,
+    etcd36, etcd36_rest: super::etcds::Grpc36,
+    etcd36_split, etcd36_split_rest: super::etcds::Split36,
+    etcd37, etcd37_rest: super::etcds::Grpc37,
+    etcd37_split, etcd37_split_rest: super::etcds::Split37,
 }
