@@ -120,20 +120,27 @@ Feature: making a replica
     Then node1 follows node0 within 40 s
     And node1's log does not say "could not open|invalid data in file"
 
-  Scenario: a link in place of the data directory stays, and what it leads to is emptied
+  Scenario: a link in place of the data directory stays, and what it, its WAL and its tablespaces lead to is emptied
     Given a running cluster of 1 member
-    When node1 is made with
+    When `mkdir LABROOT/space` is run in node0's folder
+    And SQL "CREATE TABLESPACE space LOCATION 'LABROOT/space'" is run on node0
+    And node1 is made with
       """
-      postgresql: {data_dir: LABNODE/link, basebackup: [waldir: LABNODE/wal]}
+      postgresql:
+        data_dir: LABNODE/link
+        basebackup: [waldir: LABNODE/wal, tablespace-mapping: LABROOT/space=LABNODE/space]
       """
     And `mkdir -m 700 LABNODE/real && ln -s LABNODE/real LABNODE/link` is run in node1's folder
     And node1 starts
     Then node1 follows node0 within 40 s
-    When patronictl is called with "reinit batman node1 --force --wait"
+    When `touch LABNODE/space/old LABNODE/wal/old LABNODE/real/old` is run in node1's folder
+    And patronictl is called with "reinit batman node1 --force --wait"
     Then its exit code is 0
     And node1 follows node0 within 40 s
     And `test -L LABNODE/link && test -e LABNODE/real/PG_VERSION && test "$(readlink LABNODE/real/pg_wal)" = LABNODE/wal` succeeds in node1's folder
+    And `readlink LABNODE/real/pg_tblspc/* | grep -q LABNODE/space && ! ls LABNODE/space/old LABNODE/wal/old LABNODE/real/old` succeeds in node1's folder
     And node1's log does not say "Error when fetching backup"
+    And every other member follows the leader within 40 s
 
   Scenario: a wait for a copy ends with its failure, and those who force one at once all get theirs
     Given a script "copy.sh"

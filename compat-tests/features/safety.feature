@@ -50,11 +50,11 @@ Feature: what breaks under PostgreSQL
     And the row "before" is on every member within 10 s
     And the row "after" is on every member within 20 s
 
-  # On 18 a standby starts on the full disk, wins the lock while nobody else can, and dies of its promotion.
+  # From 18 on a standby starts on the full disk, wins the lock while nobody else can, and dies of its promotion.
   # (The reference starts it again and again.)
   @ours
   Scenario: a primary on a full disk that took the lock alone gives it away
-    Given PostgreSQL 18
+    Given PostgreSQL 18 or newer
     When node0 is made with
       """
       postgresql: {data_dir: LABNODE/disk/data}

@@ -18,7 +18,7 @@ pub type Step = fn(&mut State, &Call) -> Result<()>;
 
 /// The sentences that bring clusters up and use patronictl.
 const STEPS: &[(&str, Step)] = &[
-    (r"PostgreSQL (13|15|17|18|19)", postgres_version),
+    (r"PostgreSQL (13|15|17|18|19)( or newer)?", postgres_version),
     (r"the DCS is (consul|etcd3|etcd3http|etcd|zookeeper|exhibitor)", dcs),
     (r"the members are configured with", overrides),
     (r"the guardian is switched off", no_guardian),
@@ -80,7 +80,9 @@ pub fn run(state: &mut State, call: &Call) -> Result<()> {
 }
 
 fn postgres_version(state: &mut State, call: &Call) -> Result<()> {
-    let version = call.arg(0).parse()?;
+    let named = call.arg(0).parse()?;
+    let newer = !call.arg(1).is_empty();
+    let version = if newer { host::postgres_version().max(named) } else { named };
     ensure(is_here(version), || format!("no PostgreSQL {version} here: scripts/setup"))?;
     state.options.version = version;
     Ok(())
@@ -101,7 +103,7 @@ fn is_here(version: u32) -> bool {
 /// Are the PostgreSQL and the DCS here that the scenario names? scripts/setup leaves out what it cannot get.
 pub fn has_programs(scenario: &cucumber::gherkin::Scenario) -> bool {
     let named = |before: &str| scenario.steps.iter().find_map(|step| step.value.strip_prefix(before));
-    let postgres = named("PostgreSQL ").and_then(|version| version.parse().ok());
+    let postgres = named("PostgreSQL ").and_then(|rest| rest.split(' ').next()?.parse().ok());
     let here = postgres.is_none_or(is_here) && named("the DCS is ").is_none_or(store::is_here);
     if !here {
         println!("SKIPPED: {} (scripts/setup did not get it)", scenario.name);
