@@ -3,6 +3,7 @@
 
 pub mod chaos;
 pub mod ctl;
+pub mod demo;
 pub mod diff;
 pub mod lab;
 pub mod normalise;

@@ -15,7 +15,7 @@ use crate::lab::Result;
 pub type Step = (String, String);
 
 /// How long the program may take in all.
-const LONG: Duration = Duration::from_secs(40);
+const LONG: Duration = Duration::from_secs(90);
 /// Between two looks at what is shown.
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 

@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use pyfmt::Value;
@@ -278,16 +278,25 @@ impl Cluster {
     /// # Errors
     /// It cannot be started, or hangs.
     pub fn ctl_at(&self, kind: Kind, arguments: &[&str], columns: Option<u32>) -> Result<Output> {
+        let mut command = self.ctl_command(kind, arguments)?;
+        if let Some(columns) = columns {
+            command.env("COLUMNS", columns.to_string());
+        }
+        process::run(command, Duration::from_secs(90))
+    }
+
+    /// patronictl of either implementation, to be run by somebody else.
+    ///
+    /// # Errors
+    /// Its program or its configuration cannot be put into the folder.
+    pub fn ctl_command(&self, kind: Kind, arguments: &[&str]) -> Result<Command> {
         let program = match kind {
             Kind::Ours => host::install("patronictl", &self.folder)?,
             Kind::Reference => host::reference("patronictl"),
         };
         let mut command = process::command(&program, &self.folder, &self.bin())?;
         command.arg("-c").arg(self.ctl_config()?).args(arguments).envs(self.store.environment());
-        if let Some(columns) = columns {
-            command.env("COLUMNS", columns.to_string());
-        }
-        process::run(command, Duration::from_secs(90))
+        Ok(command)
     }
 
     /// The keys and the ends of all logs, for a failure's message.

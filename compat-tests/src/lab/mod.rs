@@ -12,6 +12,7 @@ pub mod consul;
 pub mod etcd;
 pub mod fifo;
 pub mod forks;
+pub mod haproxy;
 pub mod host;
 pub mod http;
 pub mod janitor;

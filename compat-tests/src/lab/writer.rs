@@ -38,12 +38,22 @@ impl Record {
     }
 }
 
+/// How the writer fares.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Progress {
+    /// Rows that were acknowledged in all.
+    pub rows: usize,
+    /// The longest time without one, since the moment that was asked about; it may go on.
+    pub longest: Duration,
+}
+
 /// Writes in a thread until it is stopped.
 #[derive(Debug)]
 pub struct Writer {
     stop: Arc<AtomicBool>,
     record: Arc<Mutex<Record>>,
     thread: Option<JoinHandle<()>>,
+    since: Instant,
 }
 
 /// What the thread works with.
@@ -91,7 +101,7 @@ impl Writer {
         let (stop, record) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Record::default())));
         let (its_stop, its_record) = (stop.clone(), record.clone());
         let thread = std::thread::spawn(move || work.write(&its_stop, &its_record));
-        Ok(Writer { stop, record, thread: Some(thread) })
+        Ok(Writer { stop, record, thread: Some(thread), since })
     }
 
     /// Waits until `more` further rows are acknowledged.
@@ -110,13 +120,38 @@ impl Writer {
         self.record.lock().map(|record| record.acknowledged.len()).unwrap_or_default()
     }
 
+    /// What was acknowledged so far.
+    pub fn record(&self) -> Record {
+        self.record.lock().map(|record| record.clone()).unwrap_or_default()
+    }
+
+    /// How it fares, looking back to `from` (on the clock of the record's times).
+    pub fn progress(&self, from: Duration) -> Progress {
+        let now = self.since.elapsed();
+        let Ok(record) = self.record.lock() else {
+            return Progress::default();
+        };
+        let late = record.times.partition_point(|time| *time < from).saturating_sub(1);
+        let times = record.times.get(late..).unwrap_or_default().iter().copied().chain([now]);
+        let (longest, _) = times.fold((Duration::ZERO, None), |(longest, last), time| {
+            let gap = last.map_or(Duration::ZERO, |last| time.saturating_sub(last));
+            (longest.max(gap), Some(time))
+        });
+        Progress { rows: record.acknowledged.len(), longest }
+    }
+
+    /// Now, on the clock of the record's times.
+    pub fn now(&self) -> Duration {
+        self.since.elapsed()
+    }
+
     /// Stops and gives the record.
     pub fn finish(&mut self) -> Record {
         self.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
-        self.record.lock().map(|record| record.clone()).unwrap_or_default()
+        self.record()
     }
 }
 

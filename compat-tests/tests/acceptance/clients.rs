@@ -87,31 +87,9 @@ fn check_patroni(state: &mut State, call: &Call) -> Result<()> {
 
 /// The file that Patroni's documentation has: one port for the primary, one for the replicas, asked by OPTIONS.
 fn haproxy(state: &mut State, _: &Call) -> Result<()> {
-    let ports = [host::free_port()?, host::free_port()?];
-    let lab = state.cluster()?;
-    let mut text = String::from(
-        "global\n    maxconn 100\ndefaults\n    log global\n    mode tcp\n    retries 2\n    timeout client 30m\n    timeout connect 4s\n    timeout server 30m\n    timeout check 5s\n",
-    );
-    for (name, path, port) in [("primary", "/", ports[0]), ("replicas", "/replica", ports[1])] {
-        let _ = write!(
-            text,
-            "listen {name}\n    bind 127.0.0.1:{port}\n    option httpchk OPTIONS {path}\n    http-check expect status 200\n    default-server inter 1s fall 3 rise 2 on-marked-down shutdown-sessions\n"
-        );
-        for member in &lab.members {
-            let _ = writeln!(
-                text,
-                "    server {} 127.0.0.1:{} maxconn 100 check port {}",
-                member.name, member.postgres, member.rest
-            );
-        }
-    }
-    let file = lab.folder.join("haproxy.cfg");
-    std::fs::write(&file, text)?;
-    let mut command = process::command(&PathBuf::from("/usr/sbin/haproxy"), &lab.folder, &lab.bin())?;
-    command.arg("-f").arg(&file).arg("-db");
-    process::daemon(command, &lab.folder.join("haproxy.log"))?;
-    state.ports.insert("primary".into(), ports[0]);
-    state.ports.insert("replicas".into(), ports[1]);
+    let ports = compat_tests::lab::haproxy::start(state.cluster()?)?;
+    state.ports.insert("primary".into(), ports.primary);
+    state.ports.insert("replicas".into(), ports.replicas);
     Ok(())
 }
 
