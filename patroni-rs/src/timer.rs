@@ -40,9 +40,9 @@ impl Timer {
     /// The kernel refuses.
     pub fn set(&self, at: Option<Mono>) -> io::Result<()> {
         let at = at.map_or(NEVER, |at| libc::timespec {
-            tv_sec: libc::time_t::try_from(at.as_secs()).unwrap_or(libc::time_t::MAX),
+            tv_sec: libc::time_t::try_from(at.since_start().as_secs()).unwrap_or(libc::time_t::MAX),
             // All zero would switch it off.
-            tv_nsec: libc::c_long::from(at.subsec_nanos() as i32).max(1),
+            tv_nsec: libc::c_long::from(at.since_start().subsec_nanos() as i32).max(1),
         });
         self.arm(at, libc::TFD_TIMER_ABSTIME)
     }

@@ -4,8 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use patroni_core::ha::{self, Answer, Level, Me, Mono, PgState, Request, Role, SyncNamesSet};
+use patroni_core::ha::{
+    self, Answer, Ask, Level, LocalMember, Mono, PeerRequest, PgState, Request, Role, ServerRequest,
+    Stopping, SyncNamesSet,
+};
+use patroni_core::model::ShutdownCheckpoint;
 use patroni_core::node::{Cycle, Kind, Now, Question, Server, Start, Step};
+use patroni_core::timing::Timing;
 
 use super::node::{ms, Running};
 use super::planted::Planted;
@@ -17,7 +22,7 @@ const JOB_PATIENCE: u64 = 30_000;
 /// See [`World::moment`].
 struct Moment {
     at: Mono,
-    me: Arc<Me>,
+    me: Arc<LocalMember>,
     paused: bool,
     server: Server,
 }
@@ -28,7 +33,7 @@ impl Moment {
             at: self.at,
             name: &self.me.name,
             paused: self.paused,
-            timing: self.me.timing(),
+            timing: self.me.timing,
             granted: Duration::MAX,
             server: self.server,
         }
@@ -56,7 +61,7 @@ impl World {
             self.members[node].slot.abandon();
         }
         let member = &mut self.members[node];
-        member.due = now + member.me.loop_wait.as_millis() as u64 * 1000 / member.rate;
+        member.due = now + member.me.timing.loop_wait.as_millis() as u64 * 1000 / member.rate;
         if last {
             member.lock.stop_goes_on(clock);
         }
@@ -185,17 +190,21 @@ impl World {
         let member = &mut self.members[node];
         let config = &member.memory.config;
         let seconds = |n: i64| ms(n.max(1) as u64 * 1000);
-        let timing = (seconds(config.ttl()), seconds(config.loop_wait()), seconds(config.retry_timeout()));
-        if (member.me.ttl, member.me.loop_wait, member.me.retry_timeout) == timing {
+        let timing = Timing {
+            ttl: seconds(config.ttl()),
+            loop_wait: seconds(config.loop_wait()),
+            retry_timeout: seconds(config.retry_timeout()),
+        };
+        if member.me.timing == timing {
             return;
         }
         let mut me = (*member.me).clone();
-        (me.ttl, me.loop_wait, me.retry_timeout) = timing;
-        if me.ttl != member.me.ttl {
+        me.timing = timing;
+        if me.timing.ttl != member.me.timing.ttl {
             // The lease of the old length is not renewed any more.
             member.lease = None;
         }
-        self.longest_ttl = self.longest_ttl.max(me.ttl.as_millis() as u64);
+        self.longest_ttl = self.longest_ttl.max(me.timing.ttl.as_millis() as u64);
         self.members[node].me = Arc::new(me);
     }
 
@@ -248,30 +257,39 @@ impl World {
         let cycle = self.members[node].cycle.as_ref()?;
         let (request, waited) = (cycle.sent.request().clone(), self.now - cycle.asked);
         match request {
-            Request::SetSyncNames(names) if answer != Answer::SyncNames(SyncNamesSet::NotWritten) => {
-                self.sync_names_taken(node, &names, waited)
+            Request::Server(ServerRequest::SetSyncNames(asked))
+                if asked.heard(&answer) != Some(&SyncNamesSet::NotWritten) =>
+            {
+                self.sync_names_taken(node, &asked.0, waited).map(|set| asked.reply(set))
             }
-            Request::Probe => {
+            Request::Server(ServerRequest::Probe(asked)) => {
                 self.look_at_server(node);
                 self.observe_slots(node);
-                Some(Answer::Pg(Box::new(self.members[node].pg_view())))
+                Some(asked.reply(Box::new(self.members[node].pg_view())))
             }
-            Request::CurrentSync { wait } => {
-                let Some(state) = self.current_sync(node) else { return Some(Answer::Sync(None)) };
+            Request::Server(ServerRequest::CurrentSync(asked)) => {
+                let Some(state) = self.current_sync(node) else { return Some(asked.reply(None)) };
                 let settled = !state.active.is_empty() && state.sync_confirmed == state.active;
-                let over = waited >= wait.map_or(0, |w| w.as_millis() as u64);
-                (settled || over).then_some(Answer::Sync(Some(Box::new(state))))
+                let over = waited >= asked.wait.map_or(0, |w| w.as_millis() as u64);
+                (settled || over).then(|| asked.reply(Some(Box::new(state))))
             }
-            Request::ReleaseSync => {
+            Request::Peers(PeerRequest::ReleaseSync(asked)) => {
                 self.members[node].disable_sync = true;
-                (self.is_released(node) || waited >= 2 * self.config.loop_wait).then_some(Answer::Done)
+                (self.is_released(node) || waited >= 2 * self.config.loop_wait).then(|| asked.reply(()))
             }
             // Where no server was seen the answer is there already.
-            Request::StopToCheckpoint { .. } if answer == Answer::Done => {
+            Request::Server(ServerRequest::StopToCheckpoint(asked)) if asked.heard(&answer).is_none() => {
                 let lsn = self.members[node].pg.lsn();
-                Some(Answer::Stopping { locations: Some((lsn, lsn)), exited: false })
+                Some(asked.reply(Stopping {
+                    checkpoint: Some(ShutdownCheckpoint { location: lsn, publish: lsn }),
+                    exited: false,
+                }))
             }
-            _ => Some(answer),
+            Request::Dcs(_)
+            | Request::Peers(_)
+            | Request::Server(_)
+            | Request::Lock(_)
+            | Request::Node(_) => Some(answer),
         }
     }
 

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use patroni_core::ha::{
-    Answer, DcsDown, Decided, FailsafeAnswer, FailsafePing, PeerStatus, PgState, Request,
+    ask, Answer, Ask, DcsDown, DcsRequest, FailsafeAnswer, FailsafePing, PeerStatus, PgState, StopPolling,
 };
-use patroni_core::model::{failover_value, sync_state_value, Cluster, Member as Peer, Status, SyncState};
+use patroni_core::model::{failover_value, sync_state_value, Cluster, Status, SyncState};
 use patroni_core::node::failsafe;
 use patroni_core::tags::Tags;
-use pyfmt::{json, Value};
+use pyfmt::json;
 
 use super::planted::Planted;
 use super::world::{After, Event, World};
@@ -20,35 +20,41 @@ pub(super) fn now_and(latency: u64, answer: Answer) -> Effect {
 }
 
 /// A request whose failure is an error of the cycle.
-fn is_strict(request: &Request) -> bool {
-    matches!(request, Request::LoadCluster | Request::AcquireLeader | Request::UpdateLeader { .. })
-}
-
-/// The answer when nobody knows what came of it.
-fn failure(request: &Request) -> Answer {
-    let down = DcsDown("simulated".into());
+fn is_strict(request: &DcsRequest) -> bool {
     match request {
-        Request::LoadCluster => Answer::Cluster(Err(down)),
-        Request::AcquireLeader | Request::UpdateLeader { .. } => Answer::Dcs(Err(down)),
-        Request::WriteSync { .. } => Answer::Version(None),
-        Request::WriteStatus(_) => Answer::Done,
-        _ => Answer::Bool(false),
+        DcsRequest::LoadCluster(_) | DcsRequest::AcquireLeader(_) | DcsRequest::UpdateLeader(_) => true,
+        DcsRequest::TakeLeader(_)
+        | DcsRequest::DeleteLeader(_)
+        | DcsRequest::WriteStatus(_)
+        | DcsRequest::TouchMember(_)
+        | DcsRequest::Initialize(_)
+        | DcsRequest::CancelInitialization(_)
+        | DcsRequest::SetConfig(_)
+        | DcsRequest::WriteFailover(_)
+        | DcsRequest::WriteSync(_)
+        | DcsRequest::DeleteSync(_)
+        | DcsRequest::WriteHistory(_) => false,
     }
 }
 
+/// The answer when nobody knows what came of it.
+fn failure(request: &DcsRequest) -> Answer {
+    request.unanswered(DcsDown("simulated".into()))
+}
+
 impl World {
-    pub(super) fn ask_dcs(&mut self, node: usize, request: &Request) -> Effect {
-        if matches!(request, Request::DeleteLeader { .. }) {
-            self.check_handover(node, request);
+    pub(super) fn ask_dcs(&mut self, node: usize, request: &DcsRequest) -> Effect {
+        if matches!(request, DcsRequest::DeleteLeader(_)) {
+            self.check_handover(node);
         }
-        let retry = self.members[node].me.retry_timeout.as_millis() as u64;
+        let retry = self.members[node].me.timing.retry_timeout.as_millis() as u64;
         let patience = if is_strict(request) { retry } else { retry / 3 };
         if !self.reaches_dcs(node) {
             return now_and(patience, failure(request));
         }
         // A request may be carried out after its sender has given up.
         let late = match request {
-            Request::WriteSync { .. } => self.config.late_writes,
+            DcsRequest::WriteSync(_) => self.config.late_writes,
             _ => 1,
         };
         if self.faults_on && self.rng.percent(late) && self.rng.percent(50) {
@@ -65,7 +71,7 @@ impl World {
         if lost || latency > patience || self.members[node].deaf_to_dcs {
             return now_and(patience, failure(request));
         }
-        if matches!((&answer, request), (Answer::Bool(true), Request::Initialize { sysid, .. }) if sysid.is_empty())
+        if matches!((&answer, request), (Answer::Bool(true), DcsRequest::Initialize(ask::Initialize { sysid, .. })) if sysid.is_empty())
         {
             // The second step, which may fail alone: the next cycle asks again.
             if self.rng.percent(10) {
@@ -77,9 +83,9 @@ impl World {
     }
 
     /// A request arrives that nobody waits for.
-    pub(super) fn late(&mut self, node: usize, generation: u64, life: Option<u64>, request: &Request) {
+    pub(super) fn late(&mut self, node: usize, generation: u64, life: Option<u64>, request: &DcsRequest) {
         // The lock that the node has won again since is another one.
-        if matches!(request, Request::DeleteLeader { .. }) && self.store.created("leader") != life {
+        if matches!(request, DcsRequest::DeleteLeader(_)) && self.store.created("leader") != life {
             return;
         }
         if self.members[node].generation == generation && self.reaches_dcs(node) {
@@ -95,7 +101,7 @@ impl World {
                 return lease;
             }
         }
-        let ttl = self.members[node].me.ttl.as_millis() as u64;
+        let ttl = self.members[node].me.timing.ttl.as_millis() as u64;
         let lease = self.store.grant(now, ttl);
         self.members[node].lease = Some(lease);
         lease
@@ -143,77 +149,82 @@ impl World {
     }
 
     /// What the DCS does with a request.
-    fn store_does(&mut self, node: usize, request: &Request) -> Answer {
+    fn store_does(&mut self, node: usize, request: &DcsRequest) -> Answer {
         let name = self.members[node].me.name.clone();
-        let done = match request {
-            Request::LoadCluster => return Answer::Cluster(Ok(self.seen_cluster())),
-            Request::AcquireLeader => return Answer::Dcs(Ok(self.acquire(node))),
-            Request::UpdateLeader { status, failsafe } => {
+        match request {
+            DcsRequest::LoadCluster(asked) => asked.reply(Ok(self.seen_cluster())),
+            DcsRequest::AcquireLeader(asked) => asked.reply(Ok(self.acquire(node))),
+            DcsRequest::UpdateLeader(asked) => {
                 let ok = self.update(node);
-                if let (true, Some((lsn, positions))) = (ok, status) {
+                if let (true, Some((lsn, positions))) = (ok, &asked.status) {
                     let text = self.status_of(node, *lsn, positions.clone());
                     self.store.put("status", &text, None);
                 }
-                if let (true, Some(failsafe)) = (ok, failsafe) {
+                if let (true, Some(failsafe)) = (ok, &asked.failsafe) {
                     self.store.put("failsafe", &json::dumps_compact(failsafe), None);
                 }
-                return Answer::Dcs(Ok(ok));
+                asked.reply(Ok(ok))
             }
-            Request::TakeLeader => {
+            DcsRequest::TakeLeader(asked) => {
                 let lease = self.own_lease(node);
                 let free = self.store.get("leader").is_none_or(|holder| holder == name);
                 if free {
                     self.store.put("leader", &name, Some(lease));
                 }
                 self.members[node].leader_lease = Some(lease).filter(|_| free);
-                free
+                asked.reply(free)
             }
-            Request::DeleteLeader { last_lsn } => {
-                if let Some(lsn) = last_lsn {
-                    self.put_status(*lsn);
+            DcsRequest::DeleteLeader(asked) => {
+                if let Some(lsn) = asked.last_lsn {
+                    self.put_status(lsn);
                 }
-                self.store.delete_if_value("leader", &name)
+                asked.reply(self.store.delete_if_value("leader", &name))
             }
-            Request::WriteStatus(lsn) => {
-                self.put_status(*lsn);
-                return Answer::Done;
+            DcsRequest::WriteStatus(asked) => {
+                self.put_status(asked.0);
+                asked.reply(())
             }
-            Request::TouchMember(data) => {
+            DcsRequest::TouchMember(asked) => {
                 let lease = self.own_lease(node);
-                self.store.put(&format!("members/{name}"), &json::dumps_compact(data), Some(lease));
-                true
+                self.store.put(&format!("members/{name}"), &json::dumps_compact(&asked.0), Some(lease));
+                asked.reply(true)
             }
-            Request::Initialize { create_new: true, sysid } if sysid.is_empty() => {
-                let lease = self.own_lease(node);
-                self.store.create("initialize", "", Some(lease))
-                    || (self.store.get("initialize") == Some("")
-                        && self.store.lease_of("initialize") == Some(lease))
+            DcsRequest::Initialize(asked) => asked.reply(self.initialize(node, asked)),
+            DcsRequest::CancelInitialization(asked) => asked.reply(self.store.delete_if("initialize", None)),
+            DcsRequest::SetConfig(asked) => {
+                self.store.put("config", &json::dumps_compact(&asked.0), None);
+                asked.reply(true)
             }
-            Request::Initialize { create_new: true, sysid } => self.store.create("initialize", sysid, None),
-            Request::Initialize { sysid, .. } => {
-                self.store.put("initialize", sysid, None);
-                true
+            DcsRequest::WriteFailover(asked) => {
+                let text = failover_value(None, asked.candidate.as_deref(), asked.scheduled_at.as_deref());
+                asked.reply(self.store.put_if("failover", &text, asked.version.as_deref()).is_some())
             }
-            Request::CancelInitialization => self.store.delete_if("initialize", None),
-            Request::SetConfig(config) => {
-                self.store.put("config", &json::dumps_compact(config), None);
-                true
+            DcsRequest::WriteSync(asked) => {
+                let ask::WriteSync { leader, standbys, quorum, version } = asked;
+                asked.reply(self.write_sync(node, leader, standbys, *quorum, version.as_deref()))
             }
-            Request::WriteFailover { candidate, scheduled_at, version } => {
-                let text = failover_value(None, candidate.as_deref(), scheduled_at.as_deref());
-                self.store.put_if("failover", &text, version.as_deref()).is_some()
+            DcsRequest::DeleteSync(asked) => {
+                asked.reply(self.store.delete_if("sync", asked.version.as_deref()))
             }
-            Request::WriteSync { leader, standbys, quorum, version } => {
-                return Answer::Version(self.write_sync(node, leader, standbys, *quorum, version.as_deref()))
+            DcsRequest::WriteHistory(asked) => {
+                self.store.put("history", &asked.0, None);
+                asked.reply(true)
             }
-            Request::DeleteSync { version } => self.store.delete_if("sync", version.as_deref()),
-            Request::WriteHistory(text) => {
-                self.store.put("history", text, None);
-                true
-            }
-            _ => false,
-        };
-        Answer::Bool(done)
+        }
+    }
+
+    /// A claim, under the lease; the system identifier of a cluster that is there, free of it.
+    fn initialize(&mut self, node: usize, asked: &ask::Initialize) -> bool {
+        if !asked.create_new {
+            self.store.put("initialize", &asked.sysid, None);
+            return true;
+        }
+        if !asked.sysid.is_empty() {
+            return self.store.create("initialize", &asked.sysid, None);
+        }
+        let lease = self.own_lease(node);
+        self.store.create("initialize", "", Some(lease))
+            || (self.store.get("initialize") == Some("") && self.store.lease_of("initialize") == Some(lease))
     }
 
     fn write_sync(
@@ -278,14 +289,15 @@ impl World {
         Arc::new(seen)
     }
 
-    pub(super) fn ask_peers(&mut self, node: usize, members: &[Peer], decisive: Option<&Decided>) -> Effect {
+    pub(super) fn ask_peers(&mut self, node: usize, asked: &ask::Peers) -> Effect {
+        let ask::Peers { members, decisive } = asked;
         let mut latency = self.rng.between(2, 20);
         let mut answers = Vec::new();
         for member in members {
             let known = self.index_of(&member.name);
             // A lock that the node has is believed: whoever is asked has nothing to say.
             let believes = self.config.planted == Planted::BelievesInheritedLock
-                && matches!(decisive, Some(Decided::Rival(_)))
+                && matches!(decisive, Some(StopPolling::Outranked(_)))
                 && self.store.get("leader") == Some(self.members[node].me.name.as_str());
             let reached = known.filter(|i| self.reaches_peer(node, *i) && self.members[*i].alive);
             if reached.is_none() {
@@ -298,7 +310,7 @@ impl World {
                 .filter(|m| m.pg.state != PgState::Stopping);
             let forgets = self.config.planted == Planted::ForgetsConsent;
             let blind = self.config.planted == Planted::SwitchesUnfed
-                && matches!(decisive, Some(Decided::Enough { .. }));
+                && matches!(decisive, Some(StopPolling::EnoughCandidates { .. }));
             answers.push(match peer {
                 _ if believes => PeerStatus {
                     reachable: true,
@@ -319,7 +331,7 @@ impl World {
         }
         // Answers that decide end the round: whoever is slow is left out. They come in any order, so the
         // first that are enough are drawn.
-        if let Some(decisive) = decisive.filter(|d| d.by(&answers)) {
+        if let Some(decisive) = decisive.as_ref().filter(|d| d.by(&answers)) {
             latency = latency.min(20);
             for at in (0..answers.len()).rev() {
                 let others = answers.iter().enumerate().filter(|(other, _)| *other != at);
@@ -328,10 +340,11 @@ impl World {
                 }
             }
         }
-        now_and(latency, Answer::Peers(answers))
+        now_and(latency, asked.reply(answers))
     }
 
-    pub(super) fn ping_peers(&mut self, node: usize, data: &Value, members: &[Peer]) -> Effect {
+    pub(super) fn ping_peers(&mut self, node: usize, asked: &ask::PingFailsafe) -> Effect {
+        let ask::PingFailsafe { data, members } = asked;
         let mut latency = self.rng.between(2, 20);
         let mut answers = Vec::new();
         for member in members {
@@ -354,12 +367,12 @@ impl World {
             }
             answers.push(FailsafeAnswer { name: member.name.clone(), accepted, lsn: None });
         }
-        now_and(latency, Answer::Failsafe(answers))
+        now_and(latency, asked.reply(answers))
     }
 }
 
 /// The name of a request.
-fn short(request: &Request) -> String {
+fn short(request: &DcsRequest) -> String {
     let text = format!("{request:?}");
     text.split([' ', '(', '{']).next().unwrap_or_default().to_owned()
 }

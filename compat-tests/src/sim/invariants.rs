@@ -1,7 +1,7 @@
 //! What must never happen, and what must happen in the end. The numbers are those
 //! of issue 9.
 
-use patroni_core::ha::{DataDir, Job, Request, View};
+use patroni_core::ha::{ask, DataDir, Job, NodeRequest, Request, ServerRequest, View};
 use patroni_core::sync::SyncType;
 
 use super::hazards::Dir;
@@ -142,9 +142,17 @@ impl World {
         }
         let primary = member.pg.writable();
         let changes = match request {
-            Request::StartJob(Job::Promote | Job::Demote { .. }) => true,
-            Request::StartJob(Job::Follow { .. }) | Request::Stop { .. } => primary,
-            _ => false,
+            Request::Node(NodeRequest::StartJob(ask::StartJob(job))) => match job {
+                Job::Promote | Job::Demote { .. } => true,
+                Job::Follow { .. } => primary,
+                _ => false,
+            },
+            Request::Server(ServerRequest::Stop(_)) => primary,
+            Request::Dcs(_)
+            | Request::Peers(_)
+            | Request::Server(_)
+            | Request::Lock(_)
+            | Request::Node(_) => false,
         };
         if changes {
             let text = format!("{request:?}");
@@ -169,7 +177,7 @@ impl World {
         }
         let member = &self.members[node];
         // Who was promoted after the mode was switched off removes the key with his next cycle; nobody goes by it.
-        if self.sync_is_off && member.memory.promoted_at.is_none() {
+        if self.sync_is_off && member.memory.sync.promoted_at.is_none() {
             return;
         }
         let (name, live) = (&member.me.name, &member.pg.sync_live.1);
@@ -248,7 +256,7 @@ impl World {
             let member = &self.members[node];
             let Some(fed) = member.watchdog.filter(|_| !member.frozen()) else { continue };
             // ttl less the safety margin.
-            let timeout = member.me.ttl.as_millis() as u64 - 5000;
+            let timeout = member.me.timing.ttl.as_millis() as u64 - 5000;
             if now < fed + timeout {
                 continue;
             }

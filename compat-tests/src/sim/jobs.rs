@@ -1,6 +1,7 @@
 //! Long work in the simulated world: each job is one or two events.
 
-use patroni_core::ha::{Job, JobResult, PgState, Role, Source};
+use patroni_core::ha::{Job, JobResult, Mono, PgState, Role, Source};
+use patroni_core::model::ShutdownCheckpoint;
 use patroni_core::slots::member_slot_name;
 
 use std::rc::Rc;
@@ -143,7 +144,7 @@ impl World {
                 self.members[node].pg.stopped(false);
                 self.set_state(node, PgState::Stopped);
                 self.disarm(node);
-                JobResult::Stopped(Some((lsn, lsn)))
+                JobResult::Stopped(Some(ShutdownCheckpoint { location: lsn, publish: lsn }))
             }
             Job::Bootstrap => self.bootstrap(node),
             Job::Clone { source, .. }
@@ -228,17 +229,11 @@ impl World {
     }
 
     /// A restart: the leader lets go of us first, then stop, then start.
-    fn restart_step(
-        &mut self,
-        node: usize,
-        ticket: u64,
-        step: u32,
-        started_at: std::time::Duration,
-    ) -> Option<JobResult> {
+    fn restart_step(&mut self, node: usize, ticket: u64, step: u32, started_at: Mono) -> Option<JobResult> {
         let now = self.now;
         if step == 0 {
-            let waited = self.clock(node).saturating_sub(started_at);
-            let patience = self.members[node].me.loop_wait * 2;
+            let waited = self.clock(node).since(started_at);
+            let patience = self.members[node].me.timing.loop_wait * 2;
             if self.members[node].disable_sync && !self.is_released(node) && waited < patience {
                 self.at(now + 300, Event::Job { node, ticket, step: 0 });
                 return None;
@@ -253,7 +248,7 @@ impl World {
         self.members[node].disable_sync = false;
         let clock = self.clock(node);
         let member = &self.members[node];
-        let (paused, bootstrapping) = (member.dynamic.is_paused(), member.memory.bootstrapping);
+        let (paused, bootstrapping) = (member.dynamic.is_paused(), member.memory.bootstrap.running);
         let promised = member.lock.may_restart_primary(clock, paused, bootstrapping);
         let careless = member.reference || self.config.planted == Planted::RestartsDemoted;
         let may_write = promised || careless;
@@ -265,7 +260,7 @@ impl World {
         let role = if pg.recovery { Role::Replica } else { Role::Primary };
         pg.started(pg.recovery, role);
         self.set_state(node, PgState::Running);
-        if self.members[node].memory.bootstrapping {
+        if self.members[node].memory.bootstrap.running {
             self.recover_and_promote(node);
         }
         Some(JobResult::Done)
@@ -275,7 +270,7 @@ impl World {
         let lsn = self.members[node].pg.lsn() + 112;
         self.shutdown_position(node);
         self.members[node].pg.stopping = true;
-        self.members[node].slot.shutdown_checkpoint((lsn, lsn));
+        self.members[node].slot.shutdown_checkpoint(ShutdownCheckpoint { location: lsn, publish: lsn });
         self.disarm(node);
         let now = self.now;
         self.at(now + 5, Event::Wake { node, forced: true });
@@ -367,7 +362,7 @@ impl World {
         let pg = &mut self.members[node].pg;
         pg.started(true, role);
         pg.source = index;
-        pg.cb_called = true;
+        pg.callback_fired = true;
         self.set_state(node, PgState::Running);
         if self.config.planted != Planted::ForgetsWatchdog {
             self.members[node].watchdog = None;

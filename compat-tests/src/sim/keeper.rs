@@ -135,7 +135,7 @@ impl World {
         member.lock.clock_jumped(clock, ms(step.unsigned_abs()));
         if member.lock.lease_until().is_some() {
             // The keeper has so long to find out, and then acts.
-            let patience = self.longest_ttl / 10 + member.me.retry_timeout.as_millis() as u64 + 5000;
+            let patience = self.longest_ttl / 10 + member.me.timing.retry_timeout.as_millis() as u64 + 5000;
             member.doubt_until = wake + patience;
             self.at(wake, Event::Wake { node, forced: true });
         }

@@ -1,7 +1,7 @@
 //! Effects that come to nothing, orderly stops that take long, an old state of the DCS, and a
 //! `synchronous_standby_names` that something else overrules.
 
-use patroni_core::ha::{Answer, Job, Request, SyncNames, SyncNamesSet, Walsender};
+use patroni_core::ha::{ask, Ask, Job, SyncNames, SyncNamesSet, Walsender};
 use pyfmt::json;
 
 use super::config::{Config, SyncMode};
@@ -97,18 +97,23 @@ impl World {
     }
 
     /// `synchronous_standby_names` is written at once, or not at all; the server takes it a moment later.
-    pub(super) fn sync_names_asked(&mut self, node: usize, names: &SyncNames) -> Effect {
+    pub(super) fn sync_names_asked(&mut self, node: usize, asked: &ask::SetSyncNames) -> Effect {
         if self.fails() && self.config.planted != Planted::TrustsSyncNames {
-            return now_and(1, Answer::SyncNames(SyncNamesSet::NotWritten));
+            return now_and(1, asked.reply(SyncNamesSet::NotWritten));
         }
         if self.config.planted != Planted::TrustsSyncNames || !self.rng.percent(10) {
-            self.set_sync_names(node, names);
+            self.set_sync_names(node, &asked.0);
         }
-        (1, Answer::SyncNames(SyncNamesSet::InForce), After::Nothing)
+        (1, asked.reply(SyncNamesSet::InForce), After::Nothing)
     }
 
     /// Does the server go by what was meant? None: not yet.
-    pub(super) fn sync_names_taken(&self, node: usize, names: &SyncNames, waited: u64) -> Option<Answer> {
+    pub(super) fn sync_names_taken(
+        &self,
+        node: usize,
+        names: &SyncNames,
+        waited: u64,
+    ) -> Option<SyncNamesSet> {
         let pg = &self.members[node].pg;
         let careless = matches!(
             self.config.planted,
@@ -119,8 +124,7 @@ impl World {
         if !taken && waited < TAKEN_WITHIN {
             return None;
         }
-        let set = if taken { SyncNamesSet::InForce } else { SyncNamesSet::Overruled };
-        Some(Answer::SyncNames(set))
+        Some(if taken { SyncNamesSet::InForce } else { SyncNamesSet::Overruled })
     }
 
     /// Who receives WAL from this node; with the planted defect, everybody.
@@ -135,13 +139,12 @@ impl World {
     }
 
     /// The leader gives its key away for an order to switch over: somebody must have what it has acknowledged.
-    pub(super) fn check_handover(&mut self, node: usize, request: &Request) {
+    pub(super) fn check_handover(&mut self, node: usize) {
         let order = self.store.get("failover").and_then(|text| json::loads(text).ok());
         let name = self.members[node].me.name.clone();
         let leads = self.store.get("leader") == Some(name.as_str());
         let planned = order.is_some_and(|order| order.get("leader").and_then(|l| l.as_str()) == Some(&name));
         let stops = self.members[node].memory.demotion.is_some() && !self.members[node].ending;
-        let Request::DeleteLeader { .. } = request else { return };
         let (true, true, true, Some((branch, lsn))) = (leads, planned, stops, self.ledger.last) else {
             return;
         };

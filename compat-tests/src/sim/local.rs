@@ -2,7 +2,8 @@
 
 use patroni_core::cluster_state::ClusterState;
 use patroni_core::ha::{
-    Answer, ControlData, Job, PgState, RecoveryChange, Request, Role, Source, StopMode, SyncNames,
+    ask, Answer, Ask, ControlData, Job, NodeRequest, PeerRequest, PgState, RecoveryChange, Request, Role,
+    ServerRequest, Source, StopMode, Stopping, SyncNames,
 };
 use patroni_core::node::Cancel;
 use patroni_core::sync::{names_value, NameSet};
@@ -12,142 +13,147 @@ use super::effects::{now_and, Effect};
 use super::planted::Planted;
 use super::world::{After, Event, Postmaster, World};
 
+/// What a request comes to is looked at when the answer is there ([`World::as_of_now`]).
+const LATER: Answer = Answer::Done;
+
 impl World {
     /// Carries a request out; the answer arrives after so many milliseconds.
     pub(super) fn perform(&mut self, node: usize, request: &Request) -> Effect {
+        match request {
+            Request::Dcs(request) => self.ask_dcs(node, request),
+            Request::Peers(PeerRequest::Peers(asked)) => self.ask_peers(node, asked),
+            Request::Peers(PeerRequest::PingFailsafe(asked)) => self.ping_peers(node, asked),
+            Request::Peers(PeerRequest::ReleaseSync(_)) => now_and(1, LATER),
+            Request::Server(request) => self.ask_server(node, request),
+            Request::Lock(request) => now_and(1, request.noted()),
+            Request::Node(request) => self.ask_node(node, request),
+        }
+    }
+
+    fn ask_server(&mut self, node: usize, request: &ServerRequest) -> Effect {
         let answer = match request {
-            Request::SetRole(role) => {
-                self.members[node].pg.role = *role;
-                Answer::Done
+            ServerRequest::SetRole(asked) => {
+                self.members[node].pg.role = asked.0;
+                asked.reply(())
             }
-            Request::SetState(state) => {
-                self.set_state(node, *state);
-                Answer::Done
+            ServerRequest::SetState(asked) => {
+                self.set_state(node, asked.0);
+                asked.reply(())
             }
-            Request::Call(_) => {
-                self.members[node].pg.cb_called = true;
-                Answer::Done
+            ServerRequest::Call(asked) => {
+                self.members[node].pg.callback_fired = true;
+                asked.reply(())
             }
-            Request::Stop { mode, .. } => return self.stop(node, *mode),
-            Request::FollowReload { .. } | Request::WatchdogDisable | Request::MoveDataDirectory
-                if self.fails() =>
-            {
-                Answer::Bool(false)
+            ServerRequest::Stop(asked) => return self.stop(node, asked),
+            ServerRequest::SetSyncNames(asked) => return self.sync_names_asked(node, asked),
+            ServerRequest::Walsenders(asked) => {
+                asked.reply(Some(self.receivers(node)).filter(|_| self.members[node].pg.running))
             }
-            Request::CheckRecovery(_) if self.fails() => Answer::Recovery(None),
-            Request::SetSyncNames(names) => return self.sync_names_asked(node, names),
-            Request::Walsenders => {
-                Answer::Walsenders(Some(self.receivers(node)).filter(|_| self.members[node].pg.running))
+            ServerRequest::StopToCheckpoint(asked) => return self.stop_to_checkpoint(node, asked),
+            ServerRequest::ProveGone(asked) => asked.reply(self.prove_gone(node)),
+            ServerRequest::AwaitExit(asked) => {
+                let ended = asked.reply(!self.members[node].pg.running);
+                return now_and(asked.0.as_millis() as u64, ended);
             }
-            Request::StopToCheckpoint { .. } => return self.stop_to_checkpoint(node),
-            Request::ProveGone => Answer::Bool(self.prove_gone(node)),
-            Request::AwaitExit(wait) => {
-                return now_and(wait.as_millis() as u64, Answer::Bool(!self.members[node].pg.running));
+            ServerRequest::ReadControlData(asked) => asked.reply(self.control_data(node)),
+            ServerRequest::CheckRecovery(asked) => {
+                let unknown = self.fails();
+                asked.reply((!unknown).then(|| self.recovery_change(node, asked.0.as_ref())))
             }
-            Request::StartJob(job) => Answer::Started(self.start_job(node, job)),
-            Request::CancelJob { kill } => Answer::Bool(self.cancel_job(node, *kill)),
-            Request::ControlData => Answer::Control(self.control_data(node)),
-            Request::CheckRecovery(source) => {
-                Answer::Recovery(Some(self.recovery_change(node, source.as_ref())))
+            ServerRequest::FollowReload(asked) => {
+                asked.reply(!self.fails() && self.follow_reload(node, asked))
             }
-            Request::FollowReload { source, role } => {
-                let wanted = source.as_ref().and_then(|s| self.index_of(&s.member.name));
-                if self.config.planted != Planted::ForgetsSource {
-                    self.members[node].pg.source = wanted;
-                    self.members[node].pg.receives_anew();
-                }
-                self.members[node].pg.role = *role;
-                Answer::Bool(true)
+            ServerRequest::ReplicaTimeline(asked) => {
+                asked.reply(self.members[node].pg.data.as_ref().map(|d| d.timeline))
             }
-            Request::ReplicaTimeline { .. } => {
-                Answer::Timeline(self.members[node].pg.data.as_ref().map(|d| d.timeline))
-            }
-            Request::History(timeline) => Answer::History(self.history(node, *timeline)),
-            Request::CanRewind => Answer::Bool(true),
-            Request::CheckDiverged(source) => Answer::Diverged(self.diverged(node, &source.member.name)),
-            Request::EnsureCheckpoint => Answer::Bool(true),
-            Request::DropScheduledRestart => {
-                self.members[node].scheduled = None;
-                Answer::Done
-            }
-            Request::SyncSlots { cluster, .. } => Answer::Names(self.sync_slots(node, cluster)),
-            Request::AfterPause => {
+            ServerRequest::History(asked) => asked.reply(self.history(node, asked.0)),
+            ServerRequest::CanRewind(asked) => asked.reply(true),
+            ServerRequest::CheckDiverged(asked) => asked.reply(self.diverged(node, &asked.0.member.name)),
+            ServerRequest::EnsureCheckpoint(asked) => asked.reply(true),
+            ServerRequest::SyncSlots(asked) => asked.reply(self.sync_slots(node, &asked.cluster)),
+            ServerRequest::AfterPause(asked) => {
                 if let Some(book) = &mut self.members[node].slots.book {
                     book.schedule();
                 }
-                Answer::Done
+                asked.reply(())
             }
-            Request::WatchdogActivate => {
-                let works = !self.members[node].broken_watchdog || !self.config.watchdog;
-                if self.config.watchdog && works {
-                    self.members[node].watchdog = Some(self.now);
-                }
-                Answer::Bool(works)
-            }
-            Request::WatchdogKeepalive => {
-                if let Some(fed) = &mut self.members[node].watchdog {
-                    *fed = self.now;
-                }
-                Answer::Done
-            }
-            Request::WatchdogDisable => {
-                if self.config.planted != Planted::ForgetsWatchdog {
-                    self.members[node].watchdog = None;
-                }
-                Answer::Bool(true)
-            }
-            Request::Courtesy(limit) => {
-                let seen = self.store.get("leader").is_some() && !self.members[node].reference;
-                let waited = if seen { 50 } else { limit.as_millis() as u64 };
-                return now_and(waited, Answer::Done);
-            }
-            Request::MoveDataDirectory => {
+            ServerRequest::QuarantineDataDir(asked) => {
+                let moved = !self.fails();
                 let pg = &mut self.members[node].pg;
-                (pg.data, pg.slots) = (None, Default::default());
-                Answer::Bool(true)
+                if moved {
+                    (pg.data, pg.slots) = (None, Default::default());
+                }
+                asked.reply(moved)
             }
-            Request::CurrentSync { .. } => {
-                // A new value is taken some time after its reload.
-                return now_and(if self.rng.percent(50) { 1 } else { 120 }, Answer::Done);
+            // A new value is taken some time after its reload.
+            ServerRequest::CurrentSync(_) => {
+                return now_and(if self.rng.percent(50) { 1 } else { 120 }, LATER)
             }
-            // What these come to is looked at when the answer is there; the promise is the driver's.
-            Request::Probe
-            | Request::ReleaseSync
-            | Request::ResumeReplay
-            | Request::DropLease
-            | Request::ExtendLease { .. } => Answer::Done,
-            Request::LoadCluster
-            | Request::AcquireLeader
-            | Request::UpdateLeader { .. }
-            | Request::TakeLeader
-            | Request::DeleteLeader { .. }
-            | Request::WriteStatus(_)
-            | Request::TouchMember(_)
-            | Request::Initialize { .. }
-            | Request::CancelInitialization
-            | Request::SetConfig(_)
-            | Request::WriteFailover { .. }
-            | Request::WriteSync { .. }
-            | Request::DeleteSync { .. }
-            | Request::WriteHistory(_) => return self.ask_dcs(node, request),
-            Request::Peers { members, decisive } => return self.ask_peers(node, members, decisive.as_ref()),
-            Request::FailsafePing { data, members } => return self.ping_peers(node, data, members),
+            ServerRequest::Probe(_) => LATER,
+            ServerRequest::ResumeReplay(asked) => asked.reply(()),
         };
         now_and(1, answer)
     }
 
-    fn stop(&mut self, node: usize, mode: StopMode) -> Effect {
+    fn ask_node(&mut self, node: usize, request: &NodeRequest) -> Effect {
+        let answer = match request {
+            NodeRequest::StartJob(asked) => asked.reply(self.start_job(node, &asked.0)),
+            NodeRequest::CancelJob(asked) => asked.reply(self.cancel_job(node, asked.kill)),
+            NodeRequest::DropScheduledRestart(asked) => {
+                self.members[node].scheduled = None;
+                asked.reply(())
+            }
+            NodeRequest::WatchdogActivate(asked) => {
+                let works = !self.members[node].broken_watchdog || !self.config.watchdog;
+                if self.config.watchdog && works {
+                    self.members[node].watchdog = Some(self.now);
+                }
+                asked.reply(works)
+            }
+            NodeRequest::WatchdogKeepalive(asked) => {
+                if let Some(fed) = &mut self.members[node].watchdog {
+                    *fed = self.now;
+                }
+                asked.reply(())
+            }
+            NodeRequest::WatchdogDisable(asked) => {
+                let disarmed = !self.fails();
+                if disarmed && self.config.planted != Planted::ForgetsWatchdog {
+                    self.members[node].watchdog = None;
+                }
+                asked.reply(disarmed)
+            }
+            NodeRequest::YieldRace(asked) => {
+                let seen = self.store.get("leader").is_some() && !self.members[node].reference;
+                let waited = if seen { 50 } else { asked.0.as_millis() as u64 };
+                return now_and(waited, asked.reply(()));
+            }
+        };
+        now_and(1, answer)
+    }
+
+    fn follow_reload(&mut self, node: usize, asked: &ask::FollowReload) -> bool {
+        let wanted = asked.source.as_ref().and_then(|s| self.index_of(&s.member.name));
+        if self.config.planted != Planted::ForgetsSource {
+            self.members[node].pg.source = wanted;
+            self.members[node].pg.receives_anew();
+        }
+        self.members[node].pg.role = asked.role;
+        true
+    }
+
+    fn stop(&mut self, node: usize, asked: &ask::Stop) -> Effect {
         if self.config.planted == Planted::NoDemotion {
-            return now_and(1, Answer::Bool(true));
+            return now_and(1, asked.reply(true));
         }
         self.hold(node);
         if !self.members[node].sees_server() && !self.prove_gone(node) {
-            return now_and(1, Answer::Bool(false));
+            return now_and(1, asked.reply(false));
         }
         // One that stops already has been told.
         if self.members[node].pg.running && !self.members[node].pg.stopping && self.fails() {
             self.set_state(node, PgState::StopFailed);
-            return now_and(1000, Answer::Bool(false));
+            return now_and(1000, asked.reply(false));
         }
         let looks_fail = self.members[node].looks_fail;
         let pg = &mut self.members[node].pg;
@@ -155,9 +161,9 @@ impl World {
             if self.config.planted != Planted::ForgetsWatchdog {
                 self.members[node].watchdog = None;
             }
-            return now_and(1, Answer::Bool(true));
+            return now_and(1, asked.reply(true));
         }
-        let immediate = mode == StopMode::Immediate;
+        let immediate = asked.mode == StopMode::Immediate;
         // Sessions end with the signal; a fast stop then takes its checkpoint.
         pg.stopping = true;
         let (slow, incarnation) = (pg.slow, pg.incarnation);
@@ -168,7 +174,7 @@ impl World {
             (false, true) => self.rng.between(3000, 40_000),
         };
         // It ends, and nobody can prove it.
-        (latency, Answer::Bool(!looks_fail), After::Stopped { immediate, incarnation })
+        (latency, asked.reply(!looks_fail), After::Stopped { immediate, incarnation })
     }
 
     /// Are operators' jobs refused?
@@ -188,16 +194,16 @@ impl World {
         }
     }
 
-    fn stop_to_checkpoint(&mut self, node: usize) -> Effect {
+    fn stop_to_checkpoint(&mut self, node: usize, asked: &ask::StopToCheckpoint) -> Effect {
         self.hold(node);
         if !self.members[node].sees_server() {
-            return now_and(1, Answer::Stopping { locations: None, exited: true });
+            return now_and(1, asked.reply(Stopping { checkpoint: None, exited: true }));
         }
         self.members[node].pg.stopping = true;
         self.set_state(node, PgState::Stopping);
         let crawl =
             if std::mem::take(&mut self.members[node].pg.crawls) { self.longest_ttl + 20_000 } else { 0 };
-        (crawl + self.rng.between(50, 1500), Answer::Done, After::Checkpoint)
+        (crawl + self.rng.between(50, 1500), LATER, After::Checkpoint)
     }
 
     fn control_data(&self, node: usize) -> ControlData {

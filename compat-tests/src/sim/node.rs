@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use patroni_core::global_config::GlobalConfig;
 use patroni_core::ha::{
-    DataDir, FailsafePing, Me, Memory, Mono, PgStatus, PgView, Query, Role, ScheduledRestart, Unfinished,
-    View, WatchdogView,
+    DataDir, FailsafePing, LocalMember, Memory, Mono, PgStatus, PgView, Query, Role, ScheduledRestart,
+    Unfinished, View, WatchdogView,
 };
 use patroni_core::node::{Cycle, JobSlot, LeaderLock, Sent, Server as Seen};
 use patroni_core::sync::Tracker;
 use patroni_core::tags::Tags;
+use patroni_core::timing::Timing;
 use pyfmt::Value;
 
 use super::config::Config;
@@ -42,7 +43,7 @@ pub struct Running {
 #[derive(Debug)]
 pub struct Member {
     /// Who it is.
-    pub me: Arc<Me>,
+    pub me: Arc<LocalMember>,
     /// The engine's memory.
     pub memory: Memory,
     /// The dynamic configuration of the newest view of the cluster.
@@ -169,7 +170,7 @@ pub fn ms(ms: u64) -> Duration {
 impl Member {
     /// A fresh member with an empty disk.
     pub fn new(index: usize, config: &Config, tags: &Value, rate: u64) -> Member {
-        let me = Arc::new(Me {
+        let me = Arc::new(LocalMember {
             name: format!("n{index}"),
             conn_url: format!("postgres://n{index}:5432/postgres"),
             api_url: format!("http://n{index}:8008/patroni"),
@@ -182,14 +183,16 @@ impl Member {
             reinit_on_failed_rewind: index.is_multiple_of(2),
             user_sync_names: None,
             dynamic_config: config.dynamic(),
-            ttl: ms(config.ttl),
-            loop_wait: ms(config.loop_wait),
-            retry_timeout: ms(config.retry_timeout),
+            timing: Timing {
+                ttl: ms(config.ttl),
+                loop_wait: ms(config.loop_wait),
+                retry_timeout: ms(config.retry_timeout),
+            },
         });
         Member {
             memory: Memory::new(GlobalConfig::new(config.dynamic())),
             dynamic: GlobalConfig::new(config.dynamic()),
-            lock: LeaderLock::new(me.timing(), false),
+            lock: LeaderLock::new(me.timing, false),
             told_server: (0, false),
             server_before: Seen {
                 number: 0,
@@ -260,7 +263,7 @@ impl Member {
         self.stopped_until = 0;
         self.died_in_pause = self.memory.config.is_paused() || (self.died_in_pause && !self.settled);
         self.memory = Memory::new(GlobalConfig::new(self.me.dynamic_config.clone()));
-        self.lock = LeaderLock::new(self.me.timing(), self.memory.config.is_paused());
+        self.lock = LeaderLock::new(self.me.timing, self.memory.config.is_paused());
         self.told_server = (0, false);
         self.renewing = false;
         self.tracker = Tracker::default();
@@ -277,18 +280,18 @@ impl Member {
         self.failsafe_ping = None;
         self.loaded_at = 0;
         self.generation += 1;
-        self.pg.cb_called = false;
+        self.pg.callback_fired = false;
     }
 
     /// Its monotonic clock.
     pub fn clock(&self, now: u64) -> Mono {
         let run = self.clock_stands.unwrap_or(now).saturating_sub(self.clock_lost);
-        ms(BOOTED + run * self.rate / 1000)
+        Mono::at(ms(BOOTED + run * self.rate / 1000))
     }
 
     /// When its clock will show `at`, true time.
     pub fn true_time(&self, at: Mono) -> u64 {
-        (at.as_millis() as u64).saturating_sub(BOOTED) * 1000 / self.rate + self.clock_lost + 1
+        (at.since_start().as_millis() as u64).saturating_sub(BOOTED) * 1000 / self.rate + self.clock_lost + 1
     }
 
     /// What a cycle decides on.
@@ -347,7 +350,7 @@ impl Member {
                 .unwrap_or_default(),
             sysid_problem: String::new(),
             state_since: self.clock(pg.state_since),
-            cb_called: pg.cb_called,
+            callback_fired: pg.callback_fired,
             server_version: VERSION,
             major_version: VERSION,
             pending_restart_reason: Value::map(),

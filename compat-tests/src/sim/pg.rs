@@ -38,7 +38,7 @@ pub struct Server {
     /// Believed role.
     pub role: Role,
     /// A callback was fired.
-    pub cb_called: bool,
+    pub callback_fired: bool,
     /// `synchronous_standby_names` in the configuration file.
     pub sync_file: String,
     /// And as the server has it.
@@ -121,7 +121,7 @@ impl Server {
             state: PgState::Stopped,
             state_since: 0,
             role: Role::Uninitialized,
-            cb_called: false,
+            callback_fired: false,
             sync_file: String::new(),
             sync_live: Default::default(),
             overruled: false,

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use indexmap::IndexMap;
 use patroni_core::model::{status_value, Cluster, Lsn, Status};
 use patroni_core::slots::{
-    self, DropResult, KnownKind, KnownSlot, Node, PhysicalAction, PlannedDrop, SlotBook, Wanted,
+    self, Desired, DropResult, KnownKind, KnownSlot, Node, PhysicalAction, PlannedDrop, SlotInventory,
 };
 use pyfmt::Value;
 
@@ -34,7 +34,7 @@ pub type Slots = BTreeMap<String, Lsn>;
 #[derive(Debug, Default)]
 pub struct Knowledge {
     /// Of the local server.
-    pub book: Option<SlotBook>,
+    pub book: Option<SlotInventory>,
     /// Of which postmaster.
     pub incarnation: u64,
     /// As a leader: whose slots are to be kept.
@@ -137,7 +137,7 @@ impl World {
                 self.members[node].pg.slots.iter().map(|(n, lsn)| (n.clone(), known(n, *lsn))).collect();
             book.load(all);
         }
-        let (mut wanted, _) = slots::wanted_slots(cluster, &config, &subject, &subject.subject());
+        let (mut wanted, _) = slots::desired_slots(cluster, &config, &subject, &subject.subject());
         let none = Vec::new();
         let ignored = match self.config.planted {
             Planted::ForgetsIgnored => none.as_slice(),
@@ -168,7 +168,7 @@ impl World {
         copy
     }
 
-    fn tend_logical(&mut self, node: usize, book: &mut SlotBook, wanted: &mut Wanted) -> Vec<String> {
+    fn tend_logical(&mut self, node: usize, book: &mut SlotInventory, wanted: &mut Desired) -> Vec<String> {
         if !self.members[node].pg.recovery {
             for slot in book.plan_logical_primary(wanted).into_values().flatten() {
                 self.create_slot(node, &slot.name);

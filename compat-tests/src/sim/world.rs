@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
-use patroni_core::ha::{self, Answer, Job, JobResult, Mono, Request};
+use patroni_core::ha::{self, Answer, DcsRequest, Job, JobResult, Mono};
 use patroni_core::model::Lsn;
 use pyfmt::Value;
 
@@ -50,7 +50,7 @@ pub(super) enum Event {
         node: usize,
         generation: u64,
         life: Option<u64>,
-        request: Box<Request>,
+        request: Box<DcsRequest>,
     },
     Keeper {
         node: usize,
@@ -337,7 +337,7 @@ impl World {
         let member = &self.members[node];
         let clock = member.clock(self.now);
         match (self.config.planted, member.wall_step) {
-            (Planted::WallClock, step) if step < 0 => clock.saturating_sub(ms(step.unsigned_abs())),
+            (Planted::WallClock, step) if step < 0 => clock - ms(step.unsigned_abs()),
             (Planted::WallClock, step) => clock + ms(step.unsigned_abs()),
             _ => clock,
         }
@@ -347,8 +347,8 @@ impl World {
     pub(super) fn when(&self, node: usize, at: Mono) -> u64 {
         let member = &self.members[node];
         let step = if self.config.planted == Planted::WallClock { member.wall_step } else { 0 };
-        let at = (at.as_millis() as i64 - step).max(0) as u64;
-        member.true_time(ms(at))
+        let at = (at.since_start().as_millis() as i64 - step).max(0) as u64;
+        member.true_time(Mono::at(ms(at)))
     }
 
     fn go(&mut self, end: u64) {
@@ -552,7 +552,7 @@ impl World {
         let now = self.now;
         if let Some(view) = self.members[node].slot.running() {
             let name = view.job.name();
-            self.tell(node, format!("  job {name} -> {result:?}"));
+            self.tell(node, format!("  job {name} -> {}", shown(&result)));
             self.members[node].slot.finish(result);
             self.at(now + 5, Event::Wake { node, forced: true });
         }
@@ -601,5 +601,13 @@ impl World {
 
     pub(super) fn is_job(&self, node: usize, matches: impl Fn(&Job) -> bool) -> bool {
         self.members[node].slot.runs(matches)
+    }
+}
+
+/// How a job ended, in the story: the words of recorded fingerprints, however the types are called.
+fn shown(result: &JobResult) -> String {
+    match result {
+        JobResult::Stopped(Some(at)) => format!("Stopped(Some(({}, {})))", at.location, at.publish),
+        other => format!("{other:?}"),
     }
 }

@@ -12,6 +12,7 @@ pub mod dynamic_check;
 pub mod global_config;
 pub mod ha;
 pub mod model;
+mod mono;
 pub mod mutex;
 pub mod node;
 pub mod parse;

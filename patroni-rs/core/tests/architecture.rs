@@ -367,6 +367,34 @@ fn no_source_says_what_it_must_not() {
     assert!(found.is_empty(), "docs/architecture.md, \"must never\":\n{}", found.join("\n"));
 }
 
+/// A part of the memory changes by what its methods say has happened; cycles read its fields.
+#[test]
+fn each_part_of_the_memory_is_written_by_its_own_methods() {
+    let parts = ["lock", "backoff", "sync", "start", "own", "rewind", "bootstrap", "failsafe"];
+    let memory = read(&root().join("patroni-rs/core/src/ha/memory.rs"));
+    for part in parts {
+        assert!(memory.contains(&format!("    pub {part}: ")), "Memory has a part {part}");
+    }
+    let mut written = Vec::new();
+    for folder in ["patroni-rs/core/src/ha", "patroni-rs/core/src/node", "patroni-rs/src"] {
+        for path in sources(&root().join(folder)) {
+            for (at, line) in code(&read(&path)) {
+                for part in parts {
+                    for (begins, _) in line.match_indices(&format!("m.{part}.")) {
+                        let field = line[begins + part.len() + 3..]
+                            .trim_start_matches(|c: char| c.is_alphanumeric() || c == '_');
+                        let assigns = field.starts_with(" = ") || field.starts_with(" += ");
+                        if assigns || line[..begins].trim_end().ends_with("&mut self.") {
+                            written.push(format!("{}:{at}: {}", path.display(), line.trim()));
+                        }
+                    }
+                }
+            }
+        }
+    }
+    assert!(written.is_empty(), "parts of the memory are written from outside:\n{}", written.join("\n"));
+}
+
 #[test]
 fn each_must_never_of_the_map_is_held() {
     let map = read(&root().join("docs/architecture.md"));

@@ -29,7 +29,7 @@ const STEPS: &[Step] = &[
     step("load_cluster", "read the cluster: who leads?", &[]),
     step("note_pause", "a pause, or the first cycle after one?", &[]),
     step("touch_member", "is the own member key gone?", &[]),
-    step("heal_keys", "the lock is ours: are /initialize or /config gone?", &[]),
+    step("restore_missing_keys", "the lock is ours: are /initialize or /config gone?", &[]),
     step("finish_demotion", "has a demotion stopped PostgreSQL?", &[]),
     step("long_action_in_progress", "does a job run?", &["4A"]),
     step("starting_instance", "does PostgreSQL start?", &["4B"]),
@@ -40,10 +40,10 @@ const STEPS: &[Step] = &[
     step("check_system_identifier", "of another cluster?", &["4F"]),
     step("not_running", "not running: may it stay so?", &["4G"]),
     step("recover", "not running: start it as what?", &["10"]),
-    step("unhealthy_cluster", "nobody leads: may we?", &["4H", "6"]),
-    step("healthy_cluster", "somebody leads: we, or another?", &["4I", "6"]),
+    step("without_leader", "nobody leads: may we?", &["4H", "6"]),
+    step("with_leader", "somebody leads: we, or another?", &["4I", "6"]),
     step("scheduled_restart", "is a restart due?", &["11"]),
-    step("tend_slots", "slots, and the first on_start", &["18"]),
+    step("reconcile_slots", "slots, and the first on_start", &["18"]),
 ];
 
 /// How a call of `cycle` may end it.

@@ -5,7 +5,7 @@ fn state(promise: Option<u64>, arm: Option<Arm>, running: bool) -> State {
     let process = Process { pid: 77, start_ticks: 5 };
     State {
         postmaster: running.then_some(process),
-        promise: promise.map(Duration::from_secs),
+        promise: promise.map(Mono::seconds),
         server: number(&process),
         arm,
         ..State::default()
@@ -64,7 +64,7 @@ fn an_older_guardian_is_relieved_by_a_word_about_its_own_postmaster() {
 #[test]
 fn a_promise_is_about_one_postmaster() {
     let mut state = state(Some(9), Some(Arm::Writes), true);
-    assert_eq!(state.word().promise, Some(Duration::from_secs(9)));
+    assert_eq!(state.word().promise, Some(Mono::seconds(9)));
     state.postmaster = Some(Process { pid: 78, start_ticks: 5 });
     assert_eq!(state.word().promise, None);
     assert_eq!(state.word().postmaster.map(|p| p.pid), Some(78));

@@ -27,7 +27,9 @@ impl Word {
     pub fn encode(&self) -> [u8; LENGTH] {
         let server = self.postmaster.unwrap_or(Process { pid: 0, start_ticks: 0 });
         // Boot time is far from the end of 64 bits of nanoseconds; 0 stands for none.
-        let promise = self.promise.map_or(0, |at| u64::try_from(at.as_nanos()).unwrap_or(u64::MAX).max(1));
+        let promise = self
+            .promise
+            .map_or(0, |at| u64::try_from(at.since_start().as_nanos()).unwrap_or(u64::MAX).max(1));
         let mut record = [0; LENGTH];
         let place = self.place.unwrap_or(Place { dev: 0, ino: 0 });
         let pid = u64::from(server.pid.unsigned_abs());
@@ -48,7 +50,7 @@ impl Word {
             postmaster: pid.map(|pid| Process { pid, start_ticks }),
             // No directory has the inode 0.
             place: (ino > 0).then_some(Place { dev, ino }),
-            promise: (promise > 0).then(|| Duration::from_nanos(promise)),
+            promise: (promise > 0).then(|| Mono::at(Duration::from_nanos(promise))),
         }
     }
 }
@@ -96,7 +98,7 @@ mod tests {
     fn words_survive_the_pipe() {
         let process = Process { pid: 4711, start_ticks: u64::MAX };
         for postmaster in [None, Some(process)] {
-            for promise in [None, Some(Duration::new(123_456, 789))] {
+            for promise in [None, Some(Mono::at(Duration::new(123_456, 789)))] {
                 for place in [None, Some(Place { dev: 0, ino: 7 })] {
                     let word = Word { postmaster, place, promise };
                     assert_eq!(Word::decode(&word.encode()), word);

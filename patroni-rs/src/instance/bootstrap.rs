@@ -295,7 +295,7 @@ impl Instance {
     }
 
     /// Puts the data directory aside (12-12).
-    pub async fn set_data_directory_aside(&self) -> bool {
+    pub async fn quarantine_data_dir(&self) -> bool {
         let moved = datadir::set_aside(&self.data_dir).await;
         if let Err(e) = &moved {
             tracing::error!(

@@ -90,7 +90,7 @@ impl Instance {
             custom_bootstrap: b.custom_bootstrap,
             keep_existing_recovery_conf: b.keep_existing_recovery_conf,
             hot_standby_feedback: b.hot_standby_feedback,
-            callbacks_called: b.cb_called,
+            callbacks_called: b.callback_fired,
             use_slots: b.dynamic.use_slots(),
             synchronous_mode: b.dynamic.is_synchronous_mode(),
             synchronous_mode_strict: b.dynamic.is_synchronous_mode_strict(),

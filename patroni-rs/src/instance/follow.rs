@@ -48,7 +48,7 @@ impl Instance {
             let local_state = locked(&self.local_state);
             let standby = |r: Role| matches!(r, Role::StandbyLeader | Role::Replica);
             let between_standbys = standby(local_state.role) && standby(role) && local_state.role != role;
-            local_state.cb_called
+            local_state.callback_fired
                 && (matches!(local_state.role, Role::Primary | Role::Demoted) || between_standbys)
         };
         if change_role {

@@ -65,7 +65,7 @@ struct LocalState {
     state: PgState,
     state_since: Mono,
     role: Role,
-    cb_called: bool,
+    callback_fired: bool,
     pending_callback: Option<Pending>,
     pending_restart: PendingRestart,
     bootstrapping: bool,
@@ -190,7 +190,7 @@ impl Instance {
                 state: PgState::Stopped,
                 state_since: mono_now(),
                 role: Role::Uninitialized,
-                cb_called: false,
+                callback_fired: false,
                 pending_callback: None,
                 pending_restart: PendingRestart::default(),
                 bootstrapping: false,
@@ -341,7 +341,7 @@ impl Instance {
             if local_state.bootstrapping {
                 return;
             }
-            local_state.cb_called |= action != Callback::OnReload;
+            local_state.callback_fired |= action != Callback::OnReload;
             local_state.role
         };
         let script = self.config().get("callbacks").and_then(|c| c.get(action.as_str())).cloned();

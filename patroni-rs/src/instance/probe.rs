@@ -112,7 +112,7 @@ impl Instance {
             sysid,
             sysid_problem,
             state_since: local_state.state_since,
-            cb_called: local_state.cb_called,
+            callback_fired: local_state.callback_fired,
             server_version: self.sql.pool.server_version(),
             major_version,
             pending_restart_reason: local_state.pending_restart.to_value(),

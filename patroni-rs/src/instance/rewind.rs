@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use patroni_core::ha::{JobResult, PgState, Source};
+use patroni_core::model::ShutdownCheckpoint;
 use patroni_core::mutex::locked;
 use patroni_core::rewind::{LocalPosition, RewindAttempt};
 use patroni_postgres::files::{format_dsn, member_conn_kwargs, ConfigHandler};
@@ -221,10 +222,9 @@ impl Instance {
     }
 
     /// The shutdown checkpoint and the position to publish, of a stopped primary.
-    pub async fn shutdown_checkpoint(&self) -> Option<(u64, u64)> {
+    pub async fn shutdown_checkpoint(&self) -> Option<ShutdownCheckpoint> {
         let control = self.control.read().await.ok()?;
-        let found = waldump::checkpoint_locations(&self.bin, &self.data_dir, &control).await?;
-        Some((found.checkpoint, found.last))
+        waldump::checkpoint_locations(&self.bin, &self.data_dir, &control).await
     }
 
     /// Single-user recovery (10-14).

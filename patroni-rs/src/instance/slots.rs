@@ -119,7 +119,7 @@ impl Instance {
         let tags = self.tags();
         let node =
             Node { name: &self.name, tags: &tags, role: self.role(), major_version: self.major_version() };
-        let (wanted, _) = slots::wanted_slots(cluster, &config, &node, &node.subject());
+        let (wanted, _) = slots::desired_slots(cluster, &config, &node, &node.subject());
         let copied = match fetch_logical_slots(&params, self.major_version(), names, &wanted).await {
             Ok(copied) if !copied.is_empty() => copied,
             Ok(_) => return Started::Failed,

@@ -72,7 +72,7 @@ impl Alarm {
         let timeout = if set && self.wall.is_some() {
             PollTimeout::NONE
         } else {
-            let left = until.map_or(LOOK, |at| at.saturating_sub(mono_now()).min(LOOK));
+            let left = until.map_or(LOOK, |at| at.since(mono_now()).min(LOOK));
             PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO)
         };
         let _ = poll(&mut fds, timeout);
@@ -98,9 +98,9 @@ fn ahead() -> Option<i128> {
         let before = mono_now();
         let wall = clock_gettime(ClockId::CLOCK_REALTIME).ok()?;
         let after = mono_now();
-        if after.saturating_sub(before) < JUMP / 20 {
+        if after.since(before) < JUMP / 20 {
             let wall = i128::from(wall.tv_sec()) * 1_000_000_000 + i128::from(wall.tv_nsec());
-            return Some(wall - before.as_nanos() as i128);
+            return Some(wall - before.since_start().as_nanos() as i128);
         }
     }
     None
@@ -135,8 +135,8 @@ mod tests {
             alarm.wait(None);
         });
         // A time that is past.
-        alarm.wait(Some(Duration::from_secs(1)));
-        alarm.wait(Some(Duration::ZERO));
+        alarm.wait(Some(Mono::seconds(1)));
+        alarm.wait(Some(Mono::ZERO));
     }
 
     #[test]

@@ -189,9 +189,9 @@ impl ApiBackend {
         let me = shared.me();
         let (now, mono) = (Instant::now(), mono_now());
         let cluster = shared.dcs.cached_cluster();
-        let instant = |at: ha::Mono| now + at.saturating_sub(mono);
+        let instant = |at: ha::Mono| now + at.since(mono);
         let config = shared.instance.dynamic();
-        let fresh = |at: ha::Mono| at + me.ttl > mono;
+        let fresh = |at: ha::Mono| at + me.timing.ttl > mono;
         let failsafe_active = locked(&shared.failsafe_since).is_some_and(fresh)
             || locked(&shared.failsafe_ping).as_ref().is_some_and(|p| fresh(p.at));
         let log = shared.log.counters();
@@ -200,14 +200,14 @@ impl ApiBackend {
             name: shared.instance.name.clone(),
             scope: shared.instance.scope.clone(),
             lease_until: shared.lease.until().map(instant),
-            cluster_valid_until: cluster.as_ref().map(|_| now + me.ttl),
+            cluster_valid_until: cluster.as_ref().map(|_| now + me.timing.ttl),
             cluster,
             config,
             dcs_last_seen: shared.dcs.last_seen() as i64,
             failsafe: shared.dcs.failsafe(),
             failsafe_active,
-            ttl: me.ttl,
-            loop_wait: me.loop_wait,
+            ttl: me.timing.ttl,
+            loop_wait: me.timing.loop_wait,
             next_run: *locked(&shared.next_run),
             postgres: PostgresState {
                 state: shared.instance.state(),
@@ -482,7 +482,7 @@ async fn restart(shared: &Arc<Shared>, filter: &Value) -> Restarted {
 
 async fn reinitialize(shared: &Arc<Shared>, force: bool, from_leader: bool) -> Result<Option<String>> {
     let cluster = shared.dcs.get_cluster().await.map_err(|e| BackendError(e.to_string()))?;
-    let dice = mono_now().subsec_nanos() as usize;
+    let dice = mono_now().since_start().subsec_nanos() as usize;
     let job = match commands::reinitialize(&shared.instance.name, &cluster, from_leader, dice) {
         Ok(job) => job,
         Err(refusal) => return Ok(Some(refusal.into())),

@@ -263,14 +263,14 @@ impl Daemon {
     /// Until the next cycle is due, or something has happened.
     async fn wait(&self, last: Instant) -> Instant {
         let now = Instant::now();
-        let loop_wait = self.shared.me().loop_wait;
+        let loop_wait = self.shared.me().timing.loop_wait;
         let mut next = last + loop_wait;
         if next <= now {
             tracing::warn!(target: "patroni.__main__", "Loop time exceeded, rescheduling immediately.");
             return now;
         }
         if let Some(at) = self.memory.wake_at {
-            next = next.min(now + at.saturating_sub(mono_now()));
+            next = next.min(now + at.since(mono_now()));
         }
         *locked(&self.shared.next_run) = Some(next);
         let cluster = self.shared.cluster();

@@ -5,7 +5,10 @@ use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::Duration;
 
-use patroni_core::ha::{Answer, DcsDown, Mono, Request, StopMode, View};
+use patroni_core::ha::{
+    ask, Answer, Ask, ClusterRef, DcsDown, DcsRequest, Mono, NodeRequest, PeerRequest, Request,
+    ServerRequest, StopMode, Stopping, View,
+};
 use patroni_core::model::{failover_value, Cluster, Lsn, Status};
 use patroni_core::node::{Cancel, Sent};
 use patroni_dcs::DcsError;
@@ -30,8 +33,9 @@ fn down(error: DcsError) -> DcsDown {
     DcsDown(error.to_string())
 }
 
-fn best_effort(outcome: Result<bool, DcsError>) -> Answer {
-    Answer::Bool(outcome.unwrap_or(false))
+/// Where a failure and a refusal come to the same.
+fn done(outcome: Result<bool, DcsError>) -> bool {
+    outcome.unwrap_or(false)
 }
 
 impl Executor {
@@ -42,167 +46,185 @@ impl Executor {
     }
 
     /// Carries out one request. `view`: what the cycle decides on, once it has looked. A request without an arm does not
-    /// compile.
+    /// compile, nor does an arm that answers with another type than was asked for.
     pub async fn perform(&mut self, sent: &Sent, view: Option<&View>) -> Answer {
-        let pg = self.shared.instance.clone();
         match sent.request() {
-            Request::LoadCluster => self.load_cluster().await,
-            Request::AcquireLeader => self.acquire_leader(sent.at()).await,
-            Request::UpdateLeader { status, failsafe } => {
-                let status = status.as_ref().map(|(lsn, slots)| self.status_of(*lsn, slots.clone()));
-                let Some(leader) = self.cluster.leader.clone() else { return Answer::Dcs(Ok(false)) };
-                let outcome =
-                    self.shared.dcs.update_leader(&leader, status.as_ref(), failsafe.as_ref()).await;
-                Answer::Dcs(outcome.map_err(down))
-            }
-            Request::TakeLeader => best_effort(self.shared.dcs.take_leader().await),
-            Request::DeleteLeader { last_lsn } => {
-                best_effort(self.shared.dcs.delete_leader(self.cluster.leader.as_ref(), *last_lsn).await)
-            }
+            Request::Dcs(request) => self.dcs(request, sent.at()).await,
+            Request::Peers(request) => self.peers(request).await,
+            Request::Server(request) => self.server(request, view).await,
             // The promise alone is changed, by the driver.
-            Request::DropLease | Request::ExtendLease { .. } => Answer::Done,
-            Request::WriteStatus(lsn) => {
-                let _ = self.shared.dcs.write_status(*lsn).await;
-                Answer::Done
-            }
-            Request::TouchMember(data) => {
-                *locked(&self.shared.last_lsn) =
-                    data.get("xlog_location").and_then(|v| v.as_i64()).map(|l| l as u64);
-                let told = best_effort(self.shared.dcs.touch_member(data).await);
-                self.shared.restart_published.send_replace(data.get("scheduled_restart").is_some());
-                told
-            }
-            Request::Initialize { create_new, sysid } => {
-                best_effort(self.shared.dcs.initialize(*create_new, sysid).await)
-            }
-            Request::CancelInitialization => best_effort(self.shared.dcs.cancel_initialization().await),
-            Request::SetConfig(config) => best_effort(self.shared.dcs.set_config(config, None).await),
-            Request::WriteFailover { candidate, scheduled_at, version } => {
-                let text = failover_value(None, candidate.as_deref(), scheduled_at.as_deref());
-                best_effort(self.shared.dcs.set_failover(&text, version.as_deref()).await)
-            }
-            Request::WriteSync { leader, standbys, quorum, version } => {
-                let written = self.shared.dcs.write_sync(leader, standbys, *quorum, version.as_deref()).await;
-                Answer::Version(written.ok().flatten().and_then(|s| s.version))
-            }
-            Request::DeleteSync { version } => {
-                best_effort(self.shared.dcs.delete_sync(version.as_deref()).await)
-            }
-            Request::WriteHistory(text) => best_effort(self.shared.dcs.set_history(text).await),
-            Request::Peers { members, decisive } => {
-                Answer::Peers(peers::statuses(&self.shared.peers(), members, decisive.as_ref()).await)
-            }
-            Request::FailsafePing { data, members } => {
-                Answer::Failsafe(peers::failsafe(&self.shared.peers(), data, members).await)
-            }
-            Request::WatchdogActivate => {
-                Answer::Bool(self.shared.with_watchdog(Watchdog::activate).await.unwrap_or(false))
-            }
-            Request::WatchdogDisable => {
-                self.shared.disable_watchdog().await;
-                Answer::Bool(!self.shared.watchdog_running())
-            }
-            Request::WatchdogKeepalive => {
-                self.shared.with_watchdog(Watchdog::keepalive).await;
-                Answer::Done
-            }
-            Request::Courtesy(limit) => {
-                self.courtesy(*limit).await;
-                Answer::Done
-            }
-            Request::DropScheduledRestart => {
-                *locked(&self.shared.scheduled_restart) = None;
-                Answer::Done
-            }
-            Request::ReleaseSync => {
-                self.shared.release_sync_standby().await;
-                Answer::Done
-            }
-            Request::StartJob(job) => {
-                Answer::Started(self.shared.jobs.start(self.shared.clone(), job.clone()).map(drop))
-            }
-            Request::CancelJob { kill } => Answer::Bool(self.cancel_job(*kill).await),
-            Request::Probe => {
-                let me = view.map_or_else(|| self.shared.me(), |view| view.me.clone());
-                Answer::Pg(Box::new(pg.view(Some(&self.cluster), &me.tags).await))
-            }
-            Request::SetRole(role) => {
-                pg.set_role(*role);
-                Answer::Done
-            }
-            Request::SetState(state) => {
-                pg.set_state(*state);
-                Answer::Done
-            }
-            Request::Call(callback) => {
-                pg.set_bootstrapping(false);
-                pg.call(*callback);
-                Answer::Done
-            }
-            Request::Stop { mode, timeout } => {
-                self.shared.jobs.hold(&self.shared).await;
-                Answer::Bool(self.stop(*mode, *timeout).await)
-            }
-            Request::StopToCheckpoint { timeout } => {
-                self.shared.jobs.hold(&self.shared).await;
-                self.stop_to_checkpoint(*timeout).await
-            }
-            Request::ProveGone => Answer::Bool(pg.is_proven_gone().await),
-            Request::AwaitExit(limit) => Answer::Bool(self.await_exit(*limit).await),
-            Request::ControlData => Answer::Control(pg.control_data().await),
-            Request::CheckRecovery(source) => Answer::Recovery(pg.check_recovery(source.clone()).await),
-            Request::FollowReload { source, role } => {
-                Answer::Bool(pg.follow(source.clone(), *role, Apply::Reload).await == Started::Running)
-            }
-            Request::ResumeReplay => {
-                pg.resume_replay().await;
-                Answer::Done
-            }
-            Request::SetSyncNames(names) => Answer::SyncNames(pg.set_sync_names(names).await),
-            Request::Walsenders => Answer::Walsenders(pg.walsenders().await),
-            Request::CurrentSync { wait } => {
-                Answer::Sync(pg.current_sync(&self.cluster, *wait).await.ok().map(Box::new))
-            }
-            Request::ReplicaTimeline { leader } => {
-                Answer::Timeline(pg.cached_replica_timeline(*leader).await)
-            }
-            Request::History(timeline) => Answer::History(pg.history(*timeline).await),
-            Request::CanRewind => Answer::Bool(pg.can_rewind().await),
-            Request::CheckDiverged(source) => Answer::Diverged(pg.diverged(source).await),
-            Request::EnsureCheckpoint => Answer::Bool(pg.ensure_checkpoint().await),
-            Request::SyncSlots { cluster, .. } => match view {
-                Some(view) => Answer::Names(pg.sync_slots(view, cluster).await),
-                // Nobody has looked at the server.
-                None => Answer::PgDown,
-            },
-            Request::AfterPause => {
-                pg.forget_sysid();
-                pg.schedule_slots(true).await;
-                Answer::Done
-            }
-            Request::MoveDataDirectory => Answer::Bool(pg.set_data_directory_aside().await),
+            Request::Lock(request) => request.noted(),
+            Request::Node(request) => self.node(request).await,
         }
     }
 
-    async fn load_cluster(&mut self) -> Answer {
+    async fn dcs(&mut self, request: &DcsRequest, sent: Mono) -> Answer {
+        let dcs = self.shared.dcs.clone();
+        match request {
+            DcsRequest::LoadCluster(asked) => asked.reply(self.load_cluster().await),
+            DcsRequest::AcquireLeader(asked) => asked.reply(self.acquire_leader(sent).await),
+            DcsRequest::UpdateLeader(asked) => asked.reply(self.update_leader(asked).await),
+            DcsRequest::TakeLeader(asked) => asked.reply(done(dcs.take_leader().await)),
+            DcsRequest::DeleteLeader(asked) => {
+                asked.reply(done(dcs.delete_leader(self.cluster.leader.as_ref(), asked.last_lsn).await))
+            }
+            DcsRequest::WriteStatus(asked) => {
+                let _ = dcs.write_status(asked.0).await;
+                asked.reply(())
+            }
+            DcsRequest::TouchMember(asked) => {
+                let data = &asked.0;
+                *locked(&self.shared.last_lsn) =
+                    data.get("xlog_location").and_then(|v| v.as_i64()).map(|l| l as u64);
+                let told = done(dcs.touch_member(data).await);
+                self.shared.restart_published.send_replace(data.get("scheduled_restart").is_some());
+                asked.reply(told)
+            }
+            DcsRequest::Initialize(asked) => {
+                asked.reply(done(dcs.initialize(asked.create_new, &asked.sysid).await))
+            }
+            DcsRequest::CancelInitialization(asked) => asked.reply(done(dcs.cancel_initialization().await)),
+            DcsRequest::SetConfig(asked) => asked.reply(done(dcs.set_config(&asked.0, None).await)),
+            DcsRequest::WriteFailover(asked) => {
+                let text = failover_value(None, asked.candidate.as_deref(), asked.scheduled_at.as_deref());
+                asked.reply(done(dcs.set_failover(&text, asked.version.as_deref()).await))
+            }
+            DcsRequest::WriteSync(asked) => {
+                let ask::WriteSync { leader, standbys, quorum, version } = asked;
+                let written = dcs.write_sync(leader, standbys, *quorum, version.as_deref()).await;
+                asked.reply(written.ok().flatten().and_then(|sync| sync.version))
+            }
+            DcsRequest::DeleteSync(asked) => {
+                asked.reply(done(dcs.delete_sync(asked.version.as_deref()).await))
+            }
+            DcsRequest::WriteHistory(asked) => asked.reply(done(dcs.set_history(&asked.0).await)),
+        }
+    }
+
+    async fn peers(&mut self, request: &PeerRequest) -> Answer {
+        let client = self.shared.peers();
+        match request {
+            PeerRequest::Peers(asked) => {
+                asked.reply(peers::statuses(&client, &asked.members, asked.decisive.as_ref()).await)
+            }
+            PeerRequest::PingFailsafe(asked) => {
+                asked.reply(peers::failsafe(&client, &asked.data, &asked.members).await)
+            }
+            PeerRequest::ReleaseSync(asked) => asked.reply(self.shared.release_sync_standby().await),
+        }
+    }
+
+    async fn server(&mut self, request: &ServerRequest, view: Option<&View>) -> Answer {
+        let pg = self.shared.instance.clone();
+        match request {
+            ServerRequest::Probe(asked) => {
+                let me = view.map_or_else(|| self.shared.me(), |view| view.me.clone());
+                asked.reply(Box::new(pg.view(Some(&self.cluster), &me.tags).await))
+            }
+            ServerRequest::SetRole(asked) => asked.reply(pg.set_role(asked.0)),
+            ServerRequest::SetState(asked) => asked.reply(pg.set_state(asked.0)),
+            ServerRequest::Call(asked) => {
+                pg.set_bootstrapping(false);
+                pg.call(asked.0);
+                asked.reply(())
+            }
+            ServerRequest::Stop(asked) => {
+                self.shared.jobs.hold(&self.shared).await;
+                asked.reply(self.stop(asked.mode, asked.timeout).await)
+            }
+            ServerRequest::StopToCheckpoint(asked) => {
+                self.shared.jobs.hold(&self.shared).await;
+                asked.reply(self.stop_to_checkpoint(asked.timeout).await)
+            }
+            ServerRequest::ProveGone(asked) => asked.reply(pg.is_proven_gone().await),
+            ServerRequest::AwaitExit(asked) => asked.reply(self.await_exit(asked.0).await),
+            ServerRequest::ReadControlData(asked) => asked.reply(pg.control_data().await),
+            ServerRequest::CheckRecovery(asked) => asked.reply(pg.check_recovery(asked.0.clone()).await),
+            ServerRequest::FollowReload(asked) => {
+                let came_to = pg.follow(asked.source.clone(), asked.role, Apply::Reload).await;
+                asked.reply(came_to == Started::Running)
+            }
+            ServerRequest::ResumeReplay(asked) => {
+                pg.resume_replay().await;
+                asked.reply(())
+            }
+            ServerRequest::SetSyncNames(asked) => asked.reply(pg.set_sync_names(&asked.0).await),
+            ServerRequest::Walsenders(asked) => asked.reply(pg.walsenders().await),
+            ServerRequest::CurrentSync(asked) => {
+                asked.reply(pg.current_sync(&self.cluster, asked.wait).await.ok().map(Box::new))
+            }
+            ServerRequest::ReplicaTimeline(asked) => {
+                asked.reply(pg.cached_replica_timeline(asked.leader).await)
+            }
+            ServerRequest::History(asked) => asked.reply(pg.history(asked.0).await),
+            ServerRequest::CanRewind(asked) => asked.reply(pg.can_rewind().await),
+            ServerRequest::CheckDiverged(asked) => asked.reply(pg.diverged(&asked.0).await),
+            ServerRequest::EnsureCheckpoint(asked) => asked.reply(pg.ensure_checkpoint().await),
+            ServerRequest::SyncSlots(asked) => match view {
+                Some(view) => asked.reply(pg.sync_slots(view, &asked.cluster).await),
+                // Nobody has looked at the server.
+                None => Answer::PgDown,
+            },
+            ServerRequest::AfterPause(asked) => {
+                pg.forget_sysid();
+                pg.schedule_slots(true).await;
+                asked.reply(())
+            }
+            ServerRequest::QuarantineDataDir(asked) => asked.reply(pg.quarantine_data_dir().await),
+        }
+    }
+
+    async fn node(&mut self, request: &NodeRequest) -> Answer {
+        match request {
+            NodeRequest::StartJob(asked) => {
+                asked.reply(self.shared.jobs.start(self.shared.clone(), asked.0.clone()).map(drop))
+            }
+            NodeRequest::CancelJob(asked) => asked.reply(self.cancel_job(asked.kill).await),
+            NodeRequest::WatchdogActivate(asked) => {
+                asked.reply(self.shared.with_watchdog(Watchdog::activate).await.unwrap_or(false))
+            }
+            NodeRequest::WatchdogDisable(asked) => {
+                self.shared.disable_watchdog().await;
+                asked.reply(!self.shared.watchdog_running())
+            }
+            NodeRequest::WatchdogKeepalive(asked) => {
+                self.shared.with_watchdog(Watchdog::keepalive).await;
+                asked.reply(())
+            }
+            NodeRequest::YieldRace(asked) => asked.reply(self.courtesy(asked.0).await),
+            NodeRequest::DropScheduledRestart(asked) => {
+                *locked(&self.shared.scheduled_restart) = None;
+                asked.reply(())
+            }
+        }
+    }
+
+    async fn load_cluster(&mut self) -> Result<ClusterRef, DcsDown> {
         match self.shared.dcs.get_cluster().await {
             Ok(cluster) => {
                 self.cluster = cluster.clone();
                 // What this cycle decides on is what PostgreSQL is asked and told by.
                 let instance = &self.shared.instance;
                 instance.set_dynamic(instance.dynamic().updated_from(&cluster));
-                Answer::Cluster(Ok(cluster))
+                Ok(cluster)
             }
-            Err(e) => Answer::Cluster(Err(down(e))),
+            Err(e) => Err(down(e)),
         }
     }
 
-    async fn acquire_leader(&self, sent: Mono) -> Answer {
+    async fn acquire_leader(&self, sent: Mono) -> Result<bool, DcsDown> {
         let outcome = self.shared.dcs.acquire_leader().await;
         if let Ok(true) = outcome {
             locked(&self.shared.retention).restart(&self.cluster.status.retain_slots, sent);
         }
-        Answer::Dcs(outcome.map_err(down))
+        outcome.map_err(down)
+    }
+
+    async fn update_leader(&self, asked: &ask::UpdateLeader) -> Result<bool, DcsDown> {
+        let status = asked.status.as_ref().map(|(lsn, slots)| self.status_of(*lsn, slots.clone()));
+        let Some(leader) = self.cluster.leader.clone() else { return Ok(false) };
+        let updated = self.shared.dcs.update_leader(&leader, status.as_ref(), asked.failsafe.as_ref()).await;
+        updated.map_err(down)
     }
 
     fn status_of(&self, last_lsn: Lsn, slots: Option<indexmap::IndexMap<String, Lsn>>) -> Status {
@@ -285,7 +307,7 @@ impl Executor {
         true
     }
 
-    async fn stop_to_checkpoint(&mut self, timeout: Option<Duration>) -> Answer {
+    async fn stop_to_checkpoint(&mut self, timeout: Option<Duration>) -> Stopping {
         let (events, mut reached) = mpsc::unbounded_channel();
         let shared = self.shared.clone();
         let how =
@@ -298,11 +320,10 @@ impl Executor {
                 StopEvent::Quiet => {}
                 StopEvent::ShutDown(found) => {
                     let exited = self.shared.instance.postmaster().await.is_none();
-                    return Answer::Stopping { locations: Some((found.checkpoint, found.last)), exited };
+                    return Stopping { checkpoint: Some(found), exited };
                 }
             }
         }
-        let locations = self.shared.instance.shutdown_checkpoint().await;
-        Answer::Stopping { locations, exited: true }
+        Stopping { checkpoint: self.shared.instance.shutdown_checkpoint().await, exited: true }
     }
 }

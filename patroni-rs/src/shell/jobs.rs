@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use patroni_core::ha::{DemoteMode, Job, JobResult, JobView, Memory, Role, Source};
-use patroni_core::model::Lsn;
+use patroni_core::model::ShutdownCheckpoint;
 use patroni_core::node::{Cancel, JobSlot};
 use patroni_postgres::process::replica::Created;
 use patroni_postgres::process::stop::StopEvent;
@@ -172,8 +172,8 @@ impl Jobs {
         Ok(running)
     }
 
-    fn shutdown_checkpoint(&self, locations: (Lsn, Lsn)) {
-        self.with(|slot| slot.shutdown_checkpoint(locations));
+    fn shutdown_checkpoint(&self, found: ShutdownCheckpoint) {
+        self.with(|slot| slot.shutdown_checkpoint(found));
     }
 
     /// Cancels the job and waits for its end, a while. The order stands until the next job begins, or until this one has
@@ -235,12 +235,12 @@ async fn run(shared: &Arc<Shared>, jobs: &Jobs, job: &Job) -> JobResult {
         }
         Job::Clone { source, what, from_leader } => clone(shared, source.clone(), what, *from_leader).await,
         Job::Reinitialize { source, what, from_leader } => {
-            let timeout = Some(shared.me().retry_timeout);
+            let timeout = Some(shared.me().timing.retry_timeout);
             pg.stop_plain(StopHow { immediate: true, timeout, ..StopHow::default() }).await;
             clone(shared, source.clone(), what, *from_leader).await
         }
         Job::ReinitializeDiverged { source, what } => {
-            let timeout = Some(shared.me().retry_timeout);
+            let timeout = Some(shared.me().timing.retry_timeout);
             pg.stop_plain(StopHow { immediate: true, timeout, ..StopHow::default() }).await;
             clone(shared, source.clone(), what, false).await
         }
@@ -263,7 +263,7 @@ async fn run(shared: &Arc<Shared>, jobs: &Jobs, job: &Job) -> JobResult {
                 let (paused, server) = (pg.dynamic().is_paused(), shared.server());
                 shared.lease.with(|lock| lock.will_promote(mono_now(), paused, &server))
             };
-            pg.promote(shared.me().loop_wait, may_write).await
+            pg.promote(shared.me().timing.loop_wait, may_write).await
         }
         Job::Demote { mode, timeout, .. } => demote(shared, jobs, *mode, *timeout).await,
         Job::Restart { timeout, release_sync } => {
@@ -339,7 +339,7 @@ async fn demote(shared: &Arc<Shared>, jobs: &Jobs, mode: DemoteMode, timeout: Op
         ..StopHow::default()
     };
     let (events, mut reached) = mpsc::unbounded_channel();
-    let mut locations = None;
+    let mut checkpoint = None;
     let stop = pg.stop(&how, &events);
     tokio::pin!(stop);
     let stopped = loop {
@@ -349,8 +349,8 @@ async fn demote(shared: &Arc<Shared>, jobs: &Jobs, mode: DemoteMode, timeout: Op
                 StopEvent::SafePoint => shared.disable_watchdog().await,
                 StopEvent::Quiet => {}
                 StopEvent::ShutDown(found) => {
-                    locations = Some((found.checkpoint, found.last));
-                    jobs.shutdown_checkpoint((found.checkpoint, found.last));
+                    checkpoint = Some(found);
+                    jobs.shutdown_checkpoint(found);
                     shared.wake.notify_one();
                 }
             },
@@ -370,10 +370,10 @@ async fn demote(shared: &Arc<Shared>, jobs: &Jobs, mode: DemoteMode, timeout: Op
             ),
         }
     }
-    if locations.is_none() {
-        locations = pg.shutdown_checkpoint().await;
+    if checkpoint.is_none() {
+        checkpoint = pg.shutdown_checkpoint().await;
     }
-    JobResult::Stopped(locations)
+    JobResult::Stopped(checkpoint)
 }
 
 #[cfg(test)]

@@ -192,12 +192,12 @@ impl Trouble {
             return;
         };
         let since = *self.since.get_or_insert(now);
-        if !self.told && now.saturating_sub(since) > loop_wait {
+        if !self.told && now.since(since) > loop_wait {
             self.told = true;
             tracing::warn!(
                 target: "patroni.ha",
                 "The lock keeper has not been able to renew the lease of the leader lock for {} s: {error}",
-                now.saturating_sub(since).as_secs()
+                now.since(since).as_secs()
             );
         }
     }
@@ -207,7 +207,7 @@ impl Trouble {
 mod tests {
     use super::*;
     use patroni_core::ha::keeper::Arm;
-    use patroni_core::ha::{Answer, Request};
+    use patroni_core::ha::{ask, Answer, Request};
     use patroni_core::node::{Now, Server};
     use patroni_core::timing::Timing;
 
@@ -223,7 +223,7 @@ mod tests {
             (100, false, false),
             (101, true, false),
         ] {
-            trouble.note(error.then(|| "no".to_owned()), s(at), s(10));
+            trouble.note(error.then(|| "no".to_owned()), Mono::seconds(at), s(10));
             assert_eq!(trouble.told, told, "{at}");
         }
     }
@@ -243,7 +243,7 @@ mod tests {
             granted: Duration::MAX,
             server,
         };
-        lease.with(|lock| lock.request_sent(&Request::AcquireLeader, &now));
+        lease.with(|lock| lock.request_sent(&Request::from(ask::AcquireLeader), &now));
         let promise = locked(&lease.lock).promise();
         assert!(promise.0.is_some_and(|at| at > sent) && promise.1 == Arm::Writes);
         assert_eq!(guard.told(), promise);
@@ -256,7 +256,7 @@ mod tests {
         let server = Server { number: 7, role: Role::Replica, promoting: false, writes: false, quiet: false };
         assert!(!lease.refuses_failsafe(PgState::Running, Role::Replica));
         assert!(lease.refuses_failsafe(PgState::Running, Role::Primary));
-        let won = (&Request::AcquireLeader, &Answer::Dcs(Ok(true)));
+        let won = (&Request::from(ask::AcquireLeader), &Answer::Dcs(Ok(true)));
         let now = Now {
             at: mono_now(),
             name: "n0",

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use patroni_core::ha::{Decided, FailsafeAnswer, PeerStatus};
+use patroni_core::ha::{FailsafeAnswer, PeerStatus, StopPolling};
 use patroni_core::model::{Lsn, Member};
 use patroni_core::parse::parse_int;
 use patroni_core::tags::Tags;
@@ -20,7 +20,7 @@ const PEER_TIMEOUT: Duration = Duration::from_secs(2);
 pub async fn statuses(
     client: &HttpClient,
     members: &[Member],
-    decisive: Option<&Decided>,
+    decisive: Option<&StopPolling>,
 ) -> Vec<PeerStatus> {
     let asked = members.iter().enumerate();
     let mut round: FuturesUnordered<_> =
@@ -109,7 +109,7 @@ async fn failsafe_one(client: &HttpClient, member: &Member, body: &str) -> Fails
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
-    use patroni_core::ha::{Decisive, Fit};
+    use patroni_core::ha::{CandidateCriteria, LeadCriteria};
 
     use super::*;
 
@@ -158,7 +158,7 @@ mod tests {
 
     /// Names and positions of those who were heard when one is silent and one tells [`AHEAD`], and whether
     /// the silent one's time was waited for.
-    async fn round(decisive: &Decided) -> (Vec<(String, Lsn)>, bool) {
+    async fn round(decisive: &StopPolling) -> (Vec<(String, Lsn)>, bool) {
         let client = HttpClient::new(&patroni_net::ClientOptions::default()).unwrap();
         let members = [server(None), server(Some(AHEAD))];
         let began = std::time::Instant::now();
@@ -170,9 +170,13 @@ mod tests {
     /// A silent peer costs its two seconds, unless another has decided.
     #[tokio::test]
     async fn a_decisive_answer_ends_the_round() {
-        let bar =
-            |position| Decided::Rival(Decisive { position, tolerated: None, least_timeline: 0, timeline: 0 });
-        let enough = |number, least| Decided::Enough { fit: Fit { least, timeline: Some(1) }, number };
+        let bar = |position| {
+            StopPolling::Outranked(LeadCriteria { position, tolerated: None, least_timeline: 0, timeline: 0 })
+        };
+        let enough = |number, least| StopPolling::EnoughCandidates {
+            fit: CandidateCriteria { least, timeline: Some(1) },
+            number,
+        };
         let heard = || vec![("talks".to_owned(), 5)];
         let all = || vec![("silent".to_owned(), 0), ("talks".to_owned(), 5)];
         for (decisive, expected) in [

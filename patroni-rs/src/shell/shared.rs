@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use patroni_config::Config;
-use patroni_core::ha::{FailsafePing, HeldBack, Job, Me, Role, ScheduledRestart, Source, WatchdogView};
+use patroni_core::ha::{
+    FailsafePing, HeldBack, Job, LocalMember, Role, ScheduledRestart, Source, WatchdogView,
+};
 use patroni_core::model::Cluster;
 use patroni_core::node::{LeaderLock, Server};
 use patroni_core::slots::Retention;
@@ -75,7 +77,7 @@ pub struct Shared {
     pub retention: Mutex<Retention>,
     /// Local and dynamic configuration.
     pub config: RwLock<Config>,
-    me: ArcSwap<Me>,
+    me: ArcSwap<LocalMember>,
     peers: ArcSwap<HttpClient>,
     peer_options: Mutex<ClientOptions>,
     watchdog: Mutex<Watchdog>,
@@ -101,7 +103,7 @@ impl Shared {
         let lease = Lease::new(lock, wake.clone(), guard);
         let peer_options = ClientOptions::for_peers(config.effective(), Some(true));
         let peers = HttpClient::lazy(&peer_options).map_err(|e| e.to_string())?;
-        let me = me_of(&config, &instance, String::new());
+        let me = local_member(&config, &instance, String::new());
         let view = WatchdogView { running: watchdog.is_running(), healthy: watchdog.is_healthy() };
         let shared = Arc::new(Shared {
             instance,
@@ -157,18 +159,18 @@ impl Shared {
     }
 
     /// Who we are.
-    pub fn me(&self) -> Arc<Me> {
+    pub fn me(&self) -> Arc<LocalMember> {
         self.me.load_full()
     }
 
     /// The same, with the addresses that the server has by now: new ones are published from its restart on.
-    pub fn me_now(&self) -> Arc<Me> {
+    pub fn me_now(&self) -> Arc<LocalMember> {
         let (conn_url, proxy_url) = self.instance.published_urls();
         let me = self.me();
         if me.conn_url == conn_url && me.proxy_url == proxy_url {
             return me;
         }
-        let me = Arc::new(Me { conn_url, proxy_url, ..Me::clone(&me) });
+        let me = Arc::new(LocalMember { conn_url, proxy_url, ..LocalMember::clone(&me) });
         self.me.store(me.clone());
         me
     }
@@ -207,7 +209,7 @@ impl Shared {
     /// After the configuration has changed: everything that is derived from it.
     pub fn refresh(&self, api_url: String) {
         let (me, options, timing) = self.with_config(|c| {
-            let me = me_of(c, &self.instance, api_url);
+            let me = local_member(c, &self.instance, api_url);
             (
                 me,
                 ClientOptions::for_peers(c.effective(), Some(true)),
@@ -283,7 +285,7 @@ impl Shared {
         self.disable_sync.store(true, Ordering::SeqCst);
         self.wake.notify_one();
         let me = self.me();
-        let deadline = tokio::time::Instant::now() + me.loop_wait * 2;
+        let deadline = tokio::time::Instant::now() + me.timing.loop_wait * 2;
         let mut said = false;
         while tokio::time::Instant::now() < deadline {
             match self.dcs.get_cluster().await {
@@ -332,9 +334,8 @@ impl Shared {
     }
 }
 
-fn me_of(config: &Config, instance: &Instance, api_url: String) -> Me {
+fn local_member(config: &Config, instance: &Instance, api_url: String) -> LocalMember {
     let effective = config.effective();
-    let timing = Timing::of(|key| effective.get(key));
     let (conn_url, proxy_url) = instance.published_urls();
     let postgresql = config.get("postgresql");
     let without_source = replica::methods_without_source(postgresql);
@@ -343,7 +344,7 @@ fn me_of(config: &Config, instance: &Instance, api_url: String) -> Me {
     let flag = |key| postgresql.get(key).is_some_and(Value::truthy);
     let tags = Tags::published(config.get("tags"));
     instance.set_tags(tags.clone());
-    Me {
+    LocalMember {
         name: instance.name.clone(),
         conn_url,
         api_url,
@@ -356,8 +357,6 @@ fn me_of(config: &Config, instance: &Instance, api_url: String) -> Me {
         reinit_on_failed_rewind: flag("remove_data_directory_on_rewind_failure"),
         user_sync_names: instance.user_sync_names(),
         dynamic_config: config.dynamic().clone(),
-        ttl: timing.ttl,
-        loop_wait: timing.loop_wait,
-        retry_timeout: timing.retry_timeout,
+        timing: Timing::of(|key| effective.get(key)),
     }
 }

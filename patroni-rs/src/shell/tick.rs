@@ -67,7 +67,7 @@ async fn drive(
     start: Start<'_>,
     running: Option<JobView>,
 ) -> Finished {
-    shared.instance.set_bootstrapping(memory.bootstrapping);
+    shared.instance.set_bootstrapping(memory.bootstrap.running);
     let mut cycle = shared.lease.with(|lock| Cycle::begin(kind, start, memory, lock));
     let mut executor = Executor::new(shared.clone());
     loop {
@@ -100,7 +100,7 @@ fn now(shared: &Shared) -> Now<'_> {
         at: mono_now(),
         name: &shared.instance.name,
         paused: shared.instance.dynamic().is_paused(),
-        timing: me.timing(),
+        timing: me.timing,
         granted: shared.dcs.granted(),
         server: shared.server(),
     }
@@ -109,9 +109,9 @@ fn now(shared: &Shared) -> Now<'_> {
 /// A cycle has come to its decisions.
 fn settle(shared: &Shared, memory: &Memory, decided: Decided) -> Finished {
     shared.instance.set_dynamic(memory.config.clone());
-    *locked(&shared.failsafe_since) = memory.failsafe_since;
+    *locked(&shared.failsafe_since) = memory.failsafe.since;
     // Before the job that makes the cluster begins: it fires no callbacks.
-    shared.instance.set_bootstrapping(memory.bootstrapping);
+    shared.instance.set_bootstrapping(memory.bootstrap.running);
     shared.jobs.cycle_settled(memory);
     let server = shared.server();
     let finished = shared.lease.with(|lock| decided.settle(memory, lock, &server));

@@ -1,8 +1,8 @@
 //! A cycle while long work runs beside it (surface-ha-pg 4A).
 
+use super::ask;
 use super::cycle::Cycle;
 use super::held_back::Reason;
-use super::request::Request;
 use super::script::Step;
 use super::types::*;
 
@@ -20,8 +20,8 @@ impl Cycle<'_> {
             }
             return Ok(format!("updated leader lock during {action}"));
         }
-        if !self.m.bootstrapping && !self.is_paused() {
-            if job == Job::Promote && self.bool(Request::CancelJob { kill: false })? {
+        if !self.m.bootstrap.running && !self.is_paused() {
+            if job == Job::Promote && self.io.ask(ask::CancelJob { kill: false })? {
                 // A standby needs no watchdog; the reference leaves it armed
                 // without anybody to feed it (surface-ha-pg 23-09).
                 self.watchdog_disable()?;
@@ -30,7 +30,7 @@ impl Cycle<'_> {
             if self.pg.role == Role::Primary {
                 self.log(format!("Demoting primary during {action}"));
                 if matches!(job, Job::Restart { .. } | Job::StartPrimary { .. }) {
-                    self.bool(Request::CancelJob { kill: true })?;
+                    self.io.ask(ask::CancelJob { kill: true })?;
                 }
                 self.demote(DemoteMode::ImmediateNolock)?;
                 // A slow demotion (its CHECKPOINT may take long) has no key to release any more.
@@ -48,13 +48,15 @@ impl Cycle<'_> {
     }
 
     fn crash_recovery_took_too_long(&mut self, job: &Job) -> Step<Option<String>> {
-        let (Job::CrashRecovery, Some(since)) = (job, self.m.crash_recovery_started) else { return Ok(None) };
-        let spent = self.io.now().saturating_sub(since).as_secs_f64();
+        let (Job::CrashRecovery, Some(since)) = (job, self.m.start.crash_recovery_at) else {
+            return Ok(None);
+        };
+        let spent = self.io.now().since(since).as_secs_f64();
         if spent < self.m.config.primary_start_timeout() as f64 || !self.failover_possible(None, false)? {
             return Ok(None);
         }
         self.log("Demoting self because crash recovery is taking too long");
-        self.bool(Request::CancelJob { kill: true })?;
+        self.io.ask(ask::CancelJob { kill: true })?;
         self.demote(DemoteMode::Immediate)?;
         Ok(Some("terminated crash recovery because of startup timeout".into()))
     }

@@ -6,9 +6,10 @@
 
 use std::sync::Arc;
 
+use super::ask::{self, Request};
 use super::held_back::{HeldBack, Reason};
-use super::memory::{Memory, Rewind};
-use super::request::{Answer, DcsDown, RecoveryChange, Request, SyncNames, SyncNamesSet};
+use super::memory::Memory;
+use super::request::{DcsDown, RecoveryChange, SyncNames, SyncNamesSet};
 use super::script::{Halt, Level, LogLine, Script, Step, Transcript};
 use super::types::*;
 use crate::model::{Cluster, Lsn};
@@ -117,7 +118,7 @@ impl<'a> Cycle<'a> {
 
     fn end(&mut self) -> Step<()> {
         if self.is_leader() {
-            self.m.failsafe_since = None;
+            self.m.failsafe.ended();
         }
         self.touch_member()
     }
@@ -128,7 +129,7 @@ impl<'a> Cycle<'a> {
         if !self.cluster.has_member(&self.v.me.name) {
             self.touch_member()?;
         }
-        self.heal_keys()?;
+        self.restore_missing_keys()?;
         if self.pg.running
             && self.job.is_none()
             && self.m.demotion.as_ref().is_some_and(|d| d.heirs_asked.is_some())
@@ -145,10 +146,10 @@ impl<'a> Cycle<'a> {
         if let Some(line) = self.starting_instance()? {
             return Ok(line);
         }
-        if self.m.bootstrapping {
+        if self.m.bootstrap.running {
             return self.post_bootstrap();
         }
-        if self.m.recovering {
+        if self.m.start.recovering {
             if let Some(line) = self.after_recovery()? {
                 return Ok(line);
             }
@@ -169,22 +170,22 @@ impl<'a> Cycle<'a> {
             return self.recover();
         }
         let line = if self.cluster.is_unlocked() {
-            self.unhealthy_cluster()?
+            self.without_leader()?
         } else {
-            let line = self.healthy_cluster()?;
+            let line = self.with_leader()?;
             self.scheduled_restart()?.unwrap_or(line)
         };
-        self.tend_slots(line)
+        self.reconcile_slots(line)
     }
 
     /// Slots, and the first `on_start` of a server that ran before us (surface-ha-pg 3-15).
-    fn tend_slots(&mut self, line: String) -> Step<String> {
+    fn reconcile_slots(&mut self, line: String) -> Step<String> {
         let promoting = matches!(self.job, Some(Job::Promote));
         if (self.job.is_some() && !promoting) || self.pg.state.is_starting() {
             return Ok(line);
         }
         let copy = self.sync_slots(false)?;
-        if !self.pg.cb_called {
+        if !self.pg.callback_fired {
             if !promoting && !self.pg.is_primary() {
                 self.arm_rewind_check()?;
             }
@@ -206,73 +207,64 @@ impl<'a> Cycle<'a> {
             return Ok(Vec::new());
         }
         let cluster = if dcs_failed { self.failsafe_cluster() } else { self.cluster.clone() };
-        match self.io.ask(Request::SyncSlots { cluster, dcs_failed })? {
-            Answer::Names(names) if !self.failsafe_is_active() => Ok(names),
-            Answer::Names(_) => Ok(Vec::new()),
-            other => unexpected(other),
-        }
+        let missing = self.io.ask(ask::SyncSlots { cluster, dcs_failed })?;
+        Ok(if self.failsafe_is_active() { Vec::new() } else { missing })
     }
 
     /// Steps 1 to 2 of a cycle: the view of the cluster, and who holds the lock in it.
     pub(super) fn load_cluster(&mut self) -> Step<()> {
-        let cluster = match self.io.ask(Request::LoadCluster)? {
-            Answer::Cluster(cluster) => cluster.map_err(Halt::Dcs)?,
-            other => return unexpected(other),
-        };
-        self.note_overtaken(&cluster);
+        let cluster = self.io.ask(ask::LoadCluster)??;
+        self.note_superseded(&cluster);
         self.note_setback(&cluster);
         if !cluster.is_unlocked() || self.m.old_cluster.is_none() {
             self.m.old_cluster = Some(cluster.clone());
         }
-        self.m.failsafe_members = cluster.failsafe.clone();
+        self.m.failsafe.listed(cluster.failsafe.clone());
         self.m.config = self.m.config.updated_from(&cluster);
         self.cluster = self.with_failsafe_leader(cluster);
         self.m.cluster = Some(self.cluster.clone());
         if !self.has_lock_quietly() {
-            (self.m.lock_won, self.m.inherited_at, self.m.release_unsure) = (false, None, false);
-            if !self.cluster.is_unlocked() {
-                self.m.disowned_at = None;
-            }
+            self.m.lock.not_ours(!self.cluster.is_unlocked());
             self.drop_lease()?;
         }
         Ok(())
     }
 
     /// Between two looks at the cluster others have led, and this node, which led before, does not know it yet.
-    fn note_overtaken(&mut self, cluster: &Cluster) {
+    fn note_superseded(&mut self, cluster: &Cluster) {
         let led = self.cluster.leader_name() == Some(self.name());
         let known = cluster.timeline();
         if led && cluster.leader_name() != Some(self.name()) && known > self.cluster.timeline() {
-            self.m.overtaken = Some(known);
+            self.m.superseded_by = Some(known);
         }
     }
 
     /// Step 2: what the first cycle after a pause has to recheck.
     fn note_pause(&mut self) -> Step<()> {
         if !self.is_paused() || !self.pg.is_primary() {
-            self.m.overtaken = None;
+            self.m.superseded_by = None;
         }
         if self.is_paused() {
             self.watchdog_disable()?;
             self.m.was_paused = true;
         } else if std::mem::take(&mut self.m.was_paused) {
-            self.done(Request::AfterPause)?;
-            self.m.rewind = Rewind::Initial;
+            self.io.ask(ask::AfterPause)?;
+            self.m.rewind.forget();
         }
         Ok(())
     }
 
     /// Step 4: a leader whose `/initialize` or `/config` is gone writes it again.
-    fn heal_keys(&mut self) -> Step<()> {
+    fn restore_missing_keys(&mut self) -> Step<()> {
         if !self.has_lock_quietly() {
             return Ok(());
         }
         if !sysid_valid(self.cluster.initialize.as_deref()) && sysid_valid(Some(&self.pg.sysid)) {
             let create_new = self.cluster.initialize.is_none();
-            self.bool(Request::Initialize { create_new, sysid: self.pg.sysid.clone() })?;
+            self.io.ask(ask::Initialize { create_new, sysid: self.pg.sysid.clone() })?;
         }
         if !self.cluster.config.as_ref().is_some_and(|c| c.data.truthy()) {
-            self.bool(Request::SetConfig(self.v.me.dynamic_config.clone()))?;
+            self.io.ask(ask::SetConfig(self.v.me.dynamic_config.clone()))?;
             self.load_cluster()?;
         }
         Ok(())
@@ -320,7 +312,7 @@ impl<'a> Cycle<'a> {
     /// Does the number of votes in `/sync` bind whoever wants the lock? Also after the
     /// mode was changed to `on` while nobody led: the key still tells how commits were
     /// acknowledged. (The reference forgets the votes then, and with them commits.)
-    pub(super) fn votes_count(&self) -> bool {
+    pub(super) fn votes_are_binding(&self) -> bool {
         self.quorum_is_active() || (self.sync_is_active() && self.cluster.sync.quorum > 0)
     }
 
@@ -348,39 +340,21 @@ impl<'a> Cycle<'a> {
         self.io.log(Level::Warning, text);
     }
 
-    pub(super) fn bool(&mut self, request: Request) -> Step<bool> {
-        match self.io.ask(request)? {
-            Answer::Bool(b) => Ok(b),
-            Answer::Dcs(result) => result.map_err(Halt::Dcs),
-            other => unexpected(other),
-        }
-    }
-
-    pub(super) fn done(&mut self, request: Request) -> Step<()> {
-        match self.io.ask(request)? {
-            Answer::Done | Answer::Bool(_) => Ok(()),
-            other => unexpected(other),
-        }
-    }
-
     /// None when it was started, else the line that says why not.
     pub(super) fn start_job(&mut self, job: Job) -> Step<Option<String>> {
         let name = job.name();
-        match self.io.ask(Request::StartJob(job.clone()))? {
-            Answer::Started(Ok(())) => {
+        Ok(match self.io.ask(ask::StartJob(job.clone()))? {
+            Ok(()) => {
                 self.job = Some(job);
-                Ok(None)
+                None
             }
-            Answer::Started(Err(running)) => {
-                Ok(Some(format!("Failed to run {name}, {running} is already in progress")))
-            }
-            other => unexpected(other),
-        }
+            Err(running) => Some(format!("Failed to run {name}, {running} is already in progress")),
+        })
     }
 
     pub(super) fn set_role(&mut self, role: Role) -> Step<()> {
         if self.pg.role != role {
-            self.done(Request::SetRole(role))?;
+            self.io.ask(ask::SetRole(role))?;
             self.pg.role = role;
         }
         Ok(())
@@ -388,30 +362,30 @@ impl<'a> Cycle<'a> {
 
     pub(super) fn set_state(&mut self, state: PgState) -> Step<()> {
         if self.pg.state != state {
-            self.done(Request::SetState(state))?;
+            self.io.ask(ask::SetState(state))?;
             self.pg.state = state;
         }
         Ok(())
     }
 
     pub(super) fn call(&mut self, callback: Callback) -> Step<()> {
-        self.pg.cb_called = true;
-        self.done(Request::Call(callback))
+        self.pg.callback_fired = true;
+        self.io.ask(ask::Call(callback))
     }
 
     pub(super) fn watchdog_disable(&mut self) -> Step<()> {
         if self.watchdog_running {
             // One that stays armed is tried again.
-            self.watchdog_running = !self.bool(Request::WatchdogDisable)?;
+            self.watchdog_running = !self.io.ask(ask::WatchdogDisable)?;
         }
         Ok(())
     }
 
     pub(super) fn drop_lease(&mut self) -> Step<()> {
-        (self.m.promoted_at, self.m.quorum_adopted) = (None, false);
-        (self.m.lock_won, self.m.inherited_at) = (false, None);
+        self.m.sync.lock_lost();
+        self.m.lock.dropped();
         if self.lease_until.take().is_some() {
-            self.done(Request::DropLease)?;
+            self.io.ask(ask::DropLease)?;
         }
         Ok(())
     }
@@ -419,7 +393,7 @@ impl<'a> Cycle<'a> {
     /// The last question was for the lock, and it is ours: from when it was asked,
     /// not from when the answer came.
     pub(super) fn lease_held(&mut self) {
-        self.lease_until = Some(self.io.asked() + self.v.me.ttl);
+        self.lease_until = Some(self.io.asked() + self.v.me.timing.ttl);
     }
 
     /// What the monitoring statement said; a PostgreSQL that does not answer ends the cycle.
@@ -429,10 +403,7 @@ impl<'a> Cycle<'a> {
 
     /// `synchronous_standby_names`, and whether the server goes by it.
     pub(super) fn sync_names(&mut self, names: SyncNames) -> Step<SyncNamesSet> {
-        match self.io.ask(Request::SetSyncNames(names))? {
-            Answer::SyncNames(set) => Ok(set),
-            other => unexpected(other),
-        }
+        self.io.ask(ask::SetSyncNames(names))
     }
 
     /// The position to publish; asks nothing new.
@@ -441,20 +412,8 @@ impl<'a> Cycle<'a> {
     }
 
     pub(super) fn recovery_change(&mut self, source: Option<Source>) -> Step<RecoveryChange> {
-        match self.io.ask(Request::CheckRecovery(source))? {
-            // Not "nothing has to change": the next cycle looks again.
-            Answer::Recovery(change) => change.ok_or(Halt::Pg),
-            other => unexpected(other),
-        }
-    }
-}
-
-/// An answer of the wrong kind is a defect of the executor.
-pub(super) fn unexpected<T>(answer: Answer) -> Step<T> {
-    match answer {
-        Answer::PgDown => Err(Halt::Pg),
-        Answer::Cluster(Err(down)) | Answer::Dcs(Err(down)) => Err(Halt::Dcs(down)),
-        other => Err(Halt::Bug(format!("unexpected answer {other:?}"))),
+        // Not "nothing has to change": the next cycle looks again.
+        self.io.ask(ask::CheckRecovery(source))?.ok_or(Halt::Pg)
     }
 }
 

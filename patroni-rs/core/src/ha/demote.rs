@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use super::ask;
 use super::cycle::Cycle;
-use super::leaderless::COURTESY;
-use super::memory::{Demotion, Rewind};
-use super::request::{Request, SyncNames};
+use super::leaderless::RACE_BACKOFF;
+use super::memory::Demotion;
+use super::request::SyncNames;
 use super::script::{Halt, Step};
 use super::types::*;
+use crate::model::ShutdownCheckpoint;
 
 /// How long a start may take where `primary_start_timeout` is 0, which is meant for crashes.
 const START_PATIENCE: Duration = Duration::from_secs(60);
@@ -31,7 +33,7 @@ impl Cycle<'_> {
         self.m.demotion = None;
         self.arm_rewind_check()?;
         let stop = if mode == DemoteMode::Offline { StopMode::Fast } else { StopMode::Immediate };
-        let stopped = self.bool(Request::Stop { mode: stop, timeout: self.stop_timeout() })?;
+        let stopped = self.io.ask(ask::Stop { mode: stop, timeout: self.stop_timeout() })?;
         // A stop that succeeds disarms it.
         self.watchdog_running &= !stopped;
         self.set_role(Role::Demoted)?;
@@ -41,7 +43,7 @@ impl Cycle<'_> {
             if stopped {
                 self.release_leader_key(None)?;
             }
-            self.done(Request::Courtesy(COURTESY))?;
+            self.io.ask(ask::YieldRace(RACE_BACKOFF))?;
         }
         let source = if mode == DemoteMode::Offline { None } else { self.fresh_source()?.0 };
         self.forget_sync_standbys()?;
@@ -84,15 +86,15 @@ impl Cycle<'_> {
     /// candidate has all of it, the lock can go at once (9.1-07).
     pub(super) fn release_before_exit(&mut self) -> Step<bool> {
         let Some(job) = &self.v.job else { return Ok(false) };
-        let (Some((checkpoint, previous)), Some(demotion)) = (job.shutdown_checkpoint, &self.m.demotion)
-        else {
+        let (Some(found), Some(demotion)) = (job.shutdown_checkpoint, &self.m.demotion) else {
             return Ok(false);
         };
+        let ShutdownCheckpoint { location, publish } = found;
         if demotion.released || !self.has_lock_quietly() {
             return Ok(false);
         }
-        let last_lsn = if demotion.mode == DemoteMode::Cluster { checkpoint } else { previous };
-        if !self.failover_possible(Some(checkpoint), false)? {
+        let last_lsn = if demotion.mode == DemoteMode::Cluster { location } else { publish };
+        if !self.failover_possible(Some(location), false)? {
             // Replicas may be a moment behind; the postmaster's exit ends this too.
             self.m.wake_at = Some(self.io.now() + std::time::Duration::from_millis(100));
             return Ok(false);
@@ -109,8 +111,8 @@ impl Cycle<'_> {
     pub(super) fn finish_demotion(&mut self) -> Step<String> {
         let Some(demotion) = self.m.demotion.clone() else { return Ok(String::new()) };
         let line = format!("{} in progress", demotion.action);
-        let locations = demotion.stopped.and_then(|stopped| stopped.locations);
-        let heirs = self.heirs(&demotion, locations)?;
+        let checkpoint = demotion.stopped.and_then(|stopped| stopped.checkpoint);
+        let heirs = self.heirs(&demotion, checkpoint)?;
         if heirs == Heirs::NotYet {
             return Ok(line);
         }
@@ -125,15 +127,15 @@ impl Cycle<'_> {
         let stays_leader = demotion.mode == DemoteMode::Cluster && !demotion.released;
         if stays_leader {
             let failsafe = self.failsafe_config();
-            if self.bool(Request::UpdateLeader { status: None, failsafe })? {
+            if self.io.ask(ask::UpdateLeader { status: None, failsafe })?? {
                 self.lease_held();
             }
         } else {
             self.drop_lease()?;
             if !demotion.released {
-                self.release_leader_key(locations.map(|(_, previous)| previous))?;
+                self.release_leader_key(checkpoint.map(|found| found.publish))?;
             }
-            self.done(Request::Courtesy(COURTESY))?;
+            self.io.ask(ask::YieldRace(RACE_BACKOFF))?;
         }
         let (source, leader) = self.fresh_source()?;
         self.forget_sync_standbys()?;
@@ -150,11 +152,11 @@ impl Cycle<'_> {
     /// After the stop of a switchover: if nobody has its shutdown checkpoint, whoever took over would lack what was
     /// acknowledged; while the lock is ours the server is started again as the primary that it was. (The reference
     /// gives the key away: docs/safety.md S12.) What the others tell of themselves may be a moment old.
-    fn heirs(&mut self, demotion: &Demotion, locations: Option<(u64, u64)>) -> Step<Heirs> {
-        let Some((checkpoint, _)) = locations.filter(|_| self.has_lock_quietly()) else {
+    fn heirs(&mut self, demotion: &Demotion, checkpoint: Option<ShutdownCheckpoint>) -> Step<Heirs> {
+        let Some(ShutdownCheckpoint { location, .. }) = checkpoint.filter(|_| self.has_lock_quietly()) else {
             return Ok(Heirs::Some);
         };
-        if !demotion.planned || demotion.released || self.failover_possible(Some(checkpoint), false)? {
+        if !demotion.planned || demotion.released || self.failover_possible(Some(location), false)? {
             return Ok(Heirs::Some);
         }
         if !self.update_lock(false)? {
@@ -162,7 +164,7 @@ impl Cycle<'_> {
         }
         let now = self.io.now();
         let since = demotion.heirs_asked.unwrap_or(now);
-        if now.saturating_sub(since) >= HEIR_PATIENCE {
+        if now.since(since) >= HEIR_PATIENCE {
             return Ok(Heirs::None);
         }
         self.m.demotion = Some(Demotion { heirs_asked: Some(since), ..demotion.clone() });
@@ -172,14 +174,14 @@ impl Cycle<'_> {
 
     fn take_back(&mut self) -> Step<String> {
         self.refuse_failover()?;
-        self.m.rewind = Rewind::Initial;
+        self.m.rewind.forget();
         let seconds = self.m.config.primary_start_timeout();
         let timeout =
             u64::try_from(seconds).ok().filter(|s| *s > 0).map_or(START_PATIENCE, Duration::from_secs);
         if let Some(refused) = self.start_job(Job::StartPrimary { timeout })? {
             return Ok(refused);
         }
-        self.m.recovering = true;
+        self.m.start.begun();
         Ok("switchover: starting primary again because nobody has all of its WAL".into())
     }
 

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use super::ask;
 use super::cycle::Cycle;
 use super::held_back::Reason;
-use super::request::{Answer, Request, Walsender};
+use super::request::Walsender;
 use super::schedule::Due;
 use super::script::Step;
 use super::types::*;
@@ -43,7 +44,7 @@ impl Cycle<'_> {
 
     fn clear_failover(&mut self) -> Step<()> {
         let version = self.cluster.failover.as_ref().map(|f| f.version.clone());
-        self.bool(Request::WriteFailover { candidate: None, scheduled_at: None, version })?;
+        self.io.ask(ask::WriteFailover { candidate: None, scheduled_at: None, version })?;
         Ok(())
     }
 
@@ -130,10 +131,7 @@ impl Cycle<'_> {
         }
         // A server that cannot be asked feeds nobody that we know of.
         let position = self.pg.row().map_or(0, |row| row.wal_position);
-        let streaming = match self.io.ask(Request::Walsenders)? {
-            Answer::Walsenders(streaming) => streaming.filter(|_| position > 0).unwrap_or_default(),
-            other => return super::cycle::unexpected(other),
-        };
+        let streaming = self.io.ask(ask::Walsenders)?.filter(|_| position > 0).unwrap_or_default();
         let near = u64::try_from(self.m.config.maximum_lag_on_failover()).unwrap_or(0).max(NEAR);
         let major_version = self.pg.major_version;
         let streams = |name: &str| {
@@ -150,7 +148,7 @@ impl Cycle<'_> {
         let action = self.failover_action();
         let now = self.io.now();
         let since = *self.m.switchover_waits.get_or_insert(now);
-        if now.saturating_sub(since) >= STREAM_PATIENCE {
+        if now.since(since) >= STREAM_PATIENCE {
             self.warn(format!("{action}: no candidate receives WAL from this node, or is near: {names}"));
             return Ok(Fed::No);
         }
@@ -267,15 +265,15 @@ impl Cycle<'_> {
             Some(lsn) => i128::from(lsn),
             None => self.least_position(),
         };
-        let fit = Fit { least, timeline: self.check_timeline().then(|| self.known_timeline()) };
+        let fit = CandidateCriteria { least, timeline: self.check_timeline().then(|| self.known_timeline()) };
         let named = self.failover_candidate().is_some() && !without_candidate;
         let quorum = self.cluster.sync.quorum;
-        let votes = self.votes_count() && !named;
+        let votes = self.votes_are_binding() && !named;
         // The one that takes over, and with quorum commit so many others that one of them has everything.
         let needed = if votes { quorum.saturating_add(1).max(1) } else { 1 };
         let number = usize::try_from(needed).unwrap_or(usize::MAX);
         let mut good: i64 = -1;
-        for peer in self.poll(candidates, Some(Decided::Enough { fit: fit.clone(), number }))? {
+        for peer in self.poll(candidates, Some(StopPolling::EnoughCandidates { fit: fit.clone(), number }))? {
             match fit.objection(&peer) {
                 Some(line) => self.log(line),
                 None => good += 1,

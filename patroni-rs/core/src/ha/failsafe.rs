@@ -5,8 +5,8 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 use pyfmt::Value;
 
-use super::cycle::{unexpected, Cycle};
-use super::request::{Answer, Request};
+use super::ask;
+use super::cycle::Cycle;
 use super::script::{Level, Step};
 use super::types::*;
 use crate::model::{Leader, Lsn, Member};
@@ -15,7 +15,7 @@ impl Cycle<'_> {
     /// 4J: the DCS cannot be reached.
     pub(super) fn handle_dcs_error(&mut self) -> Step<String> {
         if let Some(row) = self.pg.row().filter(|_| self.is_failsafe_mode()) {
-            self.m.last_wal_lsn = Some(row.wal_position);
+            self.m.own.at(row.wal_position);
         }
         // A promotion that came to nothing may have left it armed.
         if self.watchdog_running && self.job.is_none() {
@@ -23,7 +23,7 @@ impl Cycle<'_> {
         }
         // While we bootstrap, the initialize key keeps everybody else away; a
         // demotion would leave a half-made cluster that nobody may finish.
-        if self.is_paused() || !self.pg.running || self.m.bootstrapping {
+        if self.is_paused() || !self.pg.running || self.m.bootstrap.running {
             return Ok("DCS is not accessible".into());
         }
         if !self.pg.is_primary() {
@@ -32,18 +32,18 @@ impl Cycle<'_> {
         }
         let consent = if self.is_failsafe_mode() { self.all_peers_consent()? } else { None };
         if let Some(sent) = consent {
-            self.done(Request::ExtendLease { sent })?;
-            self.lease_until = Some(sent + self.v.me.ttl);
-            self.m.failsafe_since = Some(self.io.now());
+            self.io.ask(ask::ExtendLease { sent })?;
+            self.lease_until = Some(sent + self.v.me.timing.ttl);
+            self.m.failsafe.holds(self.io.now());
             if self.watchdog_running {
-                self.done(Request::WatchdogKeepalive)?;
+                self.io.ask(ask::WatchdogKeepalive)?;
             }
             self.sync_slots(true)?;
             return Ok("continue to run as a leader because failsafe mode is enabled and all members are \
                        accessible"
                 .into());
         }
-        self.m.failsafe_since = None;
+        self.m.failsafe.ended();
         self.log("demoting self because DCS is not accessible and I was a leader");
         self.demote(DemoteMode::Offline)?;
         Ok("demoted self because DCS is not accessible and I was a leader".into())
@@ -51,7 +51,7 @@ impl Cycle<'_> {
 
     /// Every member listed in the last `/failsafe` has to say `Accepted`. When the first of them was asked, if all do.
     fn all_peers_consent(&mut self) -> Step<Option<Mono>> {
-        let Some(Value::Map(listed)) = self.m.failsafe_members.clone() else { return Ok(None) };
+        let Some(Value::Map(listed)) = self.m.failsafe.members.clone() else { return Ok(None) };
         let me = self.name();
         if !listed.contains_key(&Value::from(me)) {
             return Ok(None);
@@ -75,22 +75,19 @@ impl Cycle<'_> {
         if members.is_empty() {
             return Ok(Some(self.io.now()));
         }
-        let answers = match self.io.ask(Request::FailsafePing { data, members })? {
-            Answer::Failsafe(answers) => answers,
-            other => return unexpected(other),
-        };
+        let answers = self.io.ask(ask::PingFailsafe { data, members })?;
         let all = answers.iter().all(|a| a.accepted);
         if all {
-            self.m.failsafe_slots =
-                answers.into_iter().filter_map(|a| a.lsn.filter(|l| *l > 0).map(|l| (a.name, l))).collect();
+            let told = answers.into_iter().filter_map(|a| a.lsn.filter(|l| *l > 0).map(|l| (a.name, l)));
+            self.m.failsafe.told(told.collect());
         }
         Ok(all.then(|| self.io.asked()))
     }
 
     /// Is the failsafe in use, here or by the primary that pings us?
     pub(super) fn failsafe_is_active(&self) -> bool {
-        let fresh = |at: Mono| at + self.v.me.ttl > self.io.now();
-        self.m.failsafe_since.is_some_and(fresh)
+        let fresh = |at: Mono| at + self.v.me.timing.ttl > self.io.now();
+        self.m.failsafe.since.is_some_and(fresh)
             || self.v.failsafe_ping.as_ref().is_some_and(|ping| fresh(ping.at))
     }
 
@@ -111,13 +108,14 @@ impl Cycle<'_> {
             return self.as_pinged(self.cluster.clone());
         }
         let mut cluster = (*self.cluster).clone();
-        place_cascaded(&mut cluster.members, &self.m.failsafe_slots);
+        place_cascaded(&mut cluster.members, &self.m.failsafe.slots);
         Arc::new(cluster)
     }
 
     /// With the leader and the slots of the last request that is not too old.
     fn as_pinged(&self, cluster: ClusterRef) -> ClusterRef {
-        let Some(ping) = self.v.failsafe_ping.as_ref().filter(|p| p.at + self.v.me.ttl > self.io.now())
+        let Some(ping) =
+            self.v.failsafe_ping.as_ref().filter(|p| p.at + self.v.me.timing.ttl > self.io.now())
         else {
             return cluster;
         };

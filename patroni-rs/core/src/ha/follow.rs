@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use pyfmt::Value;
 
-use super::cycle::{unexpected, Cycle};
+use super::ask;
+use super::cycle::Cycle;
 use super::memory::Rewind;
-use super::request::{Answer, Request};
 use super::script::Step;
 use super::types::*;
 use crate::cluster_state::ClusterState;
@@ -135,7 +135,7 @@ impl Cycle<'_> {
     fn resume_paused_replay(&mut self) -> Step<()> {
         let looks = !self.is_paused() && self.pg.major_version >= 140_000 && !self.pg.state.is_starting();
         if looks && self.row()?.replay_paused {
-            self.done(Request::ResumeReplay)?;
+            self.io.ask(ask::ResumeReplay)?;
         }
         Ok(())
     }
@@ -145,7 +145,7 @@ impl Cycle<'_> {
     fn follow_in_pause(&mut self, is_primary: bool, has_source: bool) -> Step<Option<String>> {
         // A running primary is one whatever a check that was due before says: somebody has promoted it by hand. (The
         // reference restarts it as a standby then: docs/safety.md, `hazards` 419.)
-        let rewind_due = !is_primary && self.m.rewind.is_needed() && self.rewind_allowed()?;
+        let rewind_due = !is_primary && self.m.rewind.state.is_needed() && self.rewind_allowed()?;
         if rewind_due && !self.cluster.is_unlocked() {
             return Ok(None);
         }
@@ -177,10 +177,7 @@ impl Cycle<'_> {
         if self.is_standby_cluster() {
             let timeline = self.cluster.leader.as_ref().and_then(|l| l.timeline()).filter(|t| *t > 0);
             if let Some(next) = timeline.and_then(|t| t.checked_add(1)) {
-                let next = match self.io.ask(Request::History(next))? {
-                    Answer::History(rows) => rows,
-                    other => return unexpected(other),
-                };
+                let next = self.io.ask(ask::History(next))?;
                 if !next.is_empty() {
                     self.arm_rewind_check()?;
                 }
@@ -198,7 +195,7 @@ impl Cycle<'_> {
                 timeout: None,
             })?;
         } else {
-            if !self.bool(Request::FollowReload { source, role })? {
+            if !self.io.ask(ask::FollowReload { source, role })? {
                 // The settings in force are the old ones, and the next cycle sees that.
                 self.warn("The recovery settings could not be changed");
                 return self.arm_rewind_check();
@@ -216,7 +213,7 @@ impl Cycle<'_> {
             self.call(Callback::OnRoleChange)?;
         }
         let leader = self.cluster.leader.as_ref().and_then(|l| l.timeline());
-        let apart = match self.m.last_timeline.zip(leader) {
+        let apart = match self.m.own.timeline.zip(leader) {
             // A leader that was promoted just now may not have published its timeline: who receives from it is not apart.
             Some((mine, leader)) if mine > leader => {
                 self.pg.row().is_some_and(|row| !row.is_primary && row.received_timeline.unwrap_or(0) == 0)
@@ -236,22 +233,22 @@ impl Cycle<'_> {
     /// After a while a rewind that failed (a full disk) may be tried again: true in the cycle in which it may. The
     /// reference does not, and its node runs on beside the cluster until it is restarted.
     pub(super) fn forgive_failed_rewind(&mut self) -> bool {
-        if self.m.rewind != Rewind::Failed || self.is_paused() {
-            self.m.rewind_failed_at = None;
+        if self.m.rewind.state != Rewind::Failed || self.is_paused() {
+            self.m.rewind.retried();
             return false;
         }
         let now = self.io.now();
-        let since = *self.m.rewind_failed_at.get_or_insert(now);
-        if now.saturating_sub(since) < REWIND_RETRY {
+        let since = self.m.rewind.failed_since(now);
+        if now.since(since) < REWIND_RETRY {
             return false;
         }
-        self.m.rewind_failed_at = None;
-        self.m.rewind = Rewind::Initial;
+        self.m.rewind.retried();
+        self.m.rewind.forget();
         true
     }
 
     fn can_rewind(&mut self) -> Step<bool> {
-        self.bool(Request::CanRewind)
+        self.io.ask(ask::CanRewind)
     }
 
     pub(super) fn rewind_allowed(&mut self) -> Step<bool> {
@@ -259,8 +256,8 @@ impl Cycle<'_> {
     }
 
     pub(super) fn arm_rewind_check(&mut self) -> Step<()> {
-        if !matches!(self.m.rewind, Rewind::Need | Rewind::Check) && self.rewind_allowed()? {
-            self.m.rewind = Rewind::Check;
+        if !matches!(self.m.rewind.state, Rewind::Need | Rewind::Check) && self.rewind_allowed()? {
+            self.m.rewind.to_check();
         }
         Ok(())
     }
@@ -268,15 +265,12 @@ impl Cycle<'_> {
     /// Must this node be rewound to follow `source`, and can it be asked?
     pub(super) fn diverged(&mut self, source: Option<&Source>) -> Step<bool> {
         let Some(source) = source.filter(|s| s.member.conn_url().is_some()) else { return Ok(false) };
-        if self.m.rewind == Rewind::Check && source.member.name != self.name() {
-            match self.io.ask(Request::CheckDiverged(source.clone()))? {
-                Answer::Diverged(Some(true)) => self.m.rewind = Rewind::Need,
-                Answer::Diverged(Some(false)) => self.m.rewind = Rewind::NotNeeded,
-                Answer::Diverged(None) => {}
-                other => return unexpected(other),
+        if self.m.rewind.state == Rewind::Check && source.member.name != self.name() {
+            if let Some(diverged) = self.io.ask(ask::CheckDiverged(source.clone()))? {
+                self.m.rewind.found(diverged);
             }
         }
-        Ok(self.m.rewind == Rewind::Need)
+        Ok(self.m.rewind.state == Rewind::Need)
     }
 
     fn rewind_source(&self) -> Option<Source> {
@@ -314,9 +308,6 @@ impl Cycle<'_> {
     }
 
     pub(super) fn control_data(&mut self) -> Step<ControlData> {
-        match self.io.ask(Request::ControlData)? {
-            Answer::Control(data) => Ok(data),
-            other => unexpected(other),
-        }
+        self.io.ask(ask::ReadControlData)
     }
 }

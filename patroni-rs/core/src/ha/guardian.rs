@@ -46,11 +46,10 @@ pub fn duty(watch: &Watch) -> Duty {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn duties() {
-        let s = Duration::from_secs;
+        let s = Mono::seconds;
         for (now, promise, daemon, postmaster, expected) in [
             // The daemon renews: it waits on, alive or not makes no difference before the instant.
             (5, Some(18), true, true, Duty::Wait(Some(s(18)))),

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use super::ask;
 use super::cycle::Cycle;
 use super::held_back::Reason;
 use super::memory::Rewind;
-use super::request::{Answer, Request};
 use super::script::{Level, Step};
 use super::sync_standby::Prepared;
 use super::types::*;
@@ -19,7 +19,7 @@ const UNCONFIRMED: &str = "released leader key again because nobody has confirme
 
 impl Cycle<'_> {
     /// A cycle under a known leader.
-    pub(super) fn healthy_cluster(&mut self) -> Step<String> {
+    pub(super) fn with_leader(&mut self) -> Step<String> {
         if self.has_lock() {
             return self.as_lock_owner();
         }
@@ -57,7 +57,7 @@ impl Cycle<'_> {
         }
         self.ensure_checkpoint()?;
         if self.pg.is_primary() {
-            self.m.readonly_starts = 0;
+            self.m.start.leads();
         }
         let me = self.name();
         if self.is_standby_cluster() {
@@ -77,7 +77,7 @@ impl Cycle<'_> {
     fn lost_update(&mut self) -> Step<String> {
         self.io.log(Level::Error, "failed to update leader lock");
         if !self.pg.is_primary() {
-            return self.lease_used_up();
+            return self.lease_expired();
         }
         if self.is_paused() {
             return Ok("continue to run as primary after failing to update leader lock in DCS".into());
@@ -93,14 +93,14 @@ impl Cycle<'_> {
             match self.pg.row() {
                 Some(row) => {
                     let (lsn, slots) = (row.wal_position, row.slots.clone());
-                    self.m.last_wal_lsn = Some(lsn);
+                    self.m.own.at(lsn);
                     status = Some((lsn, Some(slots)));
                 }
                 None => self.io.log(Level::Error, "Exception when called state_handler.last_operation()"),
             }
         }
         let failsafe = self.failsafe_config();
-        let ok = self.bool(Request::UpdateLeader { status, failsafe: failsafe.clone() })?;
+        let ok = self.io.ask(ask::UpdateLeader { status, failsafe: failsafe.clone() })??;
         if !ok {
             self.drop_lease()?;
             return Ok(false);
@@ -108,11 +108,11 @@ impl Cycle<'_> {
         // The DCS may be lost before it is read again: members that have just
         // been listed must be asked too.
         if failsafe.is_some() {
-            self.m.failsafe_members = failsafe;
+            self.m.failsafe.listed(failsafe);
         }
         self.lease_held();
         if self.watchdog_running {
-            self.done(Request::WatchdogKeepalive)?;
+            self.io.ask(ask::WatchdogKeepalive)?;
         }
         Ok(true)
     }
@@ -120,12 +120,13 @@ impl Cycle<'_> {
     /// May the lock go under which PostgreSQL has run here, now that its postmaster is not seen? Not seeing it is no proof
     /// (docs/safety.md, "What gives up the lock"): backends may outlive it, and a look may fail.
     pub(super) fn proven_gone(&mut self) -> Step<bool> {
-        self.bool(Request::ProveGone)
+        self.io.ask(ask::ProveGone)
     }
 
     pub(super) fn delete_leader(&mut self, last_lsn: Option<u64>) -> Step<()> {
         self.drop_lease()?;
-        self.m.release_unsure = !self.bool(Request::DeleteLeader { last_lsn })?;
+        let confirmed = self.io.ask(ask::DeleteLeader { last_lsn })?;
+        self.m.lock.given_away(confirmed);
         Ok(())
     }
 
@@ -137,11 +138,11 @@ impl Cycle<'_> {
     }
 
     fn ensure_checkpoint(&mut self) -> Step<()> {
-        if self.m.rewind != Rewind::Checkpoint
+        if self.m.rewind.state != Rewind::Checkpoint
             && self.pg.is_primary()
-            && self.bool(Request::EnsureCheckpoint)?
+            && self.io.ask(ask::EnsureCheckpoint)?
         {
-            self.m.rewind = Rewind::Checkpoint;
+            self.m.rewind.leads();
         }
         Ok(())
     }
@@ -155,7 +156,7 @@ impl Cycle<'_> {
         }
         if self.pg.is_primary() {
             // It may have been promoted by hand.
-            self.m.lock_won = true;
+            self.m.lock.is_ours();
             self.set_role(Role::Primary)?;
             self.process_sync_replication()?;
             self.update_history()?;
@@ -168,7 +169,7 @@ impl Cycle<'_> {
         // A DCS that answers slowly may have used up the lease since it was won: then /sync
         // is another leader's to write, and PostgreSQL not ours to promote.
         if !self.is_leader() {
-            return self.lease_used_up();
+            return self.lease_expired();
         }
         if let Some(line) = self.inherited_lock()? {
             return Ok(line);
@@ -195,12 +196,12 @@ impl Cycle<'_> {
             }
         }
         if !self.is_leader() {
-            return self.lease_used_up();
+            return self.lease_expired();
         }
-        self.m.failsafe_since = None;
-        self.m.last_timeline = None;
-        self.m.pre_promote_failed = false;
-        self.m.rewind = Rewind::Initial;
+        self.m.failsafe.ended();
+        self.m.own.on(None);
+        self.m.backoff.promotes();
+        self.m.rewind.forget();
         self.start_job(Job::Promote)?;
         Ok(promote_line.into())
     }
@@ -210,11 +211,11 @@ impl Cycle<'_> {
     /// somebody has led since: a running primary, a later timeline or more WAL, not being in `/sync`. (The reference
     /// promotes at once, and loses what was acknowledged since: docs/safety.md S11.)
     fn inherited_lock(&mut self) -> Step<Option<String>> {
-        if self.m.lock_won {
+        if self.m.lock.won {
             return Ok(None);
         }
         // It was given away, and nobody knows whether that is still to be carried out.
-        let given_away = match (self.m.disowned_at.is_some(), self.m.release_unsure) {
+        let given_away = match (self.m.lock.disowned_at.is_some(), self.m.lock.release_unsure) {
             (true, _) => Some((Reason::OtherHasLed, DISOWNED)),
             (_, true) => Some((Reason::LockNotRenewed, UNCONFIRMED)),
             _ => None,
@@ -230,17 +231,14 @@ impl Cycle<'_> {
             return self.disown(Reason::NotSynchronous, "", "I am not in /sync".into()).map(Some);
         }
         let known = self.known_timeline();
-        let mine = match self.io.ask(Request::ReplicaTimeline { leader: Some(known) })? {
-            Answer::Timeline(timeline) => timeline,
-            other => return super::cycle::unexpected(other),
-        };
+        let mine = self.io.ask(ask::ReplicaTimeline { leader: Some(known) })?;
         let position = self.last_operation()?;
         let timeline = mine.unwrap_or(0);
-        let bar = Decisive { position, tolerated: None, least_timeline: 0, timeline };
+        let bar = LeadCriteria { position, tolerated: None, least_timeline: 0, timeline };
         // All of them: the leader that was is stopping, or starting as a standby, and its key says so.
         let others = self.other_members();
         let mut silent = Vec::new();
-        for peer in self.poll(others, Some(Decided::Rival(bar.clone())))? {
+        for peer in self.poll(others, Some(StopPolling::Outranked(bar.clone())))? {
             let name = &peer.name;
             if !bar.is_met(&peer) {
                 silent.extend((!peer.reachable).then(|| name.clone()));
@@ -260,8 +258,8 @@ impl Cycle<'_> {
         }
         // A leader that has just heard that it is none is stopping.
         let now = self.io.now();
-        let since = *self.m.inherited_at.get_or_insert(now);
-        if !silent.is_empty() && now < since + self.v.me.ttl {
+        let since = self.m.lock.inherited_since(now);
+        if !silent.is_empty() && now < since + self.v.me.timing.ttl {
             let silent = silent.join(",");
             self.watchdog_off_standby()?;
             self.held_back(Reason::OtherHasLed, Some(&silent), &[]);
@@ -270,7 +268,7 @@ impl Cycle<'_> {
                 "not promoting before {silent} answered because I did not win the leader key"
             )));
         }
-        self.m.lock_won = true;
+        self.m.lock.is_ours();
         Ok(None)
     }
 
@@ -279,7 +277,7 @@ impl Cycle<'_> {
         self.watchdog_off_standby()?;
         self.held_back(reason, Some(peer).filter(|peer| !peer.is_empty()), &[]);
         self.release_leader_key(None)?;
-        self.m.disowned_at = Some(self.io.now());
+        self.m.lock.disowned(self.io.now());
         Ok(DISOWNED.into())
     }
 
@@ -287,13 +285,13 @@ impl Cycle<'_> {
     fn give_way_unsynced(&mut self) -> Step<String> {
         self.warn("Releasing the leader key voluntarily because synchronous_standby_names could not be set");
         self.watchdog_off_standby()?;
-        self.m.sync_refused_at = Some(self.io.now());
+        self.m.backoff.sync_refused(self.io.now());
         self.held_back(Reason::SyncNamesNotSet, None, &[]);
         self.release_leader_key(None)?;
         Ok("Postponing promotion because synchronous_standby_names could not be set".into())
     }
 
-    fn lease_used_up(&mut self) -> Step<String> {
+    fn lease_expired(&mut self) -> Step<String> {
         self.watchdog_off_standby()?;
         self.held_back(Reason::LockNotRenewed, None, &[]);
         Ok("not promoting because failed to update leader lock in DCS".into())
@@ -315,7 +313,7 @@ impl Cycle<'_> {
     /// What keeps a lock owner from being primary (surface-ha-pg 4I-10).
     fn promotion_gate(&mut self) -> Step<Option<String>> {
         if !self.watchdog_running {
-            if !self.bool(Request::WatchdogActivate)? {
+            if !self.io.ask(ask::WatchdogActivate)? {
                 self.held_back(Reason::Watchdog, None, &[]);
                 if self.pg.is_primary() {
                     self.demote(DemoteMode::Immediate)?;
@@ -326,14 +324,14 @@ impl Cycle<'_> {
             }
             self.watchdog_running = true;
         }
-        if self.m.not_promoted >= PROMOTIONS && !self.pg.is_primary() {
+        if self.m.backoff.not_promoted >= PROMOTIONS && !self.pg.is_primary() {
             return self.give_way_unpromoted().map(Some);
         }
-        if !std::mem::take(&mut self.m.pre_promote_failed) {
+        if !self.m.backoff.take_pre_promote_failure() {
             return Ok(None);
         }
         self.warn("Releasing the leader key voluntarily because the pre-promote script failed");
-        self.m.released_at = Some(self.io.now());
+        self.m.backoff.released(self.io.now());
         self.held_back(Reason::PrePromote, None, &[]);
         // The reference leaves the watchdog armed and unfed here (surface-ha-pg
         // 23-09): a healthy standby would be reset.
@@ -348,8 +346,7 @@ impl Cycle<'_> {
         self.warn(
             "Releasing the leader key voluntarily because PostgreSQL could not be asked to promote itself",
         );
-        self.m.not_promoted = 0;
-        self.m.not_promoted_at = Some(self.io.now());
+        self.m.backoff.gave_up_promotion(self.io.now());
         self.held_back(Reason::NotPromoted, None, &[]);
         self.watchdog_disable()?;
         self.release_leader_key(None)?;
@@ -362,21 +359,18 @@ impl Cycle<'_> {
         let known = self.cluster.history.as_ref().map(|h| h.lines.clone()).unwrap_or_default();
         if timeline == 1 {
             if !known.is_empty() {
-                self.bool(Request::WriteHistory("[]".into()))?;
+                self.io.ask(ask::WriteHistory("[]".into()))?;
             }
             return Ok(());
         }
         if timeline == 0 || super::history::is_current(&known, timeline) {
             return Ok(());
         }
-        let fresh = match self.io.ask(Request::History(timeline))? {
-            Answer::History(rows) => rows,
-            other => return super::cycle::unexpected(other),
-        };
+        let fresh = self.io.ask(ask::History(timeline))?;
         let keep =
             self.cluster.config.as_ref().map_or(0, |_| self.m.config.max_timelines_history().max(0) as usize);
         if let Some(text) = super::history::merged(&known, fresh, keep) {
-            self.bool(Request::WriteHistory(text))?;
+            self.io.ask(ask::WriteHistory(text))?;
         }
         Ok(())
     }

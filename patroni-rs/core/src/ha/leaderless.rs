@@ -2,17 +2,17 @@
 
 use std::time::Duration;
 
+use super::ask;
 use super::cycle::Cycle;
 use super::held_back::Reason;
-use super::request::Request;
 use super::script::{Halt, Step};
 
 /// How long a node that must not win gives others to take the lock (surface-ha-pg 6-11).
-pub(super) const COURTESY: Duration = Duration::from_secs(2);
+pub(super) const RACE_BACKOFF: Duration = Duration::from_secs(2);
 
 impl Cycle<'_> {
     /// A cycle without a leader.
-    pub(super) fn unhealthy_cluster(&mut self) -> Step<String> {
+    pub(super) fn without_leader(&mut self) -> Step<String> {
         if !self.is_healthiest()? {
             return self.lose_race();
         }
@@ -46,8 +46,8 @@ impl Cycle<'_> {
     /// A cycle that has stood still (a frozen process, a hung disk) must not take the lock by what it saw before: others
     /// may have led, and been gone again, in between. (The reference does: docs/safety.md S9.)
     fn still_fresh(&mut self) -> Step<()> {
-        let age = self.io.now().saturating_sub(self.v.now);
-        if age <= self.v.me.loop_wait + self.v.me.retry_timeout {
+        let age = self.io.now().since(self.v.now);
+        if age <= self.v.me.timing.allowance() {
             return Ok(());
         }
         self.warn(format!("This cycle began {} s ago, too long to take the leader lock", age.as_secs()));
@@ -55,9 +55,9 @@ impl Cycle<'_> {
     }
 
     fn acquire_lock(&mut self) -> Step<bool> {
-        let won = self.bool(Request::AcquireLeader)?;
+        let won = self.io.ask(ask::AcquireLeader)??;
         if won {
-            (self.m.lock_won, self.m.disowned_at, self.m.release_unsure) = (true, None, false);
+            self.m.lock.acquired();
             self.lease_held();
         } else {
             self.drop_lease()?;
@@ -72,16 +72,16 @@ impl Cycle<'_> {
         let keep = self.is_paused() && failover.leader.is_some() && failover.candidate.is_some();
         let request = if keep {
             self.log("Updating failover key after acquiring leader lock...");
-            Request::WriteFailover {
+            ask::WriteFailover {
                 candidate: failover.candidate.clone(),
                 scheduled_at: failover.scheduled_at.as_ref().map(|s| s.text.clone()),
                 version: Some(failover.version.clone()),
             }
         } else {
             self.log("Cleaning up failover key after acquiring leader lock...");
-            Request::WriteFailover { candidate: None, scheduled_at: None, version: None }
+            ask::WriteFailover { candidate: None, scheduled_at: None, version: None }
         };
-        self.bool(request)?;
+        self.io.ask(request)?;
         Ok(())
     }
 
@@ -91,7 +91,7 @@ impl Cycle<'_> {
         // a nofailover node may be ahead of whoever wins.
         if self.failover_candidate().is_some() || (nofailover && !self.is_paused()) {
             self.arm_rewind_check()?;
-            self.done(Request::Courtesy(COURTESY))?;
+            self.io.ask(ask::YieldRace(RACE_BACKOFF))?;
         }
         if nofailover {
             return self.follow(

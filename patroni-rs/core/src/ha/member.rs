@@ -2,9 +2,9 @@
 
 use pyfmt::Value;
 
-use super::cycle::{unexpected, Cycle};
+use super::ask;
+use super::cycle::Cycle;
 use super::memory::Rewind;
-use super::request::{Answer, Request};
 use super::script::{Halt, Step};
 use super::types::*;
 
@@ -17,15 +17,14 @@ impl Cycle<'_> {
         self.look_again()?;
         let timeline = self.published_timeline()?;
         let data = self.member_data(timeline);
-        self.bool(Request::TouchMember(data))?;
+        self.io.ask(ask::TouchMember(data))?;
         Ok(())
     }
 
     /// PostgreSQL as it is now, if it answers.
     pub(super) fn look_again(&mut self) -> Step<()> {
-        match self.io.ask(Request::Probe) {
-            Ok(Answer::Pg(pg)) => self.pg = *pg,
-            Ok(other) => return unexpected(other),
+        match self.io.ask(ask::Probe) {
+            Ok(pg) => self.pg = *pg,
             Err(Halt::Pg) => {}
             Err(other) => return Err(other),
         }
@@ -57,23 +56,17 @@ impl Cycle<'_> {
             },
             (None, _) => {
                 let leader = self.cluster.leader.as_ref().and_then(|l| l.timeline());
-                match self.io.ask(Request::ReplicaTimeline { leader })? {
-                    Answer::Timeline(timeline) => timeline,
-                    other => return unexpected(other),
-                }
+                self.io.ask(ask::ReplicaTimeline { leader })?
             }
         };
         if timeline.is_some() {
-            self.m.last_timeline = timeline;
+            self.m.own.on(timeline);
         }
         Ok(timeline)
     }
 
     fn timeline_in_control_file(&mut self) -> Step<Option<u32>> {
-        let control = match self.io.ask(Request::ControlData)? {
-            Answer::Control(control) => control,
-            other => return unexpected(other),
-        };
+        let control = self.io.ask(ask::ReadControlData)?;
         let line = control.lines.iter().find(|(name, _)| name == "Latest checkpoint's TimeLineID");
         Ok(line.and_then(|(_, value)| value.trim().parse().ok()))
     }
@@ -89,7 +82,7 @@ impl Cycle<'_> {
         if let Some(url) = &me.proxy_url {
             data.set("proxy_url", url.as_str());
         }
-        if self.is_leader() && self.m.rewind != Rewind::Checkpoint {
+        if self.is_leader() && self.m.rewind.state != Rewind::Checkpoint {
             data.set("checkpoint_after_promote", false);
         }
         let tags = effective_tags(&me, self.v.disable_sync);
@@ -128,13 +121,13 @@ impl Cycle<'_> {
         if let Some(timeline) = timeline {
             data.set("timeline", timeline);
         }
-        self.m.last_wal_lsn = Some(row.wal_position);
+        self.m.own.at(row.wal_position);
     }
 }
 
 /// The configured tags, and those that keep us from being a synchronous standby
 /// while we restart or stop (surface-ha-pg 20-14).
-pub fn effective_tags(me: &Me, disable_sync: bool) -> Value {
+pub fn effective_tags(me: &LocalMember, disable_sync: bool) -> Value {
     let mut tags = me.tags.as_value().clone();
     if disable_sync {
         tags.set("nosync", true);

@@ -50,6 +50,7 @@
 //! # fn _drives(view: &View, memory: &mut Memory) { let _ = cycle(view, memory, |_| Answer::Done, || Mono::ZERO); }
 //! ```
 
+pub mod ask;
 mod busy;
 pub mod commands;
 mod cycle;
@@ -77,13 +78,15 @@ mod sync_standby;
 #[cfg(test)]
 pub(crate) mod tests;
 mod types;
+mod verdict;
 
+pub use ask::{Ask, DcsRequest, LockRequest, NodeRequest, PeerRequest, Request, ServerRequest};
 pub use cycle::{run, sysid_valid, Finished, Progress};
 pub use follow::node_to_follow;
 pub use held_back::{HeldBack, Reason};
 pub use member::{effective_tags, VERSION};
 pub use memory::{Demotion, Memory, Rewind, Stopped};
-pub use request::{Answer, DcsDown, RecoveryChange, Request, SyncNames, SyncNamesSet, Walsender};
+pub use request::{Answer, DcsDown, RecoveryChange, Reply, Stopping, SyncNames, SyncNamesSet, Walsender};
 pub use script::{Halt, Level, LogLine, Script, Step, Transcript};
 pub use setback::HighWater;
 pub use shutdown::run_shutdown;

@@ -6,12 +6,13 @@ use std::time::Duration;
 use indexmap::IndexMap;
 use pyfmt::Value;
 
-use super::cycle::{unexpected, Cycle};
+use super::ask;
+use super::cycle::Cycle;
 use super::failsafe::member_at;
 use super::held_back::Reason;
-use super::request::{Answer, Request};
 use super::script::Step;
 use super::types::*;
+use super::verdict::{Election, Race};
 use crate::model::{Lsn, Member};
 
 impl Cycle<'_> {
@@ -23,13 +24,13 @@ impl Cycle<'_> {
             );
             return self.no(Reason::Backoff);
         }
-        if self.m.sync_refused_at.is_some_and(|at| self.io.now() < at + self.v.me.ttl)
+        if self.m.backoff.sync_refused_at.is_some_and(|at| self.io.now() < at + self.v.me.timing.ttl)
             && !self.pg.is_primary()
         {
             self.log("backoff: skip leader race because synchronous_standby_names could not be set");
             return self.no(Reason::SyncNamesNotSet);
         }
-        if self.m.not_promoted_at.is_some_and(|at| self.io.now() < at + self.v.me.ttl)
+        if self.m.backoff.not_promoted_at.is_some_and(|at| self.io.now() < at + self.v.me.timing.ttl)
             && !self.pg.is_primary()
         {
             self.log("backoff: skip leader race because PostgreSQL could not be asked to promote itself");
@@ -84,9 +85,9 @@ impl Cycle<'_> {
     /// This node has given away a lock because another has led since. That one may be on its way down or up just now,
     /// and must be heard before anybody takes what it has not: for a while every member is waited for. The silent ones.
     fn silent_after_disowning(&mut self) -> Step<Option<String>> {
-        let limit =
-            Duration::from_secs(self.m.config.primary_start_timeout().max(0) as u64).max(self.v.me.ttl);
-        if self.pg.is_primary() || self.m.disowned_at.is_none_or(|at| self.io.now() >= at + limit) {
+        let limit = Duration::from_secs(self.m.config.primary_start_timeout().max(0) as u64)
+            .max(self.v.me.timing.ttl);
+        if self.pg.is_primary() || self.m.lock.disowned_at.is_none_or(|at| self.io.now() >= at + limit) {
             return Ok(None);
         }
         let members = self.other_members();
@@ -102,7 +103,7 @@ impl Cycle<'_> {
     }
 
     fn backing_off(&self) -> bool {
-        self.m.released_at.is_some_and(|at| self.io.now() < at + self.v.me.ttl)
+        self.m.backoff.released_at.is_some_and(|at| self.io.now() < at + self.v.me.timing.ttl)
     }
 
     /// A running primary is not asked for lag or tags: only a later timeline
@@ -116,7 +117,7 @@ impl Cycle<'_> {
         }
         // In a pause only who has slept through another's time as the leader is held to its timeline: he is no server that
         // people have made a primary. (The reference takes the lock: docs/safety.md, `hazards-quorum` 1085.)
-        let bar = if self.is_paused() { self.m.overtaken } else { Some(self.known_timeline()) };
+        let bar = if self.is_paused() { self.m.superseded_by } else { Some(self.known_timeline()) };
         let Some(known) = bar else { return Ok(true) };
         let mine = self.row()?.timeline;
         if mine < known {
@@ -128,7 +129,7 @@ impl Cycle<'_> {
 
     /// The members in `/failsafe`, if the failsafe mode is on and the key makes sense.
     fn failsafe_listed(&self) -> Option<&IndexMap<Value, Value>> {
-        match &self.m.failsafe_members {
+        match &self.m.failsafe.members {
             Some(Value::Map(map)) if self.is_failsafe_mode() => Some(map),
             _ => None,
         }
@@ -174,7 +175,7 @@ impl Cycle<'_> {
         }
         // A former primary that has no vote, and was not compared with the leader that it missed, may be on a timeline of
         // its own which has the leader's number. (In the reference it races: docs/safety.md, `hazards-quorum` 2385.)
-        let may_win_outside = self.is_quorum_mode() && !self.m.rewind.is_needed();
+        let may_win_outside = self.is_quorum_mode() && !self.m.rewind.state.is_needed();
         if !may_win_outside && !sync.matches(self.name(), true) {
             return Err(Reason::NotSynchronous);
         }
@@ -189,12 +190,9 @@ impl Cycle<'_> {
         former_leader: Option<String>,
     ) -> Step<bool> {
         let known_timeline = self.known_timeline();
-        let my_timeline = match self.io.ask(Request::ReplicaTimeline { leader: Some(known_timeline) })? {
-            Answer::Timeline(timeline) => timeline,
-            other => return unexpected(other),
-        };
+        let my_timeline = self.io.ask(ask::ReplicaTimeline { leader: Some(known_timeline) })?;
         if my_timeline.is_some() {
-            self.m.last_timeline = my_timeline;
+            self.m.own.on(my_timeline);
         }
         let position = self.last_operation()?;
         if check_lag && self.is_lagging(position) {
@@ -226,7 +224,7 @@ impl Cycle<'_> {
                 return self.behind_timeline(mine, known_timeline);
             }
         }
-        let voters: HashSet<String> = if self.votes_count() {
+        let voters: HashSet<String> = if self.votes_are_binding() {
             self.cluster.sync.members().iter().map(|n| n.to_lowercase()).collect()
         } else {
             HashSet::new()
@@ -238,98 +236,29 @@ impl Cycle<'_> {
             .collect();
         let tolerated = self.cluster.sync.leader.clone().filter(|_| self.sync_is_active());
         let least_timeline = if by_timeline { known_timeline } else { 0 };
-        let timeline = my_timeline.filter(|_| self.votes_count()).unwrap_or(0);
-        let decisive = Decisive { position, tolerated, least_timeline, timeline };
-        let peers = self.poll(asked, Some(Decided::Rival(decisive.clone())))?;
-        Ok(self.judge(&peers, &decisive, &voters, former_leader))
-    }
-
-    /// The verdict over the peers' answers (5.2-09 to 5.2-14).
-    fn judge(
-        &mut self,
-        peers: &[PeerStatus],
-        bar: &Decisive,
-        voters: &HashSet<String>,
-        former_leader: Option<String>,
-    ) -> bool {
-        let quorum_mode = self.votes_count();
-        let position = bar.position;
-        let mut silent: Vec<&str> = Vec::new();
-        let mut votes: i64 = if voters.contains(&self.name().to_lowercase()) { 0 } else { -1 };
-        let mut ahead = 0;
-        let former = if self.sync_is_active() { self.cluster.sync.leader.clone() } else { former_leader };
-        let my_priority = self.v.me.tags.failover_priority();
-        for peer in peers {
-            if peer.limitation().is_some() {
-                silent.push(&peer.name);
-                continue;
-            }
-            let facts = [("position", position.into()), ("peer_position", peer.wal_position.into())];
-            if peer.in_recovery == Some(false) {
-                self.warn(format!("Primary ({}) is still alive", peer.name));
-                self.held_back(Reason::PrimaryAlive, Some(&peer.name), &[]);
-                return false;
-            }
-            if bar.is_ahead(peer) {
-                ahead += 1;
-                self.note_ahead(peer);
-                if bar.later_timeline(peer).is_some() {
-                    self.log(format!(
-                        "Timeline {} of {} is ahead of my timeline {}",
-                        peer.timeline, peer.name, bar.timeline
-                    ));
-                } else {
-                    self.log(format!("Wal position of {} is ahead of my wal position", peer.name));
-                }
-                if !bar.tolerates(peer) {
-                    self.held_back(Reason::PeerAhead, Some(&peer.name), &facts);
-                    return false;
-                }
-                self.log("Ignoring the former leader being ahead of us");
-                continue;
-            }
-            if peer.wal_position == 0 {
-                continue;
-            }
-            let votes_for_me = voters.contains(&peer.name.to_lowercase());
-            let theirs = peer.tags.failover_priority();
-            let mut outranked = position == peer.wal_position && my_priority < theirs;
-            if outranked && former.as_deref() == Some(&peer.name) {
-                self.log(format!(
-                    "Ignoring former leader {} having priority {theirs} higher than this nodes {my_priority} \
-                     priority",
-                    peer.name
-                ));
-                outranked = false;
-            }
-            if outranked && (!quorum_mode || votes_for_me) {
-                self.log(format!(
-                    "{} has equally tolerable WAL position and priority {theirs}, while this node has priority \
-                     {my_priority}",
-                    peer.name
-                ));
-                let facts = [("priority", my_priority.into()), ("peer_priority", theirs.into())];
-                self.held_back(Reason::PeerPreferred, Some(&peer.name), &facts);
-                return false;
-            }
-            if votes_for_me {
-                self.log(format!("Got quorum vote from {}", peer.name));
-                votes += 1;
-            }
+        let timeline = my_timeline.filter(|_| self.votes_are_binding()).unwrap_or(0);
+        let decisive = LeadCriteria { position, tolerated, least_timeline, timeline };
+        let peers = self.poll(asked, Some(StopPolling::Outranked(decisive.clone())))?;
+        let sync_leader = self.cluster.sync.leader.as_deref();
+        let race = Race {
+            name: self.name(),
+            priority: self.v.me.tags.failover_priority(),
+            bar: &decisive,
+            former: if self.sync_is_active() { sync_leader } else { former_leader.as_deref() },
+            election: self.votes_are_binding().then_some(Election {
+                voters: &voters,
+                quorum: self.cluster.sync.quorum,
+                names_us: sync_leader == Some(self.name()),
+            }),
+        };
+        let verdict = race.judge(&peers);
+        self.io.lines.extend(verdict.lines);
+        for peer in verdict.ahead {
+            self.note_ahead(peer);
         }
-        let quorum = self.cluster.sync.quorum;
-        let elected = !quorum_mode
-            || votes >= quorum
-            || (ahead == 0 && self.cluster.sync.leader.as_deref() == Some(self.name()));
-        if !elected {
-            let facts = [("votes", votes.into()), ("quorum", quorum.into())];
-            self.held_back(
-                Reason::NoQuorum,
-                Some(&silent.join(",")).filter(|s| !s.is_empty()).map(|s| s.as_str()),
-                &facts,
-            );
-        }
-        elected
+        let wins = verdict.lost.is_none();
+        self.held_back = verdict.lost.or(self.held_back.take());
+        Ok(wins)
     }
 
     pub(super) fn ask_peers(&mut self, members: Vec<Member>) -> Step<Vec<PeerStatus>> {
@@ -337,14 +266,15 @@ impl Cycle<'_> {
     }
 
     /// The peers' answers; a round may end before all have answered.
-    pub(super) fn poll(&mut self, members: Vec<Member>, decisive: Option<Decided>) -> Step<Vec<PeerStatus>> {
+    pub(super) fn poll(
+        &mut self,
+        members: Vec<Member>,
+        decisive: Option<StopPolling>,
+    ) -> Step<Vec<PeerStatus>> {
         if members.is_empty() {
             return Ok(Vec::new());
         }
-        match self.io.ask(Request::Peers { members, decisive })? {
-            Answer::Peers(peers) => Ok(peers),
-            other => unexpected(other),
-        }
+        self.io.ask(ask::Peers { members, decisive })
     }
 
     /// Further behind the last published position than `maximum_lag_on_failover`?

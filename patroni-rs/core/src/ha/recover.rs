@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::ask;
 use super::cycle::Cycle;
 use super::memory::Rewind;
 use super::script::Step;
@@ -18,8 +19,8 @@ pub(super) const NOT_PROVEN: &str =
 impl Cycle<'_> {
     /// 4D: a start was tried by an earlier cycle.
     pub(super) fn after_recovery(&mut self) -> Step<Option<String>> {
-        self.m.recovering = false;
-        if !self.m.rewind.is_needed() && !self.pg.running {
+        self.m.start.ended();
+        if !self.m.rewind.state.is_needed() && !self.pg.running {
             if self.has_lock_quietly() && !self.proven_gone()? {
                 return Ok(Some(NOT_PROVEN.into()));
             }
@@ -29,9 +30,9 @@ impl Cycle<'_> {
             }
             return self.give_up_lock().map(Some);
         }
-        self.m.crash_recovery_started = None;
-        if self.m.rewind == Rewind::Success {
-            self.m.rewind = Rewind::Initial;
+        self.m.start.crash_recovered();
+        if self.m.rewind.state == Rewind::Success {
+            self.m.rewind.forget();
         }
         Ok(None)
     }
@@ -58,7 +59,7 @@ impl Cycle<'_> {
                 return Ok(Some("removed leader lock because postgres is not running".into()));
             }
             // A demoted primary that is to be rewound is brought up even in pause.
-            let rewind = self.m.rewind;
+            let rewind = self.m.rewind.state;
             let goes_on = rewind == Rewind::Success || (rewind.is_needed() && self.rewind_allowed()?);
             if !goes_on {
                 return Ok(Some("postgres is not running".into()));
@@ -113,7 +114,7 @@ impl Cycle<'_> {
     /// Its server came up, and died of each promotion: as a standby it would have more WAL than the others, who would wait
     /// for it, and it for a disk with room. For a ttl the others have it for themselves.
     fn gives_way(&self) -> bool {
-        let for_now = self.m.gave_way_at.is_some_and(|at| self.io.now() < at + self.v.me.ttl);
+        let for_now = self.m.start.gave_way_at.is_some_and(|at| self.io.now() < at + self.v.me.timing.ttl);
         for_now && self.cluster.is_unlocked()
     }
 
@@ -133,25 +134,25 @@ impl Cycle<'_> {
         let was_primary = (control.state.crashed_as_primary() || control.state == ClusterState::ShutDown)
             && self.pg.state == PgState::Crashed
             && self.pg.role == Role::Primary
-            && self.m.lock_won
+            && self.m.lock.won
             && !control.recovery_conf_exists;
         if !was_primary || self.start_job(Job::StartPrimary { timeout })?.is_some() {
             return Ok(None);
         }
-        self.m.recovering = true;
+        self.m.start.begun();
         Ok(Some("starting primary after failure".into()))
     }
 
     /// Single-user recovery, once, when something can come of it (10-13).
     pub(super) fn crash_recovery(&mut self) -> Step<Option<String>> {
-        if self.m.crash_recovery_started.is_some() {
+        if self.m.start.crash_recovery_at.is_some() {
             return Ok(None);
         }
-        let useful = self.cluster.is_unlocked() || self.bool(super::request::Request::CanRewind)?;
+        let useful = self.cluster.is_unlocked() || self.io.ask(ask::CanRewind)?;
         if !useful {
             return Ok(None);
         }
-        self.m.crash_recovery_started = Some(self.io.now());
+        self.m.start.crash_recovery_begun(self.io.now());
         let name = Job::CrashRecovery.name();
         Ok(Some(self.start_job(Job::CrashRecovery)?.unwrap_or(name)))
     }
@@ -163,22 +164,21 @@ impl Cycle<'_> {
         let (line, source);
         if self.has_lock() && !self.is_standby_cluster() {
             // It came up and died of its promotion (a full disk): another may do better.
-            if self.m.readonly_starts >= READONLY_STARTS && self.failover_possible(None, false)? {
+            if self.m.start.readonly >= READONLY_STARTS && self.failover_possible(None, false)? {
                 if !self.proven_gone()? {
                     return Ok(NOT_PROVEN.into());
                 }
-                self.m.readonly_starts = 0;
-                self.m.gave_way_at = Some(self.io.now());
+                self.m.start.gave_way(self.io.now());
                 return self.give_up_lock();
             }
-            self.m.readonly_starts = self.m.readonly_starts.saturating_add(1);
+            self.m.start.as_standby();
             // A checkpoint is due after the promotion that follows.
-            self.m.rewind = Rewind::Initial;
+            self.m.rewind.forget();
             line = "starting as readonly because i had the session lock";
             source = None;
         } else {
             self.forgive_failed_rewind();
-            if !self.m.rewind.executed() {
+            if !self.m.rewind.state.executed() {
                 self.arm_rewind_check()?;
             }
             if let Some(line) = self.rewind_or_reinitialize()? {
@@ -200,7 +200,7 @@ impl Cycle<'_> {
         let timeout = timeout.filter(|t| !t.is_zero());
         let job = Job::Follow { name: "restarting after failure".into(), source, role, timeout };
         if self.start_job(job)?.is_none() {
-            self.m.recovering = true;
+            self.m.start.begun();
         }
         Ok(line.into())
     }

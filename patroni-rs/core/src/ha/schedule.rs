@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use super::ask;
 use super::cycle::Cycle;
-use super::request::Request;
 use super::script::Step;
 use super::types::*;
 
@@ -29,10 +29,10 @@ impl Cycle<'_> {
             self.warn(format!("Incorrect value of scheduled_at: {text}"));
             return Due::Never;
         };
-        let elapsed = self.io.now().saturating_sub(self.v.now).as_micros() as i64;
+        let elapsed = self.io.now().since(self.v.now).as_micros() as i64;
         let delta_us = at_us.saturating_sub(self.v.wall_us).saturating_sub(elapsed);
         // A year is long enough, and nothing overflows.
-        let loop_wait = self.v.me.loop_wait.as_secs().min(31_557_600) as i64;
+        let loop_wait = self.v.me.timing.loop_wait.as_secs().min(31_557_600) as i64;
         let stale_us = (loop_wait * 3 / 2) * 1_000_000;
         if delta_us > 0 {
             let seconds = delta_us as f64 / 1e6;
@@ -82,7 +82,7 @@ impl Cycle<'_> {
 
     fn drop_scheduled_restart(&mut self) -> Step<()> {
         self.scheduled_restart = None;
-        self.done(Request::DropScheduledRestart)
+        self.io.ask(ask::DropScheduledRestart)
     }
 
     fn restart(&mut self, data: &pyfmt::Value) -> Step<Option<String>> {
@@ -94,13 +94,13 @@ impl Cycle<'_> {
         let has_lock = self.has_lock();
         let job = super::commands::restart_job(data, &self.m, has_lock);
         if let Job::Restart { timeout, .. } = &job {
-            self.m.start_timeout = Some(*timeout);
+            self.m.start.within(*timeout);
         }
         if let Some(refused) = self.start_job(job)? {
             self.warn(format!("Scheduled restart: {refused}"));
             return Ok(None);
         }
-        self.m.recovering = true;
+        self.m.start.begun();
         Ok(Some("restart initiated".into()))
     }
 }

@@ -5,7 +5,8 @@
 //! code, has no effects of its own, may be cut off between any two requests,
 //! and any run can be replayed from its recorded answers.
 
-use super::request::{Answer, DcsDown, Request};
+use super::ask::{Ask, Request};
+use super::request::{Answer, DcsDown};
 use super::types::Mono;
 
 /// Severity of a log line.
@@ -113,8 +114,10 @@ impl<'a> Script<'a> {
     /// Asks; the first question without an answer ends the run.
     ///
     /// # Errors
-    /// [`Halt::Ask`] when the answer is not there yet.
-    pub fn ask(&mut self, request: Request) -> Step<Answer> {
+    /// [`Halt::Ask`] when the answer is not there yet, [`Halt::Pg`] when PostgreSQL was away, [`Halt::Bug`] where what was
+    /// recorded is another question, or no answer to this one.
+    pub fn ask<Q: Ask + Clone>(&mut self, question: Q) -> Step<Q::Answer> {
+        let request: Request = question.clone().into();
         let Some((asked, answer, at)) = self.transcript.entries.get(self.next) else {
             return Err(Halt::Ask(Box::new(request)));
         };
@@ -124,9 +127,10 @@ impl<'a> Script<'a> {
         self.next += 1;
         self.asked = self.now;
         self.now = *at;
-        match answer {
-            Answer::PgDown => Err(Halt::Pg),
-            answer => Ok(answer.clone()),
+        match question.heard(answer) {
+            Some(heard) => Ok(heard.clone()),
+            None if *answer == Answer::PgDown => Err(Halt::Pg),
+            None => Err(Halt::Bug(format!("unexpected answer {answer:?}"))),
         }
     }
 

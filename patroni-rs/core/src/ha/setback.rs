@@ -26,7 +26,7 @@ impl Cycle<'_> {
         let went_back = self.m.cluster.is_some() && cluster.setbacks != self.cluster.setbacks;
         if went_back {
             // Others may have led between the old state and now.
-            self.m.lock_won = false;
+            self.m.lock.doubted();
             let (timeline, position) = (self.known_timeline(), self.known_position());
             let heard = self.m.high_water.take().and_then(|mark| mark.heard);
             self.m.high_water = Some(HighWater { timeline, position, heard, told: cluster.clone() });

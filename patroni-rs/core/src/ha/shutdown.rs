@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use super::cycle::{unexpected, Cycle, Finished, Progress};
+use super::ask;
+use super::cycle::{Cycle, Finished, Progress};
 use super::memory::Memory;
-use super::request::{Answer, Request};
+use super::request::Stopping;
 use super::script::{Halt, Level, LogLine, Step, Transcript};
 use super::types::*;
+use crate::model::ShutdownCheckpoint;
 
 /// Runs the shutdown as far as the transcript allows, as [`super::run`] does a cycle.
 pub fn run_shutdown(view: &View, memory: &Memory, transcript: &Transcript) -> (Progress, Vec<LogLine>) {
@@ -45,7 +47,7 @@ impl Cycle<'_> {
             self.watchdog_disable()?;
             return Ok(());
         }
-        if self.m.join_aborted {
+        if self.m.bootstrap.join_aborted {
             return Ok(());
         }
         // A standby that was to be promoted and was not has nothing that a watchdog would have to end, and its stop may take
@@ -53,52 +55,49 @@ impl Cycle<'_> {
         self.watchdog_off_standby()?;
         let leader = self.is_leader();
         if !leader && self.is_synchronous_mode() && !self.v.me.tags.nosync() {
-            self.done(Request::ReleaseSync)?;
+            self.io.ask(ask::ReleaseSync)?;
         }
         let mut deleted = false;
-        let mut locations = None;
+        let mut checkpoint = None;
         if leader {
-            (locations, deleted) = self.stop_as_leader()?;
+            (checkpoint, deleted) = self.stop_as_leader()?;
         }
-        let stopped = self.bool(Request::Stop { mode: StopMode::Fast, timeout: self.stop_timeout() })?;
+        let stopped = self.io.ask(ask::Stop { mode: StopMode::Fast, timeout: self.stop_timeout() })?;
         if !stopped {
             let suffix = if self.watchdog_running { " Leaving watchdog running." } else { "" };
             self.io.log(Level::Error, format!("PostgreSQL shutdown failed, leader key not removed.{suffix}"));
             return Ok(());
         }
         if leader && !deleted {
-            self.bool(Request::DeleteLeader { last_lsn: locations.map(|(_, previous)| previous) })?;
+            self.io.ask(ask::DeleteLeader { last_lsn: checkpoint.map(|found| found.publish) })?;
         }
         self.touch_member()
     }
 
     /// The key goes as soon as a candidate has everything; so the next primary
     /// need not wait for WAL archiving here (9.1-07, 9.3-02).
-    fn stop_as_leader(&mut self) -> Step<(Option<(u64, u64)>, bool)> {
+    fn stop_as_leader(&mut self) -> Step<(Option<ShutdownCheckpoint>, bool)> {
         let timeout = self.stop_timeout();
-        let (locations, exited) = match self.io.ask(Request::StopToCheckpoint { timeout })? {
-            Answer::Stopping { locations, exited } => (locations, exited),
-            other => return unexpected(other),
-        };
-        let Some((checkpoint, previous)) = locations else { return Ok((None, false)) };
+        let Stopping { checkpoint, exited } = self.io.ask(ask::StopToCheckpoint { timeout })?;
+        let Some(ShutdownCheckpoint { location, publish }) = checkpoint else { return Ok((None, false)) };
         if exited {
-            return Ok((locations, false));
+            return Ok((checkpoint, false));
         }
         // Replicas get a second to catch up. The reference waits for it and asks once; here the first
         // that has everything ends it, and so does the postmaster's exit.
         let until = self.io.now() + CATCH_UP;
         loop {
-            if self.failover_possible(Some(checkpoint), false)? {
-                self.bool(Request::DeleteLeader { last_lsn: Some(previous) })?;
-                return Ok((locations, true));
+            if self.failover_possible(Some(location), false)? {
+                self.io.ask(ask::DeleteLeader { last_lsn: Some(publish) })?;
+                return Ok((checkpoint, true));
             }
             // Where there is no candidate, nobody will be one in a moment.
             let nobody = self.failover_candidates(false).is_empty();
-            if nobody || self.io.now() >= until || self.bool(Request::AwaitExit(ASK_AGAIN))? {
+            if nobody || self.io.now() >= until || self.io.ask(ask::AwaitExit(ASK_AGAIN))? {
                 break;
             }
         }
-        self.done(Request::WriteStatus(previous))?;
-        Ok((locations, false))
+        self.io.ask(ask::WriteStatus(publish))?;
+        Ok((checkpoint, false))
     }
 }

@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
+use super::ask;
 use super::cycle::{sysid_valid, Cycle};
 use super::recover::NOT_PROVEN;
-use super::request::{Request, SyncNames};
+use super::request::SyncNames;
 use super::script::{Halt, Level, Step};
 use super::types::*;
 
@@ -16,7 +17,7 @@ impl Cycle<'_> {
     /// 4B: the postmaster is on its way up.
     pub(super) fn starting_instance(&mut self) -> Step<Option<String>> {
         if !self.pg.state.is_starting() || self.is_paused() {
-            self.m.start_timeout = None;
+            self.m.start.is_up();
             if self.is_paused() {
                 let state = if self.pg.running { PgState::Running } else { PgState::Stopped };
                 self.set_state(state)?;
@@ -34,13 +35,13 @@ impl Cycle<'_> {
         }
         let configured = Duration::from_secs(self.m.config.primary_start_timeout().max(0) as u64);
         // A limit of zero is for servers that have crashed, not for a restart that somebody has ordered.
-        let timeout = match self.m.start_timeout {
+        let timeout = match self.m.start.timeout {
             Some(ordered) if !ordered.is_zero() => ordered,
             Some(_) if configured.is_zero() => ORDERED_START,
             _ => configured,
         };
         let timeout = timeout.as_secs_f64();
-        let left = timeout - self.io.now().saturating_sub(self.pg.state_since).as_secs_f64();
+        let left = timeout - self.io.now().since(self.pg.state_since).as_secs_f64();
         if left <= 0.0 {
             if !self.failover_possible(None, false)? {
                 return Ok(Some(
@@ -60,10 +61,10 @@ impl Cycle<'_> {
 
     /// 4C: bootstrap has been started by this process.
     pub(super) fn post_bootstrap(&mut self) -> Step<String> {
-        if !self.pg.running || self.m.bootstrap_result == Some(false) {
+        if !self.pg.running || self.m.bootstrap.result == Some(false) {
             return self.cancel_initialization();
         }
-        if self.m.bootstrap_result.is_none() {
+        if self.m.bootstrap.result.is_none() {
             if !self.pg.is_primary() {
                 return Ok("waiting for end of recovery after bootstrap".into());
             }
@@ -74,23 +75,23 @@ impl Cycle<'_> {
         }
         if let Some(known) = self.cluster.initialize.clone().filter(|known| sysid_valid(Some(known))) {
             if known != self.pg.sysid {
-                return self.give_way(&known);
+                return self.abort_bootstrap(&known);
             }
         }
-        self.m.bootstrapping = false;
-        if !self.bool(Request::WatchdogActivate)? {
+        self.m.bootstrap.made();
+        if !self.io.ask(ask::WatchdogActivate)? {
             self.io.log(Level::Error, "Cancelling bootstrap because watchdog activation failed");
             return self.cancel_initialization();
         }
         self.watchdog_running = true;
-        if self.pg.is_primary() && self.bool(Request::EnsureCheckpoint)? {
-            self.m.rewind = super::memory::Rewind::Checkpoint;
+        if self.pg.is_primary() && self.io.ask(ask::EnsureCheckpoint)? {
+            self.m.rewind.leads();
         }
         let create_new = self.cluster.initialize.is_none();
-        self.bool(Request::Initialize { create_new, sysid: self.pg.sysid.clone() })?;
-        self.bool(Request::SetConfig(self.v.me.dynamic_config.clone()))?;
-        if self.bool(Request::TakeLeader)? {
-            self.m.lock_won = true;
+        self.io.ask(ask::Initialize { create_new, sysid: self.pg.sysid.clone() })?;
+        self.io.ask(ask::SetConfig(self.v.me.dynamic_config.clone()))?;
+        if self.io.ask(ask::TakeLeader)? {
+            self.m.lock.is_ours();
             self.lease_held();
         }
         if self.is_synchronous_mode() {
@@ -104,25 +105,26 @@ impl Cycle<'_> {
 
     /// Our claim was lost while the DCS was away, and another node has made the cluster: ours has never
     /// been anybody's. (The reference overwrites the key and takes the lock.)
-    fn give_way(&mut self, known: &str) -> Step<String> {
+    fn abort_bootstrap(&mut self, known: &str) -> Step<String> {
         let (me, mine) = (self.name(), self.pg.sysid.clone());
         self.io.log(
             Level::Critical,
             format!("system ID mismatch, node {me} belongs to a different cluster: {known} != {mine}"),
         );
-        self.put_aside()
+        self.quarantine_data_dir()
     }
 
     /// 12-12: what a failed bootstrap made is put aside, and the process ends.
     fn cancel_initialization(&mut self) -> Step<String> {
         self.log("removing initialize key after failed attempt to bootstrap the cluster");
-        self.bool(Request::CancelInitialization)?;
-        self.put_aside()
+        self.io.ask(ask::CancelInitialization)?;
+        self.quarantine_data_dir()
     }
 
-    fn put_aside(&mut self) -> Step<String> {
-        self.bool(Request::Stop { mode: StopMode::Immediate, timeout: Some(self.v.me.retry_timeout) })?;
-        if !self.bool(Request::MoveDataDirectory)? {
+    fn quarantine_data_dir(&mut self) -> Step<String> {
+        self.io
+            .ask(ask::Stop { mode: StopMode::Immediate, timeout: Some(self.v.me.timing.retry_timeout) })?;
+        if !self.io.ask(ask::QuarantineDataDir)? {
             self.io.log(Level::Error, "The data directory of the failed bootstrap is where it was");
         }
         self.io.log(Level::Critical, "Failed to bootstrap cluster");
@@ -132,8 +134,8 @@ impl Cycle<'_> {
     /// 4E: there is no data directory to run on.
     pub(super) fn without_data_dir(&mut self) -> Step<String> {
         self.set_role(Role::Uninitialized)?;
-        let stop = Request::Stop { mode: StopMode::Immediate, timeout: Some(self.v.me.retry_timeout) };
-        let stopped = self.bool(stop)?;
+        let stop = ask::Stop { mode: StopMode::Immediate, timeout: Some(self.v.me.timing.retry_timeout) };
+        let stopped = self.io.ask(stop)?;
         if stopped {
             self.watchdog_disable()?;
         }
@@ -171,7 +173,7 @@ impl Cycle<'_> {
         match work {
             // Nobody has ever written to it.
             Unfinished::Bootstrap => {
-                self.done(Request::MoveDataDirectory)?;
+                self.io.ask(ask::QuarantineDataDir)?;
                 Ok("put aside what a bootstrap that was broken off has left".into())
             }
             // It was to be made anew anyway.
@@ -201,7 +203,7 @@ impl Cycle<'_> {
                 return self.bootstrap_cluster();
             }
             // Taken, perhaps by us: the answer may have been lost. The DCS can tell.
-            let unclear = self.m.initialize_asked && self.cluster.initialize.as_deref() == Some("");
+            let unclear = self.m.bootstrap.claim_unclear && self.cluster.initialize.as_deref() == Some("");
             if unclear && self.claim_bootstrap()? {
                 return self.start_bootstrap();
             }
@@ -243,14 +245,13 @@ impl Cycle<'_> {
     }
 
     fn claim_bootstrap(&mut self) -> Step<bool> {
-        let claimed = self.bool(Request::Initialize { create_new: true, sysid: String::new() })?;
-        self.m.initialize_asked = !claimed;
+        let claimed = self.io.ask(ask::Initialize { create_new: true, sysid: String::new() })?;
+        self.m.bootstrap.asked(claimed);
         Ok(claimed)
     }
 
     fn start_bootstrap(&mut self) -> Step<String> {
-        self.m.bootstrapping = true;
-        self.m.bootstrap_result = None;
+        self.m.bootstrap.begun();
         if self.is_standby_cluster() {
             let job = Job::BootstrapStandbyLeader { source: self.remote_source(None) };
             return Ok(self
@@ -263,7 +264,7 @@ impl Cycle<'_> {
     /// Whom to copy; in a standby cluster a member stands for the remote server.
     pub(super) fn clone_source(&self, from_leader: bool) -> (Option<Source>, String) {
         // Any running member that offers itself will do; time is a good enough die.
-        let dice = self.v.now.subsec_nanos() as usize / 1000;
+        let dice = self.v.now.since_start().subsec_nanos() as usize / 1000;
         let (source, what) = super::commands::clone_source(self.name(), &self.cluster, from_leader, dice);
         match source {
             Some(source) if self.is_standby_cluster() => {
@@ -302,9 +303,9 @@ impl Cycle<'_> {
                 _ => Ok(None),
             };
         }
-        if self.cluster.is_unlocked() && !self.is_paused() && !self.pg.cb_called {
+        if self.cluster.is_unlocked() && !self.is_paused() && !self.pg.callback_fired {
             if self.pg.running && !self.pg.is_primary() {
-                self.m.join_aborted = true;
+                self.m.bootstrap.leave_alone();
                 self.io.log(
                     Level::Error,
                     "No initialize key in DCS and PostgreSQL is running as replica, aborting start",
@@ -312,7 +313,7 @@ impl Cycle<'_> {
                 self.io.log(Level::Error, "Please first start Patroni on the node running as primary");
                 return Err(Halt::Exit(1));
             }
-            self.bool(Request::Initialize { create_new: known.is_none(), sysid: mine })?;
+            self.io.ask(ask::Initialize { create_new: known.is_none(), sysid: mine })?;
         }
         Ok(None)
     }

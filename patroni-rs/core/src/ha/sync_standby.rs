@@ -3,8 +3,12 @@
 
 use std::time::Duration;
 
-use super::cycle::{unexpected, Cycle};
-use super::request::{Answer, Request, SyncNames, SyncNamesSet};
+mod plan;
+
+use self::plan::{Assignment, Correction, Picked, PriorityPlan};
+use super::ask;
+use super::cycle::Cycle;
+use super::request::{SyncNames, SyncNamesSet};
 use super::script::{Level, Step};
 use crate::model::SyncState;
 use crate::quorum::{self, QuorumState, Target};
@@ -48,13 +52,11 @@ impl Cycle<'_> {
             // After a promotion the key is written once; then replicas get a
             // moment to reconnect, or it would lose its voters (21-02b).
             let settled =
-                self.m.promoted_at.is_none_or(|at| self.io.now().saturating_sub(at) > self.v.me.loop_wait);
+                self.m.sync.promoted_at.is_none_or(|at| self.io.now().since(at) > self.v.me.timing.loop_wait);
             if settled {
                 self.process_quorum()?;
             }
-            if self.m.promoted_at.is_none() {
-                self.m.promoted_at = Some(self.io.now());
-            }
+            self.m.sync.looked_at(self.io.now());
             return Ok(());
         }
         if self.is_synchronous_mode() {
@@ -66,8 +68,9 @@ impl Cycle<'_> {
     fn disable_sync_replication(&mut self) -> Step<()> {
         if !self.cluster.sync.is_empty() {
             let version = self.cluster.sync.version.clone();
-            self.m.sync_unsure = !self.bool(Request::DeleteSync { version })?;
-            if self.m.sync_unsure {
+            let confirmed = self.io.ask(ask::DeleteSync { version })?;
+            self.m.sync.written(confirmed);
+            if self.m.sync.unsure {
                 // The key may still be there: PostgreSQL keeps what it promises until it is gone.
                 return Ok(());
             }
@@ -81,7 +84,7 @@ impl Cycle<'_> {
     fn enabled_sync(&mut self) -> Step<Option<SyncState>> {
         let sync = self.cluster.sync.clone();
         if !sync.is_empty() {
-            return if self.m.sync_unsure { self.outdate_writes(&sync) } else { Ok(Some(sync)) };
+            return if self.m.sync.unsure { self.outdate_writes(&sync) } else { Ok(Some(sync)) };
         }
         let me = self.name().to_owned();
         let written = self.write_sync(&me, &NameSet::new(), 0, &sync)?;
@@ -114,32 +117,24 @@ impl Cycle<'_> {
         over: &SyncState,
     ) -> Step<Option<SyncState>> {
         let standbys = names.sorted();
-        let request = Request::WriteSync {
+        let request = ask::WriteSync {
             leader: leader.to_owned(),
             standbys: standbys.clone(),
             quorum,
             version: over.version.clone(),
         };
-        let answer = self.io.ask(request)?;
-        self.m.sync_unsure = matches!(answer, Answer::Version(None));
-        match answer {
-            Answer::Version(Some(version)) => Ok(Some(SyncState {
-                version: Some(version),
-                leader: Some(leader.to_owned()),
-                sync_standby: Some(standbys.join(",")).filter(|s| !s.is_empty()),
-                quorum,
-            })),
-            Answer::Version(None) => Ok(None),
-            other => unexpected(other),
-        }
+        let written = self.io.ask(request)?;
+        self.m.sync.written(written.is_some());
+        Ok(written.map(|version| SyncState {
+            version: Some(version),
+            leader: Some(leader.to_owned()),
+            sync_standby: Some(standbys.join(",")).filter(|s| !s.is_empty()),
+            quorum,
+        }))
     }
 
     fn current_sync(&mut self, wait: Option<Duration>) -> Step<CurrentState> {
-        match self.io.ask(Request::CurrentSync { wait })? {
-            Answer::Sync(Some(state)) => Ok(*state),
-            Answer::Sync(None) => Err(super::script::Halt::Pg),
-            other => unexpected(other),
-        }
+        self.io.ask(ask::CurrentSync { wait })?.map(|state| *state).ok_or(super::script::Halt::Pg)
     }
 
     fn set_sync_names(&mut self, names: &NameSet, num: Option<i64>) -> Step<SyncNamesSet> {
@@ -152,67 +147,49 @@ impl Cycle<'_> {
         let Some(mut sync) = self.enabled_sync()? else { return Ok(()) };
         let me = self.name().to_owned();
         let current = self.current_sync(None)?;
-        let confirmed = current.sync_confirmed.clone();
-        let mut picked = current.active.clone();
-        let mut voters = names_of(&sync.voters());
-        if sync.leader.as_deref() != Some(&me) {
-            let leader = sync.leader.clone().unwrap_or_default();
-            self.warn(format!(
-                "Inconsistent state of /sync key detected, leader = {leader} doesn't match {me}, updating \
-                 synchronous replication key"
-            ));
-            let Some(written) = self.write_sync_or_warn(&me, &NameSet::new(), &sync)? else { return Ok(()) };
+        let plan = PriorityPlan::of(&me, &sync, &current, self.m.config.is_synchronous_mode_strict());
+        for Correction { warning, names } in plan.corrections {
+            self.warn(warning);
+            let Some(written) = self.write_sync_or_warn(&me, &names, &sync)? else { return Ok(()) };
             sync = written;
-            voters = NameSet::new();
         }
-        if picked == voters && voters != confirmed {
-            self.warn(format!(
-                "Inconsistent state between synchronous_standby_names = {} and /sync = {} key detected, updating \
-                 synchronous replication key...",
-                confirmed.py_list(),
-                voters.py_list()
-            ));
-            let Some(written) = self.write_sync_or_warn(&me, &confirmed, &sync)? else { return Ok(()) };
-            sync = written;
-            voters = names_of(&sync.voters());
-        }
-        if picked == voters && voters == current.sync && current.numsync == picked.len() as i64 {
-            return Ok(());
-        }
-        let common = voters.intersection(&confirmed);
-        if common != voters {
+        let Some(Assignment { shrinks, held, picked }) = plan.assignment else { return Ok(()) };
+        if let Some(from) = shrinks {
             self.log(format!(
                 "Updating synchronous privilege temporarily from {} to {}",
-                voters.py_list(),
-                common.py_list()
+                from.py_list(),
+                held.py_list()
             ));
-            let Some(written) = self.write_sync(&me, &common, 0, &sync)? else {
+            let Some(written) = self.write_sync(&me, &held, 0, &sync)? else {
                 self.log("Synchronous replication key updated by someone else.");
                 return Ok(());
             };
             sync = written;
         }
-        let star = self.m.config.is_synchronous_mode_strict() && picked.is_empty();
-        if star {
-            picked = std::iter::once("*").collect();
-            self.warn("No standbys available!");
-        }
-        self.log(format!("Assigning synchronous standby status to {}", picked.py_list()));
-        let set = if star { self.sync_names(SyncNames::Star)? } else { self.set_sync_names(&picked, None)? };
+        let (set, confirmed) = match picked {
+            Picked::Nobody => {
+                let star: NameSet = std::iter::once("*").collect();
+                self.warn("No standbys available!");
+                self.log(format!("Assigning synchronous standby status to {}", star.py_list()));
+                (self.sync_names(SyncNames::Star)?, current.sync_confirmed)
+            }
+            Picked::These(picked) => {
+                self.log(format!("Assigning synchronous standby status to {}", picked.py_list()));
+                let set = self.set_sync_names(&picked, None)?;
+                let mut confirmed = current.sync_confirmed;
+                if set == SyncNamesSet::InForce && !picked.is_empty() && confirmed != picked {
+                    confirmed = self.current_sync(Some(ASSIGN_WAIT))?.sync_confirmed;
+                }
+                // PostgreSQL may not have taken the new value yet, and still confirm by the old
+                // one: a name that it is about to let go of must not enter the key.
+                (set, confirmed.intersection(&picked))
+            }
+        };
         if set != SyncNamesSet::InForce {
             // The key must not grow by what PostgreSQL does not hold.
             return Ok(());
         }
-        let mut confirmed = confirmed;
-        if !star && !picked.is_empty() && confirmed != picked {
-            confirmed = self.current_sync(Some(ASSIGN_WAIT))?.sync_confirmed;
-        }
-        if !star {
-            // PostgreSQL may not have taken the new value yet, and still confirm by the old
-            // one: a name that it is about to let go of must not enter the key.
-            confirmed = confirmed.intersection(&picked);
-        }
-        if !confirmed.is_empty() && confirmed != common {
+        if !confirmed.is_empty() && confirmed != held {
             if self.write_sync(&me, &confirmed, 0, &sync)?.is_some() {
                 self.log(format!("Synchronous standby status assigned to {}", confirmed.py_list()));
             } else {
@@ -241,9 +218,7 @@ impl Cycle<'_> {
         loop {
             let current = self.current_sync(wait)?;
             // Right after a promotion the standbys may not have connected yet: they are not gone.
-            if std::mem::take(&mut self.m.quorum_adopted)
-                && current.sync.intersection(&current.active).is_empty()
-            {
+            if self.m.sync.take_adopted() && current.sync.intersection(&current.active).is_empty() {
                 return Ok(());
             }
             let resolution = quorum::resolve(QuorumState {
@@ -270,7 +245,7 @@ impl Cycle<'_> {
             let mut again = false;
             let mut tightened = false;
             for step in transitions {
-                if self.io.now().saturating_sub(started) >= self.v.me.loop_wait {
+                if self.io.now().since(started) >= self.v.me.timing.loop_wait {
                     return Ok(());
                 }
                 again = step.target == Target::Restart;
@@ -304,8 +279,8 @@ impl Cycle<'_> {
                     Target::Restart => {}
                 }
             }
-            let spent = self.io.now().saturating_sub(started) + QUORUM_WAIT;
-            if !again || spent >= self.v.me.loop_wait {
+            let spent = self.io.now().since(started) + QUORUM_WAIT;
+            if !again || spent >= self.v.me.timing.loop_wait {
                 return Ok(());
             }
             wait = Some(QUORUM_WAIT);
@@ -386,8 +361,9 @@ impl Cycle<'_> {
         if !sync.leader_matches(&me) {
             self.log_quorum(&me, quorum, voters);
         }
-        self.m.quorum_adopted = self.write_sync(&me, voters, quorum, sync)?.is_some();
-        Ok(self.m.quorum_adopted)
+        let adopted = self.write_sync(&me, voters, quorum, sync)?.is_some();
+        self.m.sync.adopted(adopted);
+        Ok(adopted)
     }
 
     fn log_quorum(&mut self, leader: &str, quorum: i64, voters: &NameSet) {

@@ -1,17 +1,16 @@
 //! What the engine sees and says: plain data without behaviour of its own.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 mod job;
 mod peer;
 mod postgres;
-mod words;
+mod states;
 
 pub use job::*;
 pub use peer::*;
 pub use postgres::*;
-pub use words::*;
+pub use states::*;
 
 use pyfmt::Value;
 
@@ -19,9 +18,7 @@ use crate::model::Cluster;
 use crate::tags::Tags;
 use crate::timing::Timing;
 
-/// Time since an arbitrary start, on a clock that never goes back and that
-/// counts suspended time (`CLOCK_BOOTTIME`).
-pub type Mono = Duration;
+pub use crate::mono::Mono;
 
 /// The watchdog device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -34,7 +31,7 @@ pub struct WatchdogView {
 
 /// Who we are; it changes only with the local configuration.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Me {
+pub struct LocalMember {
     /// Member name.
     pub name: String,
     /// `postgres://host:port/db`.
@@ -59,19 +56,8 @@ pub struct Me {
     pub user_sync_names: Option<String>,
     /// The local dynamic configuration, for a DCS that has lost its own.
     pub dynamic_config: Value,
-    /// Seconds; the ttl that is in force in the DCS client.
-    pub ttl: Duration,
-    /// The loop_wait in force.
-    pub loop_wait: Duration,
-    /// The retry_timeout in force.
-    pub retry_timeout: Duration,
-}
-
-impl Me {
-    /// The three durations in force.
-    pub fn timing(&self) -> Timing {
-        Timing { ttl: self.ttl, loop_wait: self.loop_wait, retry_timeout: self.retry_timeout }
-    }
+    /// The durations in force.
+    pub timing: Timing,
 }
 
 /// A restart that waits for its time (surface-ha-pg 11-07).
@@ -94,7 +80,7 @@ pub struct View {
     /// Microseconds since the epoch, for schedules only.
     pub wall_us: i64,
     /// Who we are.
-    pub me: Arc<Me>,
+    pub me: Arc<LocalMember>,
     /// PostgreSQL.
     pub pg: PgView,
     /// The job that runs.

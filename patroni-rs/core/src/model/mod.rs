@@ -26,6 +26,16 @@ pub use sync::{sync_state_value, SyncState};
 /// A WAL position in bytes.
 pub type Lsn = u64;
 
+/// The end of a cleanly stopped primary's WAL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ShutdownCheckpoint {
+    /// Where the shutdown checkpoint starts: who is to take over needs it.
+    pub location: Lsn,
+    /// The position to publish as the last one: the WAL switch before the checkpoint when there is one (archive_mode),
+    /// else the checkpoint.
+    pub publish: Lsn,
+}
+
 /// A compare-and-set token; its meaning is the adapter's. Empty: the key is not
 /// in the DCS (a placeholder).
 pub type Version = String;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::lock::{LeaderLock, Now, Server};
 use crate::ha::{
-    self, Answer, Finished, Job, JobResult, Level, LogLine, Memory, Mono, Progress, Request, Role,
+    self, ask, Answer, Ask, Finished, Job, JobResult, Level, LogLine, Memory, Mono, Progress, Request, Role,
     Transcript, View,
 };
 use crate::model::Cluster;
@@ -122,8 +122,8 @@ impl Cycle {
             memory.job_finished(job, result);
         }
         if let Some(timeout) = start.restarting {
-            memory.recovering = true;
-            memory.start_timeout = Some(timeout);
+            memory.start.begun();
+            memory.start.within(timeout);
         }
         lock.cycle_begins(memory);
         if lock.fenced_server_is_replaced() {
@@ -152,12 +152,11 @@ impl Cycle {
 
     /// What to do next, and what to say to the log. It may take its time: the lock is not needed for it.
     pub fn step(&mut self, memory: &mut Memory, now: Mono) -> (Step, Vec<LogLine>) {
-        let ask = |request| (Step::Ask(Question(Box::new(request))), Vec::new());
         let view = match &self.phase {
-            Phase::AfterFence(Fenced::Prove) => return ask(Request::ProveGone),
-            Phase::AfterFence(Fenced::DeleteKey) => return ask(Request::DeleteLeader { last_lsn: None }),
+            Phase::AfterFence(Fenced::Prove) => return put(ask::ProveGone),
+            Phase::AfterFence(Fenced::DeleteKey) => return put(ask::DeleteLeader { last_lsn: None }),
             // Nor does it come back as a primary without having won the lock again.
-            Phase::AfterFence(Fenced::TakeRole) => return ask(Request::SetRole(Role::Demoted)),
+            Phase::AfterFence(Fenced::TakeRole) => return put(ask::SetRole(Role::Demoted)),
             Phase::AfterFence(Fenced::Unproven) => return (skip(memory, now), Vec::new()),
             Phase::Look => return (Step::Look, Vec::new()),
             Phase::Hung => {
@@ -212,7 +211,9 @@ impl Cycle {
             return self.transcript.record(*request, answer, now.at);
         };
         self.phase = match fenced {
-            Fenced::Prove if answer != Answer::Bool(true) => Phase::AfterFence(Fenced::Unproven),
+            Fenced::Prove if ask::ProveGone.heard(&answer) != Some(&true) => {
+                Phase::AfterFence(Fenced::Unproven)
+            }
             Fenced::Prove if self.led => Phase::AfterFence(Fenced::DeleteKey),
             // A DCS that does not listen lets the key expire.
             Fenced::Prove | Fenced::DeleteKey => Phase::AfterFence(Fenced::TakeRole),
@@ -222,6 +223,11 @@ impl Cycle {
             }
         };
     }
+}
+
+/// A question of the driver's own.
+fn put(question: impl Ask) -> (Step, Vec<LogLine>) {
+    (Step::Ask(Question(Box::new(question.into()))), Vec::new())
 }
 
 /// A cycle without decisions. The next look comes soon: what was only slow must not cost the lock.

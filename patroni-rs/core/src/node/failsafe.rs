@@ -16,11 +16,10 @@ pub fn runs_as_primary(state: PgState, role: Role) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn a_leader_refuses_and_so_does_who_holds_the_lock() {
-        let lock = Some(Duration::from_secs(9));
+        let lock = Some(Mono::seconds(9));
         for (state, role, lease, refuses) in [
             (PgState::Running, Role::Primary, lock, true),
             (PgState::Running, Role::Primary, None, true),

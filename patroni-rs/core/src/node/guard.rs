@@ -19,11 +19,10 @@ pub fn speaks_for_itself(word: Option<Mono>, arm: Option<Arm>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn a_promise_about_one_server_is_none_about_the_next() {
-        let at = Some(Duration::from_secs(18));
+        let at = Some(Mono::seconds(18));
         for (server, postmaster, heard) in
             [(7, Some(7), at), (7, Some(8), None), (7, None, None), (0, None, None)]
         {
@@ -33,7 +32,7 @@ mod tests {
 
     #[test]
     fn who_may_be_relieved() {
-        let at = Some(Duration::from_secs(18));
+        let at = Some(Mono::seconds(18));
         for (word, arm, alone) in [
             (at, Some(Arm::Writes), true),
             (None, Some(Arm::Writes), false),

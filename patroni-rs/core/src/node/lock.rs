@@ -10,7 +10,7 @@
 use std::time::Duration;
 
 use crate::ha::keeper::{Arm, Keeper, Next};
-use crate::ha::{Answer, Memory, Mono, Request, Role};
+use crate::ha::{ask, Answer, Ask, DcsRequest, LockRequest, Memory, Mono, Request, Role};
 use crate::timing::Timing;
 
 /// A renewal takes no longer than this; in doubt, where only a quick answer helps, than the second one.
@@ -80,70 +80,51 @@ pub struct MayPromote(());
 
 /// What a request means for the promise of the lock.
 #[derive(Debug, Clone, Copy)]
-enum Meaning {
-    Reads,
-    Asks,
-    Renews,
-    Takes,
+enum Meaning<'a> {
+    /// The keys are read, with the name of who holds it.
+    Reads(&'a ask::LoadCluster),
+    /// It is asked for.
+    Asks(&'a ask::AcquireLeader),
+    /// It is prolonged.
+    Renews(&'a ask::UpdateLeader),
+    /// It is taken without a condition: the bootstrap is over.
+    Takes(&'a ask::TakeLeader),
+    /// It is given up.
     GivesUp,
+    /// It holds by consent of all peers, from then on.
     HasConsent(Mono),
+    /// It is lost.
     Loses,
     Nothing,
 }
 
-impl Meaning {
-    /// A request that is new has to say what it means.
-    fn of(request: &Request) -> Meaning {
+impl Meaning<'_> {
+    /// A request of the DCS that is new has to say what it means, and so has a group of requests.
+    fn of(request: &Request) -> Meaning<'_> {
         match request {
-            Request::LoadCluster => Meaning::Reads,
-            Request::AcquireLeader => Meaning::Asks,
-            Request::UpdateLeader { .. } => Meaning::Renews,
-            Request::TakeLeader => Meaning::Takes,
-            Request::DeleteLeader { .. } => Meaning::GivesUp,
-            Request::ExtendLease { sent } => Meaning::HasConsent(*sent),
-            Request::DropLease => Meaning::Loses,
-            Request::WriteStatus(_)
-            | Request::TouchMember(_)
-            | Request::Initialize { .. }
-            | Request::CancelInitialization
-            | Request::SetConfig(_)
-            | Request::WriteFailover { .. }
-            | Request::WriteSync { .. }
-            | Request::DeleteSync { .. }
-            | Request::WriteHistory(_)
-            | Request::Peers { .. }
-            | Request::FailsafePing { .. }
-            | Request::Probe
-            | Request::SetRole(_)
-            | Request::SetState(_)
-            | Request::Call(_)
-            | Request::Stop { .. }
-            | Request::StopToCheckpoint { .. }
-            | Request::AwaitExit(_)
-            | Request::ProveGone
-            | Request::ReleaseSync
-            | Request::StartJob(_)
-            | Request::CancelJob { .. }
-            | Request::ControlData
-            | Request::CheckRecovery(_)
-            | Request::FollowReload { .. }
-            | Request::ResumeReplay
-            | Request::SetSyncNames(_)
-            | Request::CurrentSync { .. }
-            | Request::Walsenders
-            | Request::ReplicaTimeline { .. }
-            | Request::History(_)
-            | Request::CanRewind
-            | Request::CheckDiverged(_)
-            | Request::EnsureCheckpoint
-            | Request::SyncSlots { .. }
-            | Request::AfterPause
-            | Request::WatchdogActivate
-            | Request::WatchdogDisable
-            | Request::WatchdogKeepalive
-            | Request::Courtesy(_)
-            | Request::DropScheduledRestart
-            | Request::MoveDataDirectory => Meaning::Nothing,
+            Request::Dcs(request) => Meaning::of_dcs(request),
+            Request::Lock(LockRequest::ExtendLease(ask::ExtendLease { sent })) => Meaning::HasConsent(*sent),
+            Request::Lock(LockRequest::DropLease(_)) => Meaning::Loses,
+            Request::Peers(_) | Request::Server(_) | Request::Node(_) => Meaning::Nothing,
+        }
+    }
+
+    fn of_dcs(request: &DcsRequest) -> Meaning<'_> {
+        match request {
+            DcsRequest::LoadCluster(asked) => Meaning::Reads(asked),
+            DcsRequest::AcquireLeader(asked) => Meaning::Asks(asked),
+            DcsRequest::UpdateLeader(asked) => Meaning::Renews(asked),
+            DcsRequest::TakeLeader(asked) => Meaning::Takes(asked),
+            DcsRequest::DeleteLeader(_) => Meaning::GivesUp,
+            DcsRequest::WriteStatus(_)
+            | DcsRequest::TouchMember(_)
+            | DcsRequest::Initialize(_)
+            | DcsRequest::CancelInitialization(_)
+            | DcsRequest::SetConfig(_)
+            | DcsRequest::WriteFailover(_)
+            | DcsRequest::WriteSync(_)
+            | DcsRequest::DeleteSync(_)
+            | DcsRequest::WriteHistory(_) => Meaning::Nothing,
         }
     }
 }
@@ -180,7 +161,7 @@ impl LeaderLock {
 
     /// A cycle begins with this memory. It may stand still before its own end, which takes note of more.
     pub fn cycle_begins(&mut self, memory: &Memory) {
-        (self.paused, self.bootstrapping) = (memory.config.is_paused(), memory.bootstrapping);
+        (self.paused, self.bootstrapping) = (memory.config.is_paused(), memory.bootstrap.running);
     }
 
     /// A request is about to go out, now.
@@ -188,8 +169,8 @@ impl LeaderLock {
         // A shorter ttl holds for what is promised already: this request may bring a lease of that length.
         self.keeper.set_timing(now.timing, now.at);
         match Meaning::of(request) {
-            Meaning::Asks => self.will_ask(now),
-            Meaning::Takes => {
+            Meaning::Asks(_) => self.will_ask(now),
+            Meaning::Takes(_) => {
                 // The bootstrap is over, and what was promised before it.
                 self.bootstrapping = false;
                 self.keeper.lease_released();
@@ -198,7 +179,7 @@ impl LeaderLock {
             Meaning::GivesUp => self.keeper.lease_released(),
             Meaning::HasConsent(sent) => self.confirmed(sent, now),
             Meaning::Loses => self.keeper.lease_dropped(),
-            Meaning::Renews | Meaning::Reads | Meaning::Nothing => {}
+            Meaning::Renews(_) | Meaning::Reads(_) | Meaning::Nothing => {}
         }
     }
 
@@ -214,30 +195,33 @@ impl LeaderLock {
     /// The answer to a request that was sent at `sent` is there: the lease counts from then. What is known now is as of
     /// this answer.
     pub fn answered(&mut self, (request, answer): (&Request, &Answer), sent: Mono, now: &Now<'_>) {
-        match (Meaning::of(request), answer) {
-            (Meaning::Reads, Answer::Cluster(Ok(cluster))) => {
-                self.keeper.cluster_read(sent);
-                let held = cluster.leader_name() == Some(now.name) && self.keeper.may_start_writing(now.at);
-                self.paused &= now.paused || !held;
+        // An answer to another question tells nothing, nor does one that says that it was not done.
+        match Meaning::of(request) {
+            Meaning::Reads(asked) => {
+                if let Some(Ok(cluster)) = asked.heard(answer) {
+                    self.keeper.cluster_read(sent);
+                    let held =
+                        cluster.leader_name() == Some(now.name) && self.keeper.may_start_writing(now.at);
+                    self.paused &= now.paused || !held;
+                }
             }
-            (Meaning::Asks | Meaning::Renews, Answer::Dcs(Ok(true)))
-            | (Meaning::Takes, Answer::Bool(true)) => {
-                self.confirmed(sent, now);
+            Meaning::Asks(asked) => {
+                if let Some(Ok(true)) = asked.heard(answer) {
+                    self.confirmed(sent, now);
+                }
             }
-            (Meaning::Renews, Answer::Dcs(Ok(false))) => self.keeper.lease_dropped(),
-            (Meaning::Renews, Answer::Dcs(Err(_))) => self.unanswered = true,
-            // It was not done, nobody knows, or it is about something else.
-            (
-                Meaning::Reads
-                | Meaning::Asks
-                | Meaning::Renews
-                | Meaning::Takes
-                | Meaning::GivesUp
-                | Meaning::HasConsent(_)
-                | Meaning::Loses
-                | Meaning::Nothing,
-                _,
-            ) => {}
+            Meaning::Takes(asked) => {
+                if asked.heard(answer) == Some(&true) {
+                    self.confirmed(sent, now);
+                }
+            }
+            Meaning::Renews(asked) => match asked.heard(answer) {
+                Some(Ok(true)) => self.confirmed(sent, now),
+                Some(Ok(false)) => self.keeper.lease_dropped(),
+                Some(Err(_)) => self.unanswered = true,
+                None => {}
+            },
+            Meaning::GivesUp | Meaning::HasConsent(_) | Meaning::Loses | Meaning::Nothing => {}
         }
         self.arm(&now.server);
     }
@@ -330,7 +314,7 @@ impl LeaderLock {
         let left = self
             .keeper
             .lease_until()
-            .map_or(Duration::from_secs(1), |until| until.saturating_sub(now + self.keeper.fence_margin()));
+            .map_or(Duration::from_secs(1), |until| until.since(now + self.keeper.fence_margin()));
         let (calm, in_doubt) = RENEWAL_LIMITS;
         left.clamp(LEAST_LIMIT, if self.keeper.is_in_doubt() { in_doubt } else { calm })
     }

@@ -1,7 +1,7 @@
 //! The one long job: what runs, what has ended since the last cycle, and what may start.
 
 use crate::ha::{Job, JobResult, JobView, Memory, Mono};
-use crate::model::Lsn;
+use crate::model::ShutdownCheckpoint;
 
 /// How the job that runs is to be cancelled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,9 +95,9 @@ impl JobSlot {
     }
 
     /// The stop has written its shutdown checkpoint; the postmaster still lives.
-    pub fn shutdown_checkpoint(&mut self, locations: (Lsn, Lsn)) {
+    pub fn shutdown_checkpoint(&mut self, found: ShutdownCheckpoint) {
         if let Some(running) = &mut self.running {
-            running.shutdown_checkpoint = Some(locations);
+            running.shutdown_checkpoint = Some(found);
         }
     }
 
@@ -144,7 +144,7 @@ mod tests {
         memory
     }
 
-    const NOW: Mono = Duration::from_secs(5);
+    const NOW: Mono = Mono::seconds(5);
 
     #[test]
     fn one_job_at_a_time() {
@@ -211,11 +211,12 @@ mod tests {
     #[test]
     fn the_shutdown_checkpoint_is_the_running_jobs() {
         let mut slot = JobSlot::default();
-        slot.shutdown_checkpoint((1, 2));
+        let found = ShutdownCheckpoint { location: 1, publish: 2 };
+        slot.shutdown_checkpoint(found);
         slot.start(&demote(), NOW).unwrap();
         assert_eq!(slot.running().unwrap().shutdown_checkpoint, None);
-        slot.shutdown_checkpoint((1, 2));
-        assert_eq!(slot.running().unwrap().shutdown_checkpoint, Some((1, 2)));
+        slot.shutdown_checkpoint(found);
+        assert_eq!(slot.running().unwrap().shutdown_checkpoint, Some(found));
         assert!(slot.runs(|job| *job == demote()) && !slot.runs(|job| *job == Job::Promote));
     }
 }

@@ -3,8 +3,8 @@
 
 use indexmap::IndexMap;
 
-use super::book::{KnownKind, SlotBook};
-use super::wanted::{SlotKind, Wanted};
+use super::desired::{Desired, SlotKind};
+use super::inventory::{KnownKind, SlotInventory};
 use crate::model::Lsn;
 
 /// A logical slot to be created on the primary.
@@ -24,10 +24,10 @@ pub struct LogicalWork {
     pub copy: Vec<String>,
 }
 
-impl SlotBook {
+impl SlotInventory {
     /// Logical slots that the primary lacks, by database, since creating one
     /// takes a connection to its database.
-    pub fn plan_logical_primary(&mut self, wanted: &Wanted) -> IndexMap<String, Vec<NewLogicalSlot>> {
+    pub fn plan_logical_primary(&mut self, wanted: &Desired) -> IndexMap<String, Vec<NewLogicalSlot>> {
         let mut missing: IndexMap<String, Vec<NewLogicalSlot>> = IndexMap::new();
         for (name, want) in wanted {
             let SlotKind::Logical { database, plugin } = &want.kind else {
@@ -50,7 +50,7 @@ impl SlotBook {
     /// Which logical slots of a replica lag behind the published position, as
     /// far as it has replayed, and which it lacks. Those to be copied leave
     /// `wanted`: they are not there yet.
-    pub fn plan_logical_replica(&self, wanted: &mut Wanted, replay_lsn: Lsn) -> LogicalWork {
+    pub fn plan_logical_replica(&self, wanted: &mut Desired, replay_lsn: Lsn) -> LogicalWork {
         let mut work = LogicalWork::default();
         for (name, want) in wanted.iter() {
             let (SlotKind::Logical { database, plugin }, Some(lsn)) = (&want.kind, want.lsn) else {

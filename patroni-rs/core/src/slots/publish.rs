@@ -6,10 +6,10 @@ use std::time::Duration;
 use indexmap::IndexMap;
 use pyfmt::Value;
 
+use super::desired::{permanent_for, Node, Subject};
 use super::line;
 use super::names::member_slot_name;
 use super::permanent::{is_logical, is_physical, permanent_physical_slots};
-use super::wanted::{permanent_for, Node, Subject};
 use crate::global_config::GlobalConfig;
 use crate::ha::{Level, LogLine, Mono, Role};
 use crate::model::{Cluster, Lsn};
@@ -141,7 +141,7 @@ mod tests {
             ..Default::default()
         };
         let mut retention = Retention::default();
-        let at = Duration::from_secs;
+        let at = Mono::seconds;
         retention.restart(&["old".into()], at(0));
         let (names, log) = retention.build(&cluster, &config, "a", &slots(&["a", "b", "c", "user"]), at(10));
         assert_eq!(names, Some(vec!["a".into(), "b".into(), "old".into()]));

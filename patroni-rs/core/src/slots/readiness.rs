@@ -6,7 +6,7 @@
 
 use indexmap::IndexMap;
 
-use super::book::{KnownKind, SlotBook};
+use super::inventory::{KnownKind, SlotInventory};
 use super::line;
 use crate::ha::{Level, LogLine};
 
@@ -70,7 +70,7 @@ impl Readiness {
 
     /// Forgets slots that are safe, and those that are gone. `physical` is the
     /// `catalog_xmin` of our physical slot on the leader, if it was asked for.
-    pub fn settle(&mut self, book: &SlotBook, physical: Option<u64>) -> Vec<LogLine> {
+    pub fn settle(&mut self, book: &SlotInventory, physical: Option<u64>) -> Vec<LogLine> {
         let mut log = Vec::new();
         self.pending.retain(|name, primary| {
             let here = match book.get(name).map(|s| &s.kind) {
@@ -104,10 +104,10 @@ impl Readiness {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::super::book::KnownSlot;
+    use super::super::inventory::KnownSlot;
     use super::*;
 
-    fn book(xmin: u64) -> SlotBook {
+    fn book(xmin: u64) -> SlotInventory {
         let kind = KnownKind::Logical {
             plugin: "p".into(),
             database: Some("d".into()),
@@ -115,7 +115,7 @@ mod tests {
             catalog_xmin: Some(xmin),
             confirmed_flush_lsn: Some(1),
         };
-        let mut book = SlotBook::new();
+        let mut book = SlotInventory::new();
         book.load([("l".to_owned(), KnownSlot { kind, wal_status: None })].into_iter().collect());
         book
     }

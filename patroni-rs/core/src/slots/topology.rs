@@ -1,8 +1,8 @@
 //! Who replicates through whom, and what follows from it for slots.
 
+use super::desired::{desired_slots, members_slots, merge_permanent, permanent_for, Node, SlotKind, Subject};
 use super::names::member_slot_name;
 use super::permanent::is_physical;
-use super::wanted::{members_slots, merge_permanent, permanent_for, wanted_slots, Node, SlotKind, Subject};
 use crate::global_config::GlobalConfig;
 use crate::ha::Role;
 use crate::model::{Cluster, Member};
@@ -55,7 +55,7 @@ pub fn should_enforce_hot_standby_feedback(
 
 fn enforce_for(cluster: &Cluster, config: &GlobalConfig, node: &Node<'_>, subject: &Subject) -> bool {
     let as_replica = Node { role: Role::Replica, ..node.clone() };
-    let slots = wanted_slots(cluster, config, &as_replica, subject).0;
+    let slots = desired_slots(cluster, config, &as_replica, subject).0;
     if slots.values().any(|s| matches!(s.kind, SlotKind::Logical { .. })) {
         return true;
     }

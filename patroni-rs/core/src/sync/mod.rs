@@ -7,6 +7,6 @@ mod value;
 
 pub use names::{application_name, never_synchronous, shown_name, NameSet};
 pub use pick::{
-    candidates, impersonated, Candidate, CurrentState, Observed, ReplicaRow, SyncOptions, Tracker,
+    candidates, impersonated, Candidate, CurrentState, NamesSeen, Observed, ReplicaRow, SyncOptions, Tracker,
 };
 pub use value::{names_value, parse_names, quote_name, SyncNamesError, SyncNamesValue, SyncType};

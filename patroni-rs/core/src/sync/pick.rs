@@ -215,13 +215,23 @@ pub struct Tracker {
     ready: IndexMap<String, i64>,
 }
 
+/// What the present value of `synchronous_standby_names` is to a [`Tracker`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NamesSeen {
+    /// The known one.
+    Known,
+    /// Another: some WAL should be written to move the standbys, and PostgreSQL asked again.
+    Changed {
+        /// What is wrong with it.
+        warning: Option<String>,
+    },
+}
+
 impl Tracker {
-    /// Takes the present value of the GUC. `None`: it is the known one.
-    /// `Some`: it has changed, so that some WAL should be written to move the
-    /// standbys, and PostgreSQL asked again; the text, if any, is a warning.
-    pub fn observe_value(&mut self, value: &str, last_operation: Lsn) -> Option<Option<String>> {
+    /// Takes the present value of the GUC.
+    pub fn observe_value(&mut self, value: &str, last_operation: Lsn) -> NamesSeen {
         if self.value == value {
-            return None;
+            return NamesSeen::Known;
         }
         self.value = value.to_owned();
         let (parsed, warning) = match parse_names(value) {
@@ -238,7 +248,7 @@ impl Tracker {
         let members = &self.parsed.members;
         self.ready.retain(|name, _| members.contains(name));
         self.primary_flush_lsn = last_operation;
-        Some(warning)
+        NamesSeen::Changed { warning }
     }
 
     /// The state, for the value last observed. `listed` are the standbys in the `/sync` key.

@@ -14,6 +14,7 @@ use super::ready::{PingTarget, Ready};
 use super::waldump;
 use patroni_core::cluster_state::ClusterState;
 use patroni_core::ha::StopMode;
+use patroni_core::model::ShutdownCheckpoint;
 
 /// Time between two looks at pg_control (only its time stamp unless it changed)
 /// and between two probes.
@@ -66,7 +67,7 @@ pub enum StopEvent {
     /// The same, told at every stop, and beside its other steps: nothing waits for it.
     Quiet,
     /// The shutdown checkpoint is written.
-    ShutDown(waldump::CheckpointLocations),
+    ShutDown(ShutdownCheckpoint),
 }
 
 /// How a stop ended.
@@ -176,7 +177,7 @@ async fn wait_refusing(postmaster: &Postmaster, request: &StopRequest<'_>) -> bo
 }
 
 enum ShutDownWait {
-    ShutDown(waldump::CheckpointLocations),
+    ShutDown(ShutdownCheckpoint),
     TimedOut,
     /// It ended, or was a standby, or the checkpoint could not be read.
     Other,

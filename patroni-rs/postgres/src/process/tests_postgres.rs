@@ -233,7 +233,7 @@ async fn whole_life(dir: &Path) {
     // A switchover: the old primary stops cleanly, the replica is promoted.
     let (stopped, events) = old.stop(StopMode::Fast, None).await;
     assert_eq!(stopped, Stopped::Stopped { signalled: true });
-    assert!(events.iter().any(|e| matches!(e, StopEvent::ShutDown(l) if l.last <= l.checkpoint)));
+    assert!(events.iter().any(|e| matches!(e, StopEvent::ShutDown(l) if l.publish <= l.location)));
     assert_eq!(old.stop(StopMode::Fast, None).await.0, Stopped::NotRunning);
     let started = Instant::now();
     assert_eq!(promote::request(&sandbox.bin, &new.cancel, &new.data).await, promote::Asked::Yes);

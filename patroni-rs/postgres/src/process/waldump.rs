@@ -14,6 +14,7 @@ use super::binaries::{self, Binaries};
 use super::control::ControlData;
 use super::probe;
 use patroni_core::cluster_state::ClusterState;
+use patroni_core::model::ShutdownCheckpoint;
 
 /// How long reading two records may take.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -90,16 +91,6 @@ async fn record_at(bin: &Binaries, data_dir: &Path, timeline: u32, lsn: u64) -> 
     }
 }
 
-/// The end of a cleanly stopped primary's WAL.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CheckpointLocations {
-    /// Where the shutdown checkpoint starts.
-    pub checkpoint: u64,
-    /// The position to publish as the last one: the WAL switch before the
-    /// checkpoint when there is one (archive_mode), else the checkpoint.
-    pub last: u64,
-}
-
 /// Is this the description of a shutdown checkpoint?
 fn is_shutdown_checkpoint(record: &WalRecord, lsn: u64) -> bool {
     let desc = record.desc.to_lowercase();
@@ -111,19 +102,19 @@ pub async fn checkpoint_locations(
     bin: &Binaries,
     data_dir: &Path,
     control: &ControlData,
-) -> Option<CheckpointLocations> {
+) -> Option<ShutdownCheckpoint> {
     if control.state() != ClusterState::ShutDown {
         return None;
     }
     let (timeline, checkpoint) = (control.timeline()?, control.checkpoint_lsn()?);
-    let mut found = CheckpointLocations { checkpoint, last: checkpoint };
+    let mut found = ShutdownCheckpoint { location: checkpoint, publish: checkpoint };
     let Some(record) = record_at(bin, data_dir, timeline, checkpoint).await else { return Some(found) };
     if is_shutdown_checkpoint(&record, checkpoint) {
         let before = record_at(bin, data_dir, timeline, record.prev).await;
         // Texts of versions up to 9.4 and of later ones.
         if before.is_some_and(|b| b.lsn == record.prev && matches!(b.desc.as_str(), "xlog switch" | "SWITCH"))
         {
-            found.last = record.prev;
+            found.publish = record.prev;
         }
     }
     Some(found)

@@ -8,7 +8,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::time::Duration;
 
-use patroni_core::slots::{valid_slot_name, SlotKind, Wanted};
+use patroni_core::slots::{valid_slot_name, Desired, SlotKind};
 use pyfmt::Value;
 
 use super::error::PgError;
@@ -38,7 +38,7 @@ pub async fn fetch_logical_slots(
     leader: &ConnParams,
     major_version: u32,
     names: &[String],
-    wanted: &Wanted,
+    wanted: &Desired,
 ) -> Result<Vec<CopiedSlot>, PgError> {
     let session = Session::connect(&leader.clone().or_defaults(&DEFAULTS).with_safe_search_path()).await?;
     let ours = if major_version >= 170_000 { " NOT failover AND" } else { "" };
@@ -54,7 +54,7 @@ pub async fn fetch_logical_slots(
     Ok(rows.iter().filter_map(|row| copied(row, wanted)).collect())
 }
 
-fn copied(row: &Row, wanted: &Wanted) -> Option<CopiedSlot> {
+fn copied(row: &Row, wanted: &Desired) -> Option<CopiedSlot> {
     let name = row.text(0).filter(|name| valid_slot_name(name))?.to_owned();
     let want = wanted.get(&name)?;
     let fits = match &want.kind {

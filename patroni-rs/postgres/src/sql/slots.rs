@@ -11,8 +11,8 @@ use patroni_core::ha::{Level, LogLine};
 use patroni_core::model::{Cluster, Lsn};
 use patroni_core::rewind::format_lsn;
 use patroni_core::slots::{
-    slot_name_on_primary, wanted_slots, DropResult, KnownKind, KnownSlot, NewLogicalSlot, Node,
-    PhysicalAction, PlannedDrop, Readiness, ReadinessQuery, SlotBook, Wanted,
+    desired_slots, slot_name_on_primary, Desired, DropResult, KnownKind, KnownSlot, NewLogicalSlot, Node,
+    PhysicalAction, PlannedDrop, Readiness, ReadinessQuery, SlotInventory,
 };
 
 use super::advance::SlotAdvancer;
@@ -118,7 +118,7 @@ pub struct SlotExecutor {
     pool: Arc<Pool>,
     advancer: SlotAdvancer,
     /// The slots; the daemon refreshes it with each monitoring row.
-    pub book: SlotBook,
+    pub book: SlotInventory,
     /// Copied logical slots that may not be safe yet.
     pub readiness: Readiness,
     /// Logical slots that could not be made, and what was said of it.
@@ -148,7 +148,7 @@ impl SlotExecutor {
         SlotExecutor {
             pool,
             advancer,
-            book: SlotBook::new(),
+            book: SlotInventory::new(),
             readiness: Readiness::default(),
             complaints: HashMap::new(),
         }
@@ -178,7 +178,7 @@ impl SlotExecutor {
             }
         }
         let (mut wanted, lines) =
-            wanted_slots(round.cluster, round.config, &round.node, &round.node.subject());
+            desired_slots(round.cluster, round.config, &round.node, &round.node.subject());
         lines.iter().for_each(log);
         let ignored = round.config.ignore_slots_matchers();
         for drop in self.book.plan_drops(&wanted, ignored, round.config.is_paused()) {
@@ -233,7 +233,7 @@ impl SlotExecutor {
         }
     }
 
-    async fn reconcile_physical(&mut self, round: &SlotRound<'_>, wanted: &Wanted) -> Result<(), PgError> {
+    async fn reconcile_physical(&mut self, round: &SlotRound<'_>, wanted: &Desired) -> Result<(), PgError> {
         let version = round.node.major_version;
         // Without a leader, or while we are one that is not promoted yet,
         // standbys are between two primaries and their feedback still counts.
@@ -282,7 +282,7 @@ impl SlotExecutor {
     }
 
     /// Creates logical slots of a primary; those that cannot be leave `wanted`.
-    async fn create_logical(&mut self, wanted: &mut Wanted) {
+    async fn create_logical(&mut self, wanted: &mut Desired) {
         self.complaints.retain(|name, _| wanted.contains_key(name));
         for (database, slots) in self.book.plan_logical_primary(wanted) {
             let params = self.pool.params().with("dbname", database).with_safe_search_path();
@@ -327,7 +327,7 @@ impl SlotExecutor {
         }
     }
 
-    fn reconcile_logical(&mut self, wanted: &mut Wanted, replay_lsn: Lsn) -> SlotOutcome {
+    fn reconcile_logical(&mut self, wanted: &mut Desired, replay_lsn: Lsn) -> SlotOutcome {
         let mut work = self.book.plan_logical_replica(wanted, replay_lsn);
         let report = self.advancer.schedule(work.advance);
         if report.failed {

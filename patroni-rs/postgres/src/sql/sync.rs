@@ -1,7 +1,7 @@
 //! The state of synchronous replication, as one look at the server gives it.
 
 use patroni_core::model::Lsn;
-use patroni_core::sync::{Candidate, CurrentState, NameSet, Observed, SyncOptions, Tracker};
+use patroni_core::sync::{Candidate, CurrentState, NameSet, NamesSeen, Observed, SyncOptions, Tracker};
 
 use super::error::PgError;
 use super::monitor::{Monitored, Names};
@@ -60,7 +60,9 @@ pub async fn current_sync_state<F>(
 where
     F: std::future::Future<Output = Result<Monitored, PgError>>,
 {
-    if let Some(warning) = tracker.observe_value(&seen.synchronous_standby_names, seen.last_operation()) {
+    if let NamesSeen::Changed { warning } =
+        tracker.observe_value(&seen.synchronous_standby_names, seen.last_operation())
+    {
         if let Some(text) = warning {
             tracing::warn!(target: "patroni.postgresql.sync", "{text}");
         }

@@ -3,7 +3,7 @@
 use patroni_core::global_config::GlobalConfig;
 use patroni_core::ha::Role;
 use patroni_core::model::{Cluster, ClusterConfig, Leader, Member};
-use patroni_core::slots::{wanted_slots, with_own_slot, Node};
+use patroni_core::slots::{desired_slots, with_own_slot, Node};
 use patroni_core::tags::Tags;
 use patroni_postgres::sql::*;
 use pyfmt::Value;
@@ -90,7 +90,7 @@ async fn slots_follow_the_cluster() {
         let copy = sync_replication_slots(&mut executor, &round(u64::MAX)).await;
         assert_eq!(copy, ["l"]);
         assert_eq!(names(&standby_pool, version).await, ["n1", "n3", "p"]);
-        let (wanted, _) = wanted_slots(&cluster, &config, &node, &node.subject());
+        let (wanted, _) = desired_slots(&cluster, &config, &node, &node.subject());
         let copied = fetch_logical_slots(&primary.tcp(), version, &copy, &wanted).await.unwrap();
         assert_eq!(copied.len(), 1);
         standby_pool.close_all().await;

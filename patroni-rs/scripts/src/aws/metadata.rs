@@ -15,6 +15,16 @@ pub struct Metadata {
     base: String,
 }
 
+/// What the service says to whoever wants to ask it.
+enum Token {
+    /// To be shown with each question.
+    Given(String),
+    /// It has none, or does not answer in time: it is asked without.
+    None,
+    /// It refuses to give one.
+    Refused,
+}
+
 impl Metadata {
     /// `AWS_EC2_METADATA_SERVICE_ENDPOINT` names another server than the link-local one.
     pub fn new() -> Result<Metadata, String> {
@@ -35,22 +45,23 @@ impl Metadata {
         if disabled.is_ok_and(|text| text.eq_ignore_ascii_case("true")) {
             return None;
         }
-        let token = self.token()?;
-        let mut headers = Vec::new();
-        headers.extend(token.as_deref().map(|token| ("x-aws-ec2-metadata-token", token)));
+        let token = self.token();
+        let headers = match &token {
+            Token::Given(token) => vec![("x-aws-ec2-metadata-token", token.as_str())],
+            Token::None => Vec::new(),
+            Token::Refused => return None,
+        };
         let answer = self.http.request("GET", &format!("{}{path}", self.base), &headers, "").ok()?;
         Some(answer).filter(|a| a.status == 200 && !a.body.is_empty()).map(|a| a.text())
     }
 
-    /// A token; `Some(None)` where the service has none or does not answer in time, and
-    /// is asked without. None when it refuses to give one.
-    fn token(&self) -> Option<Option<String>> {
+    fn token(&self) -> Token {
         let url = format!("{}/latest/api/token", self.base);
         let headers = [("x-aws-ec2-metadata-token-ttl-seconds", TOKEN_SECONDS)];
         match self.http.request("PUT", &url, &headers, "") {
-            Ok(answer) if answer.status == 200 => Some(Some(answer.text())),
-            Ok(answer) if answer.status == 400 => None,
-            _ => Some(None),
+            Ok(answer) if answer.status == 200 => Token::Given(answer.text()),
+            Ok(answer) if answer.status == 400 => Token::Refused,
+            Ok(_) | Err(_) => Token::None,
         }
     }
 }

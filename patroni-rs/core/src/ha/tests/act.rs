@@ -33,10 +33,20 @@ fn sync_names(names: &SyncNames) -> String {
 
 /// None for what is no effect, or no business of anybody outside.
 pub fn act(request: &Request) -> Option<String> {
-    Some(match request {
-        Request::LoadCluster => "load".into(),
-        Request::AcquireLeader => "acquire".into(),
-        Request::UpdateLeader { status, failsafe } => {
+    match request {
+        Request::Dcs(request) => Some(dcs(request)),
+        Request::Peers(request) => Some(peers(request)),
+        Request::Server(request) => server(request),
+        Request::Lock(request) => lock(request),
+        Request::Node(request) => Some(node(request)),
+    }
+}
+
+fn dcs(request: &DcsRequest) -> String {
+    match request {
+        DcsRequest::LoadCluster(_) => "load".into(),
+        DcsRequest::AcquireLeader(_) => "acquire".into(),
+        DcsRequest::UpdateLeader(ask::UpdateLeader { status, failsafe }) => {
             let status = if status.is_some() { "+status" } else { "" };
             let failsafe = failsafe.as_ref().and_then(|f| f.as_map()).map_or_else(String::new, |map| {
                 let names: Vec<String> = map.keys().map(|k| k.py_str()).collect();
@@ -44,61 +54,85 @@ pub fn act(request: &Request) -> Option<String> {
             });
             format!("update{status}{failsafe}")
         }
-        Request::TakeLeader => "take".into(),
-        Request::DeleteLeader { last_lsn: None } => "delete".into(),
-        Request::DeleteLeader { last_lsn: Some(lsn) } => format!("delete({lsn})"),
-        Request::WriteStatus(lsn) => format!("optime({lsn})"),
-        Request::TouchMember(_) => "touch".into(),
-        Request::Initialize { create_new, sysid } => {
+        DcsRequest::TakeLeader(_) => "take".into(),
+        DcsRequest::DeleteLeader(ask::DeleteLeader { last_lsn: None }) => "delete".into(),
+        DcsRequest::DeleteLeader(ask::DeleteLeader { last_lsn: Some(lsn) }) => format!("delete({lsn})"),
+        DcsRequest::WriteStatus(ask::WriteStatus(lsn)) => format!("optime({lsn})"),
+        DcsRequest::TouchMember(_) => "touch".into(),
+        DcsRequest::Initialize(ask::Initialize { create_new, sysid }) => {
             format!("initialize({}{sysid})", if *create_new { "new:" } else { "" })
         }
-        Request::CancelInitialization => "uninitialize".into(),
-        Request::SetConfig(_) => "config".into(),
-        Request::WriteFailover { candidate, .. } => {
+        DcsRequest::CancelInitialization(_) => "uninitialize".into(),
+        DcsRequest::SetConfig(_) => "config".into(),
+        DcsRequest::WriteFailover(ask::WriteFailover { candidate, .. }) => {
             format!("failover({})", candidate.as_deref().unwrap_or_default())
         }
-        Request::WriteSync { leader, standbys, quorum, .. } => {
+        DcsRequest::WriteSync(ask::WriteSync { leader, standbys, quorum, .. }) => {
             format!("sync({leader};{};{quorum})", standbys.join(","))
         }
-        Request::DeleteSync { .. } => "unsync".into(),
-        Request::WriteHistory(text) => format!("history({text})"),
-        Request::Peers { members, .. } => format!("peers({})", list(members)),
-        Request::FailsafePing { members, .. } => format!("failsafe({})", list(members)),
-        Request::SetRole(role) => format!("role({})", role.as_str()),
-        Request::SetState(state) => format!("state({})", state.as_str()),
-        Request::Call(callback) => format!("call({})", callback.as_str()),
-        Request::Stop { mode: StopMode::Fast, .. } => "stop(fast)".into(),
-        Request::Stop { mode: StopMode::Immediate, .. } => "stop(immediate)".into(),
-        Request::StopToCheckpoint { .. } => "stop(checkpoint)".into(),
-        Request::AwaitExit(_) => "await_exit".into(),
-        Request::ReleaseSync => "release_sync".into(),
-        Request::StartJob(started) => job(started),
-        Request::CancelJob { kill: false } => "cancel".into(),
-        Request::CancelJob { kill: true } => "kill".into(),
-        Request::FollowReload { source: from, role } => format!("follow({},{})", source(from), role.as_str()),
-        Request::ResumeReplay => "resume".into(),
-        Request::SetSyncNames(names) => sync_names(names),
-        Request::SyncSlots { dcs_failed: false, .. } => "slots".into(),
-        Request::SyncSlots { dcs_failed: true, .. } => "slots(failsafe)".into(),
-        Request::AfterPause => "after_pause".into(),
-        Request::WatchdogActivate => "watch".into(),
-        Request::WatchdogDisable => "unwatch".into(),
-        Request::ProveGone => "prove".into(),
-        Request::WatchdogKeepalive => "feed".into(),
-        Request::ExtendLease { .. } => "extend".into(),
-        Request::Courtesy(_) => "courtesy".into(),
-        Request::DropScheduledRestart => "drop_restart".into(),
-        Request::MoveDataDirectory => "move".into(),
-        Request::Probe
-        | Request::DropLease
-        | Request::ControlData
-        | Request::CheckRecovery(_)
-        | Request::CurrentSync { .. }
-        | Request::Walsenders
-        | Request::ReplicaTimeline { .. }
-        | Request::History(_)
-        | Request::CanRewind
-        | Request::CheckDiverged(_)
-        | Request::EnsureCheckpoint => return None,
+        DcsRequest::DeleteSync(_) => "unsync".into(),
+        DcsRequest::WriteHistory(ask::WriteHistory(text)) => format!("history({text})"),
+    }
+}
+
+fn peers(request: &PeerRequest) -> String {
+    match request {
+        PeerRequest::Peers(ask::Peers { members, .. }) => format!("peers({})", list(members)),
+        PeerRequest::PingFailsafe(ask::PingFailsafe { members, .. }) => {
+            format!("failsafe({})", list(members))
+        }
+        PeerRequest::ReleaseSync(_) => "release_sync".into(),
+    }
+}
+
+fn server(request: &ServerRequest) -> Option<String> {
+    Some(match request {
+        ServerRequest::SetRole(ask::SetRole(role)) => format!("role({})", role.as_str()),
+        ServerRequest::SetState(ask::SetState(state)) => format!("state({})", state.as_str()),
+        ServerRequest::Call(ask::Call(callback)) => format!("call({})", callback.as_str()),
+        ServerRequest::Stop(ask::Stop { mode: StopMode::Fast, .. }) => "stop(fast)".into(),
+        ServerRequest::Stop(ask::Stop { mode: StopMode::Immediate, .. }) => "stop(immediate)".into(),
+        ServerRequest::StopToCheckpoint(_) => "stop(checkpoint)".into(),
+        ServerRequest::AwaitExit(_) => "await_exit".into(),
+        ServerRequest::FollowReload(ask::FollowReload { source: from, role }) => {
+            format!("follow({},{})", source(from), role.as_str())
+        }
+        ServerRequest::ResumeReplay(_) => "resume".into(),
+        ServerRequest::SetSyncNames(ask::SetSyncNames(names)) => sync_names(names),
+        ServerRequest::SyncSlots(ask::SyncSlots { dcs_failed: false, .. }) => "slots".into(),
+        ServerRequest::SyncSlots(ask::SyncSlots { dcs_failed: true, .. }) => "slots(failsafe)".into(),
+        ServerRequest::AfterPause(_) => "after_pause".into(),
+        ServerRequest::ProveGone(_) => "prove".into(),
+        ServerRequest::QuarantineDataDir(_) => "move".into(),
+        ServerRequest::Probe(_)
+        | ServerRequest::ReadControlData(_)
+        | ServerRequest::CheckRecovery(_)
+        | ServerRequest::CurrentSync(_)
+        | ServerRequest::Walsenders(_)
+        | ServerRequest::ReplicaTimeline(_)
+        | ServerRequest::History(_)
+        | ServerRequest::CanRewind(_)
+        | ServerRequest::CheckDiverged(_)
+        | ServerRequest::EnsureCheckpoint(_) => return None,
     })
+}
+
+fn lock(request: &LockRequest) -> Option<String> {
+    Some(match request {
+        LockRequest::ExtendLease(_) => "extend".into(),
+        LockRequest::DropLease(_) => return None,
+    })
+}
+
+fn node(request: &NodeRequest) -> String {
+    match request {
+        NodeRequest::StartJob(ask::StartJob(started)) => job(started),
+        NodeRequest::CancelJob(ask::CancelJob { kill: false }) => "cancel".into(),
+        NodeRequest::CancelJob(ask::CancelJob { kill: true }) => "kill".into(),
+        NodeRequest::WatchdogActivate(_) => "watch".into(),
+        NodeRequest::WatchdogDisable(_) => "unwatch".into(),
+        NodeRequest::WatchdogKeepalive(_) => "feed".into(),
+        NodeRequest::YieldRace(_) => "courtesy".into(),
+        NodeRequest::DropScheduledRestart(_) => "drop_restart".into(),
+    }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::super::*;
-use super::world::{Reply, World};
+use super::world::{Answers, Reply, World};
 use crate::model::Member;
 
 /// The changing part of a world while a cycle runs.
@@ -17,67 +17,83 @@ pub struct Executor {
 
 impl Executor {
     pub fn answer(&mut self, world: &mut World, request: &Request) -> Answer {
-        if let Some(answer) = self.dcs(world, request) {
-            return answer;
+        match request {
+            Request::Dcs(request) => self.dcs(world, request),
+            Request::Peers(request) => peers(&world.answers, request),
+            Request::Server(request) => self.server(world, request),
+            Request::Lock(request) => request.noted(),
+            Request::Node(request) => self.node(&world.answers, request),
+        }
+    }
+
+    fn server(&mut self, world: &mut World, request: &ServerRequest) -> Answer {
+        if let (ServerRequest::Probe(asked), true) = (request, world.answers.promoted_by_hand) {
+            let primary = world.clone().primary().view.pg.query;
+            return asked.reply(Box::new(PgView { query: primary, ..self.pg.clone() }));
         }
         let a = &mut world.answers;
         match request {
-            Request::Peers { members, decisive } => {
-                let mut heard: Vec<PeerStatus> = Vec::new();
-                for member in members.iter().rev() {
-                    heard.insert(0, peer(member, &a.peers));
-                    if a.hurried && decisive.as_ref().is_some_and(|d| d.by(&heard)) {
-                        break;
-                    }
-                }
-                Answer::Peers(heard)
+            ServerRequest::Probe(asked) => asked.reply(Box::new(self.pg.clone())),
+            ServerRequest::SetRole(asked) => {
+                self.pg.role = asked.0;
+                asked.reply(())
             }
-            Request::FailsafePing { members, .. } => Answer::Failsafe(
-                members
-                    .iter()
-                    .map(|m| FailsafeAnswer {
-                        name: m.name.clone(),
-                        accepted: a.failsafe.get(&m.name).copied().unwrap_or(false),
-                        lsn: Some(2000),
-                    })
-                    .collect(),
-            ),
-            Request::Stop { .. } => {
+            ServerRequest::SetState(asked) => {
+                self.pg.state = asked.0;
+                asked.reply(())
+            }
+            ServerRequest::Call(asked) => {
+                self.pg.callback_fired = true;
+                asked.reply(())
+            }
+            ServerRequest::Stop(asked) => {
                 if a.stop {
                     self.pg.running = false;
                     self.pg.state = PgState::Stopped;
                     self.pg.query = Query::Unreachable;
                 }
-                Answer::Bool(a.stop)
+                asked.reply(a.stop)
             }
-            Request::StopToCheckpoint { .. } => {
-                Answer::Stopping { locations: a.stopping.0, exited: a.stopping.1 }
+            ServerRequest::StopToCheckpoint(asked) => asked.reply(a.stopping.clone()),
+            ServerRequest::AwaitExit(asked) => asked.reply(a.exits),
+            ServerRequest::ProveGone(asked) => asked.reply(a.proven),
+            ServerRequest::ReadControlData(asked) => asked.reply(a.control.clone()),
+            ServerRequest::CheckRecovery(asked) => asked.reply(a.recovery),
+            ServerRequest::FollowReload(asked) => {
+                if a.reload {
+                    self.pg.role = asked.role;
+                }
+                asked.reply(a.reload)
             }
-            Request::AwaitExit(_) => Answer::Bool(a.exits),
-            Request::StartJob(job) => Answer::Started(self.start(job)),
-            Request::CancelJob { .. } => Answer::Bool(a.cancel),
-            Request::ControlData => Answer::Control(a.control.clone()),
-            Request::CheckRecovery(_) => Answer::Recovery(a.recovery),
-            Request::CurrentSync { .. } => Answer::Sync(match a.sync.len() {
+            ServerRequest::ResumeReplay(asked) => asked.reply(()),
+            ServerRequest::SetSyncNames(asked) => asked.reply(a.sync_names),
+            ServerRequest::Walsenders(asked) => asked.reply(a.walsenders.clone()),
+            ServerRequest::CurrentSync(asked) => asked.reply(match a.sync.len() {
                 0 => None,
                 1 => a.sync.first().cloned().map(Box::new),
                 _ => Some(Box::new(a.sync.remove(0))),
             }),
-            Request::SetSyncNames(_) => Answer::SyncNames(a.sync_names),
-            Request::Walsenders => Answer::Walsenders(a.walsenders.clone()),
-            Request::WatchdogDisable => Answer::Bool(a.unwatch),
-            Request::MoveDataDirectory => Answer::Bool(true),
-            Request::FollowReload { .. } if !a.reload => Answer::Bool(false),
-            Request::ReplicaTimeline { .. } if a.confused => Answer::Done,
-            Request::ReplicaTimeline { .. } => Answer::Timeline(a.replica_timeline),
-            Request::History(_) => Answer::History(a.history.clone()),
-            Request::CanRewind => Answer::Bool(a.can_rewind),
-            Request::CheckDiverged(_) => Answer::Diverged(a.diverged),
-            Request::EnsureCheckpoint => Answer::Bool(a.checkpoint),
-            Request::SyncSlots { .. } => Answer::Names(a.slots.clone()),
-            Request::WatchdogActivate => Answer::Bool(a.watchdog),
-            Request::ProveGone => Answer::Bool(a.proven),
-            other => self.local(world, other),
+            ServerRequest::ReplicaTimeline(_) if a.confused => Answer::Done,
+            ServerRequest::ReplicaTimeline(asked) => asked.reply(a.replica_timeline),
+            ServerRequest::History(asked) => asked.reply(a.history.clone()),
+            ServerRequest::CanRewind(asked) => asked.reply(a.can_rewind),
+            ServerRequest::CheckDiverged(asked) => asked.reply(a.diverged),
+            ServerRequest::EnsureCheckpoint(asked) => asked.reply(a.checkpoint),
+            ServerRequest::SyncSlots(asked) => asked.reply(a.slots.clone()),
+            ServerRequest::AfterPause(asked) => asked.reply(()),
+            ServerRequest::QuarantineDataDir(asked) => asked.reply(true),
+        }
+    }
+
+    fn node(&mut self, a: &Answers, request: &NodeRequest) -> Answer {
+        match request {
+            NodeRequest::StartJob(asked) => asked.reply(self.start(&asked.0)),
+            NodeRequest::CancelJob(asked) => asked.reply(a.cancel),
+            NodeRequest::WatchdogActivate(asked) => asked.reply(a.watchdog),
+            NodeRequest::WatchdogDisable(asked) => asked.reply(a.unwatch),
+            NodeRequest::WatchdogKeepalive(asked) => asked.reply(()),
+            NodeRequest::YieldRace(asked) => asked.reply(()),
+            NodeRequest::DropScheduledRestart(asked) => asked.reply(()),
         }
     }
 
@@ -91,81 +107,60 @@ impl Executor {
         }
     }
 
-    fn local(&mut self, world: &World, request: &Request) -> Answer {
-        match request {
-            Request::Probe if world.answers.promoted_by_hand => {
-                let primary = world.clone().primary().view.pg.query;
-                return Answer::Pg(Box::new(PgView { query: primary, ..self.pg.clone() }));
-            }
-            Request::Probe => return Answer::Pg(Box::new(self.pg.clone())),
-            Request::SetRole(role) => self.pg.role = *role,
-            Request::SetState(state) => self.pg.state = *state,
-            Request::Call(_) => self.pg.cb_called = true,
-            Request::FollowReload { role, .. } => {
-                self.pg.role = *role;
-                return Answer::Bool(true);
-            }
-            _ => {}
-        }
-        Answer::Done
-    }
-
-    fn dcs(&mut self, world: &World, request: &Request) -> Option<Answer> {
+    fn dcs(&mut self, world: &World, request: &DcsRequest) -> Answer {
         let a = &world.answers;
-        let down = || DcsDown("down".into());
         let reply = |r: Reply| match r {
             Reply::Yes => Ok(true),
             Reply::No => Ok(false),
-            Reply::Down => Err(down()),
+            Reply::Down => Err(DcsDown("down".into())),
         };
-        Some(match request {
-            Request::LoadCluster => {
+        match request {
+            DcsRequest::LoadCluster(asked) => {
                 self.loads += 1;
                 if self.loads > 1 {
                     self.time_passes(world);
                 }
-                if self.loads > a.loads {
-                    return Some(Answer::Cluster(Err(down())));
-                }
-                Answer::Cluster(Ok(world.cluster(&self.keys)))
+                let down = self.loads > a.loads;
+                asked.reply(if down { Err(DcsDown("down".into())) } else { Ok(world.cluster(&self.keys)) })
             }
-            Request::AcquireLeader => {
+            DcsRequest::AcquireLeader(asked) => {
                 match a.acquire {
                     Reply::Yes => self.set("leader", &world.view.me.name),
-                    _ => self.time_passes(world),
+                    Reply::No | Reply::Down => self.time_passes(world),
                 }
-                Answer::Dcs(reply(a.acquire))
+                asked.reply(reply(a.acquire))
             }
-            Request::UpdateLeader { .. } => Answer::Dcs(reply(a.update)),
-            Request::TakeLeader => {
+            DcsRequest::UpdateLeader(asked) => asked.reply(reply(a.update)),
+            DcsRequest::TakeLeader(asked) => {
                 self.set("leader", &world.view.me.name);
-                Answer::Bool(a.take_leader)
+                asked.reply(a.take_leader)
             }
-            Request::DeleteLeader { .. } => {
+            DcsRequest::DeleteLeader(asked) => {
                 if self.keys.get("leader").map(String::as_str) == Some(world.view.me.name.as_str()) {
                     self.keys.remove("leader");
                 }
-                Answer::Bool(true)
+                asked.reply(true)
             }
-            Request::Initialize { sysid, .. } => {
+            DcsRequest::WriteStatus(asked) => asked.reply(()),
+            DcsRequest::Initialize(asked) => {
                 if a.initialize {
-                    self.set("initialize", sysid);
+                    self.set("initialize", &asked.sysid);
                 }
-                Answer::Bool(a.initialize)
+                asked.reply(a.initialize)
             }
-            Request::WriteFailover { candidate: None, .. } => {
-                self.keys.remove("failover");
-                Answer::Bool(true)
+            DcsRequest::WriteFailover(asked) => {
+                if asked.candidate.is_none() {
+                    self.keys.remove("failover");
+                }
+                asked.reply(true)
             }
-            Request::TouchMember(_)
-            | Request::SetConfig(_)
-            | Request::WriteFailover { .. }
-            | Request::WriteHistory(_)
-            | Request::DeleteSync { .. }
-            | Request::CancelInitialization => Answer::Bool(true),
-            Request::WriteSync { .. } => Answer::Version(a.write_sync.then(|| "8".into())),
-            _ => return None,
-        })
+            DcsRequest::TouchMember(asked) => asked.reply(true),
+            DcsRequest::SetConfig(asked) => asked.reply(true),
+            DcsRequest::WriteHistory(asked) => asked.reply(true),
+            DcsRequest::DeleteSync(asked) => asked.reply(true),
+            DcsRequest::CancelInitialization(asked) => asked.reply(true),
+            DcsRequest::WriteSync(asked) => asked.reply(a.write_sync.then(|| "8".into())),
+        }
     }
 
     fn time_passes(&mut self, world: &World) {
@@ -181,6 +176,30 @@ impl Executor {
 
     fn set(&mut self, path: &str, value: &str) {
         self.keys.insert(path.into(), value.into());
+    }
+}
+
+fn peers(a: &Answers, request: &PeerRequest) -> Answer {
+    match request {
+        PeerRequest::Peers(asked) => {
+            let mut heard: Vec<PeerStatus> = Vec::new();
+            for member in asked.members.iter().rev() {
+                heard.insert(0, peer(member, &a.peers));
+                if a.hurried && asked.decisive.as_ref().is_some_and(|d| d.by(&heard)) {
+                    break;
+                }
+            }
+            asked.reply(heard)
+        }
+        PeerRequest::PingFailsafe(asked) => {
+            let answer = |m: &Member| FailsafeAnswer {
+                name: m.name.clone(),
+                accepted: a.failsafe.get(&m.name).copied().unwrap_or(false),
+                lsn: Some(2000),
+            };
+            asked.reply(asked.members.iter().map(answer).collect())
+        }
+        PeerRequest::ReleaseSync(asked) => asked.reply(()),
     }
 }
 

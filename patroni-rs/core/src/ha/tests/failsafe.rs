@@ -19,7 +19,7 @@ fn cut_off(world: World) -> World {
             a.failsafe = ["b", "c"].map(|name| (name.to_owned(), true)).into();
         });
     let known = world.cluster(&world.keys);
-    world.memory.failsafe_members = known.failsafe.clone();
+    world.memory.failsafe.members = known.failsafe.clone();
     world.memory.cluster = Some(known);
     world
 }
@@ -37,7 +37,9 @@ fn positions(world: World) -> (Option<Lsn>, Option<i64>) {
         .requests
         .iter()
         .find_map(|request| match request {
-            Request::SyncSlots { cluster, dcs_failed: true } => Some(cluster),
+            Request::Server(ServerRequest::SyncSlots(ask::SyncSlots { cluster, dcs_failed: true })) => {
+                Some(cluster)
+            }
             _ => None,
         })
         .unwrap_or_else(|| panic!("{:?}", outcome.acts()));
@@ -60,9 +62,12 @@ fn slots_go_by_what_the_failsafe_tells() {
 fn consent_counts_from_the_question() {
     let second = Duration::from_secs(1);
     let outcome = cut_off(leader()).answer(|a| a.latency = second).run();
-    let asked = outcome.requests.iter().position(|r| matches!(r, Request::FailsafePing { .. }));
+    let asked = outcome
+        .requests
+        .iter()
+        .position(|r| matches!(r, Request::Peers(PeerRequest::PingFailsafe(ask::PingFailsafe { .. }))));
     let sent = outcome.requests.iter().find_map(|r| match r {
-        Request::ExtendLease { sent } => Some(*sent),
+        Request::Lock(LockRequest::ExtendLease(ask::ExtendLease { sent })) => Some(*sent),
         _ => None,
     });
     assert_eq!(sent, asked.map(|before| NOW + second * before as u32));
@@ -72,7 +77,7 @@ fn consent_counts_from_the_question() {
 #[test]
 fn members_that_were_just_listed_are_asked() {
     let world = leader().config(r#""failsafe_mode":true"#).key("failsafe", r#"{"a":"http://a/"}"#);
-    let listed = world.run().memory.failsafe_members.unwrap();
+    let listed = world.run().memory.failsafe.members.unwrap();
     let names: Vec<String> = listed.as_map().unwrap().keys().map(pyfmt::Value::py_str).collect();
     assert_eq!(names, ["a", "b", "c"]);
 }

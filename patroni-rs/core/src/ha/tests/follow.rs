@@ -75,7 +75,7 @@ fn no_answer_is_not_no() {
     use super::super::Rewind;
     use super::world::replica;
     for (diverged, expected) in [(None, Rewind::Check), (Some(false), Rewind::NotNeeded)] {
-        let world = replica().memory(|m| m.rewind = Rewind::Check).answer(|a| a.diverged = diverged);
-        assert_eq!(world.run().memory.rewind, expected, "{diverged:?}");
+        let world = replica().memory(|m| m.rewind.state = Rewind::Check).answer(|a| a.diverged = diverged);
+        assert_eq!(world.run().memory.rewind.state, expected, "{diverged:?}");
     }
 }

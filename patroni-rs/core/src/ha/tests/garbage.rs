@@ -233,6 +233,6 @@ fn absurd_numbers_in_the_configuration() {
 fn a_schedule_wakes_the_loop() {
     let soon = r#"{"leader":"a","member":"b","scheduled_at":"2026-01-01T00:00:05+00:00"}"#;
     let outcome = leader().key("failover", soon).run();
-    let wake = outcome.memory.wake_at.unwrap() - super::world::NOW;
+    let wake = outcome.memory.wake_at.unwrap().since(super::world::NOW);
     assert_eq!(wake.as_secs(), 5);
 }

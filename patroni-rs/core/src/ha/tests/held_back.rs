@@ -15,7 +15,7 @@ fn switchover(world: World, from: &str, to: &str) -> World {
 fn cases() -> Vec<(World, Reason, Option<&'static str>)> {
     let behind = || orphan().key("history", r#"[[1,900,"x"]]"#);
     vec![
-        (orphan().memory(|m| m.released_at = Some(NOW)), Reason::Backoff, None),
+        (orphan().memory(|m| m.backoff.released_at = Some(NOW)), Reason::Backoff, None),
         (behind().primary(), Reason::BehindTimeline, None),
         (behind().config(r#""check_timeline":true"#), Reason::BehindTimeline, None),
         (orphan().job(super::situation::job("reinitialize")), Reason::Busy, None),
@@ -71,14 +71,14 @@ fn cases() -> Vec<(World, Reason, Option<&'static str>)> {
             leader()
                 .row(|r| r.is_primary = false)
                 .role(Role::Replica)
-                .memory(|m| m.pre_promote_failed = true),
+                .memory(|m| m.backoff.pre_promote_failed = true),
             Reason::PrePromote,
             None,
         ),
         (orphan().peer("b", |p| p.in_recovery = Some(false)), Reason::PrimaryAlive, Some("b")),
         (orphan().state(PgState::Starting), Reason::Starting, None),
         (
-            orphan().peer("b", |p| p.reachable = false).memory(|m| m.disowned_at = Some(NOW)),
+            orphan().peer("b", |p| p.reachable = false).memory(|m| m.lock.disowned_at = Some(NOW)),
             Reason::OtherHasLed,
             Some("b"),
         ),
@@ -97,7 +97,7 @@ fn cases() -> Vec<(World, Reason, Option<&'static str>)> {
             Reason::SyncNamesNotSet,
             None,
         ),
-        (orphan().memory(|m| m.not_promoted_at = Some(NOW)), Reason::NotPromoted, None),
+        (orphan().memory(|m| m.backoff.not_promoted_at = Some(NOW)), Reason::NotPromoted, None),
         (orphan().view(|v| v.watchdog.healthy = false), Reason::Watchdog, None),
         (orphan().answer(|a| a.watchdog = false), Reason::Watchdog, None),
     ]

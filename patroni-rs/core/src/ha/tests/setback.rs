@@ -64,12 +64,12 @@ fn a_new_leader_ends_it() {
 #[test]
 fn a_lock_that_came_back_was_not_won() {
     let standby = || leader().role(Role::Replica).row(|r| r.is_primary = false);
-    assert!(standby().run().memory.lock_won);
+    assert!(standby().run().memory.lock.won);
     let outcome = standby().went_back(1000, 1).peer("b", |p| p.in_recovery = Some(false)).run();
-    assert!(!outcome.memory.lock_won, "{}", outcome.line);
+    assert!(!outcome.memory.lock.won, "{}", outcome.line);
     assert!(outcome.logged("The leader key names me, and somebody else has led since: b is a primary"));
     // A primary that runs under it goes on.
-    assert!(leader().went_back(1000, 1).run().memory.lock_won);
+    assert!(leader().went_back(1000, 1).run().memory.lock.won);
 }
 
 /// A member that was ahead since then is waited for, silent or not: the restored `/sync` may name this node as a leader

@@ -1,10 +1,10 @@
 //! 9.3: the end of the daemon.
 
 use super::super::*;
-use super::world::{leader, replica, Outcome, World};
+use super::world::{leader, replica, stopped_at, Outcome, World};
 
 fn stops(world: World, checkpoint: u64, exited: bool) -> Outcome {
-    world.answer(|a| a.stopping = (Some((checkpoint, checkpoint - 10)), exited)).shut_down()
+    world.answer(|a| a.stopping = Stopping { checkpoint: Some(stopped_at(checkpoint)), exited }).shut_down()
 }
 
 #[test]
@@ -49,7 +49,7 @@ fn shutdowns() {
         // Without the lock's promise the pause is looked at again: it lasts, or is over.
         ("8-04", leader().paused().view(|v| v.lease_until = None).shut_down(), "load unwatch"),
         ("8-04", forgotten_pause().shut_down(), "load stop(fast) touch"),
-        ("9.3-04", replica().memory(|m| m.join_aborted = true).shut_down(), ""),
+        ("9.3-04", replica().memory(|m| m.bootstrap.join_aborted = true).shut_down(), ""),
         ("9.3-03", leader().answer(|a| a.stop = false).shut_down(), "stop(checkpoint) stop(fast)"),
     ];
     for (id, outcome, acts) in cases {
@@ -99,7 +99,7 @@ fn a_failed_demotion_is_forgotten() {
     assert_eq!(memory.demotion, None);
     memory.demotion = Some(demotion);
     memory.job_finished(&job, &JobResult::Stopped(None));
-    assert_eq!(memory.demotion.unwrap().stopped, Some(Stopped { locations: None }));
+    assert_eq!(memory.demotion.unwrap().stopped, Some(Stopped { checkpoint: None }));
     let stuck = leader().watchdog(false).answer(|a| (a.watchdog, a.stop) = (false, false)).run();
     assert!(!stuck.acts().iter().any(|a| a.starts_with("delete")), "{:?}", stuck.acts());
 }
@@ -115,9 +115,9 @@ fn an_unconfirmed_write_of_sync_is_remembered() {
             &["c"],
         )
     };
-    assert!(world().answer(|a| a.write_sync = false).run().memory.sync_unsure);
-    assert!(!world().current_sync(&["c"], 1, &["c"], &["c"]).run().memory.sync_unsure);
-    let unsure = world().memory(|m| m.sync_unsure = true).answer(|a| a.write_sync = false).run();
-    assert!(unsure.memory.sync_unsure, "{:?}", unsure.acts());
+    assert!(world().answer(|a| a.write_sync = false).run().memory.sync.unsure);
+    assert!(!world().current_sync(&["c"], 1, &["c"], &["c"]).run().memory.sync.unsure);
+    let unsure = world().memory(|m| m.sync.unsure = true).answer(|a| a.write_sync = false).run();
+    assert!(unsure.memory.sync.unsure, "{:?}", unsure.acts());
     assert!(!unsure.acts().iter().any(|a| a.starts_with("ssn:")), "{:?}", unsure.acts());
 }

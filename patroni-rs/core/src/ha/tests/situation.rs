@@ -29,7 +29,7 @@ fn int(v: &Value, key: &str) -> Option<i64> {
 }
 
 fn ago(v: &Value, key: &str) -> Option<Mono> {
-    int(v, key).map(|s| NOW.saturating_sub(Duration::from_secs(s as u64)))
+    int(v, key).map(|s| NOW - Duration::from_secs(s as u64))
 }
 
 fn texts(v: &Value) -> Vec<String> {
@@ -83,8 +83,8 @@ pub fn world(s: &Value) -> World {
             m.name = text(me, "name").unwrap().into();
             m.conn_url = text(me, "conn_url").unwrap().into();
             m.api_url = text(me, "api_url").unwrap().into();
-            (m.ttl, m.loop_wait) = (seconds("ttl"), seconds("loop_wait"));
-            m.retry_timeout = seconds("retry_timeout");
+            (m.timing.ttl, m.timing.loop_wait) = (seconds("ttl"), seconds("loop_wait"));
+            m.timing.retry_timeout = seconds("retry_timeout");
         });
     }
     w.view.wall_us = int(s, "wall_us").unwrap_or(WALL_US);
@@ -120,7 +120,7 @@ pub fn world(s: &Value) -> World {
     if s.get("me").is_some() && s.at(&["ans", "loads"]).and_then(Value::as_i64) == Some(0) {
         // No key was read in this cycle: those recorded are of an earlier one.
         let known = w.cluster(&w.keys);
-        w.memory.failsafe_members = known.failsafe.clone();
+        w.memory.failsafe.members = known.failsafe.clone();
         w.memory.cluster = Some(known);
     }
     let started = s.get("me").and_then(|_| s.at(&["restart", "started"]));
@@ -158,7 +158,7 @@ fn postgres(pg: &mut PgView, v: &Value) {
     };
     pg.sysid = text(v, "sysid").unwrap().into();
     pg.state_since = ago(v, "in_state").unwrap();
-    pg.cb_called = flag(v, "cb_called");
+    pg.callback_fired = flag(v, "cb_called");
     pg.major_version = int(v, "major").unwrap() as u32;
     if let Some(pending) = v.get("pending") {
         pg.pending_restart_reason = pending.clone();
@@ -213,7 +213,7 @@ fn memory(w: &mut World, s: &Value) {
     let old = v.get("old").map(|old| w.cluster(&keys(old)));
     let m = &mut w.memory;
     m.old_cluster = old;
-    m.rewind = match text(v, "rewind").unwrap_or("initial") {
+    m.rewind.state = match text(v, "rewind").unwrap_or("initial") {
         "checkpoint" => Rewind::Checkpoint,
         "check" => Rewind::Check,
         "need" => Rewind::Need,
@@ -223,17 +223,17 @@ fn memory(w: &mut World, s: &Value) {
         _ => Rewind::Initial,
     };
     // What was recorded had won its lock itself.
-    m.lock_won = true;
-    m.recovering = flag(v, "recovering");
+    m.lock.won = true;
+    m.start.recovering = flag(v, "recovering");
     m.was_paused = flag(v, "was_paused");
-    m.start_timeout = int(v, "start_timeout").map(|s| Duration::from_secs(s as u64));
-    m.last_timeline = int(v, "last_timeline").map(|t| t as u32);
-    m.crash_recovery_started = ago(v, "crash_age");
-    m.released_at = ago(v, "released_age");
-    m.promoted_at = ago(v, "promoted_age");
-    m.bootstrapping = flag(v, "bootstrapping");
-    m.bootstrap_result = v.get("bootstrap_result").and_then(Value::as_bool);
-    m.pre_promote_failed = flag(v, "pre_promote_failed");
+    m.start.timeout = int(v, "start_timeout").map(|s| Duration::from_secs(s as u64));
+    m.own.timeline = int(v, "last_timeline").map(|t| t as u32);
+    m.start.crash_recovery_at = ago(v, "crash_age");
+    m.backoff.released_at = ago(v, "released_age");
+    m.sync.promoted_at = ago(v, "promoted_age");
+    m.bootstrap.running = flag(v, "bootstrapping");
+    m.bootstrap.result = v.get("bootstrap_result").and_then(Value::as_bool);
+    m.backoff.pre_promote_failed = flag(v, "pre_promote_failed");
 }
 
 fn reply(v: &Value, key: &str) -> Reply {

@@ -11,16 +11,17 @@ use super::act::act;
 use super::executor::Executor;
 use crate::cluster_state::ClusterState;
 use crate::global_config::GlobalConfig;
-use crate::model::{Cluster, Node};
+use crate::model::{Cluster, Node, ShutdownCheckpoint};
 use crate::sync::{CurrentState, NameSet};
 use crate::tags::Tags;
+use crate::timing::Timing;
 
 /// The node that the tests are about.
 pub const ME: &str = "a";
 /// Our system identifier.
 pub const SYSID: &str = "7000000000000000001";
 /// The monotonic clock.
-pub const NOW: Duration = Duration::from_secs(1000);
+pub const NOW: Mono = Mono::seconds(1000);
 /// 2026-01-01 00:00:00 UTC.
 pub const WALL_US: i64 = 1_767_225_600_000_000;
 
@@ -65,7 +66,7 @@ pub struct Answers {
     pub failsafe: BTreeMap<String, bool>,
     /// Answers to `CurrentSync`; the last one stays.
     pub sync: Vec<CurrentState>,
-    pub stopping: (Option<(u64, u64)>, bool),
+    pub stopping: Stopping,
     /// Somebody promotes PostgreSQL by hand after the first look at it.
     pub promoted_by_hand: bool,
     /// The stop ends while candidates are asked again.
@@ -113,10 +114,15 @@ impl Outcome {
     /// The last member key that was written.
     pub fn member(&self) -> Option<&Value> {
         self.requests.iter().rev().find_map(|r| match r {
-            Request::TouchMember(data) => Some(data),
+            Request::Dcs(DcsRequest::TouchMember(ask::TouchMember(data))) => Some(data),
             _ => None,
         })
     }
+}
+
+/// A shutdown checkpoint there, with a WAL switch before it.
+pub fn stopped_at(location: u64) -> ShutdownCheckpoint {
+    ShutdownCheckpoint { location, publish: location - 10 }
 }
 
 /// A value from JSON text.
@@ -124,8 +130,8 @@ pub fn js(text: &str) -> Value {
     json::loads(text).unwrap_or_else(|e| panic!("{text}: {e:?}"))
 }
 
-fn me() -> Me {
-    Me {
+fn me() -> LocalMember {
+    LocalMember {
         name: ME.into(),
         conn_url: "postgres://127.0.0.1:5432/postgres".into(),
         api_url: "http://a:8008/patroni".into(),
@@ -138,9 +144,7 @@ fn me() -> Me {
         reinit_on_failed_rewind: false,
         user_sync_names: None,
         dynamic_config: js(r#"{"ttl":30}"#),
-        ttl: Duration::from_secs(30),
-        loop_wait: Duration::from_secs(10),
-        retry_timeout: Duration::from_secs(10),
+        timing: Timing::default(),
     }
 }
 
@@ -165,7 +169,7 @@ pub fn replica() -> World {
             sysid: SYSID.into(),
             sysid_problem: String::new(),
             state_since: NOW - Duration::from_secs(60),
-            cb_called: true,
+            callback_fired: true,
             server_version: 150_018,
             major_version: 150_000,
             pending_restart_reason: Value::map(),
@@ -229,7 +233,7 @@ fn answers() -> Answers {
         hurried: false,
         failsafe: BTreeMap::new(),
         sync: Vec::new(),
-        stopping: (None, true),
+        stopping: Stopping { checkpoint: None, exited: true },
         promoted_by_hand: false,
         exits: false,
         running: None,
@@ -241,7 +245,7 @@ fn answers() -> Answers {
 /// The primary that holds the lock.
 pub fn leader() -> World {
     let world = replica().primary().leads("a").lease().member("b", "replica", "").watchdog(true);
-    world.memory(|m| m.lock_won = true)
+    world.memory(|m| m.lock.won = true)
 }
 
 /// A replica in a cluster whose leader has gone; both peers answer, and neither is ahead.
@@ -257,7 +261,7 @@ pub fn newcomer() -> World {
     let mut world = replica().without("members/a").role(Role::Uninitialized).down();
     world.view.pg.data_dir = DataDir::Empty;
     world.view.pg.sysid = String::new();
-    world.view.pg.cb_called = false;
+    world.view.pg.callback_fired = false;
     world
 }
 
@@ -324,7 +328,7 @@ impl World {
         self.config(r#""pause":true"#)
     }
 
-    pub fn me(mut self, change: impl FnOnce(&mut Me)) -> World {
+    pub fn me(mut self, change: impl FnOnce(&mut LocalMember)) -> World {
         change(Arc::make_mut(&mut self.view.me));
         self
     }
@@ -484,8 +488,9 @@ impl World {
 /// Requests that take their time.
 fn waits(request: &Request) -> Duration {
     match request {
-        Request::CurrentSync { wait: Some(wait) } => *wait,
-        Request::Courtesy(time) | Request::AwaitExit(time) => *time,
+        Request::Server(ServerRequest::CurrentSync(ask::CurrentSync { wait: Some(wait) })) => *wait,
+        Request::Node(NodeRequest::YieldRace(ask::YieldRace(time)))
+        | Request::Server(ServerRequest::AwaitExit(ask::AwaitExit(time))) => *time,
         _ => Duration::ZERO,
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{DemoteMode, Mono, Role};
-use crate::model::{Lsn, Member};
+use crate::model::{Member, ShutdownCheckpoint};
 
 /// Where WAL or a copy of the data comes from.
 #[derive(Debug, Clone, PartialEq)]
@@ -128,10 +128,8 @@ pub struct JobView {
     pub job: Job,
     /// When.
     pub started_at: Mono,
-    /// A stop has reached its shutdown checkpoint while the postmaster still
-    /// lives: its location, and that of the record before it when it is to be
-    /// published (surface-ha-pg 9.1-08).
-    pub shutdown_checkpoint: Option<(Lsn, Lsn)>,
+    /// A stop has reached it while the postmaster still lives (surface-ha-pg 9.1-08).
+    pub shutdown_checkpoint: Option<ShutdownCheckpoint>,
 }
 
 /// How a job ended.
@@ -147,8 +145,8 @@ pub enum JobResult {
     PrePromoteFailed,
     /// Promotion: the server was not asked, for certain.
     NotPromoted,
-    /// Demotion: the postmaster is gone; the locations as in [`JobView`].
-    Stopped(Option<(Lsn, Lsn)>),
+    /// Demotion: the postmaster is gone; its shutdown checkpoint, as far as it was found.
+    Stopped(Option<ShutdownCheckpoint>),
     /// It was cancelled.
     Cancelled,
 }

@@ -55,25 +55,25 @@ impl PeerStatus {
 
 /// What ends a round of questions before everybody has answered; whoever was not heard is left out.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Decided {
+pub enum StopPolling {
     /// One answer that keeps the asking node from taking the lock.
-    Rival(Decisive),
+    Outranked(LeadCriteria),
     /// So many who could take over that no further one matters.
-    Enough {
+    EnoughCandidates {
         /// Who can.
-        fit: Fit,
+        fit: CandidateCriteria,
         /// How many are needed.
         number: usize,
     },
 }
 
-impl Decided {
+impl StopPolling {
     /// Do the answers so far decide?
     pub fn by<'a>(&self, heard: impl IntoIterator<Item = &'a PeerStatus>) -> bool {
         let mut heard = heard.into_iter();
         match self {
-            Decided::Rival(bar) => heard.any(|peer| bar.is_met(peer)),
-            Decided::Enough { fit, number } => {
+            StopPolling::Outranked(bar) => heard.any(|peer| bar.is_met(peer)),
+            StopPolling::EnoughCandidates { fit, number } => {
                 heard.filter(|peer| fit.objection(peer).is_none()).count() >= *number
             }
         }
@@ -82,14 +82,14 @@ impl Decided {
 
 /// Who can take over from the leader (6-08).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fit {
+pub struct CandidateCriteria {
     /// Less WAL is too little.
     pub least: i128,
     /// An older timeline than the cluster's does not do; None: not looked at.
     pub timeline: Option<u32>,
 }
 
-impl Fit {
+impl CandidateCriteria {
     /// Why this peer is no candidate, in the words of the log.
     pub fn objection(&self, peer: &PeerStatus) -> Option<String> {
         let name = &peer.name;
@@ -107,7 +107,7 @@ impl Fit {
 
 /// Which single answer keeps a node from taking the lock, whatever the others say (5.2-10, 5.2-11).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Decisive {
+pub struct LeadCriteria {
     /// The asking node's position.
     pub position: Lsn,
     /// The leader in `/sync` of an active synchronous mode: it may be ahead.
@@ -121,7 +121,7 @@ pub struct Decisive {
     pub timeline: u32,
 }
 
-impl Decisive {
+impl LeadCriteria {
     /// Does this answer decide?
     pub fn is_met(&self, peer: &PeerStatus) -> bool {
         let alive = peer.in_recovery == Some(false);

@@ -98,7 +98,7 @@ pub struct PgView {
     /// Since when the state is what it is.
     pub state_since: Mono,
     /// Some callback has been fired since the daemon started.
-    pub cb_called: bool,
+    pub callback_fired: bool,
     /// `150018`; 0 when unknown.
     pub server_version: u32,
     /// The major version of the binaries or data, `150000`.

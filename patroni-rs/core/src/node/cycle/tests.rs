@@ -25,7 +25,11 @@ fn now() -> Now<'static> {
 fn lock(fenced: bool) -> LeaderLock {
     let mut lock = LeaderLock::new(Timing::default(), false);
     let sent = if fenced { NOW - Duration::from_secs(28) } else { NOW };
-    lock.answered((&Request::AcquireLeader, &Answer::Dcs(Ok(true))), sent, &Now { at: sent, ..now() });
+    lock.answered(
+        (&Request::from(ask::AcquireLeader), &Answer::Dcs(Ok(true))),
+        sent,
+        &Now { at: sent, ..now() },
+    );
     lock.next(NOW);
     assert_eq!(lock.is_fenced(), fenced);
     lock
@@ -69,12 +73,12 @@ impl Run {
 fn after_a_fence_the_lock_goes_to_another_node_first() {
     for (leads, world) in [(true, leader()), (false, replica())] {
         let mut run = Run::of(Kind::Cycle, &world, lock(true));
-        run.asks(&Request::ProveGone, Answer::Bool(true));
+        run.asks(&Request::from(ask::ProveGone), Answer::Bool(true));
         if leads {
-            run.asks(&Request::DeleteLeader { last_lsn: None }, Answer::Bool(false));
+            run.asks(&Request::from(ask::DeleteLeader { last_lsn: None }), Answer::Bool(false));
         }
         assert!(run.lock.is_fenced());
-        run.asks(&Request::SetRole(Role::Demoted), Answer::Done);
+        run.asks(&Request::from(ask::SetRole(Role::Demoted)), Answer::Done);
         assert!(!run.lock.is_fenced() && run.lock.lease_until().is_none());
         assert!(matches!(run.step(), Step::Look));
     }
@@ -84,7 +88,7 @@ fn after_a_fence_the_lock_goes_to_another_node_first() {
 fn a_fence_whose_end_nobody_can_prove_is_looked_at_again() {
     for answer in [Answer::Bool(false), Answer::PgDown] {
         let mut run = Run::of(Kind::Cycle, &leader(), lock(true));
-        run.asks(&Request::ProveGone, answer);
+        run.asks(&Request::from(ask::ProveGone), answer);
         run.skips();
         assert!(run.lock.is_fenced());
     }
@@ -125,8 +129,8 @@ fn what_happened_between_the_cycles_is_remembered() {
         ..Start::default()
     };
     let _ = Cycle::begin(Kind::Cycle, start, &mut memory, &mut lock(false));
-    assert_eq!(memory.bootstrap_result, Some(true));
-    assert_eq!((memory.recovering, memory.start_timeout), (true, Some(Duration::from_secs(3))));
+    assert_eq!(memory.bootstrap.result, Some(true));
+    assert_eq!((memory.start.recovering, memory.start.timeout), (true, Some(Duration::from_secs(3))));
 }
 
 #[test]
@@ -135,7 +139,7 @@ fn the_engine_decides_and_its_memory_is_the_new_one() {
     assert!(matches!(run.step(), Step::Look));
     run.cycle.looked(replica().view, false);
     let down = Answer::Cluster(Err(ha::DcsDown("down".into())));
-    run.asks(&Request::LoadCluster, down);
+    run.asks(&Request::from(ask::LoadCluster), down);
     for _ in 0..MAX_QUESTIONS {
         match run.step() {
             Step::Ask(question) => {
@@ -160,7 +164,7 @@ fn a_lease_counts_from_before_its_question() {
     let mut memory = Memory::new(GlobalConfig::default());
     let mut cycle = Cycle::begin(Kind::Cycle, Start::default(), &mut memory, &mut lock);
     cycle.looked(leader().view, false);
-    let question = Question(Box::new(Request::AcquireLeader));
+    let question = Question(Box::new(Request::from(ask::AcquireLeader)));
     let sent = cycle.sends(question, &now(), &mut lock);
     assert!(lock.promise().0.is_some());
     let late = Now { at: NOW + Duration::from_secs(8), ..now() };
@@ -185,5 +189,5 @@ fn a_standby_in_the_place_of_the_fenced_server_ends_the_wait() {
     // Nobody in its place: that it is gone has to be proven.
     let mut lock = lock(true);
     lock.server_known(false, &Server { number: 0, role: Role::Demoted, writes: false, ..SERVER });
-    Run::of(Kind::Cycle, &replica(), lock).asks(&Request::ProveGone, Answer::Bool(true));
+    Run::of(Kind::Cycle, &replica(), lock).asks(&Request::from(ask::ProveGone), Answer::Bool(true));
 }

@@ -6,12 +6,16 @@ use pyfmt::Value;
 
 use super::*;
 use crate::global_config::GlobalConfig;
-use crate::ha::{DcsDown, Memory};
+use crate::ha::{ask, DcsDown, Memory, Request};
 use crate::model::{Cluster, Leader};
 
 const NAME: &str = "n0";
 
 fn s(seconds: u64) -> Mono {
+    Mono::seconds(seconds)
+}
+
+fn span(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
@@ -31,7 +35,7 @@ fn memory(paused: bool, bootstrapping: bool) -> Memory {
     let mut config = Value::map();
     config.set("pause", paused);
     let mut memory = Memory::new(GlobalConfig::new(config));
-    memory.bootstrapping = bootstrapping;
+    memory.bootstrap.running = bootstrapping;
     memory
 }
 
@@ -43,7 +47,7 @@ fn begun(paused: bool, bootstrapping: bool) -> LeaderLock {
 }
 
 fn update() -> Request {
-    Request::UpdateLeader { status: None, failsafe: None }
+    Request::from(ask::UpdateLeader { status: None, failsafe: None })
 }
 
 fn done(ok: bool) -> Answer {
@@ -80,7 +84,7 @@ fn fence_at(lock: &LeaderLock) -> Option<Mono> {
 
 #[test]
 fn a_question_for_the_lock_arms_the_fence_before_it_goes_out() {
-    for request in [Request::AcquireLeader, Request::TakeLeader] {
+    for request in [Request::from(ask::AcquireLeader), Request::from(ask::TakeLeader)] {
         let mut lock = begun(false, false);
         lock.request_sent(&request, &moment(100, &standby()));
         assert_eq!(fence_at(&lock), None, "{request:?}");
@@ -94,23 +98,23 @@ fn a_question_for_the_lock_arms_the_fence_before_it_goes_out() {
 fn a_question_for_the_lock_ends_a_pause_that_is_over() {
     for (paused, at) in [(true, None), (false, Some(s(127)))] {
         let mut lock = begun(true, false);
-        lock.request_sent(&Request::AcquireLeader, &Now { paused, ..moment(100, &primary()) });
+        lock.request_sent(&Request::from(ask::AcquireLeader), &Now { paused, ..moment(100, &primary()) });
         assert_eq!(fence_at(&lock), at);
     }
     // And taking the lock ends a bootstrap.
     let mut made = begun(false, true);
-    made.request_sent(&Request::AcquireLeader, &moment(100, &primary()));
+    made.request_sent(&Request::from(ask::AcquireLeader), &moment(100, &primary()));
     assert_eq!(fence_at(&made), None);
-    made.request_sent(&Request::TakeLeader, &moment(100, &primary()));
+    made.request_sent(&Request::from(ask::TakeLeader), &moment(100, &primary()));
     assert_eq!(fence_at(&made), Some(s(127)));
 }
 
 #[test]
 fn the_lease_counts_from_the_question() {
     for (request, answer) in [
-        (Request::AcquireLeader, done(true)),
+        (Request::from(ask::AcquireLeader), done(true)),
         (update(), done(true)),
-        (Request::TakeLeader, Answer::Bool(true)),
+        (Request::from(ask::TakeLeader), Answer::Bool(true)),
     ] {
         let mut lock = begun(false, false);
         ask(&mut lock, &request, &answer, (100, 108), &primary());
@@ -119,18 +123,18 @@ fn the_lease_counts_from_the_question() {
     }
     // By consent of all peers: from before the first of them was asked.
     let mut lock = begun(false, false);
-    ask(&mut lock, &Request::ExtendLease { sent: s(90) }, &Answer::Done, (100, 100), &primary());
+    ask(&mut lock, &Request::from(ask::ExtendLease { sent: s(90) }), &Answer::Done, (100, 100), &primary());
     assert_eq!(lock.until(s(100)), Some(s(120)));
 }
 
 #[test]
 fn answers_that_bring_no_lock() {
     for (request, answer) in [
-        (Request::AcquireLeader, done(false)),
-        (Request::AcquireLeader, down()),
+        (Request::from(ask::AcquireLeader), done(false)),
+        (Request::from(ask::AcquireLeader), down()),
         (update(), done(false)),
         (update(), down()),
-        (Request::TakeLeader, Answer::Bool(false)),
+        (Request::from(ask::TakeLeader), Answer::Bool(false)),
     ] {
         let mut lock = begun(false, false);
         ask(&mut lock, &request, &answer, (100, 101), &primary());
@@ -140,8 +144,8 @@ fn answers_that_bring_no_lock() {
     for (request, answer, at) in [
         (update(), done(false), Some(s(127))),
         (update(), down(), Some(s(127))),
-        (Request::DropLease, Answer::Done, Some(s(127))),
-        (Request::DeleteLeader { last_lsn: None }, Answer::Bool(false), None),
+        (Request::from(ask::DropLease), Answer::Done, Some(s(127))),
+        (Request::from(ask::DeleteLeader { last_lsn: None }), Answer::Bool(false), None),
     ] {
         let mut lock = begun(false, false);
         ask(&mut lock, &update(), &done(true), (100, 101), &primary());
@@ -156,7 +160,7 @@ fn the_fence_is_armed_between_two_questions() {
     ask(&mut lock, &update(), &done(true), (100, 101), &standby());
     assert_eq!(fence_at(&lock), None);
     // Whatever was asked: the server has become a primary meanwhile.
-    ask(&mut lock, &Request::Probe, &Answer::Done, (102, 103), &primary());
+    ask(&mut lock, &Request::from(ask::Probe), &Answer::Done, (102, 103), &primary());
     assert_eq!(fence_at(&lock), Some(s(127)));
 }
 
@@ -172,7 +176,11 @@ fn a_pause_that_is_over_counts_as_over_for_who_holds_the_lock() {
         ask(&mut lock, &update(), &done(true), (100, 100), &primary());
         assert_eq!(fence_at(&lock), None);
         let read = cluster(leader);
-        lock.answered((&Request::LoadCluster, &read), s(101), &Now { paused, ..moment(101, &primary()) });
+        lock.answered(
+            (&Request::from(ask::LoadCluster), &read),
+            s(101),
+            &Now { paused, ..moment(101, &primary()) },
+        );
         assert_eq!(fence_at(&lock).is_some(), armed, "{leader:?} {paused}");
     }
 }
@@ -200,7 +208,7 @@ fn a_server_is_under_the_fence_from_the_moment_it_is_known() {
 fn a_promotion_arms_the_fence_and_needs_the_lock() {
     let mut lock = begun(false, false);
     assert!(lock.will_promote(s(100), false, &standby()).is_none());
-    ask(&mut lock, &Request::AcquireLeader, &done(true), (100, 100), &standby());
+    ask(&mut lock, &Request::from(ask::AcquireLeader), &done(true), (100, 100), &standby());
     assert_eq!(fence_at(&lock), None);
     assert!(lock.will_promote(s(101), false, &standby()).is_some());
     assert_eq!(fence_at(&lock), Some(s(127)));
@@ -243,20 +251,20 @@ fn a_renewal_has_less_time_the_nearer_the_fence_is() {
     let mut lock = begun(false, false);
     ask(&mut lock, &update(), &done(true), (100, 100), &primary());
     let ms = Duration::from_millis;
-    for (at, limit) in [(s(110), s(3)), (s(125), s(2)), (s(127), ms(200)), (s(140), ms(200))] {
+    for (at, limit) in [(s(110), span(3)), (s(125), span(2)), (s(127), ms(200)), (s(140), ms(200))] {
         assert_eq!(lock.renewal_limit(at), limit, "{at:?}");
     }
-    lock.clock_jumped(s(110), s(3));
-    assert_eq!(lock.renewal_limit(s(110)), s(1));
+    lock.clock_jumped(s(110), span(3));
+    assert_eq!(lock.renewal_limit(s(110)), span(1));
 }
 
 #[test]
 fn a_renewal_prolongs_what_is_held() {
     for (held, came_to, until) in [
-        (true, Renewed::Until(s(30)), Some(s(140))),
+        (true, Renewed::Until(span(30)), Some(s(140))),
         (true, Renewed::Gone, None),
         (true, Renewed::Unanswered, Some(s(130))),
-        (false, Renewed::Until(s(30)), None),
+        (false, Renewed::Until(span(30)), None),
     ] {
         let mut lock = begun(false, false);
         if held {
@@ -268,7 +276,10 @@ fn a_renewal_prolongs_what_is_held() {
     // A shorter ttl holds at once, also for the promise that is out.
     let mut lock = begun(false, false);
     ask(&mut lock, &update(), &done(true), (100, 100), &primary());
-    lock.request_sent(&Request::Probe, &Now { timing: Timing::seconds(20, 5, 5), ..moment(101, &primary()) });
+    lock.request_sent(
+        &Request::from(ask::Probe),
+        &Now { timing: Timing::seconds(20, 5, 5), ..moment(101, &primary()) },
+    );
     assert_eq!(lock.until(s(101)), Some(s(121)));
 }
 
@@ -296,11 +307,11 @@ fn who_may_restart_a_primary() {
 #[test]
 fn the_lock_counts_by_what_the_store_grants() {
     let mut lock = begun(false, false);
-    let short = Now { granted: s(20), ..moment(100, &primary()) };
-    lock.request_sent(&Request::AcquireLeader, &short);
+    let short = Now { granted: span(20), ..moment(100, &primary()) };
+    lock.request_sent(&Request::from(ask::AcquireLeader), &short);
     assert_eq!(fence_at(&lock), Some(s(118)));
-    lock.answered((&Request::AcquireLeader, &done(true)), s(100), &Now { at: s(101), ..short });
+    lock.answered((&Request::from(ask::AcquireLeader), &done(true)), s(100), &Now { at: s(101), ..short });
     assert_eq!(lock.until(s(101)), Some(s(120)));
-    lock.renewed(s(110), s(111), Renewed::Until(s(15)));
+    lock.renewed(s(110), s(111), Renewed::Until(span(15)));
     assert_eq!(lock.until(s(111)), Some(s(125)));
 }

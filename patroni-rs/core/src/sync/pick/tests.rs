@@ -122,10 +122,11 @@ fn choices_are_the_references() {
 #[test]
 fn a_changed_value_is_noticed_once() {
     let mut tracker = Tracker::default();
-    assert_eq!(tracker.observe_value("", 1), None);
-    assert_eq!(tracker.observe_value("a", 1), Some(None));
-    assert_eq!(tracker.observe_value("a", 2), None);
-    assert!(tracker.observe_value("a,", 2).unwrap().unwrap().starts_with("Unparsable"));
+    assert_eq!(tracker.observe_value("", 1), NamesSeen::Known);
+    assert_eq!(tracker.observe_value("a", 1), NamesSeen::Changed { warning: None });
+    assert_eq!(tracker.observe_value("a", 2), NamesSeen::Known);
+    let NamesSeen::Changed { warning: Some(warning) } = tracker.observe_value("a,", 2) else { panic!() };
+    assert!(warning.starts_with("Unparsable"));
 }
 
 /// A standby of outside that calls itself as a member does (patroni/patroni#3545).

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use super::super::super::*;
 use super::super::situation::job;
-use super::super::world::{leader, orphan, replica, Reply, World, NOW};
+use super::super::world::{leader, orphan, replica, stopped_at, Reply, World, NOW};
 use super::{row, Row};
+use crate::model::ShutdownCheckpoint;
 
 fn crash_recovery(seconds: u64) -> World {
     leader()
@@ -13,12 +14,12 @@ fn crash_recovery(seconds: u64) -> World {
         .state(PgState::Crashed)
         .watchdog(false)
         .job(Job::CrashRecovery)
-        .memory(|m| m.crash_recovery_started = Some(NOW - Duration::from_secs(seconds)))
+        .memory(|m| m.start.crash_recovery_at = Some(NOW - Duration::from_secs(seconds)))
         .peer("b", |_| ())
 }
 
 /// A switchover whose stop has come so far.
-fn demoting(mode: DemoteMode, shutdown_checkpoint: Option<(u64, u64)>) -> World {
+fn demoting(mode: DemoteMode, shutdown_checkpoint: Option<ShutdownCheckpoint>) -> World {
     let action =
         if mode == DemoteMode::Cluster { "demoting to a standby cluster" } else { "switchover: demote" };
     leader()
@@ -40,7 +41,9 @@ fn demoting(mode: DemoteMode, shutdown_checkpoint: Option<(u64, u64)>) -> World 
 fn demoted(mode: DemoteMode) -> World {
     let mut world = demoting(mode, None).down().watchdog(false);
     world.view.job = None;
-    world.memory(|m| m.demotion.as_mut().unwrap().stopped = Some(Stopped { locations: Some((2000, 1990)) }))
+    world.memory(|m| {
+        m.demotion.as_mut().unwrap().stopped = Some(Stopped { checkpoint: Some(stopped_at(2000)) })
+    })
 }
 
 /// The stop of a switchover is over, and so much has `b`.
@@ -151,24 +154,24 @@ fn job_rows() -> Vec<Row> {
         row("4A-05", replica().job(job("reinitialize")), "reinitialize in progress", "load touch"),
         row("4A-05", orphan().job(job("restarting after failure")), "restarting after failure in progress", "load touch")
             .says("not healthy enough for leader race"),
-        row("4A-05", replica().job(job("bootstrap")).memory(|m| m.bootstrapping = true), "bootstrap in progress", "load touch"),
+        row("4A-05", replica().job(job("bootstrap")).memory(|m| m.bootstrap.running = true), "bootstrap in progress", "load touch"),
         row(
             "9.1-07",
-            demoting(DemoteMode::Graceful, Some((1000, 990))).peer("b", |_| ()),
+            demoting(DemoteMode::Graceful, Some(stopped_at(1000))).peer("b", |_| ()),
             "switchover: demote in progress",
             "load peers(b,c) role(demoted) delete(990) touch touch",
         )
         .says("Leader key released"),
         row(
             "9.1-07",
-            demoting(DemoteMode::Graceful, Some((1001, 990))).peer("b", |_| ()),
+            demoting(DemoteMode::Graceful, Some(stopped_at(1001))).peer("b", |_| ()),
             "updated leader lock during switchover: demote",
             "load peers(b,c) update feed touch",
         )
         .says("Member b exceeds maximum replication lag"),
         row(
             "9.1-08",
-            demoting(DemoteMode::Cluster, Some((1000, 990))).peer("b", |_| ()),
+            demoting(DemoteMode::Cluster, Some(stopped_at(1000))).peer("b", |_| ()),
             "demoting to a standby cluster in progress",
             "load peers(b,c) role(demoted) delete(1000) touch touch",
         ),
@@ -183,7 +186,7 @@ fn job_rows() -> Vec<Row> {
         row(
             "9.1-10",
             demoted(DemoteMode::Graceful)
-                .memory(|m| m.rewind = Rewind::Need)
+                .memory(|m| m.rewind.state = Rewind::Need)
                 .later("leader", "b")
                 .later("members/b", r#"{"conn_url":"postgres://b/","role":"primary"}"#),
             "switchover: demote in progress",

@@ -60,7 +60,7 @@ pub fn rows() -> Vec<Row> {
 
 /// A standby that finds itself the holder of the lock.
 fn heir() -> World {
-    promotable().memory(|m| m.lock_won = false).peer("b", |_| ()).peer("c", |_| ())
+    promotable().memory(|m| m.lock.won = false).peer("b", |_| ()).peer("c", |_| ())
 }
 
 /// What another has acknowledged since, with a lock from before it (an old state of the DCS).
@@ -84,20 +84,20 @@ fn inherited_rows() -> Vec<Row> {
             .says("The leader key names me, and somebody else has led since: b is a primary"),
         row(
             "S11",
-            heir().memory(|m| m.disowned_at = Some(NOW)),
+            heir().memory(|m| m.lock.disowned_at = Some(NOW)),
             DISOWNS,
             "load update+status feed unwatch delete touch slots touch",
         ),
         // PostgreSQL could not be asked to promote itself: once is tried again, twice is another's chance.
         row(
             "S15",
-            promotable().memory(|m| m.not_promoted = 1),
+            promotable().memory(|m| m.backoff.not_promoted = 1),
             PROMOTES,
             "load update+status feed ssn:none job:promote slots touch",
         ),
         row(
             "S15",
-            promotable().memory(|m| m.not_promoted = 2),
+            promotable().memory(|m| m.backoff.not_promoted = 2),
             "Promotion cancelled because PostgreSQL could not be asked to promote itself",
             "load update+status feed unwatch delete touch slots touch",
         )
@@ -105,7 +105,7 @@ fn inherited_rows() -> Vec<Row> {
         // Given away, and the answer was lost.
         row(
             "S12",
-            heir().memory(|m| m.release_unsure = true),
+            heir().memory(|m| m.lock.release_unsure = true),
             "released leader key again because nobody has confirmed that it was",
             "load update+status feed unwatch delete touch slots touch",
         ),
@@ -132,7 +132,7 @@ fn inherited_rows() -> Vec<Row> {
             "S11",
             heir()
                 .peer("c", |p| p.reachable = false)
-                .memory(|m| m.inherited_at = Some(NOW - Duration::from_secs(30))),
+                .memory(|m| m.lock.inherited_at = Some(NOW - Duration::from_secs(30))),
             PROMOTES,
             ASKS,
         ),
@@ -205,7 +205,7 @@ fn lock_rows() -> Vec<Row> {
         row("8-06", leader().watchdog(false).memory(|m| m.was_paused = true), LEADS, "load after_pause update+status watch ssn:none slots touch"),
         row("3-16", leader().hung(), "Error communicating with PostgreSQL. Will try again later", "load update feed ssn:none touch")
             .says("Exception when called state_handler.last_operation()"),
-        row("3-15", leader().view(|v| v.pg.cb_called = false), LEADS, "load update+status feed ssn:none slots call(on_start) touch"),
+        row("3-15", leader().view(|v| v.pg.callback_fired = false), LEADS, "load update+status feed ssn:none slots call(on_start) touch"),
     ]
 }
 
@@ -228,7 +228,7 @@ fn gate_rows() -> Vec<Row> {
         .says("Leader key released"),
         row(
             "4I-10",
-            promotable().memory(|m| m.pre_promote_failed = true),
+            promotable().memory(|m| m.backoff.pre_promote_failed = true),
             "Promotion cancelled because the pre-promote script failed",
             "load update+status feed unwatch delete touch slots touch",
         )

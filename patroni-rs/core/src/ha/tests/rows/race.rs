@@ -28,7 +28,7 @@ fn timeline(world: World, mine: Option<u32>) -> World {
 }
 
 /// In a pause: the primary that led when it last looked.
-fn overtaken() -> World {
+fn superseded_by() -> World {
     let mut world = orphan().primary().leads("a");
     world.memory.cluster = Some(world.cluster(&world.keys));
     world.without("leader").paused().key("history", r#"[[1,900,"x"]]"#)
@@ -54,7 +54,7 @@ fn eligible_rows() -> Vec<Row> {
     vec![
         row(
             "5.1-01",
-            orphan().memory(|m| m.released_at = Some(NOW - Duration::from_secs(29))),
+            orphan().memory(|m| m.backoff.released_at = Some(NOW - Duration::from_secs(29))),
             LOSES,
             "load load slots touch",
         )
@@ -63,7 +63,7 @@ fn eligible_rows() -> Vec<Row> {
         ),
         row(
             "5.1-01",
-            orphan().memory(|m| m.released_at = Some(NOW - Duration::from_secs(30))),
+            orphan().memory(|m| m.backoff.released_at = Some(NOW - Duration::from_secs(30))),
             WINS,
             "load peers(b,c) acquire load watch ssn:none job:promote slots touch",
         ),
@@ -76,11 +76,11 @@ fn eligible_rows() -> Vec<Row> {
         ),
         // Another has led, on the timeline after ours, since we saw ourselves lead (docs/safety.md, `hazards-quorum` 1085);
         // a primary that people have started meanwhile, or that is not behind, is taken.
-        row("5.1-04", overtaken(), "PAUSE: continue to run as primary without lock", "load load slots touch")
+        row("5.1-04", superseded_by(), "PAUSE: continue to run as primary without lock", "load load slots touch")
             .says("My timeline 1 is behind last known cluster timeline 2"),
         row(
             "5.1-04",
-            overtaken().row(|r| r.timeline = 2),
+            superseded_by().row(|r| r.timeline = 2),
             "PAUSE: acquired session lock as a leader",
             "load acquire load ssn:none slots touch",
         ),
@@ -376,10 +376,15 @@ fn sync_rows() -> Vec<Row> {
         )
         .says("Got quorum vote from b"),
         // Without a vote, and not compared with the leader that it missed (docs/safety.md, `hazards-quorum` 2385).
-        row("5.2-14", quorum("c", 1).memory(|m| m.rewind = Rewind::Check), LOSES, "load load slots touch"),
         row(
             "5.2-14",
-            quorum("a,c", 1).memory(|m| m.rewind = Rewind::Check),
+            quorum("c", 1).memory(|m| m.rewind.state = Rewind::Check),
+            LOSES,
+            "load load slots touch",
+        ),
+        row(
+            "5.2-14",
+            quorum("a,c", 1).memory(|m| m.rewind.state = Rewind::Check),
             WINS,
             "load peers(b,c) acquire load watch ssn:1(b,c) sync(a;b,c;1) job:promote slots touch",
         ),

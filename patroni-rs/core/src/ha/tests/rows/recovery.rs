@@ -16,15 +16,15 @@ fn dead_replica() -> World {
 
 /// So many seconds ago.
 fn gave_way(seconds: u64) -> World {
-    dead_replica().memory(|m| m.gave_way_at = Some(NOW - Duration::from_secs(seconds)))
+    dead_replica().memory(|m| m.start.gave_way_at = Some(NOW - Duration::from_secs(seconds)))
 }
 
 fn failed_start(world: World) -> World {
-    world.down().state(PgState::StartFailed).memory(|m| m.recovering = true)
+    world.down().state(PgState::StartFailed).memory(|m| m.start.recovering = true)
 }
 
 fn rewind(world: World, rewind: Rewind) -> World {
-    world.memory(|m| m.rewind = rewind)
+    world.memory(|m| m.rewind.state = rewind)
 }
 
 const NOT_PROVEN: &str = super::super::super::recover::NOT_PROVEN;
@@ -146,20 +146,20 @@ fn primary_rows() -> Vec<Row> {
         row(
             "10-13",
             crashed("in production").role(Role::Replica).memory(|m| {
-                m.crash_recovery_started = Some(super::super::world::NOW);
+                m.start.crash_recovery_at = Some(super::super::world::NOW);
             }),
             "starting as readonly because i had the session lock",
             "load state(crashed) prove update feed unwatch load job:restarting after failure(nobody,replica) touch",
         ),
         row(
             "10-15",
-            crashed("shut down").role(Role::Demoted).memory(|m| m.readonly_starts = 2),
+            crashed("shut down").role(Role::Demoted).memory(|m| m.start.readonly = 2),
             "starting as readonly because i had the session lock",
             "load state(crashed) prove update feed unwatch load peers(b,c) job:restarting after failure(nobody,replica) touch",
         ),
         row(
             "10-15",
-            crashed("shut down").role(Role::Demoted).memory(|m| m.readonly_starts = 2).peer("b", |_| ()),
+            crashed("shut down").role(Role::Demoted).memory(|m| m.start.readonly = 2).peer("b", |_| ()),
             "removed leader key after trying and failing to start postgres",
             "load state(crashed) prove update feed unwatch load peers(b,c) prove delete touch",
         ),
@@ -219,7 +219,7 @@ fn standby_rows() -> Vec<Row> {
         row(
             "10-17",
             rewind(replica().crashed("shut down"), Rewind::Failed)
-                .memory(|m| m.rewind_failed_at = Some(NOW - Duration::from_secs(60)))
+                .memory(|m| m.rewind.failed_at = Some(NOW - Duration::from_secs(60)))
                 .answer(|a| a.diverged = Some(true)),
             "running pg_rewind from b",
             "load state(crashed) load job:running pg_rewind from b touch",

@@ -13,7 +13,7 @@ fn standby(world: World) -> World {
 }
 
 fn rewind(world: World, rewind: Rewind) -> World {
-    world.memory(|m| m.rewind = rewind)
+    world.memory(|m| m.rewind.state = rewind)
 }
 
 fn change(world: World, restart: bool) -> World {
@@ -113,7 +113,7 @@ pub fn rows() -> Vec<Row> {
         ),
         row(
             "4I-07",
-            replica().primary().paused().memory(|m| m.rewind = Rewind::Need),
+            replica().primary().paused().memory(|m| m.rewind.state = Rewind::Need),
             "PAUSE: continue to run as primary without lock",
             "load slots touch",
         ),
@@ -142,7 +142,7 @@ pub fn rows() -> Vec<Row> {
 fn rewind_rows() -> Vec<Row> {
     let unable = |w: World| w.answer(|a| a.can_rewind = false);
     let next_timeline = |w: World| {
-        w.member("b", "primary", r#""timeline":2"#).memory(|m| m.last_timeline = Some(1)).row(|r| {
+        w.member("b", "primary", r#""timeline":2"#).memory(|m| m.own.timeline = Some(1)).row(|r| {
             r.received_timeline = Some(1);
         })
     };
@@ -181,7 +181,7 @@ fn rewind_rows() -> Vec<Row> {
         row(
             "4I-09",
             rewind(replica(), Rewind::Failed)
-                .memory(|m| m.rewind_failed_at = Some(NOW - Duration::from_secs(60)))
+                .memory(|m| m.rewind.failed_at = Some(NOW - Duration::from_secs(60)))
                 .answer(|a| a.diverged = Some(true)),
             "running pg_rewind from b",
             "load job:running pg_rewind from b touch",

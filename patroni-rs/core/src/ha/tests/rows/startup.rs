@@ -20,8 +20,8 @@ fn bootstrapping(result: Option<bool>) -> World {
         .primary()
         .key("initialize", "")
         .without("config")
-        .view(|v| v.pg.cb_called = false)
-        .memory(|m| (m.bootstrapping, m.bootstrap_result) = (true, result))
+        .view(|v| v.pg.callback_fired = false)
+        .memory(|m| (m.bootstrap.running, m.bootstrap.result) = (true, result))
 }
 
 /// An empty data directory in a DCS that has nothing.
@@ -87,13 +87,13 @@ fn starting_rows() -> Vec<Row> {
         row("4B-05", starting(60), "PostgreSQL is still starting up, 240 seconds until timeout", "load update touch"),
         row(
             "4B-05",
-            starting(60).memory(|m| m.start_timeout = Some(Duration::from_secs(1000))),
+            starting(60).memory(|m| m.start.timeout = Some(Duration::from_secs(1000))),
             "PostgreSQL is still starting up, 940 seconds until timeout",
             "load update touch",
         ),
         row(
             "4B-05",
-            starting(60).memory(|m| m.start_timeout = Some(Duration::ZERO)),
+            starting(60).memory(|m| m.start.timeout = Some(Duration::ZERO)),
             "PostgreSQL is still starting up, 240 seconds until timeout",
             "load update touch",
         ),
@@ -102,7 +102,7 @@ fn starting_rows() -> Vec<Row> {
             starting(20)
                 .config(r#""primary_start_timeout":0"#)
                 .peer("b", |_| ())
-                .memory(|m| m.start_timeout = Some(Duration::ZERO)),
+                .memory(|m| m.start.timeout = Some(Duration::ZERO)),
             "PostgreSQL is still starting up, 40 seconds until timeout",
             "load update touch",
         ),
@@ -326,7 +326,7 @@ fn data_dir_rows() -> Vec<Row> {
         // Ours: a claim whose answer was lost is asked for again, and nobody else's is.
         row(
             "4E-04",
-            first().key("initialize", "").memory(|m| m.initialize_asked = true),
+            first().key("initialize", "").memory(|m| m.bootstrap.claim_unclear = true),
             "trying to bootstrap a new cluster",
             "load touch stop(immediate) initialize(new:) job:bootstrap touch",
         ),
@@ -334,7 +334,7 @@ fn data_dir_rows() -> Vec<Row> {
             "4E-04",
             first()
                 .key("initialize", "")
-                .memory(|m| m.initialize_asked = true)
+                .memory(|m| m.bootstrap.claim_unclear = true)
                 .answer(|a| a.initialize = false),
             "waiting for leader to bootstrap",
             "load touch stop(immediate) initialize(new:) touch",
@@ -410,7 +410,7 @@ fn sysid_rows() -> Vec<Row> {
     let invalid =
         "data dir for the cluster is not empty, but system ID is invalid; consider doing reinitialize";
     let other = "7000000000000000002";
-    let uninitialized = || orphan().without("initialize").view(|v| v.pg.cb_called = false);
+    let uninitialized = || orphan().without("initialize").view(|v| v.pg.callback_fired = false);
     vec![
         row("4F-01", sysid(replica(), "123"), invalid, "load touch").says(
             "The control file of the data directory can not be used: no system identifier in it; PostgreSQL is running \

@@ -133,20 +133,20 @@ fn quorum_rows() -> Vec<Row> {
         .says("Replication factor 2 requested, but 0 synchronous standbys available. Commits will be delayed."),
         row(
             "21-02b",
-            quorum(leader()).sync_key("a", "b,c", 1).memory(|m| m.promoted_at = Some(NOW)),
+            quorum(leader()).sync_key("a", "b,c", 1).memory(|m| m.sync.promoted_at = Some(NOW)),
             LEADS,
             "load update+status feed slots touch",
         ),
         row(
             "21-02b",
-            quorum(leader()).sync_key("a", "b,c", 1).current_sync(bc, 1, none, none).memory(|m| m.quorum_adopted = true),
+            quorum(leader()).sync_key("a", "b,c", 1).current_sync(bc, 1, none, none).memory(|m| m.sync.quorum_adopted = true),
             LEADS,
             "load update+status feed slots touch",
         ),
         // A write that was not confirmed may be on its way.
         row(
             "21-06",
-            quorum(leader()).sync_key("a", "b,c", 1).current_sync(bc, 1, bc, bc).memory(|m| m.sync_unsure = true),
+            quorum(leader()).sync_key("a", "b,c", 1).current_sync(bc, 1, bc, bc).memory(|m| m.sync.unsure = true),
             LEADS,
             "load update+status feed sync(a;b,c;1) slots touch",
         ),
@@ -155,7 +155,7 @@ fn quorum_rows() -> Vec<Row> {
             quorum(leader())
                 .sync_key("a", "b,c", 1)
                 .current_sync(b, 1, b, bc)
-                .memory(|m| m.sync_unsure = true)
+                .memory(|m| m.sync.unsure = true)
                 .answer(|a| a.write_sync = false),
             LEADS,
             "load update+status feed sync(a;b,c;1) slots touch",

@@ -3,7 +3,7 @@ use super::*;
 use crate::global_config::GlobalConfig;
 use crate::ha::Role;
 use crate::model::{Cluster, Member};
-use crate::slots::{wanted_slots, Node};
+use crate::slots::{desired_slots, Node};
 use crate::tags::Tags;
 
 fn physical(xmin: Option<u64>, restart_lsn: Option<Lsn>, wal_status: &str) -> KnownSlot {
@@ -21,14 +21,14 @@ fn logical(database: &str, lsn: Lsn) -> KnownSlot {
     KnownSlot { kind, wal_status: None }
 }
 
-fn book(slots: &[(&str, KnownSlot)]) -> SlotBook {
-    let mut book = SlotBook::new();
+fn book(slots: &[(&str, KnownSlot)]) -> SlotInventory {
+    let mut book = SlotInventory::new();
     book.load(slots.iter().map(|(n, s)| ((*n).to_owned(), s.clone())).collect());
     book
 }
 
 /// A cluster of a, b, c, of which c replicates from b; permanent slots p (physical) and l (logical).
-fn wanted(me: &str, role: Role) -> Wanted {
+fn wanted(me: &str, role: Role) -> Desired {
     let member = |name: &str, tags: Value| {
         let data = [("tags", tags), ("xlog_location", Value::from(150))].into_iter().collect();
         Member { name: name.into(), data, ..Default::default() }
@@ -42,7 +42,7 @@ fn wanted(me: &str, role: Role) -> Wanted {
     let config = GlobalConfig::new([("slots", slots)].into_iter().collect());
     let tags = Tags::default();
     let node = Node { name: me, tags: &tags, role, major_version: 150_000 };
-    wanted_slots(&cluster, &config, &node, &node.subject()).0
+    desired_slots(&cluster, &config, &node, &node.subject()).0
 }
 
 fn texts(drops: &[PlannedDrop]) -> Vec<&str> {
@@ -80,13 +80,13 @@ fn unwanted_lost_and_changed_slots_are_dropped() {
     let drops = book.plan_drops(&wanted, &ignored, false);
     assert_eq!(texts(&drops), [gone[0], gone[1], &changed[0], &changed[1]]);
     assert_eq!(texts(&book.plan_drops(&wanted, &ignored, true)), changed);
-    assert_eq!(texts(&book.plan_drops(&Wanted::new(), &[Value::map()], false)), [""; 0]);
+    assert_eq!(texts(&book.plan_drops(&Desired::new(), &[Value::map()], false)), [""; 0]);
 }
 
 #[test]
 fn a_drop_that_fails_makes_the_book_read_again() {
     let mut book = book(&[("user", physical(None, Some(1), "reserved"))]);
-    let drop = book.plan_drops(&Wanted::new(), &[], false).pop().unwrap();
+    let drop = book.plan_drops(&Desired::new(), &[], false).pop().unwrap();
     let say = |line: Option<LogLine>| line.unwrap().text;
     assert_eq!(
         say(book.dropped(&drop, DropResult::Active)),

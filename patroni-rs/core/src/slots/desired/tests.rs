@@ -46,7 +46,7 @@ fn slots_are_the_references() {
         let node = Node { name: &me, tags: &tags, role, major_version };
         let subject = node.subject();
 
-        let (slots, log) = wanted_slots(&cluster, &config, &node, &subject);
+        let (slots, log) = desired_slots(&cluster, &config, &node, &subject);
         let shown: Value = slots.iter().map(|(name, slot)| (name.as_str(), slot.shown.clone())).collect();
         assert_eq!(Some(shown.py_repr()), text(&record, "expected"), "{row}");
         let log: Vec<Value> = log.into_iter().map(|l| l.text.into()).collect();

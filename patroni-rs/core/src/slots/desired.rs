@@ -78,7 +78,7 @@ pub enum SlotKind {
 
 /// A slot that should exist.
 #[derive(Debug, Clone, PartialEq)]
-pub struct WantedSlot {
+pub struct DesiredSlot {
     /// Physical or logical.
     pub kind: SlotKind,
     /// The position up to which it may be advanced.
@@ -90,31 +90,31 @@ pub struct WantedSlot {
 }
 
 /// Slots by name, in order.
-pub type Wanted = IndexMap<String, WantedSlot>;
+pub type Desired = IndexMap<String, DesiredSlot>;
 
-impl WantedSlot {
-    fn physical(shown: Value) -> WantedSlot {
+impl DesiredSlot {
+    fn physical(shown: Value) -> DesiredSlot {
         let lsn = shown.get("lsn").and_then(Value::as_i64).and_then(|l| Lsn::try_from(l).ok());
         let expected_active = shown.get("expected_active").and_then(Value::as_bool);
-        WantedSlot { kind: SlotKind::Physical, lsn, expected_active, shown }
+        DesiredSlot { kind: SlotKind::Physical, lsn, expected_active, shown }
     }
 
-    fn logical(shown: Value) -> WantedSlot {
+    fn logical(shown: Value) -> DesiredSlot {
         let text = |key| shown.get(key).map(Value::py_str).unwrap_or_default();
         let kind = SlotKind::Logical { database: text("database"), plugin: text("plugin") };
-        WantedSlot { kind, ..WantedSlot::physical(shown) }
+        DesiredSlot { kind, ..DesiredSlot::physical(shown) }
     }
 }
 
 /// The slots that `subject` is to have, and what is to be said about them.
 ///
 /// For the node itself, `subject` is [`Node::subject`].
-pub fn wanted_slots(
+pub fn desired_slots(
     cluster: &Cluster,
     config: &GlobalConfig,
     node: &Node<'_>,
     subject: &Subject,
-) -> (Wanted, Vec<LogLine>) {
+) -> (Desired, Vec<LogLine>) {
     let mut log = Vec::new();
     let mut slots = members_slots(cluster, config, node, subject, &mut log);
     let permanent = permanent_for(cluster, config, node, subject);
@@ -129,9 +129,9 @@ pub(super) fn members_slots(
     node: &Node<'_>,
     subject: &Subject,
     log: &mut Vec<LogLine>,
-) -> Wanted {
+) -> Desired {
     if !config.use_slots() {
-        return Wanted::new();
+        return Desired::new();
     }
     let name = subject.name.as_str();
     let replicates_from_us = |m: &Member| m.replicatefrom() == Some(name);
@@ -150,7 +150,7 @@ pub(super) fn members_slots(
     let members: Vec<&Member> = cluster.members.iter().filter(has_slot).collect();
     let leader_version = cluster.leader.as_ref().and_then(|l| l.member.patroni_version());
     let old_leader = leader_version.is_some_and(|v| !v.is_empty() && v < vec![4, 0, 0]);
-    let mut slots = Wanted::new();
+    let mut slots = Desired::new();
     for member in &members {
         let slot_name = member_slot_name(&member.name);
         let mut lsn = status_lsn(cluster, &slot_name);
@@ -161,11 +161,11 @@ pub(super) fn members_slots(
         let mut shown: Value = [("type", "physical")].into_iter().collect();
         shown.set("lsn", lsn);
         shown.set("expected_active", expected_active(member));
-        slots.insert(slot_name, WantedSlot::physical(shown));
+        slots.insert(slot_name, DesiredSlot::physical(shown));
     }
     let own = member_slot_name(name);
     for absent in cluster.status.retain_slots.iter().filter(|s| !subject.nofailover && **s != own) {
-        let slot = || WantedSlot::physical([("type", "physical")].into_iter().collect());
+        let slot = || DesiredSlot::physical([("type", "physical")].into_iter().collect());
         slots.entry(absent.clone()).or_insert_with(slot);
     }
     if slots.len() < members.len() {
@@ -213,7 +213,7 @@ pub(super) fn permanent_for(
 /// Adds the permanent slots to those of the members.
 pub(super) fn merge_permanent(
     cluster: &Cluster,
-    slots: &mut Wanted,
+    slots: &mut Desired,
     permanent: &Map,
     node: &Node<'_>,
     subject: &Subject,
@@ -237,7 +237,7 @@ pub(super) fn merge_permanent(
             if slot_name != own && !slots.contains_key(&slot_name) {
                 let mut shown = value;
                 shown.set("expected_active", node.leads() && !cascades(cluster, &slot_name));
-                slots.insert(slot_name, WantedSlot::physical(shown));
+                slots.insert(slot_name, DesiredSlot::physical(shown));
             }
         } else if !is_logical(&value) {
             log.push(bad_value(&slot_name, configured));
@@ -252,7 +252,7 @@ pub(super) fn merge_permanent(
                 ),
             ));
         } else {
-            slots.insert(slot_name, WantedSlot::logical(value));
+            slots.insert(slot_name, DesiredSlot::logical(value));
         }
     }
     if !disabled.is_empty() {

@@ -4,8 +4,8 @@
 use indexmap::IndexMap;
 use pyfmt::Value;
 
+use super::desired::{Desired, DesiredSlot, SlotKind};
 use super::line;
-use super::wanted::{SlotKind, Wanted, WantedSlot};
 use crate::ha::{Level, LogLine};
 use crate::model::Lsn;
 
@@ -121,22 +121,22 @@ pub enum PhysicalAction {
 
 /// Slots known of the server, between looks at it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct SlotBook {
+pub struct SlotInventory {
     pub(super) known: IndexMap<String, KnownSlot>,
     reload: bool,
     recheck_logical: bool,
 }
 
-impl Default for SlotBook {
-    fn default() -> SlotBook {
-        SlotBook::new()
+impl Default for SlotInventory {
+    fn default() -> SlotInventory {
+        SlotInventory::new()
     }
 }
 
-impl SlotBook {
+impl SlotInventory {
     /// A book that has to read the slots first.
-    pub fn new() -> SlotBook {
-        SlotBook { known: IndexMap::new(), reload: true, recheck_logical: true }
+    pub fn new() -> SlotInventory {
+        SlotInventory { known: IndexMap::new(), reload: true, recheck_logical: true }
     }
 
     /// The server was started, or people may have worked on it: read the
@@ -176,8 +176,8 @@ impl SlotBook {
                 continue;
             };
             match update(known, fresh) {
-                Some(lsn) => positions.extend(lsn.map(|lsn| (name.clone(), lsn))),
-                None => self.reload = true,
+                Seen::Same(lsn) => positions.extend(lsn.map(|lsn| (name.clone(), lsn))),
+                Seen::Another => self.reload = true,
             }
         }
         self.reload |= self.known.keys().any(|name| !seen.contains_key(name));
@@ -186,7 +186,7 @@ impl SlotBook {
 
     /// Drops of slots that nobody wants, that have lost WAL, or that are of
     /// another kind than wanted; the latter also in pause.
-    pub fn plan_drops(&self, wanted: &Wanted, ignored: &[Value], paused: bool) -> Vec<PlannedDrop> {
+    pub fn plan_drops(&self, wanted: &Desired, ignored: &[Value], paused: bool) -> Vec<PlannedDrop> {
         let mut drops = Vec::new();
         for (name, slot) in self.known.iter().filter(|_| !paused) {
             let (reason, text) = match wanted.get(name) {
@@ -238,7 +238,7 @@ impl SlotBook {
     /// go; only while there is a leader, and not on one that is not promoted yet.
     pub fn plan_physical(
         &mut self,
-        wanted: &Wanted,
+        wanted: &Desired,
         can_advance: bool,
         clean_inactive: bool,
     ) -> Vec<PhysicalAction> {
@@ -269,7 +269,7 @@ impl SlotBook {
 
     /// Ends a round: from now on only wanted slots count as known, those not
     /// created yet with what little is known of them.
-    pub fn settle(&mut self, wanted: &Wanted) {
+    pub fn settle(&mut self, wanted: &Desired) {
         let mut known = IndexMap::new();
         for (name, want) in wanted {
             let current = self.known.get(name).filter(|slot| slot.serves(&want.kind)).cloned();
@@ -285,7 +285,7 @@ impl SlotBook {
 }
 
 /// A slot of which we know that it ought to be there.
-fn unseen(want: &WantedSlot) -> KnownSlot {
+fn unseen(want: &DesiredSlot) -> KnownSlot {
     let kind = match &want.kind {
         SlotKind::Physical => KnownKind::Physical { xmin: None, restart_lsn: None },
         SlotKind::Logical { database, plugin } => KnownKind::Logical {
@@ -299,8 +299,16 @@ fn unseen(want: &WantedSlot) -> KnownSlot {
     KnownSlot { kind, wal_status: None }
 }
 
-/// Refreshes a known slot. `None`: it is another slot now. `Some`: its position.
-fn update(known: &mut KnownSlot, fresh: &KnownSlot) -> Option<Option<Lsn>> {
+/// What a slot of a known name is.
+enum Seen {
+    /// The known one, and its position.
+    Same(Option<Lsn>),
+    /// Another slot.
+    Another,
+}
+
+/// Refreshes a known slot.
+fn update(known: &mut KnownSlot, fresh: &KnownSlot) -> Seen {
     let position = match (&mut known.kind, &fresh.kind) {
         (KnownKind::Physical { xmin, restart_lsn }, KnownKind::Physical { xmin: x, restart_lsn: lsn }) => {
             (*xmin, *restart_lsn) = (*x, *lsn);
@@ -313,10 +321,10 @@ fn update(known: &mut KnownSlot, fresh: &KnownSlot) -> Option<Option<Lsn>> {
             (*catalog_xmin, *confirmed_flush_lsn) = (*x, *lsn);
             *lsn
         }
-        _ => return None,
+        (KnownKind::Physical { .. } | KnownKind::Logical { .. }, _) => return Seen::Another,
     };
     known.wal_status = fresh.wal_status.clone();
-    Some(position)
+    Seen::Same(position)
 }
 
 /// An entry of `ignore_slots` matches if what it says is so (18-08).
@@ -333,7 +341,7 @@ fn matches_slot(matcher: &Value, name: &str, slot: &KnownSlot) -> bool {
 /// What to do about a physical slot that is there (18-11).
 fn reconcile_physical(
     name: &str,
-    want: &WantedSlot,
+    want: &DesiredSlot,
     xmin: Option<u64>,
     restart_lsn: Option<Lsn>,
     clean_inactive: bool,
