@@ -341,7 +341,7 @@ impl Cycle<'_> {
     }
 
     /// PostgreSQL cannot be asked to promote itself here (no descriptors, no program): another may do better. (The reference
-    /// tries again for ever.)
+    /// tries again forever.)
     fn give_way_unpromoted(&mut self) -> Step<String> {
         self.warn(
             "Releasing the leader key voluntarily because PostgreSQL could not be asked to promote itself",

@@ -137,7 +137,7 @@ impl Cycle<'_> {
 
     /// A primary that goes on without the DCS asks those that `/failsafe` names for their consent, and is one of them. A
     /// node that is missing there may be meant to lead by an operator, or have more WAL than all others: it waits until
-    /// each of them answers, and none is a primary. (The reference has it wait for ever, but not at all for a
+    /// each of them answers, and none is a primary. (The reference has it wait forever, but not at all for a
     /// switchover, which makes two primaries: docs/safety.md S8.)
     fn failsafe_forbids(&mut self) -> Step<bool> {
         let me = Value::from(self.name());
