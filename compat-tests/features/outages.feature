@@ -23,7 +23,7 @@ Feature: what happens to the store, whatever it is
     And the postmasters are the remembered ones
     And no log says "demoted self"
 
-  @store
+  @store @servers
   Scenario: one server after the other is killed, also the one that leads
     Given the DCS has three servers
     And a running cluster of 2 members
@@ -42,7 +42,7 @@ Feature: what happens to the store, whatever it is
     Then node0 leads within 20 s
     And the postmasters are the remembered ones
 
-  @store
+  @store @servers
   Scenario: the quorum is lost, and comes back
     Given the DCS has three servers
     And a running cluster of 2 members
@@ -54,7 +54,7 @@ Feature: what happens to the store, whatever it is
     Then some member leads within 60 s
     And every other member follows the leader within 60 s
 
-  @store
+  @store @servers
   Scenario: the quorum is lost, and failsafe mode keeps the primary
     Given the DCS has three servers
     And the members are configured with

@@ -114,7 +114,9 @@ impl Cluster {
     pub fn add_to(&mut self, scope: &str, name: &str, kind: Kind) -> Result<&mut Member> {
         let bin = self.bin();
         let mut member = Member::new(scope, name, kind, &self.folder, &bin, self.store.section())?;
+        self.store.welcome(scope, name)?;
         member.environment.clone_from(&self.options.environment);
+        member.environment.extend(self.store.member_environment());
         member.configure(&self.options.overrides)?;
         self.members.push(member);
         self.members.last_mut().ok_or_else(|| "no member".into())
@@ -343,7 +345,7 @@ impl Drop for Cluster {
             for member in &self.members {
                 let _ = std::fs::remove_dir_all(member.data());
             }
-            for data in ["etcd", "consul", "zookeeper"] {
+            for data in ["etcd", "consul", "kubernetes", "zookeeper"] {
                 let _ = std::fs::remove_dir_all(self.folder.join(data));
             }
             for program in ["patroni", "patronictl"] {

@@ -60,7 +60,7 @@ pub fn raw(
 }
 
 /// Splits an answer.
-fn parse(text: &str) -> Response {
+pub(super) fn parse(text: &str) -> Response {
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or((text, ""));
     let status = head.split(' ').nth(1).and_then(|code| code.get(..3)).and_then(|code| code.parse().ok());
     Response { status: status.unwrap_or(0), head: head.into(), body: body.into() }

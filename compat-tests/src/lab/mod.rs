@@ -16,6 +16,7 @@ pub mod haproxy;
 pub mod host;
 pub mod http;
 pub mod janitor;
+pub mod kubernetes;
 pub mod member;
 pub mod process;
 pub mod servers;

@@ -1,4 +1,4 @@
-//! The laboratory's DCS, of whatever kind: `STORE=etcd3|etcd3http|etcd|consul|zookeeper|exhibitor` (and what is added in [`start`]).
+//! The laboratory's DCS, of whatever kind: `STORE=etcd3|etcd3http|etcd|consul|zookeeper|exhibitor|kubernetes|kubernetes-cm` (and what is added in [`start`]).
 
 use std::fmt::Debug;
 use std::path::Path;
@@ -8,6 +8,7 @@ use pyfmt::Value;
 
 use super::consul::Consul;
 use super::etcd::{Etcd, Speech};
+use super::kubernetes::Kubernetes;
 use super::servers::Server;
 use super::zookeeper::ZooKeeper;
 use super::Result;
@@ -35,6 +36,15 @@ pub trait Store: Debug + Send + Sync {
 
     /// The port that its clients speak to.
     fn port(&self) -> u16;
+
+    /// Before a member of that name is started: what has to be there for it.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    fn welcome(&self, scope: &str, name: &str) -> Result<()> {
+        let _ = (scope, name);
+        Ok(())
+    }
 
     /// All keys that start with `prefix`, by name.
     ///
@@ -112,6 +122,11 @@ pub trait Store: Debug + Send + Sync {
         Vec::new()
     }
 
+    /// What a member needs in its environment beside its section.
+    fn member_environment(&self) -> Vec<(String, String)> {
+        Vec::new()
+    }
+
     /// For what only etcd can do.
     fn as_etcd(&mut self) -> Option<&mut Etcd> {
         None
@@ -135,6 +150,7 @@ pub fn chosen() -> String {
 pub fn is_here(name: &str) -> bool {
     match name {
         "consul" => super::consul::program().exists(),
+        "kubernetes" | "kubernetes-cm" => super::kubernetes::program().exists(),
         "zookeeper" | "exhibitor" => super::zookeeper::jars().is_dir(),
         _ => true,
     }
@@ -150,6 +166,8 @@ pub fn start(name: &str, folder: &Path) -> Result<Box<dyn Store>> {
         "etcd3http" => Box::new(Etcd::speaking(folder, Speech::Gateway)?),
         "etcd" => Box::new(Etcd::speaking(folder, Speech::V2)?),
         "consul" => Box::new(Consul::start(folder)?),
+        "kubernetes" => Box::new(Kubernetes::start(folder, true)?),
+        "kubernetes-cm" => Box::new(Kubernetes::start(folder, false)?),
         "zookeeper" => Box::new(ZooKeeper::start(folder)?),
         "exhibitor" => Box::new(ZooKeeper::behind_exhibitor(folder)?),
         other => return Err(format!("STORE={other}: there is no such store").into()),

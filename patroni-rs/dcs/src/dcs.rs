@@ -50,8 +50,9 @@ pub trait Dcs: Send + Sync {
     /// patronictl, which does not watch, nor while the watch is broken.
     fn changes(&self) -> tokio::sync::watch::Receiver<u64>;
 
-    /// Creates the leader key if there is none.
-    async fn acquire_leader(&self) -> Outcome;
+    /// Takes the leader key if there is none. `seen` is the leader of the view that this was decided on (None: there is no
+    /// such key): where the key is always there, and free or not (Kubernetes), it is taken as it was then or not at all.
+    async fn acquire_leader(&self, seen: Option<&Leader>) -> Outcome;
 
     /// Renews our leader key; then publishes `/status` and `/failsafe` if they have
     /// changed, and does not fail if that fails. `leader` is from the cluster read last.

@@ -3,10 +3,10 @@
 use patroni_core::stores::STORES;
 use pyfmt::Value;
 
-use crate::{Consul, Dcs, DcsError, Etcd2, Etcd3, Keys, Settings, ZooKeeper};
+use crate::{Consul, Dcs, DcsError, Etcd2, Etcd3, Keys, Kubernetes, Settings, ZooKeeper};
 
 /// The stores of this build, in alphabetical order.
-pub const AVAILABLE: [&str; 5] = ["consul", "etcd", "etcd3", "exhibitor", "zookeeper"];
+pub const AVAILABLE: [&str; 6] = ["consul", "etcd", "etcd3", "exhibitor", "kubernetes", "zookeeper"];
 
 /// The section that names the store.
 fn section(config: &Value) -> Option<(&'static str, &Value)> {
@@ -39,6 +39,9 @@ pub async fn open(config: &Value) -> Result<Box<dyn Dcs>, DcsError> {
             let settings = settings(section)?;
             let store = ZooKeeper::start_by_exhibitor(&settings, section).await?;
             Ok(Box::new(Keys::over(settings, "exhibitor", store).await))
+        }
+        Some(("kubernetes", section)) => {
+            Ok(Box::new(Kubernetes::start(settings(section)?, config, section)?))
         }
         Some(("zookeeper", section)) => {
             let settings = settings(section)?;

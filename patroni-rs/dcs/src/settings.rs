@@ -54,6 +54,11 @@ impl Settings {
         Ok(Settings { name, scope, root_path, base_path, timing, ctl })
     }
 
+    /// The number of the Citus group, as text.
+    pub fn group(&self) -> Option<&str> {
+        self.base_path.strip_prefix(&self.root_path)?.strip_prefix('/')
+    }
+
     /// The folder of the cluster with a slash at its end: what is listed and watched.
     pub fn prefix(&self) -> String {
         format!("{}/", self.base_path)

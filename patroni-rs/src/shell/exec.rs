@@ -213,7 +213,7 @@ impl Executor {
     }
 
     async fn acquire_leader(&self, sent: Mono) -> Result<bool, DcsDown> {
-        let outcome = self.shared.dcs.acquire_leader().await;
+        let outcome = self.shared.dcs.acquire_leader(self.cluster.leader.as_ref()).await;
         if let Ok(true) = outcome {
             locked(&self.shared.retention).restart(&self.cluster.status.retain_slots, sent);
         }

@@ -216,7 +216,7 @@ impl<S: KvStore> Dcs for Keys<S> {
         self.wake.notify_one();
     }
 
-    async fn acquire_leader(&self) -> Outcome {
+    async fn acquire_leader(&self, _: Option<&Leader>) -> Outcome {
         let result = self.lock_outcome(self.try_acquire().await);
         if result == Ok(false) {
             self.store.say(Level::Info, "Could not take out TTL lock");

@@ -12,6 +12,10 @@ mod consuls;
 #[allow(dead_code)]
 mod etcd;
 mod etcds;
+#[path = "../kubernetes/server.rs"]
+#[allow(dead_code)]
+mod kubernetes_server;
+mod kuberneteses;
 mod secured;
 #[path = "../zookeeper/server.rs"]
 #[allow(dead_code)]
@@ -25,13 +29,29 @@ use pyfmt::Value;
 
 /// A running server of a store; ends when it is dropped.
 pub trait Server: Sized {
+    /// Members are there before Patroni is, and after it.
+    const MEMBERS_STAY: bool = false;
+
     /// Is it installed? scripts/setup leaves out what it cannot get.
     fn is_here() -> bool {
         true
     }
 
-    /// Starts one.
+    /// Starts one, or shares one with others, to whom it does nothing.
     fn start() -> Self;
+
+    /// Starts one that may be stopped.
+    fn start_alone() -> Self {
+        Self::start()
+    }
+
+    /// Before a node of this name uses it.
+    fn welcome(&self, _name: &str) {}
+
+    /// A name of a node that needs care.
+    fn odd_name(&self) -> &'static str {
+        "n\u{fc} 1%+&="
+    }
 
     /// Name and content of the section of the configuration.
     fn section(&self) -> (&'static str, Value);
@@ -69,6 +89,7 @@ pub fn config(server: &impl Server, name: &str) -> Value {
 
 /// A node's store.
 pub async fn node(server: &impl Server, name: &str) -> Box<dyn Dcs> {
+    server.welcome(name);
     let config = config(server, name);
     let opened = tokio::time::timeout(Duration::from_secs(40), open(&config)).await;
     opened.expect("the store is there").unwrap()
@@ -108,6 +129,8 @@ conformance! {
     etcd3: super::etcds::Grpc,
     etcd3_gateway: super::etcds::Gateway,
     etcd2: super::etcds::V2,
+    kubernetes_endpoints: super::kuberneteses::Endpoints,
+    kubernetes_configmaps: super::kuberneteses::ConfigMaps,
     zookeeper_single: super::zookeepers::Single,
     zookeeper_ensemble: super::zookeepers::Ensemble,
 }

@@ -27,7 +27,7 @@ async fn node(section: &str, options: &[(&str, Value)]) -> Result<Box<dyn Dcs>, 
 async fn works(dcs: &dyn Dcs) {
     let mut told = false;
     for _ in 0..15 {
-        assert_eq!(dcs.acquire_leader().await, Ok(true));
+        assert_eq!(dcs.acquire_leader(None).await, Ok(true));
         let cluster = dcs.get_cluster().await.unwrap();
         assert_eq!(cluster.leader_name(), Some("n1"));
         let held = cluster.leader.clone().unwrap();
@@ -103,7 +103,7 @@ async fn users_of_v2() {
     // Not let in: nothing is learnt of the lock, and no cluster is empty.
     let wrong = node("etcd", &options("wrong")).await.unwrap();
     assert!(wrong.get_cluster().await.is_err());
-    assert!(wrong.acquire_leader().await.is_err());
+    assert!(wrong.acquire_leader(None).await.is_err());
     assert_eq!(wrong.initialize(true, "").await, Ok(false));
 }
 

@@ -16,7 +16,7 @@ async fn everything_fails(dcs: &Etcd3) {
     assert!(matches!(dcs.update_leader(&leader, None, None).await, Err(DcsError::Unreachable(_))));
     within(began, 8);
     let began = Instant::now();
-    assert!(matches!(dcs.acquire_leader().await, Err(DcsError::Unreachable(_))));
+    assert!(matches!(dcs.acquire_leader(None).await, Err(DcsError::Unreachable(_))));
     within(began, 8);
     // The others are best effort.
     let began = Instant::now();
@@ -43,7 +43,7 @@ async fn a_killed_etcd() {
     within(began, 8);
     etcd.restart();
     assert!(dcs.get_cluster().await.is_ok());
-    assert_eq!(dcs.acquire_leader().await, Ok(true));
+    assert_eq!(dcs.acquire_leader(None).await, Ok(true));
     // The watch has come back, too.
     while dcs.watch(false, Duration::from_secs(4)).await {}
     etcd.run(&["put", &key("leader"), "other"]);
@@ -80,7 +80,7 @@ async fn one_node_of_three() {
         retry_timeout: Duration::from_secs(6),
         ..Timing::default()
     });
-    assert_eq!(dcs.acquire_leader().await, Ok(true));
+    assert_eq!(dcs.acquire_leader(None).await, Ok(true));
     let keeper = dcs.lease_keeper();
     for victim in 0..3 {
         nodes[victim].signal("-STOP");
@@ -144,7 +144,7 @@ async fn a_lost_answer_is_no_lost_race() {
         etcd.signal("-STOP");
         let version = sync.version.clone();
         let (acquired, written, ()) = tokio::join!(
-            dcs.acquire_leader(),
+            dcs.acquire_leader(None),
             dcs.write_sync("n1", &standbys, 0, version.as_deref()),
             async {
                 tokio::time::sleep(Duration::from_millis(1300)).await;
@@ -168,7 +168,7 @@ async fn the_lock_keeper_leaves_a_silent_node() {
     let urls: Vec<&str> = nodes.iter().map(|node| node.url.as_str()).collect();
     let dcs = start("n1", &urls).await;
     dcs.set_timing(Timing::default());
-    assert_eq!(dcs.acquire_leader().await, Ok(true));
+    assert_eq!(dcs.acquire_leader(None).await, Ok(true));
     let (keeper, lease) = (dcs.lease_keeper(), dcs.lease_id().unwrap());
     assert_eq!(keeper.keepalive(lease, LIMIT).await, Ok(true));
     for (n, victim) in nodes.iter().enumerate() {
@@ -209,7 +209,7 @@ async fn a_store_that_is_set_back() {
     let mut etcd = Etcd::single();
     let dcs = start("n1", &[&etcd.url]).await;
     let keeper = dcs.lease_keeper();
-    assert_eq!(dcs.acquire_leader().await, Ok(true));
+    assert_eq!(dcs.acquire_leader(None).await, Ok(true));
     assert_eq!(dcs.set_history("[]").await, Ok(true));
     etcd.snapshot();
     // Later terms, and later revisions, than those of the snapshot.

@@ -87,8 +87,8 @@ async fn the_keys_of_a_cluster() {
     assert_eq!(etcd.value(&key("config")), r#"{"ttl":30,"loop_wait":10}"#);
     assert_eq!(dcs.touch_member(&data("r\u{fc}n")).await, Ok(true));
     assert_eq!(etcd.value(&key("members/n1")), r#"{"conn_url":"postgres://h/postgres","state":"r\u00fcn"}"#);
-    assert_eq!(dcs.acquire_leader().await, Ok(true));
-    assert_eq!(dcs.acquire_leader().await, Ok(false));
+    assert_eq!(dcs.acquire_leader(None).await, Ok(true));
+    assert_eq!(dcs.acquire_leader(None).await, Ok(false));
     assert_eq!(etcd.value(&key("leader")), "n1");
     for name in ["leader", "members/n1"] {
         assert_eq!(etcd.field(&key(name), "lease"), lease, "{name}");
@@ -176,8 +176,8 @@ async fn versions_decide() {
     assert_eq!(a.set_config(&Value::map(), Some("nonsense")).await, Ok(false));
     assert_eq!(etcd.value(&key("config")), r#"{"ttl":20}"#);
 
-    assert_eq!(a.acquire_leader().await, Ok(true));
-    assert_eq!(b.acquire_leader().await, Ok(false));
+    assert_eq!(a.acquire_leader(None).await, Ok(true));
+    assert_eq!(b.acquire_leader(None).await, Ok(false));
     let leader = b.get_cluster().await.unwrap().leader.clone().unwrap();
     assert_eq!(leader.name(), "a");
     assert_eq!(b.update_leader(&leader, None, None).await, Ok(false));
@@ -203,7 +203,7 @@ async fn leases() {
     assert_eq!(keeper.keepalive(lease, LIMIT).await, Ok(true));
     assert_eq!(keeper.keepalive(lease + 1, LIMIT).await, Ok(false));
     dcs.touch_member(&data("running")).await.unwrap();
-    assert_eq!(dcs.acquire_leader().await, Ok(true));
+    assert_eq!(dcs.acquire_leader(None).await, Ok(true));
     let leader = dcs.get_cluster().await.unwrap().leader.clone().unwrap();
 
     // The lease is revoked behind our back and the key with it: lost, and to be raced for.
@@ -212,7 +212,7 @@ async fn leases() {
     assert_eq!(keeper.keepalive(lease, LIMIT).await, Ok(false));
     assert_eq!(dcs.update_leader(&leader, None, None).await, Ok(false));
     assert_eq!(etcd.value(&key("leader")), "");
-    assert_eq!(dcs.acquire_leader().await, Ok(true));
+    assert_eq!(dcs.acquire_leader(None).await, Ok(true));
     let renewed = dcs.lease_id().unwrap();
     assert_ne!(renewed, lease);
     assert_eq!(etcd.field(&key("leader"), "lease"), renewed);
@@ -230,7 +230,7 @@ async fn leases() {
     // acquire_leader helps itself.
     let dead = dcs.lease_id().unwrap();
     etcd.run(&["lease", "revoke", &format!("{dead:x}")]);
-    assert_eq!(dcs.acquire_leader().await, Ok(true));
+    assert_eq!(dcs.acquire_leader(None).await, Ok(true));
     assert_eq!(etcd.field(&key("leader"), "lease"), dcs.lease_id().unwrap());
 
     // A leader key of ours on another lease, as after a restart, is moved to ours.
@@ -263,11 +263,11 @@ async fn the_lock_of_another_life() {
     // The one that asks late, and the one that has gone on.
     let late = start("n1", &[&etcd.url]).await;
     let now = start("n1", &[&etcd.url]).await;
-    assert_eq!(late.acquire_leader().await, Ok(true));
+    assert_eq!(late.acquire_leader(None).await, Ok(true));
     let leader = late.get_cluster().await.unwrap().leader.clone().unwrap();
     now.get_cluster().await.unwrap();
     assert_eq!(now.delete_leader(Some(&leader), None).await, Ok(true));
-    assert_eq!(now.acquire_leader().await, Ok(true));
+    assert_eq!(now.acquire_leader(None).await, Ok(true));
     assert_eq!(late.delete_leader(Some(&leader), None).await, Ok(false));
     let moved = patroni_core::model::Leader { session: None, ..leader.clone() };
     assert_eq!(late.update_leader(&moved, None, None).await, Ok(false));
@@ -330,7 +330,7 @@ async fn the_lock_has_a_lease_that_is_no_older_than_the_question() {
     assert_eq!(dcs.touch_member(&data("running")).await, Ok(true));
     tokio::time::sleep(Duration::from_millis(2500)).await;
     assert!(etcd.seconds_left(dcs.lease_id().unwrap()) < 19);
-    assert_eq!(dcs.acquire_leader().await, Ok(true));
+    assert_eq!(dcs.acquire_leader(None).await, Ok(true));
     assert!(etcd.seconds_left(dcs.lease_id().unwrap()) >= 19);
     let leader = dcs.get_cluster().await.unwrap().leader.clone();
     assert_eq!(dcs.delete_leader(leader.as_ref(), None).await, Ok(true));
@@ -346,7 +346,7 @@ async fn a_lock_that_nobody_asks_for_runs_out() {
     let etcd = Etcd::single();
     let dcs = start_hasty("n1", &[&etcd.url]).await;
     assert_eq!(dcs.touch_member(&data("running")).await, Ok(true));
-    assert_eq!(dcs.acquire_leader().await, Ok(true));
+    assert_eq!(dcs.acquire_leader(None).await, Ok(true));
     let lease = dcs.lease_id().unwrap();
     let began = Instant::now();
     while dcs.get_cluster().await.unwrap().leader.is_some() {
@@ -359,7 +359,7 @@ async fn a_lock_that_nobody_asks_for_runs_out() {
     assert_ne!(dcs.lease_id(), Some(lease));
     assert!(dcs.get_cluster().await.unwrap().has_member("n1"));
     // Who asks again in time keeps it.
-    assert_eq!(dcs.acquire_leader().await, Ok(true));
+    assert_eq!(dcs.acquire_leader(None).await, Ok(true));
     let leader = dcs.get_cluster().await.unwrap().leader.clone().unwrap();
     dcs.let_leader_run_out();
     assert_eq!(dcs.touch_member(&data("running")).await, Ok(true));
@@ -399,14 +399,14 @@ async fn an_unrenewed_lease_expires_and_wakes_the_others() {
     let etcd = Etcd::single();
     let (leader, follower) = (start_hasty("a", &[&etcd.url]).await, start_hasty("b", &[&etcd.url]).await);
     leader.touch_member(&data("running")).await.unwrap();
-    assert_eq!(leader.acquire_leader().await, Ok(true));
+    assert_eq!(leader.acquire_leader(None).await, Ok(true));
     while follower.watch(true, Duration::from_millis(500)).await {}
     let began = Instant::now();
     assert!(follower.watch(true, Duration::from_secs(30)).await);
     assert!(began.elapsed() > Duration::from_secs(1));
     let cluster = follower.get_cluster().await.unwrap();
     assert!(cluster.is_unlocked() && cluster.members.is_empty(), "{cluster:?}");
-    assert_eq!(follower.acquire_leader().await, Ok(true));
+    assert_eq!(follower.acquire_leader(None).await, Ok(true));
 }
 
 /// How long a watch of at most 3 seconds lasts while `change` is made.

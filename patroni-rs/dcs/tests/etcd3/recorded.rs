@@ -122,8 +122,8 @@ async fn the_requests_of_each_operation() {
     assert_eq!(note(r, &mut s, "touch_member, the same", dcs.touch_member(&data("running"))).await, yes);
     dcs.watch(false, Duration::from_millis(1)).await;
     assert_eq!(note(r, &mut s, "touch_member, another cycle", dcs.touch_member(&data("running"))).await, yes);
-    assert_eq!(note(r, &mut s, "acquire_leader", dcs.acquire_leader()).await, yes);
-    assert_eq!(note(r, &mut s, "acquire_leader, held", dcs.acquire_leader()).await, no);
+    assert_eq!(note(r, &mut s, "acquire_leader", dcs.acquire_leader(None)).await, yes);
+    assert_eq!(note(r, &mut s, "acquire_leader, held", dcs.acquire_leader(None)).await, no);
     assert_eq!(note(r, &mut s, "take_leader", dcs.take_leader()).await, yes);
     let cluster = dcs.get_cluster().await.unwrap();
     let leader = cluster.leader.clone().unwrap();
@@ -165,7 +165,7 @@ async fn the_requests_of_each_operation() {
     let gone = |dcs: &Etcd3| etcd.run(&["lease", "revoke", &format!("{:x}", dcs.lease_id().unwrap())]);
     etcd.run(&["del", &key("leader")]);
     gone(&dcs);
-    assert_eq!(note(r, &mut s, "acquire_leader, lease gone", dcs.acquire_leader()).await, yes);
+    assert_eq!(note(r, &mut s, "acquire_leader, lease gone", dcs.acquire_leader(None)).await, yes);
     gone(&dcs);
     let touched = dcs.touch_member(&stopped);
     assert_eq!(note(r, &mut s, "touch_member, lease gone", touched).await, no);

@@ -43,7 +43,7 @@ async fn both_see_what_the_other_writes() {
     let mut member = data("running");
     member.set("tags", Value::from_iter([("clonefrom", true)]));
     dcs.touch_member(&member).await.unwrap();
-    assert_eq!(dcs.acquire_leader().await, Ok(true));
+    assert_eq!(dcs.acquire_leader(None).await, Ok(true));
     let leader = dcs.get_cluster().await.unwrap().leader.clone().unwrap();
     let slots = [("n1".to_owned(), 5)].into_iter().collect();
     let status = Status { last_lsn: 5, slots: Some(slots), retain_slots: vec!["n1".into()] };
@@ -78,7 +78,7 @@ async fn both_see_what_the_other_writes() {
     assert_eq!(cluster.leader.as_ref().and_then(|l| l.conn_url()).as_deref(), Some("postgres://r/"));
     assert!(cluster.sync.leader_matches("ref") && cluster.sync.matches("n1", false));
     assert_eq!(dcs.write_sync("n1", &[], 0, sync.version.as_deref()).await, Ok(None));
-    assert_eq!(dcs.acquire_leader().await, Ok(false));
+    assert_eq!(dcs.acquire_leader(None).await, Ok(false));
     assert_eq!(
         dcs.update_leader(&leader, None, None).await,
         Ok(true),

@@ -27,7 +27,7 @@ async fn users_and_tokens() {
     assert!(dcs.get_cluster().await.is_ok());
     etcd.ask_for_users();
     // The token is fetched now that it takes one.
-    assert_eq!(dcs.acquire_leader().await, Ok(true));
+    assert_eq!(dcs.acquire_leader(None).await, Ok(true));
     let leader = dcs.get_cluster().await.unwrap().leader.clone().unwrap();
     assert_eq!(dcs.update_leader(&leader, None, None).await, Ok(true));
     // After a restart etcd does not know the token any more.
@@ -73,7 +73,7 @@ async fn a_password_is_changed() {
     let (ttl, retry_timeout) = (Duration::from_secs(20), Duration::from_secs(6));
     dcs.set_timing(Timing { ttl, retry_timeout, ..Timing::default() });
     let keeper = dcs.lease_keeper();
-    assert_eq!(dcs.acquire_leader().await, Ok(true));
+    assert_eq!(dcs.acquire_leader(None).await, Ok(true));
     let leader = dcs.get_cluster().await.unwrap().leader.clone().unwrap();
     // A key that has to be written, for it hangs on another lease.
     let elsewhere = patroni_core::model::Leader::default();
@@ -114,7 +114,7 @@ async fn a_password_is_changed() {
     // etcd renews a lease for anybody.
     assert_ne!(dcs.update_leader(&leader, None, None).await, Ok(false));
     assert!(matches!(dcs.update_leader(&elsewhere, None, None).await, Err(DcsError::Unreachable(_))));
-    assert!(matches!(dcs.acquire_leader().await, Err(DcsError::Unreachable(_))));
+    assert!(matches!(dcs.acquire_leader(None).await, Err(DcsError::Unreachable(_))));
     assert!(dcs.get_cluster().await.is_err());
     assert!(began.elapsed() > Duration::from_secs(6) && began.elapsed() < Duration::from_secs(30));
     // Nor without the right to the key.
@@ -138,6 +138,6 @@ async fn tls_with_client_certificates() {
         ("key", &key),
     ]);
     let dcs = start_with(section).await.unwrap();
-    assert_eq!(dcs.acquire_leader().await, Ok(true));
+    assert_eq!(dcs.acquire_leader(None).await, Ok(true));
     assert_eq!(dcs.get_cluster().await.unwrap().leader_name(), Some("n1"));
 }

@@ -62,7 +62,7 @@ async fn a_shortened_session_shortens_the_promise() {
     }
     let server = ZooKeeper::single();
     let a = node("a", &server.host()).await;
-    assert_eq!(a.acquire_leader().await, Ok(true));
+    assert_eq!(a.acquire_leader(None).await, Ok(true));
     assert!(a.granted() < 5 * S && a.granted() > 3 * S, "{:?}", a.granted());
     let owner = leader(&*a).await.unwrap().session;
     // Twenty ticks of half a second are the most that it gives.
@@ -86,7 +86,7 @@ async fn a_lock_that_a_peer_holds_is_not_taken() {
     }
     let server = ZooKeeper::single();
     let (a, b) = (node("a", &server.host()).await, node("b", &server.host()).await);
-    assert_eq!(b.acquire_leader().await, Ok(true));
+    assert_eq!(b.acquire_leader(None).await, Ok(true));
     let theirs = leader(&*a).await.unwrap();
     // The reference deletes the peer's key and takes it.
     assert_eq!(a.update_leader(&theirs, None, None).await, Ok(false));
@@ -95,7 +95,7 @@ async fn a_lock_that_a_peer_holds_is_not_taken() {
     let held = leader(&*b).await.unwrap();
     assert_eq!(b.delete_leader(Some(&held), None).await, Ok(true));
     let namesake = node("b", &server.host()).await;
-    assert_eq!(namesake.acquire_leader().await, Ok(true));
+    assert_eq!(namesake.acquire_leader(None).await, Ok(true));
     assert_eq!(b.update_leader(&held, None, None).await, Ok(false));
     let now = leader(&*a).await.unwrap();
     assert_eq!(namesake.update_leader(&now, None, None).await, Ok(true));
@@ -109,7 +109,7 @@ async fn a_lock_under_a_session_that_was_left_is_given_up() {
     }
     let server = ZooKeeper::single();
     let a = node("a", &server.host()).await;
-    assert_eq!(a.acquire_leader().await, Ok(true));
+    assert_eq!(a.acquire_leader(None).await, Ok(true));
     let held = leader(&*a).await.unwrap();
     // With a ttl of 5 s the key lives for as long; the new session is not the one that it hangs on.
     a.let_leader_run_out();
@@ -133,7 +133,7 @@ async fn an_ensemble_loses_one_and_its_quorum() {
     config.set("retry_timeout", 5);
     let a = opened(&config).await;
     soon(|| async { a.touch_member(&data("running")).await }).await;
-    assert_eq!(a.acquire_leader().await, Ok(true));
+    assert_eq!(a.acquire_leader(None).await, Ok(true));
     let owner = leader(&*a).await.unwrap().session;
     // Whoever it is connected to, and the leader of the ensemble: one after the other each is away for a while.
     for (n, server) in servers.iter_mut().enumerate() {
@@ -207,7 +207,7 @@ async fn exhibitor_tells_where_the_servers_are() {
     // It names a server that is not there, and another one later: nobody has to start us again.
     *exhibitor.answer.lock().unwrap() = list(server.port);
     let a = opened(&json::loads(&text).unwrap()).await;
-    assert_eq!(a.acquire_leader().await, Ok(true));
+    assert_eq!(a.acquire_leader(None).await, Ok(true));
     let asked = exhibitor.asked.load(Ordering::SeqCst);
     tokio::time::sleep(S + S / 5).await;
     assert_eq!(leader(&*a).await.map(|leader| leader.name().to_owned()).as_deref(), Some("a"));

@@ -48,7 +48,7 @@ async fn refused(config: &Value) {
 
 async fn works(config: &Value) {
     let a = opened(config).await;
-    assert_eq!(a.acquire_leader().await, Ok(true));
+    assert_eq!(a.acquire_leader(None).await, Ok(true));
     let held = leader(&*a).await.unwrap();
     assert_eq!(a.update_leader(&held, None, None).await, Ok(true));
     assert_eq!(a.delete_leader(Some(&held), None).await, Ok(true));
@@ -124,7 +124,7 @@ async fn a_digest_gives_rights() {
         r#"{"scope":"other","name":"a","ttl":5,"loop_wait":1,"retry_timeout":3,"zookeeper":{"hosts":"H"}}"#;
     let stranger = opened(&json::loads(&config.replace('H', &server.host())).unwrap()).await;
     assert_eq!(stranger.initialize(true, "").await, Ok(false));
-    assert!(stranger.acquire_leader().await.is_err(), "who may not has learnt nothing of the lock");
+    assert!(stranger.acquire_leader(None).await.is_err(), "who may not has learnt nothing of the lock");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
