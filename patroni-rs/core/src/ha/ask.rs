@@ -59,7 +59,8 @@ macro_rules! group {
     ($(#[$doc:meta])* $variant:ident($group:ident) { $($question:ident => $answer:ty,)* }) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq)]
-        #[allow(missing_docs)]
+        // A few are made in a cycle, and those that are kept are boxed.
+        #[allow(missing_docs, clippy::large_enum_variant)]
         pub enum $group { $($question($question),)* }
 
         $(

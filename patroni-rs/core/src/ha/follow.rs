@@ -257,7 +257,7 @@ impl Cycle<'_> {
 
     pub(super) fn arm_rewind_check(&mut self) -> Step<()> {
         if !matches!(self.m.rewind.state, Rewind::Need | Rewind::Check) && self.rewind_allowed()? {
-            self.m.rewind.to_check();
+            self.m.rewind.check_due();
         }
         Ok(())
     }

@@ -257,7 +257,7 @@ impl RewindMemory {
     }
 
     /// To be found out.
-    pub fn to_check(&mut self) {
+    pub fn check_due(&mut self) {
         self.state = Rewind::Check;
     }
 
