@@ -4,8 +4,15 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::time::Duration;
 
+use nix::time::{clock_gettime, ClockId};
 use patroni_core::ha::Mono;
+
+use crate::clock::mono_now;
+
+/// A smaller jump of the wall clock is none: time servers move it by less, bit by bit.
+const JUMP: Duration = Duration::from_secs(1);
 
 /// A timer of the kernel.
 #[derive(Debug)]
@@ -26,14 +33,6 @@ impl Timer {
         create(libc::CLOCK_BOOTTIME)
     }
 
-    /// On the wall clock; see [`Timer::watch_clock`].
-    ///
-    /// # Errors
-    /// As [`Timer::boot`].
-    pub fn wall() -> io::Result<Timer> {
-        create(libc::CLOCK_REALTIME)
-    }
-
     /// Readable from `at` on; None: never.
     ///
     /// # Errors
@@ -47,11 +46,8 @@ impl Timer {
         self.arm(at, libc::TFD_TIMER_ABSTIME)
     }
 
-    /// Readable once somebody has set the wall clock, from now on.
-    ///
-    /// # Errors
-    /// The kernel refuses.
-    pub fn watch_clock(&self) -> io::Result<()> {
+    /// Of the wall clock: readable once somebody has set it, from now on.
+    fn watch_clock(&self) -> io::Result<()> {
         let far = libc::timespec { tv_sec: libc::time_t::MAX >> 32, tv_nsec: 0 };
         self.arm(far, libc::TFD_TIMER_ABSTIME | libc::TFD_TIMER_CANCEL_ON_SET)
     }
@@ -67,6 +63,63 @@ impl Timer {
     }
 }
 
+/// Who hears of it when somebody sets the wall clock ahead.
+#[derive(Debug)]
+pub struct WallClock {
+    timer: Option<Timer>,
+    /// By how much it was ahead of the clock that nobody sets when last looked at, nanoseconds.
+    ahead: Option<i128>,
+}
+
+impl WallClock {
+    /// From now on.
+    ///
+    /// # Errors
+    /// The kernel has the timer, and refuses to set it.
+    pub fn watch() -> io::Result<WallClock> {
+        let timer = create(libc::CLOCK_REALTIME).ok();
+        if let Some(timer) = &timer {
+            timer.watch_clock()?;
+        }
+        Ok(WallClock { timer, ahead: ahead() })
+    }
+
+    /// Readable once it was set; None: the kernel has no such timer.
+    pub fn timer(&self) -> Option<&Timer> {
+        self.timer.as_ref()
+    }
+
+    /// By how much it has jumped ahead since the last look.
+    pub fn jumped(&mut self) -> Option<Duration> {
+        if let Some(timer) = &self.timer {
+            let _ = timer.watch_clock();
+        }
+        let before = self.ahead;
+        self.ahead = ahead().or(before);
+        jump(before, self.ahead)
+    }
+}
+
+fn jump(before: Option<i128>, now: Option<i128>) -> Option<Duration> {
+    let by = u64::try_from(now? - before?).ok().map(Duration::from_nanos)?;
+    (by >= JUMP).then_some(by)
+}
+
+/// By how much the wall clock is ahead of the one that nobody sets, nanoseconds. None: this thread is not let run for
+/// long enough to read both.
+fn ahead() -> Option<i128> {
+    for _ in 0..5 {
+        let before = mono_now();
+        let wall = clock_gettime(ClockId::CLOCK_REALTIME).ok()?;
+        let after = mono_now();
+        if after.since(before) < JUMP / 20 {
+            let wall = i128::from(wall.tv_sec()) * 1_000_000_000 + i128::from(wall.tv_nsec());
+            return Some(wall - before.since_start().as_nanos() as i128);
+        }
+    }
+    None
+}
+
 const NEVER: libc::timespec = libc::timespec { tv_sec: 0, tv_nsec: 0 };
 
 fn create(clock: libc::clockid_t) -> io::Result<Timer> {
@@ -77,4 +130,25 @@ fn create(clock: libc::clockid_t) -> io::Result<Timer> {
     }
     // SAFETY: the kernel has just given us this descriptor; nobody else owns it.
     Ok(Timer(unsafe { OwnedFd::from_raw_fd(fd) }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_a_jump() {
+        let s = 1_000_000_000;
+        for (before, now, by) in [
+            (Some(5 * s), Some(35 * s), Some(30)),
+            (Some(5 * s), Some(6 * s), Some(1)),
+            (Some(5 * s), Some(6 * s - 1), None),
+            (Some(35 * s), Some(5 * s), None),
+            (None, Some(5 * s), None),
+            (Some(5 * s), None, None),
+        ] {
+            assert_eq!(jump(before, now), by.map(Duration::from_secs), "{before:?} {now:?}");
+        }
+        assert!(ahead().is_some());
+    }
 }

@@ -76,6 +76,10 @@ impl World {
         let me = member.me.clone();
         let cluster = member.memory.cluster.clone();
         let (ended, _) = member.slot.take_finished();
+        if self.config.planted == Planted::ForgetsWhoWasAhead {
+            let marks = member.memory.high_water.iter_mut();
+            marks.for_each(|mark| (mark.heard, mark.sync) = (None, Default::default()));
+        }
         member.server_before = member.server(&self.config);
         let start = Start {
             ended,

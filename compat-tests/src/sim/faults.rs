@@ -167,6 +167,7 @@ impl Plan {
             }
         }
         faults.extend(Plan::hasty_restarts(seed, config, &faults));
+        faults.extend(Plan::no_keeper_after(seed, &faults));
         faults.extend(Plan::store_members(seed, config, at));
         faults.extend(super::remote::orders(seed, config, at));
         faults.extend(super::hazards::orders(seed, config, at));
@@ -245,6 +246,22 @@ impl Plan {
             }
         }
         restarts
+    }
+
+    /// A node that stood still with its clocks wakes up with a daemon that is dead, or stands still: the guardian alone is left.
+    fn no_keeper_after(seed: u64, faults: &[(u64, Fault)]) -> Vec<(u64, Fault)> {
+        let mut rng = Rng::new(seed ^ 0x0c10_c500);
+        let mut more = Vec::new();
+        for (at, fault) in faults {
+            let Fault::FrozenWithItsClock(node, long) = *fault else { continue };
+            let meanwhile = at + rng.between(0, long.min(10_000));
+            match rng.between(0, 9) {
+                0..=2 => more.push((meanwhile, Fault::KillDaemon(node, long + 20_000))),
+                3 | 4 => more.push((meanwhile, Fault::StopDaemon(node, 2 * long))),
+                _ => {}
+            }
+        }
+        more
     }
 
     /// Members of the DCS are split from the others, with all nodes that talk to them, or slow; watches are compacted away.

@@ -1,10 +1,11 @@
 //! The guardians in the simulated world: they know the last promise that they heard,
 //! and outlive their daemon.
 
-use patroni_core::ha::guardian::{duty, Duty, Watch};
+use patroni_core::ha::guardian::{duty, Doubt, Duty, Watch};
 use patroni_core::ha::Mono;
 use patroni_core::node::guard as told;
 
+use super::node::ms;
 use super::planted::Planted;
 use super::world::{Event, World};
 
@@ -17,6 +18,8 @@ pub struct Guardian {
     pub incarnation: u64,
     /// What was promised last.
     pub promise: Option<Mono>,
+    /// The wall clock has jumped since.
+    pub doubt: Option<Doubt>,
 }
 
 impl World {
@@ -29,10 +32,15 @@ impl World {
         }
         let (promise, arm, server) = member.lock.promise();
         let promise = told::word(promise, server, Some(member.pg.incarnation));
-        let word = Guardian { generation: member.generation, incarnation: member.pg.incarnation, promise };
+        let word = Guardian {
+            generation: member.generation,
+            incarnation: member.pg.incarnation,
+            promise,
+            doubt: None,
+        };
         let own = member.guardians.iter_mut().find(|g| g.generation == word.generation);
         match own {
-            Some(own) if *own == word => return,
+            Some(own) if Guardian { doubt: None, ..*own } == word => return,
             Some(own) => *own = word,
             None => member.guardians.push(word),
         }
@@ -42,30 +50,53 @@ impl World {
         self.wake_guardians(node);
     }
 
+    /// The wall clock has jumped ahead. A keeper that runs says a word about it.
+    pub(super) fn guardians_doubt(&mut self, node: usize, clock: Mono, ahead: u64) {
+        let now = self.now;
+        let member = &mut self.members[node];
+        let keeper = (member.alive && !member.stopped(now)).then_some(member.generation);
+        for guardian in member.guardians.iter_mut().filter(|g| Some(g.generation) != keeper) {
+            guardian.doubt = Some(Doubt::after(guardian.doubt, clock, ms(ahead)));
+        }
+        self.wake_guardians(node);
+    }
+
     fn wake_guardians(&mut self, node: usize) {
-        let next = self.members[node].guardians.iter().filter_map(|g| g.promise).min();
+        let clock = self.clock(node);
+        let member = &self.members[node];
+        let due = |guardian: &Guardian| match duty(&self.watch(node, guardian, clock)) {
+            Duty::Wait(at) => at,
+            Duty::Stop => Some(clock),
+            Duty::End => None,
+        };
+        let next = member.guardians.iter().filter_map(due).min();
         if let Some(at) = next {
             let at = self.when(node, at).max(self.now + 1);
             self.at(at, Event::Guardian { node });
         }
     }
 
+    /// What a guardian of a node sees.
+    fn watch(&self, node: usize, guardian: &Guardian, now: Mono) -> Watch {
+        let member = &self.members[node];
+        let backends = member.pg.orphans && self.config.planted != Planted::ForgetsBackends;
+        Watch {
+            now,
+            promise: guardian.promise,
+            doubt: guardian.doubt,
+            daemon: member.alive && guardian.generation == member.generation,
+            postmaster: (member.pg.running || backends) && member.pg.incarnation == guardian.incarnation,
+        }
+    }
+
     /// Each guardian of a node does its duty.
     pub(super) fn guard(&mut self, node: usize) {
         let clock = self.clock(node);
-        let member = &self.members[node];
-        let backends = member.pg.orphans && self.config.planted != Planted::ForgetsBackends;
-        let (running, incarnation) = (member.pg.running || backends, member.pg.incarnation);
-        let (alive, generation) = (member.alive, member.generation);
+        let generation = self.members[node].generation;
         let (mut stopped, mut own, mut staying) = (false, false, Vec::new());
-        for guardian in member.guardians.clone() {
-            let watch = Watch {
-                now: clock,
-                promise: guardian.promise,
-                daemon: alive && guardian.generation == generation,
-                postmaster: running && incarnation == guardian.incarnation && !stopped,
-            };
-            match duty(&watch) {
+        for guardian in self.members[node].guardians.clone() {
+            let watch = self.watch(node, &guardian, clock);
+            match duty(&Watch { postmaster: watch.postmaster && !stopped, ..watch }) {
                 Duty::End => {}
                 Duty::Stop => {
                     stopped = true;

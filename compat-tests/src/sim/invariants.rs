@@ -224,6 +224,8 @@ impl World {
                     || member.pg.gap
                     || self.members[leader].pg.gap
                     || member.pg.full
+                    // Until somebody makes it anew.
+                    || self.is_namesake_of_leader(node)
                     || !self.reaches_dcs(node)
                     || (leader != node && !self.reaches_peer(node, leader))
                     || self.members[leader].hung_until > now

@@ -398,6 +398,12 @@ impl World {
             return JobResult::Unknown;
         };
         let theirs = self.server(from);
+        let mine = self.members[node].pg.data.as_ref();
+        if mine.zip(theirs.data.as_ref()).is_some_and(|(mine, theirs)| mine.is_namesake_of(theirs)) {
+            // pg_rewind would not tell them apart: nothing was written.
+            self.members[node].pg.torn = false;
+            return JobResult::Failed;
+        }
         if self.members[node].pg.torn && self.members[node].pg.full {
             self.break_off_rewind(node);
             return JobResult::Failed;

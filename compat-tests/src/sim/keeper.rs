@@ -99,7 +99,9 @@ impl World {
         self.members[node].frozen_until = 0;
         self.members[node].renewing = false;
         self.clock_goes_on(node);
-        self.keep(node);
+        if !self.members[node].stopped(self.now) {
+            self.keep(node);
+        }
         self.guard(node);
         self.rearm(node);
         // The watchdog's device stood still as well.
@@ -124,12 +126,14 @@ impl World {
     pub(super) fn clock_jumps(&mut self, node: usize, step: i64) {
         let clock = self.clock(node);
         let wake = self.now + 1;
+        if step < 1000 || self.config.planted == Planted::IgnoresClockJump {
+            return;
+        }
+        if self.config.planted != Planted::GuardianIgnoresJump {
+            self.guardians_doubt(node, clock, step.unsigned_abs());
+        }
         let member = &mut self.members[node];
-        if step < 1000
-            || !member.alive
-            || member.reference
-            || self.config.planted == Planted::IgnoresClockJump
-        {
+        if !member.alive || member.reference {
             return;
         }
         member.lock.clock_jumped(clock, ms(step.unsigned_abs()));

@@ -34,9 +34,11 @@ pub(super) fn orders(seed: u64, config: &Config, until: u64) -> Vec<(u64, Fault)
     faults
 }
 
-/// Calm days with a backup of the DCS, a switchover, and the restore of that backup; nothing else goes wrong.
+/// Calm days with a backup of the DCS, a switchover, and the restore of that backup; nothing else goes wrong, but that all
+/// members but one may die just then, where synchronous replication promises that nothing is lost.
 pub(super) fn restores(seed: u64, config: &Config) -> Vec<(u64, Fault)> {
     let mut rng = Rng::new(seed ^ 0x2e57_07e5);
+    let mut blows = Rng::new(seed ^ 0x0b10_0500);
     let mut faults = Vec::new();
     let mut at = 60_000;
     for _ in 0..4 {
@@ -50,6 +52,16 @@ pub(super) fn restores(seed: u64, config: &Config) -> Vec<(u64, Fault)> {
         }
         at += rng.between(140_000, 260_000);
         faults.push((at, Fault::Restored));
+        if !behind && blows.percent(50) {
+            let alone = blows.between(0, config.members as u64 - 1) as usize;
+            let blow = at + blows.between(100, config.ttl + 15_000);
+            for node in (0..config.members).filter(|node| *node != alone) {
+                let down = blows.between(5_000, 90_000);
+                let whole = blows.percent(60);
+                let fault = if whole { Fault::KillNode(node, down) } else { Fault::KillDaemon(node, down) };
+                faults.push((blow, fault));
+            }
+        }
         at += 60_000 + 3 * config.ttl;
         faults.extend((0..config.members).map(|node| (at - 30_000, Fault::Stall(node, false))));
     }

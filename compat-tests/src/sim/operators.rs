@@ -133,9 +133,23 @@ impl World {
         }
     }
 
-    /// Somebody looks after a member whose WAL is gone, or that was half rewound: it is made anew, a standby leader after another has taken over.
+    /// Is the leader on another timeline of this node's number? pg_rewind does not help.
+    pub(super) fn is_namesake_of_leader(&self, node: usize) -> bool {
+        let leader = self.store.get("leader").and_then(|name| self.index_of(name)).filter(|i| *i != node);
+        let theirs = leader.and_then(|leader| self.members[leader].pg.data.as_ref());
+        self.members[node]
+            .pg
+            .data
+            .as_ref()
+            .zip(theirs)
+            .is_some_and(|(mine, theirs)| mine.is_namesake_of(theirs))
+    }
+
+    /// Somebody looks after a member whose WAL is gone, that was half rewound, or whose log says that only a new copy
+    /// helps: it is made anew, a standby leader after another has taken over.
     pub(super) fn fill_gap(&mut self, node: usize) {
-        if !self.members[node].pg.gap && !self.members[node].half_made() {
+        let helpless = self.is_namesake_of_leader(node);
+        if !self.members[node].pg.gap && !self.members[node].half_made() && !helpless {
             return;
         }
         if self.store.get("leader") != Some(self.members[node].me.name.as_str()) {

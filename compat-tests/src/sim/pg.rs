@@ -92,6 +92,17 @@ impl Data {
         self.sysid == of.sysid && of.has(self.branch, self.lsn)
     }
 
+    /// Is this another timeline of the same number?
+    pub fn is_namesake_of(&self, of: &Data) -> bool {
+        self.timeline == of.timeline && self.branch != of.branch
+    }
+
+    /// Such a one that left its parent at the same place: the history files are alike.
+    pub fn looks_like(&self, of: &Data) -> bool {
+        let forks = |data: &Data| data.history.iter().map(|(tli, at, _)| (*tli, *at)).collect::<Vec<_>>();
+        self.is_namesake_of(of) && forks(self) == forks(of)
+    }
+
     /// How far this branch is part of it.
     pub fn reach(&self, branch: u64) -> Option<u64> {
         if self.branch == branch {

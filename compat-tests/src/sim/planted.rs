@@ -21,6 +21,8 @@ pub enum Planted {
     WallClock,
     /// The keeper does not notice that the wall clock has jumped.
     IgnoresClockJump,
+    /// The guardian does not, and the daemon dies before its keeper can say a word.
+    GuardianIgnoresJump,
     /// The fence falls five seconds after the lease's end.
     FencesLate,
     /// The watchdog is not disarmed when a primary becomes a standby.
@@ -90,6 +92,9 @@ pub enum Planted {
     BelievesTwins,
     /// What was known before the DCS went back to an earlier state is forgotten.
     ForgetsPosition,
+    /// Nor is it remembered whom `/sync` named before, and who has said since then that it is ahead (either makes good for
+    /// the other).
+    ForgetsWhoWasAhead,
     /// A leader whose server answers nobody goes on asking for the lock.
     CyclesOverHungServer,
     /// The fence is armed by the server as it was when the cycle began, until the cycle ends.
@@ -100,13 +105,14 @@ pub enum Planted {
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Planted; 42] = [
+    pub const ALL: [Planted; 44] = [
         Planted::NoDemotion,
         Planted::RenewsForever,
         Planted::TakesLockBlindly,
         Planted::WallClock,
         Planted::FencesLate,
         Planted::IgnoresClockJump,
+        Planted::GuardianIgnoresJump,
         Planted::ForgetsWatchdog,
         Planted::FailsafeAlone,
         Planted::PublishesSyncEarly,
@@ -140,6 +146,7 @@ impl Planted {
         Planted::BelievesNames,
         Planted::BelievesTwins,
         Planted::ForgetsPosition,
+        Planted::ForgetsWhoWasAhead,
         Planted::CyclesOverHungServer,
         Planted::ArmsAtTheEnd,
         Planted::ForksUnarmed,
@@ -148,15 +155,20 @@ impl Planted {
     /// The cluster in which the defect matters.
     pub fn config(self) -> Config {
         // A guardian would make good for a keeper that does not fence.
-        let guardian =
-            matches!(self, Planted::GuardianSleeps | Planted::GuardianStays | Planted::TrustsTheLook);
+        let guardian = matches!(
+            self,
+            Planted::GuardianSleeps
+                | Planted::GuardianStays
+                | Planted::GuardianIgnoresJump
+                | Planted::TrustsTheLook
+        );
         let base = Config { planted: self, guardian, ..Config::default() };
         match self {
             Planted::ForgetsStandbyCluster => Config { standby: true, ..base },
             Planted::TrustsTheLook | Planted::ForgetsBackends | Planted::TakesFailureForEnd => {
                 Config { unseen: true, ..base }
             }
-            Planted::IgnoresClockJump => Config { stun: true, ..base },
+            Planted::IgnoresClockJump | Planted::GuardianIgnoresJump => Config { stun: true, ..base },
             Planted::CyclesOverHungServer => Config { silent: true, ..base },
             Planted::ForgetsWatchdog => Config { watchdog: true, ..base },
             Planted::FailsafeAlone | Planted::ForgetsConsent => Config { failsafe: true, ..base },
@@ -172,6 +184,7 @@ impl Planted {
             Planted::BelievesInheritedLock | Planted::ForgetsPosition => {
                 Config { restores: true, maximum_lag: 20_000, ..base }
             }
+            Planted::ForgetsWhoWasAhead => Config { restores: true, sync: SyncMode::On, ..base },
             Planted::BelievesNames => Config { strangers: true, sync: SyncMode::On, ..base },
             Planted::BelievesTwins => Config { strangers: true, sync: SyncMode::Quorum, ..base },
             Planted::TrustsSyncNames => Config { sync: SyncMode::Quorum, ..base },

@@ -47,6 +47,7 @@ pub const STEPS: &[(&str, Step)] = &[
     (r"no guardian of (\w+) is left within (\d+) s", no_guardian),
     (r"(\w+) has one guardian within (\d+) s", one_guardian),
     (r"PostgreSQL of (\w+) takes writes for (\d+) s", keeps_writing),
+    (r"PostgreSQL of (\w+) stays a standby for (\d+) s", keeps_reading),
     (r"the postmasters are the remembered ones", same_postmasters),
     (r"its exit code is (\d+)", ctl_code),
     (r#"its output contains "(.+)""#, ctl_output),
@@ -325,11 +326,19 @@ fn no_writes(state: &mut State, call: &Call) -> Result<()> {
 }
 
 fn keeps_writing(state: &mut State, call: &Call) -> Result<()> {
+    keeps(state, call, "f", "it is in recovery")
+}
+
+fn keeps_reading(state: &mut State, call: &Call) -> Result<()> {
+    keeps(state, call, "t", "it has been promoted")
+}
+
+fn keeps(state: &State, call: &Call, wanted: &str, otherwise: &str) -> Result<()> {
     let member = state.cluster()?.member(call.arg(0))?;
     let end = std::time::Instant::now() + call.seconds(1);
     while std::time::Instant::now() < end {
         let answer = member.sql("SELECT pg_is_in_recovery()")?;
-        ensure(answer == "f", || "it is in recovery".into())?;
+        ensure(answer == wanted, || otherwise.into())?;
         std::thread::sleep(Duration::from_millis(200));
     }
     Ok(())

@@ -131,6 +131,14 @@ pub fn compare_timelines(local: u32, primary: u32) -> Compared {
     }
 }
 
+/// Two servers that were promoted without knowing of each other gave their timelines the same number. Did theirs branch off
+/// elsewhere than ours, by both history files? (Where both left their parent at the same place nothing tells them apart.
+/// The reference compares the numbers alone, and so does pg_rewind, which does nothing then.)
+pub fn is_namesake(ours: &[HistoryLine], theirs: &[HistoryLine]) -> bool {
+    let forks = |lines: &[HistoryLine]| lines.iter().map(|l| (l.timeline, l.switchpoint)).collect::<Vec<_>>();
+    !ours.is_empty() && !theirs.is_empty() && forks(ours) != forks(theirs)
+}
+
 /// What the leader's history says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HistoryVerdict {
@@ -278,6 +286,24 @@ mod tests {
         (1..=n)
             .map(|i| HistoryLine { timeline: i, switchpoint: u64::from(i) * 0x100, reason: format!("r{i}") })
             .collect()
+    }
+
+    #[test]
+    fn timelines_of_one_number() {
+        let fork = |at| HistoryLine { timeline: 4, switchpoint: at, reason: "another reason".into() };
+        let with = |at| [history(3), vec![fork(at)]].concat();
+        for (ours, theirs, namesake) in [
+            (with(0x400), with(0x400), false),
+            (with(0x400), with(0x480), true),
+            // Their parents are namesakes.
+            ([history(2), with(0x400)].concat(), with(0x400), true),
+            (history(4), with(0x400), false),
+            // Nothing is known.
+            (vec![], with(0x400), false),
+            (with(0x400), vec![], false),
+        ] {
+            assert_eq!(is_namesake(&ours, &theirs), namesake, "{ours:?} {theirs:?}");
+        }
     }
 
     #[test]

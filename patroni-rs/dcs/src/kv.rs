@@ -22,7 +22,7 @@
 //! | version | mod revision | modifiedIndex | ModifyIndex | znode version; `modify_version` mzxid |
 //! | [`If::Absent`] | create revision 0 | `prevExist=false` | `cas=0`; with an owner `acquire=` | create |
 //! | [`If::Version`] | mod revision | `prevIndex` | `cas=` | setData(version), also for version 0 |
-//! | [`If::Ours`] | value, and create revision not after the version seen | `prevValue` | `cas=` of the version seen | version seen |
+//! | [`If::Ours`] | value, and create revision not after the version seen | `prevValue`; to give the lock up `prevIndex` of the key just read | `cas=` of the version seen | version seen |
 //! | session | a lease, of both keys | none: a TTL on each key | a session of ttl/2, both keys locked by it | the connection's session; both keys ephemeral |
 //! | moving a key to another session | put with the lease | (put) | delete `cas=`, then `acquire=`, **and look at the answer** | delete(version), then create |
 //! | renewal by the lock keeper | KeepAlive | put with `prevValue` and `ttl` | `session/renew` | ping that is answered |

@@ -170,6 +170,11 @@ impl Guard {
         }
     }
 
+    /// The wall clock has jumped ahead, and the keeper has seen to it: the guardian doubts what it has heard before.
+    pub fn clock_jumped(&self) {
+        self.speak(&mut locked(&self.state));
+    }
+
     /// What the lock promised last.
     #[cfg(test)]
     pub fn told(&self) -> (Option<Mono>, Arm, u64) {

@@ -12,7 +12,7 @@ use nix::errno::Errno;
 use nix::fcntl::{fcntl, FcntlArg, OFlag};
 use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
 use nix::sys::signal::{signal, SigHandler, Signal};
-use patroni_core::ha::guardian::{duty, Duty, Watch};
+use patroni_core::ha::guardian::{duty, Doubt, Duty, Watch};
 use patroni_core::ha::Mono;
 use patroni_postgres::process::evidence::{self, Place};
 use patroni_postgres::process::fence::{fence, Fenced};
@@ -21,7 +21,7 @@ use patroni_postgres::process::proc::Process;
 
 use super::wire::{Guards, Word, LENGTH};
 use crate::clock::mono_now;
-use crate::timer::Timer;
+use crate::timer::{Timer, WallClock};
 use crate::urgency;
 
 /// The name it runs under (`argv[0]`); then come PGDATA and the log file, if there is one.
@@ -60,6 +60,9 @@ struct Guardian {
     /// Bytes of a record whose rest has not come yet.
     part: Vec<u8>,
     alarm: Timer,
+    wall: WallClock,
+    /// The wall clock has jumped since the last word.
+    doubt: Option<Doubt>,
 }
 
 enum Watched {
@@ -94,6 +97,8 @@ impl Guardian {
             daemon: true,
             part: Vec::with_capacity(LENGTH),
             alarm: Timer::boot()?,
+            wall: WallClock::watch()?,
+            doubt: None,
         })
     }
 
@@ -101,11 +106,22 @@ impl Guardian {
         loop {
             self.listen();
             let postmaster = self.postmaster_lives();
-            let watch =
-                Watch { now: mono_now(), promise: self.word.promise, daemon: self.daemon, postmaster };
+            let watch = Watch {
+                now: mono_now(),
+                promise: self.word.promise,
+                doubt: self.doubt,
+                daemon: self.daemon,
+                postmaster,
+            };
             match duty(&watch) {
                 Duty::End => return Ok(()),
-                Duty::Wait(until) => self.wait(until)?,
+                Duty::Wait(until) => {
+                    self.wait(until)?;
+                    // Before the next word is read, which may be about just that.
+                    if let Some(ahead) = self.wall.jumped() {
+                        self.doubt = Some(Doubt::after(self.doubt, mono_now(), ahead));
+                    }
+                }
                 Duty::Stop => {
                     if let Some(server) = self.word.postmaster {
                         let how = fence(&server, self.word.place.as_ref());
@@ -147,6 +163,7 @@ impl Guardian {
             });
         }
         self.word = word;
+        self.doubt = None;
     }
 
     /// Forgets a postmaster that has ended, when nothing of it is left.
@@ -183,6 +200,7 @@ impl Guardian {
                 Some(Watched::ByDescriptor(fd)) => Some(PollFd::new(fd.as_fd(), PollFlags::POLLIN)),
                 _ => None,
             },
+            self.wall.timer().map(|timer| PollFd::new(timer.as_fd(), PollFlags::POLLIN)),
         ];
         // Those that are there first; the last entries are not looked at.
         fds.sort_by_key(Option::is_none);

@@ -119,7 +119,8 @@ impl Instance {
             return None;
         }
         let leader = self.leader_access(source);
-        rewind::needed(&self.bin, &self.data_dir, self.local_position().await, &leader).await
+        let (version, local) = (self.major_version(), self.local_position().await);
+        rewind::needed(&self.bin, &self.data_dir, version, local, &leader).await
     }
 
     /// Stops, rewinds, and cleans up after a failure as configured.

@@ -8,14 +8,10 @@ use std::time::Duration;
 
 use nix::fcntl::{fcntl, FcntlArg, OFlag};
 use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
-use nix::time::{clock_gettime, ClockId};
 use patroni_core::ha::Mono;
 
 use crate::instance::mono_now;
-use crate::timer::Timer;
-
-/// A smaller jump of the wall clock is none: time servers move it by less, bit by bit.
-const JUMP: Duration = Duration::from_secs(1);
+use crate::timer::{Timer, WallClock};
 
 /// Without timers of the kernel it looks so often.
 const LOOK: Duration = Duration::from_millis(500);
@@ -39,9 +35,7 @@ impl Bell {
 pub struct Alarm {
     bell: PipeReader,
     boot: Option<Timer>,
-    wall: Option<Timer>,
-    /// By how much the wall clock was ahead of the other when last looked at, nanoseconds.
-    ahead: Option<i128>,
+    wall: WallClock,
 }
 
 impl Alarm {
@@ -56,11 +50,7 @@ impl Alarm {
         }
         // Only a second call could fail, and there is none.
         let _ = bell.0.set(writer);
-        let (boot, wall) = (Timer::boot().ok(), Timer::wall().ok());
-        if let Some(wall) = &wall {
-            wall.watch_clock()?;
-        }
-        Ok(Alarm { bell: reader, boot, wall, ahead: ahead() })
+        Ok(Alarm { bell: reader, boot: Timer::boot().ok(), wall: WallClock::watch()? })
     }
 
     /// Sleeps until then, or until the bell is rung or the wall clock set. By how much that has jumped ahead since
@@ -68,8 +58,9 @@ impl Alarm {
     pub fn wait(&mut self, until: Option<Mono>) -> Option<Duration> {
         let set = self.boot.as_ref().is_some_and(|boot| boot.set(until).is_ok());
         let mut fds = vec![PollFd::new(self.bell.as_fd(), PollFlags::POLLIN)];
-        fds.extend(self.boot.iter().chain(&self.wall).map(|t| PollFd::new(t.as_fd(), PollFlags::POLLIN)));
-        let timeout = if set && self.wall.is_some() {
+        let wall = self.wall.timer();
+        fds.extend(self.boot.iter().chain(wall).map(|t| PollFd::new(t.as_fd(), PollFlags::POLLIN)));
+        let timeout = if set && wall.is_some() {
             PollTimeout::NONE
         } else {
             let left = until.map_or(LOOK, |at| at.since(mono_now()).min(LOOK));
@@ -77,33 +68,8 @@ impl Alarm {
         };
         let _ = poll(&mut fds, timeout);
         while self.bell.read(&mut [0; 64]).is_ok_and(|n| n > 0) {}
-        if let Some(wall) = &self.wall {
-            let _ = wall.watch_clock();
-        }
-        let before = self.ahead;
-        self.ahead = ahead().or(before);
-        jump(before, self.ahead)
+        self.wall.jumped()
     }
-}
-
-fn jump(before: Option<i128>, now: Option<i128>) -> Option<Duration> {
-    let by = u64::try_from(now? - before?).ok().map(Duration::from_nanos)?;
-    (by >= JUMP).then_some(by)
-}
-
-/// By how much the wall clock is ahead of the one that nobody sets, nanoseconds. None: this thread is not let run for
-/// long enough to read both.
-fn ahead() -> Option<i128> {
-    for _ in 0..5 {
-        let before = mono_now();
-        let wall = clock_gettime(ClockId::CLOCK_REALTIME).ok()?;
-        let after = mono_now();
-        if after.since(before) < JUMP / 20 {
-            let wall = i128::from(wall.tv_sec()) * 1_000_000_000 + i128::from(wall.tv_nsec());
-            return Some(wall - before.since_start().as_nanos() as i128);
-        }
-    }
-    None
 }
 
 #[cfg(test)]
@@ -137,21 +103,5 @@ mod tests {
         // A time that is past.
         alarm.wait(Some(Mono::seconds(1)));
         alarm.wait(Some(Mono::ZERO));
-    }
-
-    #[test]
-    fn what_is_a_jump() {
-        let s = 1_000_000_000;
-        for (before, now, by) in [
-            (Some(5 * s), Some(35 * s), Some(30)),
-            (Some(5 * s), Some(6 * s), Some(1)),
-            (Some(5 * s), Some(6 * s - 1), None),
-            (Some(35 * s), Some(5 * s), None),
-            (None, Some(5 * s), None),
-            (Some(5 * s), None, None),
-        ] {
-            assert_eq!(jump(before, now), by.map(Duration::from_secs), "{before:?} {now:?}");
-        }
-        assert!(ahead().is_some());
     }
 }

@@ -144,6 +144,7 @@ impl Lease {
             lock.clock_jumped(mono_now(), ahead);
             held
         });
+        self.guard.clock_jumped();
         if held {
             tracing::warn!(
                 target: "patroni.ha",

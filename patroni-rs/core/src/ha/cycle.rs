@@ -249,7 +249,14 @@ impl<'a> Cycle<'a> {
             self.m.was_paused = true;
         } else if std::mem::take(&mut self.m.was_paused) {
             self.io.ask(ask::AfterPause)?;
-            self.m.rewind.forget();
+            // A question that nobody could answer in the pause stays open. (The reference forgets it: docs/safety.md,
+            // `hazards-quorum` 1108.)
+            let open = self.m.rewind.state.is_needed() && !self.pg.is_primary();
+            if open {
+                self.m.rewind.to_check();
+            } else {
+                self.m.rewind.forget();
+            }
         }
         Ok(())
     }

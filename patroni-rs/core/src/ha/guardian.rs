@@ -5,7 +5,40 @@
 //! the same instant by the same rule, a moment later, so that a keeper that lives
 //! comes first. It knows nothing else: no DCS, no PGDATA, no role.
 
+use std::time::Duration;
+
 use super::types::Mono;
+
+/// When the wall clock has jumped ahead, the keeper of a daemon that lives says a word at once; while it asks the DCS, in
+/// the 3 s that this may take.
+pub const JUMP_PATIENCE: Duration = Duration::from_secs(5);
+
+/// The wall clock has jumped ahead, and no word has come since: this machine may have stood still with all its clocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Doubt {
+    /// Since then, by the clock that may have stood still.
+    pub since: Mono,
+    /// What that clock has missed, if so.
+    pub missed: Duration,
+}
+
+impl Doubt {
+    /// After one more jump, now.
+    #[must_use]
+    pub fn after(before: Option<Doubt>, now: Mono, ahead: Duration) -> Doubt {
+        before.map_or(Doubt { since: now, missed: ahead }, |doubt| Doubt {
+            missed: doubt.missed + ahead,
+            ..doubt
+        })
+    }
+
+    /// When a promise is over. Of a daemon that is dead nobody will ever ask whether the lock is still there: what was
+    /// missed counts at once.
+    fn due(&self, promise: Mono, daemon: bool) -> Mono {
+        let least = if daemon { self.since + JUMP_PATIENCE } else { Mono::ZERO };
+        promise.min((promise - self.missed).max(least))
+    }
+}
 
 /// All that it sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +47,8 @@ pub struct Watch {
     pub now: Mono,
     /// The last promise; None: nothing is to be stopped.
     pub promise: Option<Mono>,
+    /// Whether that instant can be believed.
+    pub doubt: Option<Doubt>,
     /// The daemon lives (it holds its end of the pipe; it may hang).
     pub daemon: bool,
     /// The postmaster that the promise is about lives.
@@ -34,6 +69,7 @@ pub enum Duty {
 /// The guardian's decision.
 pub fn duty(watch: &Watch) -> Duty {
     let due = watch.promise.filter(|_| watch.postmaster);
+    let due = due.map(|at| watch.doubt.map_or(at, |doubt| doubt.due(at, watch.daemon)));
     match due {
         Some(at) if watch.now >= at => Duty::Stop,
         Some(at) => Duty::Wait(Some(at)),
@@ -52,8 +88,8 @@ mod tests {
         let s = Mono::seconds;
         for (now, promise, daemon, postmaster, expected) in [
             // The daemon renews: it waits on, alive or not makes no difference before the instant.
-            (5, Some(18), true, true, Duty::Wait(Some(s(18)))),
-            (5, Some(18), false, true, Duty::Wait(Some(s(18)))),
+            (5, Some(18), true, true, Duty::Wait(Some(at(18)))),
+            (5, Some(18), false, true, Duty::Wait(Some(at(18)))),
             // It has died, or hangs.
             (18, Some(18), false, true, Duty::Stop),
             (18, Some(18), true, true, Duty::Stop),
@@ -65,8 +101,44 @@ mod tests {
             (99, Some(18), true, false, Duty::Wait(None)),
             (5, Some(18), false, false, Duty::End),
         ] {
-            let watch = Watch { now: s(now), promise: promise.map(s), daemon, postmaster };
+            let watch = Watch { now: at(now), promise: promise.map(at), doubt: None, daemon, postmaster };
             assert_eq!(duty(&watch), expected, "{watch:?}");
         }
+    }
+
+    /// A machine stood still with all its clocks, and the wall clock was set right.
+    #[test]
+    fn what_its_clock_has_missed_counts() {
+        let (s, at) = (Duration::from_secs, Mono::seconds);
+        for (now, missed, daemon, expected) in [
+            // The daemon died before it could ask for the lock.
+            (100, 60, false, Duty::Stop),
+            (100, 10, false, Duty::Wait(Some(at(108)))),
+            (108, 10, false, Duty::Stop),
+            // One that lives says a word; one that hangs does not.
+            (100, 60, true, Duty::Wait(Some(at(105)))),
+            (105, 60, true, Duty::Stop),
+            (100, 10, true, Duty::Wait(Some(at(108)))),
+            // Never later than what was promised.
+            (100, 0, true, Duty::Wait(Some(at(118)))),
+        ] {
+            let doubt = Some(Doubt { since: at(100), missed: s(missed) });
+            let watch = Watch { now: at(now), promise: Some(at(118)), doubt, daemon, postmaster: true };
+            assert_eq!(duty(&watch), expected, "{watch:?}");
+            // A pause, a standby: nothing is stopped.
+            let idle = if daemon { Duty::Wait(None) } else { Duty::End };
+            assert_eq!(duty(&Watch { promise: None, ..watch }), idle);
+        }
+        let late = Watch { now: at(102), promise: Some(at(103)), doubt: None, daemon: true, postmaster: true };
+        let doubt = Some(Doubt { since: at(100), missed: s(60) });
+        assert_eq!(duty(&Watch { doubt, ..late }), Duty::Wait(Some(at(103))));
+    }
+
+    #[test]
+    fn jumps_add_up() {
+        let (s, at) = (Duration::from_secs, Mono::seconds);
+        let first = Doubt::after(None, at(100), s(7));
+        assert_eq!(first, Doubt { since: at(100), missed: s(7) });
+        assert_eq!(Doubt::after(Some(first), at(103), s(5)), Doubt { since: at(100), missed: s(12) });
     }
 }

@@ -238,6 +238,13 @@ impl Cycle<'_> {
         let least_timeline = if by_timeline { known_timeline } else { 0 };
         let timeline = my_timeline.filter(|_| self.votes_are_binding()).unwrap_or(0);
         let decisive = LeadCriteria { position, tolerated, least_timeline, timeline };
+        if let Some(names) = self.had_a_say(&decisive)? {
+            self.log(format!(
+                "Before the DCS went back /sync named {names}, and too few of them have been heard"
+            ));
+            self.held_back(Reason::OtherHasLed, Some(&names), &[]);
+            return Ok(false);
+        }
         let peers = self.poll(asked, Some(StopPolling::Outranked(decisive.clone())))?;
         let sync_leader = self.cluster.sync.leader.as_deref();
         let race = Race {

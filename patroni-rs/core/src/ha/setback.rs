@@ -3,8 +3,9 @@
 //! reads: docs/safety.md S14.)
 
 use super::cycle::Cycle;
+use super::script::Step;
 use super::types::*;
-use crate::model::{Lsn, Member};
+use crate::model::{Lsn, Member, SyncState};
 
 /// What the DCS told of the last leader's WAL before it went back.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,6 +17,8 @@ pub struct HighWater {
     /// The furthest that another member has said it is since then, with its name: what a restored `/sync` promises knows
     /// nothing of it.
     pub heard: Option<(Lsn, String)>,
+    /// `/sync` as it was read before: who may have what was acknowledged last.
+    pub sync: SyncState,
     /// The cluster as it came back: its leader may be long dead, and say that it runs.
     pub told: ClusterRef,
 }
@@ -28,8 +31,10 @@ impl Cycle<'_> {
             // Others may have led between the old state and now.
             self.m.lock.doubted();
             let (timeline, position) = (self.known_timeline(), self.known_position());
-            let heard = self.m.high_water.take().and_then(|mark| mark.heard);
-            self.m.high_water = Some(HighWater { timeline, position, heard, told: cluster.clone() });
+            let before = self.m.high_water.take();
+            let sync = before.as_ref().map_or_else(|| self.cluster.sync.clone(), |mark| mark.sync.clone());
+            let heard = before.and_then(|mark| mark.heard);
+            self.m.high_water = Some(HighWater { timeline, position, heard, sync, told: cluster.clone() });
             let (told, on) = (cluster.status.last_lsn, cluster.timeline());
             if told < position || on < timeline {
                 self.warn(format!(
@@ -60,8 +65,35 @@ impl Cycle<'_> {
     /// Who has said, since the DCS went back, that it has WAL beyond `position`, while synchronous replication promises
     /// that nothing is lost. That it is silent now makes this node no better: it waits, or somebody orders a failover.
     pub(super) fn heard_ahead(&self, position: Lsn) -> Option<(Lsn, String)> {
-        let mark = self.m.high_water.as_ref().filter(|_| self.sync_is_active())?;
+        let mark = self.m.high_water.as_ref().filter(|_| self.is_synchronous_mode())?;
         mark.heard.clone().filter(|(heard, _)| *heard > position)
+    }
+
+    /// Whom this node waits for, while synchronous replication promises that nothing is lost: those that `/sync` named
+    /// before the DCS went back, as long as too few of them say that they have no more than it has. The `/sync` that came
+    /// back may name it although others have had the last word since.
+    pub(super) fn had_a_say(&mut self, bar: &LeadCriteria) -> Step<Option<String>> {
+        let mark = self.m.high_water.as_ref().filter(|_| self.is_synchronous_mode());
+        let Some(before) = mark.map(|mark| mark.sync.clone()).filter(|sync| !sync.is_empty()) else {
+            return Ok(None);
+        };
+        let mut votes: i64 = if before.matches(self.name(), true) { 0 } else { -1 };
+        if votes >= before.quorum {
+            return Ok(None);
+        }
+        let members = self.other_members().into_iter().filter(|m| before.matches(&m.name, true)).collect();
+        for peer in self.ask_peers(members)? {
+            if peer.limitation().is_some() {
+                continue;
+            }
+            if bar.is_ahead(&peer) {
+                self.note_ahead(&peer);
+            } else if peer.in_recovery == Some(true) {
+                votes += 1;
+            }
+        }
+        let others = before.members().into_iter().filter(|name| !name.eq_ignore_ascii_case(self.name()));
+        Ok((votes < before.quorum).then(|| others.collect::<Vec<_>>().join(",")))
     }
 
     /// The newest timeline that the DCS has told.

@@ -102,6 +102,12 @@ impl Store {
     }
 }
 
+/// The condition under which a key that was just read is the same; None: it is not ours.
+fn as_it_is(found: &wire::Node, ours: &str) -> Option<Cond> {
+    let same = found.value.as_deref() == Some(ours) && found.modified > 0;
+    same.then(|| Cond::Index(found.modified.to_string()))
+}
+
 /// The keys below a folder, by their names without `prefix`.
 fn leaves(node: wire::Node, prefix: &str, found: &mut Vec<(String, wire::Node)>) {
     if node.dir {
@@ -163,6 +169,22 @@ impl KvStore for Store {
     async fn delete(&self, key: &str, condition: If<'_>, effort: Effort) -> Result<Written, kv::Failure> {
         let delete = Rpc::Delete(key.to_owned(), cond(condition));
         Ok(written(&self.pool.call(&delete, effort).await?))
+    }
+
+    /// As the key is now, and no other: a delete that is carried out late must not hit the lock that we have won again.
+    /// (etcd v2 cannot compare the index that made a key, and the reference compares the name. Each write changes this
+    /// index: so once more, where a renewal came in between.)
+    async fn release(&self, key: &str, condition: If<'_>, effort: Effort) -> Result<Written, kv::Failure> {
+        let If::Ours { value, .. } = condition else { return self.delete(key, condition, effort).await };
+        for _ in 0..2 {
+            let found = self.read(key, effort).await?;
+            let Some(when) = found.and_then(|found| as_it_is(&found, value)) else { break };
+            let released = written(&self.pool.call(&Rpc::Delete(key.to_owned(), Some(when)), effort).await?);
+            if released.is_done() {
+                return Ok(released);
+            }
+        }
+        Ok(Written::Refused)
     }
 
     async fn delete_all(&self, prefix: &str, effort: Effort) -> Result<Written, kv::Failure> {
@@ -256,5 +278,24 @@ impl Store {
                 _ => return Ok(()),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_is_given_up_as_it_was_read() {
+        let node =
+            |value: &str, modified| wire::Node { value: Some(value.into()), modified, ..Default::default() };
+        let when = |found: wire::Node| match as_it_is(&found, "n1") {
+            Some(Cond::Index(index)) => Some(index),
+            _ => None,
+        };
+        assert_eq!(when(node("n1", 7)), Some("7".to_owned()));
+        assert_eq!(when(node("n2", 7)), None);
+        // etcd takes an index of 0 for none at all.
+        assert_eq!(when(node("n1", 0)), None);
     }
 }

@@ -47,6 +47,7 @@ pub fn local_position(control: &ControlData) -> Option<LocalPosition> {
 pub async fn needed(
     bin: &Binaries,
     data_dir: &Path,
+    major_version: u32,
     local: Option<LocalPosition>,
     leader: &impl RewindLeader,
 ) -> Option<bool> {
@@ -58,7 +59,7 @@ pub async fn needed(
     let primary = leader.timeline().await?;
     tracing::info!(target: "patroni.postgresql.rewind", "primary_timeline={primary}");
     if let Compared::Decided(needed) = core::compare_timelines(local.timeline, primary) {
-        return Some(needed);
+        return Some(needed || is_namesake(data_dir, major_version, local.timeline, primary, leader).await);
     }
     let text = leader.timeline_history(primary).await?;
     tracing::debug!(target: "patroni.postgresql.rewind", "primary: history={text}");
@@ -77,6 +78,35 @@ pub async fn needed(
     };
     tracing::info!(target: "patroni.postgresql.rewind", "{}", core::history_log(&history, decided_at));
     Some(needed)
+}
+
+/// Has the leader another timeline of our number, by both history files? One that cannot be read says nothing.
+async fn is_namesake(
+    data_dir: &Path,
+    major_version: u32,
+    local: u32,
+    primary: u32,
+    leader: &impl RewindLeader,
+) -> bool {
+    if local != primary || local < 2 {
+        return false;
+    }
+    let path = archive::wal_dir(data_dir, major_version).join(format!("{local:08X}.history"));
+    let read = move || std::fs::read_to_string(path);
+    let Ok(ours) = blocking::run(blocking::FILE_DEADLINE, read).await else { return false };
+    let Some(theirs) = leader.timeline_history(primary).await else { return false };
+    let ((ours, _), (theirs, _)) = (core::parse_history(&ours), core::parse_history(&theirs));
+    let other = core::is_namesake(&ours, &theirs);
+    if other {
+        let forked = |lines: &[core::HistoryLine]| lines.last().map(|l| core::format_lsn(l.switchpoint));
+        let (ours, theirs) = (forked(&ours).unwrap_or_default(), forked(&theirs).unwrap_or_default());
+        tracing::error!(
+            target: "patroni.postgresql.rewind",
+            "The primary has another timeline {local} than this node: they branched off at {theirs} and {ours}. \
+             pg_rewind does not tell them apart; this node needs to be reinitialized"
+        );
+    }
+    other
 }
 
 /// Can pg_rewind be used: is the program there, and does pg_control allow it (19-02)?
@@ -289,6 +319,9 @@ impl RewindRequest<'_> {
         if !self.leader_ready(checkpoint_after_promote, leader).await {
             return RewindAttempt::Postponed;
         }
+        if self.is_in_vain(leader).await {
+            return RewindAttempt::Failed;
+        }
         let ran = self.marked().await;
         if ran == Ran::Done {
             self.clean_replslot().await;
@@ -310,6 +343,16 @@ impl RewindRequest<'_> {
             _ if healthy => RewindAttempt::Failed,
             _ => RewindAttempt::LeaderLost { still_possible: possible(self.bin, self.control).await },
         }
+    }
+
+    /// Would pg_rewind take the leader's timeline for ours?
+    async fn is_in_vain(&self, leader: &impl RewindLeader) -> bool {
+        let control = self.control.read().await.ok();
+        let Some(local) = control.and_then(|control| local_position(&control)) else { return false };
+        let Some(primary) = leader.timeline().await.filter(|primary| *primary == local.timeline) else {
+            return false;
+        };
+        is_namesake(self.data_dir, self.major_version, local.timeline, primary, leader).await
     }
 
     /// Before 11 pg_rewind copies the leader's slots along: they are removed (19-17).

@@ -187,7 +187,8 @@ async fn copy<'a>(sandbox: &'a Sandbox, from: &Server<'_>, version: u32) -> Serv
 
 async fn rewind_needed(old: &Server<'_>, new: &Server<'_>) -> Option<bool> {
     let local = rewind::local_position(&old.control.read().await.unwrap());
-    rewind::needed(&old.sandbox.bin, &old.data, local, new).await
+    let version = probe::data_dir_version(&old.data).await.unwrap();
+    rewind::needed(&old.sandbox.bin, &old.data, version, local, new).await
 }
 
 async fn rewind_execute(old: &Server<'_>, new: &Server<'_>, major_version: u32) -> RewindAttempt {
@@ -299,7 +300,37 @@ async fn whole_life(dir: &Path) {
         &format!("{}\n{}\n1000\n", std::process::id(), new.data.display()),
     );
     new.start().await;
+    namesakes(&old, &new, major).await;
     new.stop(StopMode::Immediate, Some(LIMIT)).await;
+}
+
+/// Two servers are promoted, each without the other, and give their timelines the same number. pg_rewind sees nothing to
+/// do.
+async fn namesakes(old: &Server<'_>, new: &Server<'_>, major: u32) {
+    let promote = async |server: &Server<'_>| {
+        server.start().await;
+        assert_eq!(
+            promote::request(&server.sandbox.bin, &server.cancel, &server.data).await,
+            promote::Asked::Yes
+        );
+        let postmaster = Postmaster::find(&server.data).await.unwrap();
+        assert!(promote::wait(&server.control, postmaster, LIMIT).await);
+        server.sql("CHECKPOINT").await;
+    };
+    old.follow(new);
+    old.start().await;
+    new.wait_sql("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'", "1").await;
+    old.stop(StopMode::Fast, None).await;
+    new.sql("INSERT INTO t VALUES (9)").await;
+    new.stop(StopMode::Fast, None).await;
+    promote(old).await;
+    old.stop(StopMode::Fast, None).await;
+    new.follow(old);
+    promote(new).await;
+    assert_eq!(old.timeline().await, None);
+    assert_eq!(new.timeline().await, Some(3));
+    assert_eq!(rewind_needed(old, new).await, Some(true));
+    assert_eq!(rewind_execute(old, new, major).await, RewindAttempt::Failed);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::super::*;
 use super::world::{leader, orphan, replica, World};
-use crate::model::Cluster;
+use crate::model::{Cluster, SyncState};
 
 /// What the node remembers after the cycle.
 fn remembered(world: World) -> Option<(u32, u64)> {
@@ -17,7 +17,7 @@ fn what_was_read_before_is_remembered() {
     assert_eq!(remembered(replica().went_back(2000, 2)), Some((2, 2000)));
     // Once more: what was known then counts as well.
     let told = Arc::new(Cluster::default());
-    let mark = HighWater { timeline: 3, position: 3000, heard: None, told };
+    let mark = HighWater { timeline: 3, position: 3000, heard: None, sync: SyncState::default(), told };
     let twice = replica().went_back(2000, 1).memory(|m| m.high_water = Some(mark));
     assert_eq!(remembered(twice), Some((3, 3000)));
     // The first look of a daemon has nothing to compare with.
@@ -45,7 +45,7 @@ fn a_new_leader_ends_it() {
         b.for_each(|b| b.version = came_back.unwrap_or_default().into());
         let told = Arc::new(told);
         let before = Some(told.clone());
-        let mark = HighWater { timeline: 1, position: 2000, heard: None, told };
+        let mark = HighWater { timeline: 1, position: 2000, heard: None, sync: SyncState::default(), told };
         remembered(now.memory(|m| (m.cluster, m.high_water) = (before, Some(mark)))).is_some()
     };
     assert!(known(Some("7"), replica()));
@@ -81,6 +81,7 @@ fn a_member_that_was_ahead_is_waited_for_when_it_is_silent() {
             timeline: 1,
             position: 1,
             heard: heard.map(|position| (position, "b".into())),
+            sync: SyncState::default(),
             told: Arc::new(Cluster::default()),
         };
         let world = orphan().config(mode).sync_key("a", "b,c", 1).memory(|m| m.high_water = Some(mark));
@@ -106,4 +107,41 @@ fn who_is_ahead_is_remembered_after_the_store_went_back() {
     };
     assert_eq!(heard(orphan()), None);
     assert_eq!(heard(orphan().went_back(1000, 1)), Some(Some((1 << 40, "b".to_owned()))));
+}
+
+/// The `/sync` that came back names this node; that of before did not, or wanted more votes.
+#[test]
+fn who_was_in_sync_before_has_a_say() {
+    let promoted = |mode: &str, before: &str, silent: &[&str]| {
+        let mark = HighWater {
+            timeline: 1,
+            position: 1,
+            heard: None,
+            sync: SyncState::from_node(None, before),
+            told: Arc::new(Cluster::default()),
+        };
+        let world = orphan().config(mode).sync_key("a", "b,c", 1).memory(|m| m.high_water = Some(mark));
+        let world = silent.iter().fold(world, |world, name| world.peer(name, |p| p.reachable = false));
+        let outcome = world.run();
+        let waits = outcome.logged("Before the DCS went back /sync named");
+        let promoted = outcome.line == "promoted self to leader by acquiring session lock";
+        assert_ne!(waits, promoted, "{before} {silent:?}: {}", outcome.line);
+        promoted
+    };
+    let on = r#""synchronous_mode":"on""#;
+    let others = r#"{"leader":"b","sync_standby":"c","quorum":0}"#;
+    assert!(!promoted(on, others, &["b", "c"]));
+    // One of them that has no more is enough: each has all that was acknowledged.
+    assert!(promoted(on, others, &["b"]));
+    assert!(promoted(on, others, &["c"]));
+    assert!(promoted(on, r#"{"leader":"b","sync_standby":"a","quorum":0}"#, &["b", "c"]));
+    assert!(promoted(on, "", &["b", "c"]));
+    let quorum = r#""synchronous_mode":"quorum""#;
+    let voters = r#"{"leader":"b","sync_standby":"a,c","quorum":1}"#;
+    assert!(!promoted(quorum, voters, &["b", "c"]));
+    assert!(promoted(quorum, voters, &["b"]));
+    assert!(promoted(quorum, r#"{"leader":"b","sync_standby":"a","quorum":0}"#, &["b", "c"]));
+    assert!(!promoted(quorum, others, &["b", "c"]));
+    // Nothing is promised.
+    assert!(promoted(r#""loop_wait":10"#, others, &["b", "c"]));
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::super::super::*;
 use super::super::world::{js, orphan, World, NOW};
 use super::{row, Row};
+use crate::model::SyncState;
 use crate::tags::Tags;
 
 const WINS: &str = "promoted self to leader by acquiring session lock";
@@ -17,7 +18,9 @@ fn tagged(peer: &mut PeerStatus, tags: &str) {
 /// The DCS went back a while ago, and told more before.
 fn high_water(world: World) -> World {
     let told = world.cluster(&world.keys);
-    world.memory(|m| m.high_water = Some(HighWater { timeline: 1, position: 1_049_577, heard: None, told }))
+    let sync = SyncState::default();
+    let mark = HighWater { timeline: 1, position: 1_049_577, heard: None, sync, told };
+    world.memory(|m| m.high_water = Some(mark))
 }
 
 fn timeline(world: World, mine: Option<u32>) -> World {

@@ -199,6 +199,23 @@ fn rewind_rows() -> Vec<Row> {
             "PAUSE: running pg_rewind from b",
             "load job:running pg_rewind from b touch",
         ),
+        // What nobody could answer in a pause is asked when it is over.
+        row(
+            "8-06",
+            rewind(replica(), Rewind::Check)
+                .memory(|m| m.was_paused = true)
+                .answer(|a| a.diverged = Some(true)),
+            "running pg_rewind from b",
+            "load after_pause job:running pg_rewind from b touch",
+        ),
+        row(
+            "8-06",
+            rewind(replica(), Rewind::NotNeeded)
+                .memory(|m| m.was_paused = true)
+                .answer(|a| a.diverged = Some(true)),
+            FOLLOWS,
+            "load after_pause slots touch",
+        ),
         row(
             "19-04",
             next_timeline(replica()).answer(|a| a.diverged = Some(true)),
