@@ -6,7 +6,7 @@ use pyfmt::json;
 
 use super::config::{Config, SyncMode};
 use super::effects::{now_and, Effect};
-use super::faults::{Fault, LEADER};
+use super::faults::{spell, Fault, LEADER};
 use super::planted::Planted;
 use super::rng::Rng;
 use super::world::{After, World};
@@ -53,17 +53,27 @@ pub(super) fn restores(seed: u64, config: &Config) -> Vec<(u64, Fault)> {
         at += rng.between(140_000, 260_000);
         faults.push((at, Fault::Restored));
         if !behind && blows.percent(50) {
-            let alone = blows.between(0, config.members as u64 - 1) as usize;
-            let blow = at + blows.between(100, config.ttl + 15_000);
-            for node in (0..config.members).filter(|node| *node != alone) {
-                let down = blows.between(5_000, 90_000);
-                let whole = blows.percent(60);
-                let fault = if whole { Fault::KillNode(node, down) } else { Fault::KillDaemon(node, down) };
-                faults.push((blow, fault));
-            }
+            faults.extend(left_alone(&mut blows, at, config));
         }
         at += 60_000 + 3 * config.ttl;
         faults.extend((0..config.members).map(|node| (at - 30_000, Fault::Stall(node, false))));
+    }
+    faults
+}
+
+/// Nobody reaches the restored DCS before the leases in it are over. Then one member does, which has fallen behind; the
+/// others can be asked, and cannot take the lock, until they die.
+fn left_alone(rng: &mut Rng, at: u64, config: &Config) -> Vec<(u64, Fault)> {
+    let alone = rng.between(0, config.members as u64 - 1) as usize;
+    let back = at + config.ttl + rng.between(1_000, 5_000);
+    let blow = back + rng.between(0, 15_000);
+    let mut faults = spell(at - 10_000, 70_000, |on| Fault::Stall(alone, on));
+    faults.extend(spell(at - 1, back - at, |on| Fault::CutDcs(alone, on)));
+    for node in (0..config.members).filter(|node| *node != alone) {
+        faults.extend(spell(at - 1, blow - at + 1, |on| Fault::CutDcs(node, on)));
+        let down = rng.between(5_000, 90_000);
+        let whole = rng.percent(60);
+        faults.push((blow, if whole { Fault::KillNode(node, down) } else { Fault::KillDaemon(node, down) }));
     }
     faults
 }
