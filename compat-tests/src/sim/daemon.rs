@@ -368,6 +368,7 @@ impl World {
         let incarnation = member.pg.incarnation;
         let stopping = member.pg.stopping;
         member.forget();
+        self.wake_guardians(node);
         let what = match (stopping, promoting) {
             (true, _) => Postmaster::Exits,
             (_, true) => Postmaster::Promotes,

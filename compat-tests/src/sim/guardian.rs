@@ -1,7 +1,7 @@
 //! The guardians in the simulated world: they know the last promise that they heard,
 //! and outlive their daemon.
 
-use patroni_core::ha::guardian::{duty, Doubt, Duty, Watch};
+use patroni_core::ha::guardian::{duty, Doubt, Duty, Server, Watch};
 use patroni_core::ha::Mono;
 use patroni_core::node::guard as told;
 
@@ -61,7 +61,7 @@ impl World {
         self.wake_guardians(node);
     }
 
-    fn wake_guardians(&mut self, node: usize) {
+    pub(super) fn wake_guardians(&mut self, node: usize) {
         let clock = self.clock(node);
         let member = &self.members[node];
         let due = |guardian: &Guardian| match duty(&self.watch(node, guardian, clock)) {
@@ -85,7 +85,12 @@ impl World {
             promise: guardian.promise,
             doubt: guardian.doubt,
             daemon: member.alive && guardian.generation == member.generation,
-            postmaster: (member.pg.running || backends) && member.pg.incarnation == guardian.incarnation,
+            server: match (member.pg.running, backends) {
+                _ if member.pg.incarnation != guardian.incarnation => Server::Gone,
+                (true, _) => Server::Lives,
+                (false, true) => Server::Remains,
+                (false, false) => Server::Gone,
+            },
         }
     }
 
@@ -96,7 +101,8 @@ impl World {
         let (mut stopped, mut own, mut staying) = (false, false, Vec::new());
         for guardian in self.members[node].guardians.clone() {
             let watch = self.watch(node, &guardian, clock);
-            match duty(&Watch { postmaster: watch.postmaster && !stopped, ..watch }) {
+            let server = if stopped { Server::Gone } else { watch.server };
+            match duty(&Watch { server, ..watch }) {
                 Duty::End => {}
                 Duty::Stop => {
                     stopped = true;

@@ -96,5 +96,6 @@ impl World {
         let goes_on = pg.writable() && pg.running;
         pg.crash();
         pg.orphans = goes_on;
+        self.wake_guardians(node);
     }
 }

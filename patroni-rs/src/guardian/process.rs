@@ -12,7 +12,7 @@ use nix::errno::Errno;
 use nix::fcntl::{fcntl, FcntlArg, OFlag};
 use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
 use nix::sys::signal::{signal, SigHandler, Signal};
-use patroni_core::ha::guardian::{duty, Doubt, Duty, Watch};
+use patroni_core::ha::guardian::{duty, Doubt, Duty, Server, Watch};
 use patroni_core::ha::Mono;
 use patroni_postgres::process::evidence::{self, Place};
 use patroni_postgres::process::fence::{fence, Fenced};
@@ -105,13 +105,13 @@ impl Guardian {
     fn watch(mut self, log: Option<&OsStr>) -> io::Result<()> {
         loop {
             self.listen();
-            let postmaster = self.postmaster_lives();
+            let server = self.look();
             let watch = Watch {
                 now: mono_now(),
                 promise: self.word.promise,
                 doubt: self.doubt,
                 daemon: self.daemon,
-                postmaster,
+                server,
             };
             match duty(&watch) {
                 Duty::End => return Ok(()),
@@ -124,8 +124,9 @@ impl Guardian {
                 }
                 Duty::Stop => {
                     if let Some(server) = self.word.postmaster {
+                        let due = self.word.promise.is_some_and(|at| mono_now() >= at);
                         let how = fence(&server, self.word.place.as_ref());
-                        tell(log, &server, how, self.daemon);
+                        tell(log, &server, how, self.daemon, due);
                     }
                     return Ok(());
                 }
@@ -166,27 +167,30 @@ impl Guardian {
         self.doubt = None;
     }
 
-    /// Forgets a postmaster that has ended, when nothing of it is left.
-    fn postmaster_lives(&mut self) -> bool {
+    /// What there is of the server. One that has ended is forgotten when nothing of it is left.
+    fn look(&mut self) -> Server {
         let ended = match &self.postmaster {
-            None => return false,
+            None => return Server::Gone,
             Some(Watched::ByDescriptor(fd)) => fd.has_ended().unwrap_or(false),
             Some(Watched::ByLooking(server)) => !server.is_alive(),
             Some(Watched::Remains(_)) => true,
         };
         if !ended {
-            return true;
+            return Server::Lives;
         }
         let place = match &self.postmaster {
             Some(Watched::Remains(place)) => Some(*place),
             _ => self.word.place,
         };
-        // A server that works there now is another one, of which its own daemon speaks.
-        let is_over = |place: &Place| {
-            evidence::survey(place).is_ok_and(|found| found.is_empty() || !found.servers.is_empty())
-        };
+        // A server that works there now is another one, of which its own daemon speaks; its attempt to start says nothing
+        // about what is left of ours.
+        let is_over =
+            |place: &Place| evidence::survey(place).is_ok_and(|found| found.remains().next().is_none());
         self.postmaster = place.filter(|place| !is_over(place)).map(Watched::Remains);
-        self.postmaster.is_some()
+        match self.postmaster {
+            Some(_) => Server::Remains,
+            None => Server::Gone,
+        }
     }
 
     /// Until the daemon says something or ends, the postmaster ends, or `until`.
@@ -232,15 +236,19 @@ fn close_all_but_standard() {
 }
 
 /// One line for people, after the deed.
-fn tell(log: Option<&OsStr>, server: &Process, how: Fenced, daemon: bool) {
-    let why = if daemon { "the daemon hangs" } else { "the daemon has died" };
+fn tell(log: Option<&OsStr>, server: &Process, how: Fenced, daemon: bool, due: bool) {
+    let why = match (due, daemon) {
+        (true, true) => "Leader lock runs out and the daemon hangs",
+        (true, false) => "Leader lock runs out and the daemon has died",
+        (false, _) => "The daemon and the postmaster have died",
+    };
     let what = match how {
         Fenced::Nothing => "had ended",
         Fenced::Failed => "could not be stopped",
         Fenced::Quit => "stopped immediately",
         Fenced::Killed => "killed",
     };
-    say(log, &format!("Leader lock runs out and {why}: guardian: PostgreSQL (pid={}) {what}", server.pid));
+    say(log, &format!("{why}: guardian: PostgreSQL (pid={}) {what}", server.pid));
 }
 
 /// To standard error, which is the daemon's, and to its log file.

@@ -40,6 +40,18 @@ impl Doubt {
     }
 }
 
+/// What there is of the server that the promise is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Server {
+    /// Its postmaster lives.
+    Lives,
+    /// Its postmaster has ended, and backends that it has started have not: with clients that never wait they go on
+    /// committing.
+    Remains,
+    /// Nothing.
+    Gone,
+}
+
 /// All that it sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Watch {
@@ -51,8 +63,8 @@ pub struct Watch {
     pub doubt: Option<Doubt>,
     /// The daemon lives (it holds its end of the pipe; it may hang).
     pub daemon: bool,
-    /// The postmaster that the promise is about lives.
-    pub postmaster: bool,
+    /// The server that the promise is about.
+    pub server: Server,
 }
 
 /// What it does.
@@ -60,7 +72,7 @@ pub struct Watch {
 pub enum Duty {
     /// Wait for word of the daemon or the postmaster's end, at most until then.
     Wait(Option<Mono>),
-    /// Stop the postmaster, tell, and end.
+    /// Stop the postmaster and what it has left, tell, and end.
     Stop,
     /// Nobody needs it any more.
     End,
@@ -68,10 +80,13 @@ pub enum Duty {
 
 /// The guardian's decision.
 pub fn duty(watch: &Watch) -> Duty {
-    let due = watch.promise.filter(|_| watch.postmaster);
+    let due = watch.promise.filter(|_| watch.server != Server::Gone);
     let due = due.map(|at| watch.doubt.map_or(at, |doubt| doubt.due(at, watch.daemon)));
     match due {
         Some(at) if watch.now >= at => Duty::Stop,
+        // Nobody will ever stop them, and whoever starts the next daemon may give the lock away at once: the reference
+        // does so when a start has failed, which they make fail.
+        Some(_) if watch.server == Server::Remains && !watch.daemon => Duty::Stop,
         Some(at) => Duty::Wait(Some(at)),
         None if watch.daemon => Duty::Wait(None),
         // It was told to leave PostgreSQL alone, or PostgreSQL has ended.
@@ -85,23 +100,29 @@ mod tests {
 
     #[test]
     fn duties() {
-        let s = Mono::seconds;
-        for (now, promise, daemon, postmaster, expected) in [
+        let at = Mono::seconds;
+        use Server::{Gone, Lives, Remains};
+        for (now, promise, daemon, server, expected) in [
             // The daemon renews: it waits on, alive or not makes no difference before the instant.
-            (5, Some(18), true, true, Duty::Wait(Some(at(18)))),
-            (5, Some(18), false, true, Duty::Wait(Some(at(18)))),
+            (5, Some(18), true, Lives, Duty::Wait(Some(at(18)))),
+            (5, Some(18), false, Lives, Duty::Wait(Some(at(18)))),
             // It has died, or hangs.
-            (18, Some(18), false, true, Duty::Stop),
-            (18, Some(18), true, true, Duty::Stop),
-            (99, Some(18), true, true, Duty::Stop),
+            (18, Some(18), false, Lives, Duty::Stop),
+            (18, Some(18), true, Lives, Duty::Stop),
+            (99, Some(18), true, Lives, Duty::Stop),
             // Pause, standby, orderly end: nothing is stopped, and nobody is left behind.
-            (99, None, true, true, Duty::Wait(None)),
-            (99, None, false, true, Duty::End),
+            (99, None, true, Lives, Duty::Wait(None)),
+            (99, None, false, Lives, Duty::End),
             // PostgreSQL has ended by itself.
-            (99, Some(18), true, false, Duty::Wait(None)),
-            (5, Some(18), false, false, Duty::End),
+            (99, Some(18), true, Gone, Duty::Wait(None)),
+            (5, Some(18), false, Gone, Duty::End),
+            // Its backends have not: a daemon that lives ends them itself, in its time.
+            (5, Some(18), true, Remains, Duty::Wait(Some(at(18)))),
+            (18, Some(18), true, Remains, Duty::Stop),
+            (5, Some(18), false, Remains, Duty::Stop),
+            (99, None, false, Remains, Duty::End),
         ] {
-            let watch = Watch { now: at(now), promise: promise.map(at), doubt: None, daemon, postmaster };
+            let watch = Watch { now: at(now), promise: promise.map(at), doubt: None, daemon, server };
             assert_eq!(duty(&watch), expected, "{watch:?}");
         }
     }
@@ -123,13 +144,14 @@ mod tests {
             (100, 0, true, Duty::Wait(Some(at(118)))),
         ] {
             let doubt = Some(Doubt { since: at(100), missed: s(missed) });
-            let watch = Watch { now: at(now), promise: Some(at(118)), doubt, daemon, postmaster: true };
+            let watch = Watch { now: at(now), promise: Some(at(118)), doubt, daemon, server: Server::Lives };
             assert_eq!(duty(&watch), expected, "{watch:?}");
             // A pause, a standby: nothing is stopped.
             let idle = if daemon { Duty::Wait(None) } else { Duty::End };
             assert_eq!(duty(&Watch { promise: None, ..watch }), idle);
         }
-        let late = Watch { now: at(102), promise: Some(at(103)), doubt: None, daemon: true, postmaster: true };
+        let late =
+            Watch { now: at(102), promise: Some(at(103)), doubt: None, daemon: true, server: Server::Lives };
         let doubt = Some(Doubt { since: at(100), missed: s(60) });
         assert_eq!(duty(&Watch { doubt, ..late }), Duty::Wait(Some(at(103))));
     }

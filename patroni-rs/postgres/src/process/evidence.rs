@@ -73,8 +73,8 @@ pub struct Survey {
 pub enum End {
     /// Nothing of it is left; so many processes had to be killed.
     Proven(usize),
-    /// A server works there.
-    Server(i32),
+    /// Another server works there, with this pid. So many processes that were left beside it had to be killed.
+    Server(i32, usize),
     /// Something of it is left, or nobody can tell.
     Unproven,
 }
@@ -259,9 +259,16 @@ pub fn survey(place: &Place) -> io::Result<Survey> {
 }
 
 impl Survey {
-    /// Nothing works there.
-    pub fn is_empty(&self) -> bool {
-        self.servers.is_empty() && self.backends.is_empty() && self.untold.is_empty()
+    /// What a server that has ended has left: processes of PostgreSQL that no server of this place has started. A server
+    /// that is only being started proves nothing about them: it looks for what is left after it has written its pid file,
+    /// and gives up then.
+    pub fn remains(&self) -> impl Iterator<Item = i32> + '_ {
+        self.backends.iter().chain(&self.untold).copied().filter(|pid| !self.belongs(*pid))
+    }
+
+    /// Has a server of this place started it? Whatever cannot be looked at counts as left.
+    fn belongs(&self, pid: i32) -> bool {
+        proc::stat(pid).is_some_and(|stat| self.servers.contains(&stat.ppid))
     }
 
     /// The postmaster: a server that has processes of its own there. (One that has just been forked still bears its
@@ -276,32 +283,30 @@ impl Survey {
 }
 
 /// Ends what a server has left behind whose postmaster has ended: SIGKILL to each of its processes,
-/// until none is there, for at most `patience`. A server that works there is left alone. `harsh`: so is
-/// not what cannot be told from one, because time is up.
+/// until none is there, for at most `patience`. A server that works there, and what it has started, is left alone.
+/// `harsh`: so is not what cannot be told from a server, because time is up.
 ///
 /// Blocks, and needs no new descriptor.
 pub fn end_remains(place: &Place, patience: Duration, harsh: bool) -> End {
     let deadline = Instant::now() + patience;
     let mut killed = 0;
     loop {
-        let found = survey(place);
-        if let Ok(found) = &found {
-            if let Some(server) = found.servers.first() {
-                return End::Server(*server);
+        if let Ok(found) = survey(place) {
+            let left: Vec<i32> = found.remains().collect();
+            match (left.len(), found.servers.first()) {
+                (0, None) => return End::Proven(killed),
+                (0, Some(server)) => return End::Server(*server, killed),
+                _ => {}
             }
-            if found.is_empty() {
-                return End::Proven(killed);
-            }
-            let left = found.backends.len() + found.untold.len();
             if killed == 0 {
                 tracing::warn!(
                     target: "patroni.postgresql.postmaster",
-                    "The postmaster has ended, and {left} processes of it have not: sending SIGKILL"
+                    "The postmaster has ended, and {} processes of it have not: sending SIGKILL", left.len()
                 );
             }
-            killed = killed.max(left);
-            let untold = found.untold.iter().filter(|_| harsh);
-            found.backends.iter().chain(untold).for_each(|pid| end(*pid, place));
+            killed = killed.max(left.len());
+            let sure = |pid: &&i32| harsh || found.backends.contains(pid);
+            left.iter().filter(sure).for_each(|pid| end(*pid, place));
         }
         if Instant::now() >= deadline {
             return End::Unproven;
@@ -310,10 +315,13 @@ pub fn end_remains(place: &Place, patience: Duration, harsh: bool) -> End {
     }
 }
 
-/// SIGKILL to a process of PostgreSQL that works in `place`; never to one that has got its pid since.
+/// SIGKILL to a process of PostgreSQL that works in `place`; never to one that has got its pid since, nor to one that a
+/// server there has started which came after the survey.
 fn end(pid: i32, place: &Place) {
     let opened = PidFd::open(pid);
-    if !is_postgres(pid) || place.has(pid) != Some(true) {
+    let works_there = |pid: i32| is_postgres(pid) && place.has(pid) == Some(true);
+    let has_server = proc::stat(pid).is_some_and(|stat| stat.ppid > 1 && works_there(stat.ppid));
+    if !works_there(pid) || has_server {
         return;
     }
     // What cannot be ended is seen by the next look.
@@ -337,7 +345,7 @@ pub async fn ensure_unused(data_dir: &Path) -> io::Result<()> {
     let shown = data_dir.display();
     match super::blocking::run(super::blocking::FILE_DEADLINE, work).await? {
         End::Proven(_) => Ok(()),
-        End::Server(pid) => Err(io::Error::other(format!("PostgreSQL is running in {shown} (pid={pid})"))),
+        End::Server(pid, _) => Err(io::Error::other(format!("PostgreSQL is running in {shown} (pid={pid})"))),
         End::Unproven => Err(io::Error::other(format!("processes of PostgreSQL are left in {shown}"))),
     }
 }

@@ -39,10 +39,10 @@ pub fn fence(postmaster: &Process, place: Option<&Place>) -> Fenced {
     let Some(place) = place else { return how };
     match (end_remains(place, QUIT_PATIENCE, true), how) {
         (End::Unproven, _) => Fenced::Failed,
-        (End::Server(pid), _) if pid == postmaster.pid => Fenced::Failed,
-        (End::Proven(1..), Fenced::Nothing) => Fenced::Killed,
+        (End::Server(pid, _), _) if pid == postmaster.pid => Fenced::Failed,
+        (End::Proven(1..) | End::Server(_, 1..), Fenced::Nothing) => Fenced::Killed,
         // Another server than the one that was to be stopped is armed on its own.
-        (End::Proven(_) | End::Server(_), how) => how,
+        (End::Proven(_) | End::Server(..), how) => how,
     }
 }
 

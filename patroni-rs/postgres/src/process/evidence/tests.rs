@@ -30,6 +30,16 @@ impl FakeServer {
         self.start(&self.bin.path().join("postgres"), title, self.data.path())
     }
 
+    /// Runs a postmaster that has started one process, and ends with it.
+    pub(crate) fn run_with_backend(&self, title: &str) -> Child {
+        let shell = self.bin.path().join("postmaster");
+        fs::copy("/bin/bash", &shell).unwrap();
+        let mut command = Command::new(shell);
+        let program = self.bin.path().join("postgres").display().to_string();
+        command.arg0("/usr/lib/postgresql/15/bin/postgres").current_dir(self.data()).stdin(Stdio::null());
+        command.args(["-c", "(exec -a \"$0\" \"$1\" 60) & wait", title, &program]).spawn().unwrap()
+    }
+
     /// Runs it as a postmaster is: nobody's child.
     pub(crate) fn run_detached(&self) -> Process {
         let mut shell = Command::new("sh");
@@ -73,13 +83,6 @@ fn only_what_a_postmaster_has_started_is_ended() {
     assert_eq!(found.backends, backends.each_ref().map(pid));
     assert!(found.servers.is_empty() && found.untold.is_empty());
 
-    // While a server works there nothing is ended.
-    let mut server = home.run("/usr/lib/postgresql/15/bin/postgres");
-    assert_eq!(end_remains(&place, Duration::ZERO, true), End::Server(pid(&server)));
-    assert!(backends.iter_mut().all(|b| b.try_wait().unwrap().is_none()));
-    server.kill().unwrap();
-    server.wait().unwrap();
-
     assert_eq!(end_remains(&place, KILL_PATIENCE, false), End::Proven(2));
     assert!(backends.iter_mut().all(|b| !b.wait().unwrap().success()));
     assert!(others.iter_mut().all(|o| o.try_wait().unwrap().is_none()));
@@ -88,6 +91,34 @@ fn only_what_a_postmaster_has_started_is_ended() {
         other.kill().unwrap();
         other.wait().unwrap();
     }
+}
+
+/// The reference starts a server over and over again beside what the one before has left, and each gives up by it: its
+/// attempt is no proof of anything.
+#[test]
+fn what_is_left_beside_another_server_is_ended_and_that_server_is_not() {
+    let home = FakeServer::new();
+    let place = home.place();
+    let mut server = home.run_with_backend("postgres: 15/main: checkpointer ");
+    let until = Instant::now() + Duration::from_secs(5);
+    while survey(&place).unwrap().backends.is_empty() {
+        assert!(Instant::now() < until, "it starts nothing");
+        std::thread::sleep(POLL_INTERVAL);
+    }
+    let found = survey(&place).unwrap();
+    assert_eq!((found.servers.as_slice(), found.remains().count()), ([pid(&server)].as_slice(), 0));
+    assert_eq!(end_remains(&place, Duration::ZERO, true), End::Server(pid(&server), 0));
+
+    let mut left = home.run("postgres: app db [local] INSERT");
+    assert_eq!(survey(&place).unwrap().remains().collect::<Vec<_>>(), [pid(&left)]);
+    assert_eq!(end_remains(&place, KILL_PATIENCE, false), End::Server(pid(&server), 1));
+    assert!(!left.wait().unwrap().success());
+    let found = survey(&place).unwrap();
+    assert_eq!((found.servers.len(), found.backends.len()), (1, 1));
+    for backend in found.backends {
+        kill(Pid::from_raw(backend), Signal::SIGKILL).unwrap();
+    }
+    server.wait().unwrap();
 }
 
 #[test]
