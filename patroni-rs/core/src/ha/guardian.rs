@@ -3,7 +3,7 @@
 //!
 //! Pure. What it is promised is [`Keeper::promise`](super::keeper::Keeper::promise):
 //! the same instant by the same rule, a moment later, so that a keeper that lives
-//! comes first. It knows nothing else: no DCS, no PGDATA, no role.
+//! comes first; and whether the wall clock has jumped since. It knows nothing else: no DCS, no PGDATA, no role.
 
 use std::time::Duration;
 
