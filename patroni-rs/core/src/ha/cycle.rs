@@ -253,7 +253,7 @@ impl<'a> Cycle<'a> {
             // `hazards-quorum` 1108.)
             let open = self.m.rewind.state.is_needed() && !self.pg.is_primary();
             if open {
-                self.m.rewind.to_check();
+                self.m.rewind.check_due();
             } else {
                 self.m.rewind.forget();
             }
