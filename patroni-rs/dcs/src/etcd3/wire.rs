@@ -32,14 +32,24 @@ impl Wire {
         self.http_only.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The node has not understood gRPC. Does it answer HTTP? Then it is spoken to like that from now on.
-    async fn try_gateway(&self, url: &str, options: &Arc<EtcdOptions>, manner: Manner) -> Option<Gateway> {
-        let gateway = Gateway::connect(url, options, manner).await.ok()?;
+    /// The node has not understood gRPC, as `grpc` says. Does it answer HTTP? Then it is spoken to like that from now on;
+    /// a password that it refuses is an answer, too.
+    async fn try_gateway(
+        &self,
+        url: &str,
+        options: &Arc<EtcdOptions>,
+        manner: Manner,
+        grpc: String,
+    ) -> Result<Gateway, Failure> {
+        let gateway = match Gateway::connect(url, options, manner).await {
+            Err(Failure::Node(_) | Failure::Refused(_)) => return Err(Failure::Node(grpc)),
+            answered => answered,
+        };
         if self.http_only().insert(url.to_owned()) {
             let text = format!("{url} speaks no gRPC, using its JSON gateway");
             wire::Wire::say(self, Level::Info, &text);
         }
-        Some(gateway)
+        gateway
     }
 }
 
@@ -57,10 +67,8 @@ impl wire::Wire for Wire {
             Ok(grpc) => Ok(Node::Grpc(Box::new(grpc))),
             // With credentials the connection has been used already.
             Err(Failure::Node(text)) if not_understood(&text) => {
-                match self.try_gateway(url, options, manner).await {
-                    Some(gateway) => Ok(Node::Gateway(Box::new(gateway))),
-                    None => Err(Failure::Node(text)),
-                }
+                let gateway = self.try_gateway(url, options, manner, text).await?;
+                Ok(Node::Gateway(Box::new(gateway)))
             }
             Err(failure) => Err(failure),
         }
@@ -74,10 +82,8 @@ impl wire::Wire for Wire {
         match grpc.send(rpc).await {
             // Only to find nodes: whatever else fails is repeated, and by then it is known how.
             Err(Failure::Node(text)) if matches!(rpc, Rpc::Members) && not_understood(&text) => {
-                match self.try_gateway(&grpc.url, &grpc.options, grpc.manner).await {
-                    Some(gateway) => gateway.send(rpc).await,
-                    None => Err(Failure::Node(text)),
-                }
+                let gateway = self.try_gateway(&grpc.url, &grpc.options, grpc.manner, text).await?;
+                gateway.send(rpc).await
             }
             other => other,
         }
