@@ -22,12 +22,13 @@ pub fn program() -> PathBuf {
 }
 
 /// The configuration of any agent; `more` begins with a comma. The session of a ttl of 20 s is one of 10 s, which is the
-/// least that Consul permits by itself; tests with less time are not to fail by that.
+/// least that Consul permits by itself; tests with less time are not to fail by that. A server that was dead has its vote
+/// when it is back: autopilot would take it away, and give it back ten seconds after.
 fn configuration(name: &str, [http, server, serf]: [u16; 3], more: &str) -> String {
     format!(
         r#"{{"node_name":"{name}","data_dir":"data","bind_addr":"127.0.0.1","client_addr":"127.0.0.1",
 "ports":{{"http":{http},"dns":-1,"grpc":-1,"server":{server},"serf_lan":{serf},"serf_wan":-1}},
-"raft_protocol":3,"performance":{{"raft_multiplier":1}},"session_ttl_min":"2s","disable_update_check":true,
+"raft_protocol":3,"performance":{{"raft_multiplier":1}},"autopilot":{{"cleanup_dead_servers":false}},"session_ttl_min":"2s","disable_update_check":true,
 "acl":{{"enabled":true,"default_policy":"deny","tokens":{{"master":"{ROOT}","agent":"{ROOT}"}}}}{more}}}"#
     )
 }
