@@ -19,7 +19,7 @@ async fn node(section: &str, options: &[(&str, Value)]) -> Result<Box<dyn Dcs>, 
         ("retry_timeout", 6.into()),
         (section, options),
     ]);
-    tokio::time::timeout(Duration::from_secs(60), open(&config)).await.expect("in time")
+    tokio::time::timeout(Duration::from_secs(120), open(&config)).await.expect("in time")
 }
 
 /// The lock is won, seen, renewed and given up, and the watch tells of it. It is opened beside the requests, and may come
