@@ -128,10 +128,9 @@ async fn watches_that_end() {
     let b = open("b", &section);
     assert_eq!(b.set_config(&Value::from_iter([("n", 0)]), None).await, Ok(true));
     assert_eq!(acquire(&b).await, Ok(true));
-    let mut n = 0;
     let gone = r#"{"type":"ERROR","object":{"kind":"Status","message":"too old resource version","reason":"Expired","code":410}}
 "#;
-    for (what, fault) in [
+    let cases = [
         ("nothing", None),
         ("410", Some(Fault::Answer(410, "", "{}"))),
         ("410 in the stream", Some(Fault::Answer(200, "", gone))),
@@ -148,7 +147,8 @@ async fn watches_that_end() {
             )),
         ),
         ("silence", Some(Fault::Silent)),
-    ] {
+    ];
+    for (n, (what, fault)) in (1i64..).zip(cases) {
         let url = SHARED.lock().unwrap().url.clone();
         let proxy = Proxy::before(&url).await;
         server::add_context(&proxy.url, &proxy.url, server::ADMIN);
@@ -166,7 +166,6 @@ async fn watches_that_end() {
             assert!(began.elapsed() < 90 * S, "{what}");
             tokio::time::sleep(S / 10).await;
         }
-        n += 1;
         wakes(&a, what, async {
             assert_eq!(b.set_config(&Value::from_iter([("n", n)]), None).await, Ok(true))
         })
