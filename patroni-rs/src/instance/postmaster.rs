@@ -80,6 +80,14 @@ impl Instance {
         self.end_remains(known).await
     }
 
+    /// As if this process were the postmaster that was started just now.
+    #[cfg(test)]
+    #[allow(clippy::expect_used)]
+    pub fn pretend_postmaster(&self, pid: u32) {
+        let process = patroni_postgres::process::proc::Process::find(pid as i32).expect("it runs");
+        self.note_postmaster(Postmaster { process, single_user: false }, None);
+    }
+
     pub(super) fn note_postmaster(&self, postmaster: Postmaster, place: Option<Place>) {
         evidence::hold(&postmaster.process);
         {

@@ -67,6 +67,15 @@ impl Log {
         Ok(log)
     }
 
+    /// One that takes no events.
+    #[cfg(test)]
+    #[allow(clippy::expect_used)]
+    pub fn deaf() -> Log {
+        let settings = Arc::new(ArcSwap::from_pointee(Settings::default()));
+        let writer = Arc::new(Writer::start(settings.clone()).expect("a thread"));
+        Log { settings, writer }
+    }
+
     /// Puts new settings into force. A file that is being written is not exchanged for
     /// another: only a change from standard error, or to it, is (6.9).
     ///

@@ -172,6 +172,20 @@ impl Jobs {
         Ok(running)
     }
 
+    /// As if that job ran. What is returned goes to [`Jobs::pretend_end`].
+    #[cfg(test)]
+    #[allow(clippy::expect_used)]
+    pub fn pretend(&self, job: &Job) -> watch::Sender<()> {
+        self.occupy(job, true, || ()).expect("nothing runs")
+    }
+
+    /// The end of that job.
+    #[cfg(test)]
+    pub fn pretend_end(&self, result: JobResult, running: watch::Sender<()>) {
+        self.with(|slot| slot.finish(result));
+        drop(running);
+    }
+
     fn shutdown_checkpoint(&self, found: ShutdownCheckpoint) {
         self.with(|slot| slot.shutdown_checkpoint(found));
     }

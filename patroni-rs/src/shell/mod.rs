@@ -9,6 +9,8 @@ mod lease;
 mod peers;
 mod reload;
 mod shared;
+#[cfg(test)]
+mod tests;
 mod tick;
 
 pub use daemon::{run, Start};

@@ -1,0 +1,272 @@
+//! What ties the parts of the daemon together: that each word reaches those whom it concerns.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use patroni_api::{Backend, FailsafeReply};
+use patroni_config::{Check, Config, Environment};
+use patroni_core::global_config::GlobalConfig;
+use patroni_core::ha::keeper::Arm;
+use patroni_core::ha::{ask, Answer, Job, JobResult, Request, Role};
+use patroni_core::model::{Cluster, Leader, Lsn, Status, SyncState};
+use patroni_core::node::Now;
+use patroni_dcs::lock::{LockRenewer, Renewal};
+use patroni_dcs::{Dcs, DcsError, Timing};
+use pyfmt::Value;
+use tokio::sync::Notify;
+
+use super::backend::ApiBackend;
+use super::daemon::watchdog_config;
+use super::shared::Shared;
+use crate::instance::{locked, mono_now, Instance};
+use crate::log::Log;
+use crate::watchdog::Watchdog;
+
+type Outcome = Result<bool, DcsError>;
+
+/// A store that is away, and remembers the durations that it was told.
+struct Away {
+    timing: Mutex<Timing>,
+    changes: tokio::sync::watch::Sender<u64>,
+}
+
+fn away<T>() -> Result<T, DcsError> {
+    Err(DcsError::Unreachable("away".into()))
+}
+
+#[async_trait]
+impl Dcs for Away {
+    async fn get_cluster(&self) -> Result<Arc<Cluster>, DcsError> {
+        away()
+    }
+    async fn get_groups(&self) -> Result<BTreeMap<i64, Cluster>, DcsError> {
+        away()
+    }
+    fn cached_cluster(&self) -> Option<Arc<Cluster>> {
+        None
+    }
+    fn last_seen(&self) -> u64 {
+        0
+    }
+    fn failsafe(&self) -> Option<Value> {
+        None
+    }
+    async fn watch(&self, _: bool, _: Duration) -> bool {
+        false
+    }
+    fn wake(&self) {}
+    fn changes(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+    async fn acquire_leader(&self, _: Option<&Leader>) -> Outcome {
+        away()
+    }
+    async fn update_leader(&self, _: &Leader, _: Option<&Status>, _: Option<&Value>) -> Outcome {
+        away()
+    }
+    async fn take_leader(&self) -> Outcome {
+        away()
+    }
+    async fn delete_leader(&self, _: Option<&Leader>, _: Option<Lsn>) -> Outcome {
+        away()
+    }
+    async fn touch_member(&self, _: &Value) -> Outcome {
+        away()
+    }
+    async fn set_config(&self, _: &Value, _: Option<&str>) -> Outcome {
+        away()
+    }
+    async fn set_failover(&self, _: &str, _: Option<&str>) -> Outcome {
+        away()
+    }
+    async fn write_sync(
+        &self,
+        _: &str,
+        _: &[String],
+        _: i64,
+        _: Option<&str>,
+    ) -> Result<Option<SyncState>, DcsError> {
+        away()
+    }
+    async fn delete_sync(&self, _: Option<&str>) -> Outcome {
+        away()
+    }
+    async fn set_history(&self, _: &str) -> Outcome {
+        away()
+    }
+    async fn write_status(&self, _: Lsn) -> Outcome {
+        away()
+    }
+    async fn write_failsafe(&self, _: &Value) -> Outcome {
+        away()
+    }
+    async fn initialize(&self, _: bool, _: &str) -> Outcome {
+        away()
+    }
+    async fn cancel_initialization(&self) -> Outcome {
+        away()
+    }
+    async fn delete_cluster(&self) -> Outcome {
+        away()
+    }
+    fn set_timing(&self, timing: Timing) {
+        *locked(&self.timing) = timing;
+    }
+    fn reload(&self, _: &Value) -> Result<(), DcsError> {
+        Ok(())
+    }
+    fn granted(&self) -> Duration {
+        Duration::MAX
+    }
+    fn renewer(&self) -> Option<Box<dyn LockRenewer>> {
+        None
+    }
+    fn let_leader_run_out(&self) {}
+    fn setbacks(&self) -> u64 {
+        0
+    }
+}
+
+/// A daemon's parts over a store that is away, and no PostgreSQL.
+async fn parts(folder: &std::path::Path) -> (Arc<Shared>, Arc<Away>) {
+    let file = folder.join("patroni.yml");
+    let text = format!(
+        "scope: s\nname: n0\nrestapi: {{listen: '127.0.0.1:1', connect_address: '127.0.0.1:1'}}\n\
+         postgresql: {{listen: '127.0.0.1:1', connect_address: '127.0.0.1:1', data_dir: {0}/data, bin_dir: {0}}}\n",
+        folder.display()
+    );
+    std::fs::write(&file, text).unwrap();
+    let config = Config::load(&file.to_string_lossy(), &Environment::default(), &Check::NotEmpty).unwrap();
+    let dcs = Arc::new(Away { timing: Mutex::default(), changes: tokio::sync::watch::Sender::new(0) });
+    let wake = Arc::new(Notify::new());
+    let watchdog = Watchdog::new(watchdog_config(&config)).unwrap();
+    let dynamic = GlobalConfig::new(config.dynamic().clone());
+    let instance = Instance::new(config.get("postgresql").clone(), dynamic, wake.clone()).await.unwrap();
+    let shared = Shared::new(instance, dcs.clone(), config, watchdog, Log::deaf(), wake).unwrap();
+    (shared, dcs)
+}
+
+fn now(shared: &Shared) -> Now<'_> {
+    Now {
+        at: mono_now(),
+        name: &shared.instance.name,
+        paused: false,
+        timing: shared.me().timing,
+        granted: Duration::MAX,
+        server: shared.server(),
+    }
+}
+
+/// The lock is won.
+fn won(shared: &Shared) {
+    let now = now(shared);
+    let answer = Answer::Dcs(Ok(true));
+    shared.lease.with(|lock| lock.answered((&Request::from(ask::AcquireLeader), &answer), now.at, &now));
+}
+
+#[tokio::test]
+async fn a_primary_without_the_dcs_is_refused_by_who_holds_the_lock() {
+    let folder = tempfile::tempdir().unwrap();
+    let (shared, _) = parts(folder.path()).await;
+    let backend = ApiBackend::new(shared.clone());
+    let ping = || Value::from_iter([("name", "n1")]);
+    assert!(matches!(backend.failsafe(ping()).await, Ok(FailsafeReply::Accepted(_))));
+    assert!(locked(&shared.failsafe_ping).take().is_some());
+    won(&shared);
+    assert!(matches!(backend.failsafe(ping()).await, Ok(FailsafeReply::RunningAsLeader)));
+    assert!(locked(&shared.failsafe_ping).is_none(), "nor is it taken for the leader");
+}
+
+/// A server that is started as a primary is under the fence from its first moment: nothing else tells the lock of it
+/// before the next answer.
+#[tokio::test]
+async fn a_server_arms_the_fence_as_soon_as_it_is_known() {
+    let folder = tempfile::tempdir().unwrap();
+    let (shared, _) = parts(folder.path()).await;
+    won(&shared);
+    let armed = || shared.lease.with(|lock| lock.promise().1);
+    assert_ne!(armed(), Arm::Writes);
+    shared.instance.set_role(Role::Primary);
+    let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+    shared.instance.pretend_postmaster(child.id());
+    assert_eq!(armed(), Arm::Writes);
+    assert_ne!(shared.server().number, 0);
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+/// By a reload of the files or of `/config`.
+#[tokio::test]
+async fn a_new_ttl_reaches_the_keeper_and_the_store() {
+    let folder = tempfile::tempdir().unwrap();
+    let (shared, dcs) = parts(folder.path()).await;
+    won(&shared);
+    let until = || shared.lease.with(|lock| lock.lease_until()).unwrap();
+    let long = until();
+    let dynamic = pyfmt::json::loads(r#"{"ttl": 20, "loop_wait": 2, "retry_timeout": 3}"#).unwrap();
+    shared.change_config(|config| config.set_dynamic(dynamic));
+    shared.refresh(String::new());
+    let timing = *locked(&dcs.timing);
+    let seconds = Duration::from_secs;
+    assert_eq!((timing.ttl, timing.loop_wait, timing.retry_timeout), (seconds(20), seconds(2), seconds(3)));
+    let now = now(&shared);
+    shared.lease.with(|lock| lock.request_sent(&Request::from(ask::LoadCluster), &now));
+    assert!(long.since(until()) > seconds(5), "what is promised already is shorter, too");
+    assert_eq!(shared.lease.with(|lock| lock.loop_wait()), seconds(2));
+}
+
+/// Before the engine stops PostgreSQL, a restart that an operator has just begun ends.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_waits_for_the_end_of_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let (shared, _) = parts(folder.path()).await;
+    let restart = Job::Restart { timeout: Duration::from_secs(1), release_sync: false };
+    let ended = shared.jobs.pretend(&restart);
+    let running = tokio::spawn({
+        let shared = shared.clone();
+        async move {
+            while !shared.instance.cancel.is_cancelled() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            shared.jobs.pretend_end(JobResult::Cancelled, ended);
+        }
+    });
+    shared.jobs.hold(&shared).await;
+    assert!(running.is_finished() || shared.jobs.view().is_none(), "the restart goes on");
+    assert!(shared.jobs.order(shared.clone(), restart).is_err(), "and no other begins");
+    running.await.unwrap();
+}
+
+/// The keeper waits for the store no longer than the lock can.
+#[tokio::test]
+async fn a_renewal_is_limited() {
+    struct Notes(Arc<Mutex<Vec<Duration>>>);
+    impl LockRenewer for Notes {
+        fn renew(&mut self, limit: Duration) -> Renewal {
+            locked(&self.0).push(limit);
+            Renewal::NoAnswer("away".into())
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (shared, _) = parts(folder.path()).await;
+    won(&shared);
+    let limits = Arc::new(Mutex::new(Vec::new()));
+    // In doubt, and with a permit: it asks at once.
+    shared.lease.with(|lock| {
+        lock.cycle_ended(mono_now());
+        lock.clock_jumped(mono_now(), Duration::from_secs(60));
+    });
+    shared.lease.start_keeper(shared.instance.clone(), Some(Box::new(Notes(limits.clone())))).unwrap();
+    let began = mono_now();
+    while locked(&limits).is_empty() {
+        assert!(mono_now().since(began) < Duration::from_secs(10), "it never asks");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    shared.lease.with(|lock| lock.fence_handled());
+    for limit in locked(&limits).iter() {
+        assert!(*limit <= Duration::from_secs(3), "{limit:?}");
+    }
+}
