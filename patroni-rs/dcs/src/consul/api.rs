@@ -24,12 +24,18 @@ pub struct Shared {
 struct Live {
     options: LiveOptions,
     timing: Timing,
+    /// Has Consul accepted the token?
+    accepted: bool,
+    /// The token before, which it had accepted.
+    former: Option<String>,
+    /// Was it said that the former one is in use?
+    told: bool,
 }
 
 impl Shared {
     /// As configured.
     pub fn new(options: ConsulOptions, timing: Timing) -> Shared {
-        let live = Live { options: options.live.clone(), timing };
+        let live = Live { options: options.live.clone(), timing, accepted: false, former: None, told: false };
         Shared { options, live: Mutex::new(live) }
     }
 
@@ -53,7 +59,15 @@ impl Shared {
 
     /// New ones; the old ones.
     pub fn set_live_options(&self, options: LiveOptions) -> LiveOptions {
-        std::mem::replace(&mut self.live().options, options)
+        let mut live = self.live();
+        let before = std::mem::replace(&mut live.options, options);
+        if before.token != live.options.token {
+            if std::mem::take(&mut live.accepted) {
+                live.former = before.token.clone();
+            }
+            live.told = false;
+        }
+        before
     }
 
     /// The durations in force.
@@ -137,6 +151,9 @@ pub fn bare(key: &str) -> &str {
     key.trim_start_matches('/')
 }
 
+/// What Consul says of a token that it does not know, or not any more.
+const NO_SUCH_TOKEN: &str = "ACL not found";
+
 /// What was answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Said {
@@ -214,18 +231,25 @@ impl Api {
         let mut repeated = false;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            let text = match self.attempt(ask, slice.min(left)).await {
+            let failure = match self.attempt(ask, slice.min(left)).await {
                 Ok(reply) => return Ok(Reply { repeated, ..reply }),
-                Err(Meaning::Again(text)) => text,
+                Err(Meaning::Again(text)) => {
+                    repeated = true;
+                    Failure::Unknown(text)
+                }
+                // It was good: we are about to be told of another one. Nothing was done.
+                Err(Meaning::Final(Failure::Denied(text))) if self.has_lost_token(&text) => {
+                    Failure::Denied(text)
+                }
                 Err(Meaning::Final(failure)) => return Err(failure),
                 Err(other) => return Err(Failure::Unknown(format!("{other:?}"))),
             };
             let pause = backoff.next();
             let left = deadline.saturating_duration_since(Instant::now());
             if matches!(effort, Effort::Once) || left <= pause {
-                return Err(Failure::Unknown(text));
+                // An attempt before may have been carried out.
+                return Err(if repeated { Failure::Unknown(failure.text().to_owned()) } else { failure });
             }
-            repeated = true;
             tokio::time::sleep(pause).await;
         }
     }
@@ -235,8 +259,44 @@ impl Api {
     /// # Errors
     /// See [`Meaning`].
     pub async fn attempt(&self, ask: &Ask, timeout: Duration) -> Result<Reply, Meaning> {
-        let token = self.shared.live().options.token.clone();
-        let headers: Vec<(&str, &str)> = token.iter().map(|t| ("X-Consul-Token", t.as_str())).collect();
+        let (token, former) = {
+            let live = self.shared.live();
+            (live.options.token.clone(), live.former.clone())
+        };
+        let reply = self.attempt_as(token.as_deref(), ask, timeout).await;
+        match (&reply, former) {
+            (Ok(_), _) => {
+                let mut live = self.shared.live();
+                live.accepted |= live.options.token == token;
+            }
+            // A typing error, or Consul is told of a new token later than we: nothing was done. Not so where a token lacks
+            // rights: a list shows nothing then, and a single key, asked for with the one before, would confirm that
+            // there is nothing.
+            (Err(Meaning::Final(Failure::Denied(text))), Some(former)) if text.contains(NO_SUCH_TOKEN) => {
+                let again = self.attempt_as(Some(&former), ask, timeout).await;
+                if !matches!(again, Err(Meaning::Final(Failure::Denied(_)))) {
+                    if !std::mem::replace(&mut self.shared.live().told, true) {
+                        tracing::error!(
+                            target: "patroni.dcs.consul",
+                            "Consul does not accept the token, going on with the one before: {text}"
+                        );
+                    }
+                    return again;
+                }
+            }
+            _ => {}
+        }
+        reply
+    }
+
+    /// Is there no token any more that once was good?
+    fn has_lost_token(&self, text: &str) -> bool {
+        let live = self.shared.live();
+        text.contains(NO_SUCH_TOKEN) && (live.accepted || live.former.is_some())
+    }
+
+    async fn attempt_as(&self, token: Option<&str>, ask: &Ask, timeout: Duration) -> Result<Reply, Meaning> {
+        let headers: Vec<(&str, &str)> = token.iter().map(|t| ("X-Consul-Token", *t)).collect();
         let url = ask.url(&self.shared.options.base);
         let sent = self.http.request(ask.method, &url, &headers, ask.body.clone(), timeout);
         let response = sent.await.map_err(|e| silence(&e))?;

@@ -32,8 +32,15 @@ struct State<C> {
     nodes: Vec<String>,
     base: String,
     refresh_at: Option<Instant>,
-    clients: HashMap<String, C>,
+    clients: HashMap<String, Client<C>>,
     /// What the clients were made with.
+    options: Arc<EtcdOptions>,
+}
+
+/// A connection, and the options that it was made with: their credentials may be those before.
+#[derive(Clone)]
+struct Client<C> {
+    conn: C,
     options: Arc<EtcdOptions>,
 }
 
@@ -146,10 +153,14 @@ impl<W: Wire> Pool<W> {
     pub async fn connect_for_watch(&self, url: &str) -> Result<W::Conn, Failure> {
         let manner = Manner { require_leader: true, ..self.manner(self.timing().retry_timeout) };
         let options = self.options();
+        // Where connecting shows nothing: with what requests go well.
+        let shows = self.common.wire.shows_credentials(None);
+        let options = self.former(&options).filter(|_| !shows).unwrap_or(options);
         let limit = self.timing().retry_timeout;
         tokio::time::timeout(limit, self.connect(url, &options, manner))
             .await
             .unwrap_or_else(|_| Err(timed_out()))
+            .map(|client| client.conn)
     }
 
     /// Carries out a request, authenticating anew where that is what it takes.
@@ -304,18 +315,34 @@ impl<W: Wire> Pool<W> {
             }
             state.clients.get(url).cloned()
         };
-        let mut node = match known {
-            Some(node) => node,
+        let mut client = match known {
+            Some(client) => client,
             None => {
-                let node = self.connect(url, &options, self.manner(slice)).await?;
-                lock(&self.state).clients.insert(url.to_owned(), node.clone());
-                node
+                let client = self.connect(url, &options, self.manner(slice)).await?;
+                lock(&self.state).clients.insert(url.to_owned(), client.clone());
+                client
             }
         };
         tracing::trace!(target: "dcs::etcd::rpc", ?rpc);
         let sent = Instant::now();
         let wire = &self.common.wire;
-        let reply = wire.send(&mut node, rpc).await.map_err(|failure| match failure {
+        let mut sending = wire.send(&mut client.conn, rpc).await;
+        if let Err(Failure::Password(text)) = &sending {
+            // Where they go with each request: nothing was done, and those before may be good.
+            if let Some(old) = self.former(&client.options) {
+                client = Client { conn: wire.connect(url, &old, self.manner(slice)).await?, options: old };
+                let again = wire.send(&mut client.conn, rpc).await;
+                if !matches!(again, Err(Failure::Password(_))) {
+                    self.goes_on_with_former(text);
+                    lock(&self.state).clients.insert(url.to_owned(), client.clone());
+                    sending = again;
+                }
+            }
+        }
+        if sending.is_ok() && wire.shows_credentials(Some(rpc)) {
+            self.note_accepted(&client.options);
+        }
+        let reply = sending.map_err(|failure| match failure {
             // Without its name nobody would know which key there is talk of.
             Failure::Refused(text) if text.contains("too large") => {
                 Failure::Refused(format!("{}: {text}", wire.what(rpc)))
@@ -333,22 +360,44 @@ impl<W: Wire> Pool<W> {
         url: &str,
         options: &Arc<EtcdOptions>,
         manner: Manner,
-    ) -> Result<W::Conn, Failure> {
-        let result = self.common.wire.connect(url, options, manner).await;
-        if result.is_ok() {
-            *lock(&self.common.accepted) = Some(Arc::clone(options));
+    ) -> Result<Client<W::Conn>, Failure> {
+        let wire = &self.common.wire;
+        let text = match wire.connect(url, options, manner).await {
+            Ok(conn) => {
+                if wire.shows_credentials(None) {
+                    self.note_accepted(options);
+                }
+                return Ok(Client { conn, options: Arc::clone(options) });
+            }
+            Err(Failure::Password(text)) => text,
+            Err(failure) => return Err(failure),
+        };
+        let Some(old) = self.former(options) else { return Err(Failure::Password(text)) };
+        let conn = wire.connect(url, &old, manner).await.map_err(|_| Failure::Password(text.clone()))?;
+        self.goes_on_with_former(&text);
+        Ok(Client { conn, options: old })
+    }
+
+    fn note_accepted(&self, options: &Arc<EtcdOptions>) {
+        let mut accepted = lock(&self.common.accepted);
+        if !accepted.as_ref().is_some_and(|known| Arc::ptr_eq(known, options)) {
+            *accepted = Some(Arc::clone(options));
         }
-        let Err(Failure::Password(text)) = result else { return result };
-        let before = lock(&self.common.accepted).clone().filter(|o| o.credentials != options.credentials);
-        let Some(before) = before else { return Err(Failure::Password(text)) };
-        let old = Arc::new(EtcdOptions { credentials: before.credentials.clone(), ..(**options).clone() });
-        let client =
-            self.common.wire.connect(url, &old, manner).await.map_err(|_| Failure::Password(text.clone()))?;
+    }
+
+    /// These options with the credentials that etcd has accepted last, if those are others.
+    fn former(&self, options: &Arc<EtcdOptions>) -> Option<Arc<EtcdOptions>> {
+        let accepted = lock(&self.common.accepted).clone()?;
+        let credentials = accepted.credentials.clone();
+        (credentials != options.credentials)
+            .then(|| Arc::new(EtcdOptions { credentials, ..(**options).clone() }))
+    }
+
+    fn goes_on_with_former(&self, text: &str) {
         self.complain(|| {
             let name = self.common.wire.name();
             format!("{name} authentication failed, going on with the credentials before: {text}")
         });
-        Ok(client)
     }
 
     fn manner(&self, slice: Duration) -> Manner {

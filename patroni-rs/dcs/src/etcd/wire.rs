@@ -102,6 +102,11 @@ pub trait Wire: Send + Sync + 'static {
         rpc: &Self::Rpc,
     ) -> impl Future<Output = Result<Reply<Self::Body>, Failure>> + Send;
 
+    /// Has etcd looked at user and password, once a connection is there (None), or that request has gone well?
+    fn shows_credentials(&self, rpc: Option<&Self::Rpc>) -> bool {
+        rpc.is_none()
+    }
+
     /// The question for the members of the cluster.
     fn members(&self) -> Self::Rpc;
 

@@ -128,6 +128,11 @@ impl wire::Wire for Wire {
         answer_to(rpc, answer)
     }
 
+    /// They go with each request; the members are told to anybody.
+    fn shows_credentials(&self, rpc: Option<&Rpc>) -> bool {
+        rpc.is_some_and(|rpc| !matches!(rpc, Rpc::Machines))
+    }
+
     fn members(&self) -> Rpc {
         Rpc::Machines
     }

@@ -1,9 +1,9 @@
 //! etcd with users, and with TLS, by HTTP.
 
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use patroni_dcs::{open, Dcs, DcsError};
+use patroni_dcs::{open, Dcs, DcsError, Timing};
 use pyfmt::Value;
 
 use super::etcd::{program, Etcd};
@@ -71,6 +71,64 @@ async fn users_of_the_gateway() {
     };
     works(&*node("etcd3", &options("secret")).await.unwrap()).await;
     assert!(matches!(node("etcd3", &options("wrong")).await, Err(DcsError::Auth(_))));
+    let dcs = node("etcd3", &options("secret")).await.unwrap();
+    let root = |words: &str| {
+        let words: Vec<&str> = ["--user", "root:root"].into_iter().chain(words.split(' ')).collect();
+        etcd.run(&words);
+    };
+    let set = |password: &str| {
+        root("user delete patroni");
+        root(&format!("user add patroni:{password}"));
+        root("user grant-role patroni patroni");
+    };
+    let reload = |password: &str| {
+        let section: Value = options(password).into_iter().collect();
+        dcs.reload(&Value::from_iter([("etcd3", section)])).unwrap();
+    };
+    let users = |asked: bool| match asked {
+        true => drop(etcd.run(&["auth", "enable"])),
+        false => root("auth disable"),
+    };
+    password_changes(&*dcs, reload, set, users).await;
+}
+
+/// The lock is kept whatever is done to user and password, in whichever order.
+async fn password_changes(dcs: &dyn Dcs, reload: impl Fn(&str), set: impl Fn(&str), users: impl Fn(bool)) {
+    // Longer than etcd takes for its passwords on a busy machine.
+    let (ttl, retry_timeout) = (Duration::from_secs(60), Duration::from_secs(20));
+    dcs.set_timing(Timing { ttl, retry_timeout, ..Timing::default() });
+    assert_eq!(dcs.acquire_leader(None).await, Ok(true));
+    let leader = dcs.get_cluster().await.unwrap().leader.clone().unwrap();
+    let leads = || async {
+        assert_eq!(dcs.update_leader(&leader, None, None).await, Ok(true));
+        assert_eq!(dcs.get_cluster().await.unwrap().leader_name(), Some("n1"));
+        assert_eq!(
+            dcs.touch_member(&Value::from_iter([("now", format!("{:?}", Instant::now()))])).await,
+            Ok(true)
+        );
+    };
+    // A typing error, and the right one in the files first.
+    reload("typo");
+    leads().await;
+    reload("new");
+    leads().await;
+    set("new");
+    leads().await;
+    // etcd first, and the files while it is asked.
+    set("newer");
+    let told = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        reload("newer");
+    };
+    tokio::join!(leads(), told);
+    // No users are asked for, and then they are again.
+    users(false);
+    leads().await;
+    users(true);
+    leads().await;
+    // The user goes and comes back, as he was.
+    set("newer");
+    leads().await;
 }
 
 /// From 3.5.28 on leases need a token, too; errors and refused watches look otherwise than in 3.4.
@@ -97,11 +155,12 @@ async fn users_of_later_versions() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn users_of_v2() {
-    let etcd = Etcd::cluster(1, &["--enable-v2"]).remove(0);
+    let mut etcd = Etcd::cluster(1, &["--enable-v2"]).remove(0);
+    let url = etcd.url.clone();
     let run = |words: &str| {
         let output = Command::new("/usr/bin/etcdctl")
             .env("ETCDCTL_API", "2")
-            .args(["--endpoints", &etcd.url])
+            .args(["--endpoints", &url, "--timeout", "20s", "--total-timeout", "40s"])
             .args(words.split(' '))
             .output()
             .unwrap();
@@ -116,7 +175,7 @@ async fn users_of_v2() {
     run("--username root:root role revoke guest --path /* --readwrite");
     let options = |password: &str| {
         [
-            ("host", Value::from(etcd.url.trim_start_matches("http://"))),
+            ("host", Value::from(url.trim_start_matches("http://"))),
             ("username", "patroni".into()),
             ("password", password.into()),
         ]
@@ -127,6 +186,37 @@ async fn users_of_v2() {
     assert!(wrong.get_cluster().await.is_err());
     assert!(wrong.acquire_leader(None).await.is_err());
     assert_eq!(wrong.initialize(true, "").await, Ok(false));
+
+    let dcs = node("etcd", &options("secret")).await.unwrap();
+    let root = |words: &str| run(&format!("--username root:root {words}"));
+    let set = |password: &str| {
+        root("user remove patroni");
+        root(&format!("user add patroni:{password}"));
+        root("user grant patroni --roles patroni");
+    };
+    let reload = |password: &str| {
+        let section: Value = options(password).into_iter().collect();
+        dcs.reload(&Value::from_iter([("etcd", section)])).unwrap();
+    };
+    let users = |asked: bool| match asked {
+        true => run("auth enable"),
+        false => root("auth disable"),
+    };
+    password_changes(&*dcs, reload, set, users).await;
+    // With a typing error in the files, connections that are made anew go on with what was good.
+    reload("typo");
+    etcd.kill();
+    let restarting = tokio::task::spawn_blocking(move || {
+        etcd.restart_without_waiting();
+        etcd
+    });
+    let _etcd = restarting.await.unwrap();
+    let began = Instant::now();
+    while dcs.get_cluster().await.is_err() {
+        assert!(began.elapsed() < Duration::from_secs(40));
+    }
+    let leader = dcs.get_cluster().await.unwrap().leader.clone().unwrap();
+    assert_eq!(dcs.update_leader(&leader, None, None).await, Ok(true));
 }
 
 /// The port of `--listen-client-http-urls` in etcd 3.5, or a load balancer: HTTP/1.1, and no gRPC.

@@ -235,6 +235,57 @@ async fn who_may_not_read_sees_no_empty_cluster() {
     assert_eq!(store.claim(&initialize, soon()).await, Ok(false));
 }
 
+/// The token is changed in the files and in Consul, in either order, and mistyped in between.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_is_changed() {
+    let Some(consul) = Consul::server(true).await else { return };
+    let rules = r#"key_prefix "service/batman" {policy="write"} session_prefix "" {policy="write"}"#;
+    let first = consul.token("first", rules).await;
+    let store = open(&consul.host, &format!(r#","token":"{first}""#)).await;
+    let store = store.store();
+    let initialize = key("initialize");
+    let works = || async {
+        assert!(store.put(Put::new(&initialize, "x"), soon()).await.is_ok());
+        assert_eq!(store.list(&key(""), soon()).await.unwrap().len(), 1);
+        store.session(true, soon()).await.unwrap();
+    };
+    let reload = |token: &str| {
+        store.reload(&json::loads(&format!(r#"{{"host":"x","token":"{token}"}}"#)).unwrap()).unwrap();
+    };
+    let revoke = |token: String| {
+        let consul = &consul;
+        async move {
+            let accessor = consul.ask("GET", &format!("/v1/acl/token/self?token={token}"), "").await;
+            let accessor = text(&accessor, "AccessorID").unwrap().to_owned();
+            consul.ask("DELETE", &format!("/v1/acl/token/{accessor}"), "").await;
+        }
+    };
+    works().await;
+    reload("00000000-0000-0000-0000-000000000000");
+    works().await;
+    // One that exists, and may not read: no empty cluster, whatever the one before may.
+    let blind = consul.token("blind", r#"session_prefix "" {policy="write"}"#).await;
+    reload(&blind);
+    let listed = store.list(&key(""), soon()).await;
+    assert!(matches!(listed, Err(Failure::Denied(_))), "{listed:?}");
+    reload(&first);
+    works().await;
+    // The new one, and the old one goes.
+    let second = consul.token("second", rules).await;
+    reload(&second);
+    works().await;
+    revoke(first).await;
+    works().await;
+    // The old one goes first.
+    let third = consul.token("third", rules).await;
+    revoke(second).await;
+    let told = async {
+        tokio::time::sleep(Duration::from_millis(1200)).await;
+        reload(&third);
+    };
+    tokio::join!(works(), told);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn answers_that_are_lost() {
     let Some(consul) = Consul::server(false).await else { return };
