@@ -2,6 +2,7 @@
 
 use pyfmt::Value;
 
+use super::dcs::Kind;
 use super::planted::Planted;
 use super::rng::Rng;
 
@@ -86,6 +87,10 @@ pub struct Config {
     pub strangers: bool,
     /// Servers that run and do not answer: see `silent.rs`.
     pub silent: bool,
+    /// The kind of store.
+    pub store: Kind,
+    /// Answers of the store are lost, and requests carried out late, more often.
+    pub lossy: bool,
     /// A defect to find.
     pub planted: Planted,
 }
@@ -121,6 +126,8 @@ impl Default for Config {
             unseen: false,
             restores: false,
             strangers: false,
+            store: Kind::Etcd3,
+            lossy: false,
             planted: Planted::Nothing,
             silent: false,
         }
@@ -168,6 +175,10 @@ impl Config {
             ("strangers-quorum", Config { strangers: true, sync: SyncMode::Quorum, ..base.clone() }),
             ("stun", Config { stun: true, ..base.clone() }),
             ("silent", Config { silent: true, ..base.clone() }),
+            ("etcd3", Config { lossy: true, failsafe: true, ..base.clone() }),
+            ("etcd2", Config { store: Kind::Etcd2, lossy: true, ..base.clone() }),
+            ("consul", Config { store: Kind::Consul, lossy: true, sync: SyncMode::On, ..base.clone() }),
+            ("zookeeper", Config { store: Kind::ZooKeeper, lossy: true, ..base.clone() }),
             ("any", Config { members: 0, ..base }),
         ]
     }

@@ -11,6 +11,7 @@ use patroni_core::ha::{
 use patroni_core::model::ShutdownCheckpoint;
 use patroni_core::node::{Cycle, Kind, Now, Question, Server, Start, Step};
 use patroni_core::timing::Timing;
+use patroni_dcs::Dcs;
 
 use super::node::{ms, Running};
 use super::planted::Planted;
@@ -24,6 +25,7 @@ struct Moment {
     at: Mono,
     me: Arc<LocalMember>,
     paused: bool,
+    granted: Duration,
     server: Server,
 }
 
@@ -34,7 +36,7 @@ impl Moment {
             name: &self.me.name,
             paused: self.paused,
             timing: self.me.timing,
-            granted: Duration::MAX,
+            granted: self.granted,
             server: self.server,
         }
     }
@@ -81,6 +83,9 @@ impl World {
             marks.for_each(|mark| (mark.heard, mark.sync) = (None, Default::default()));
         }
         member.server_before = member.server(&self.config);
+        member.upper.store().set_clock(member.clock(self.now));
+        member.watch.looked();
+        member.seen = member.upper.cached_cluster().unwrap_or_default();
         let start = Start {
             ended,
             restarting: member.restarting.take(),
@@ -92,11 +97,13 @@ impl World {
 
     /// What the driver is told about this moment.
     fn moment(&self, node: usize) -> Moment {
+        let wished = self.config.planted == Planted::FencesByTheWish;
         let member = &self.members[node];
         Moment {
             at: self.clock(node),
             me: member.me.clone(),
             paused: member.dynamic.is_paused(),
+            granted: if wished { Duration::MAX } else { member.upper.granted() },
             server: member.server(&self.config),
         }
     }
@@ -157,8 +164,13 @@ impl World {
         if let Some(view) = cycle.view() {
             self.check_request(node, view, sent.request());
         }
-        let (latency, answer, after) = self.perform(node, sent.request());
-        self.members[node].cycle = Some(Running { cycle, sent, ticket, asked });
+        let task = match sent.request() {
+            Request::Dcs(request) => Some(self.task(node, request)),
+            Request::Peers(_) | Request::Server(_) | Request::Lock(_) | Request::Node(_) => None,
+        };
+        let effect = self.perform(node, sent.request());
+        self.members[node].cycle = Some(Running { cycle, sent, ticket, asked, task });
+        let Some((latency, answer, after)) = effect else { return self.run_task(node) };
         let at = self.now + latency;
         self.at(at, Event::Answer { node, ticket, answer: Box::new(answer), after });
     }
@@ -177,13 +189,13 @@ impl World {
         let member = &mut self.members[node];
         let asked = member.lock.cycle_ended(clock);
         if !asked && member.leads_by_view() {
-            // It hangs on the lease of the member key, which each cycle renews.
-            member.lease = None;
+            member.upper.let_leader_run_out();
         }
         let wake_at = member.memory.wake_at;
         let soon = wake_at.map_or(u64::MAX, |at| self.when(node, at));
         let member = &mut self.members[node];
-        let next = member.due.min(soon).max(now + 10);
+        let at_once = member.upper.cycle_over();
+        let next = if at_once { now } else { member.due.min(soon) }.max(now + 10);
         member.due = next;
         let forced = member.ending;
         self.at(next, Event::Wake { node, forced });
@@ -204,11 +216,8 @@ impl World {
         }
         let mut me = (*member.me).clone();
         me.timing = timing;
-        if me.timing.ttl != member.me.timing.ttl {
-            // The lease of the old length is not renewed any more.
-            member.lease = None;
-        }
-        self.longest_ttl = self.longest_ttl.max(me.timing.ttl.as_millis() as u64);
+        member.upper.set_timing(timing);
+        self.longest_ttl = self.longest_ttl.max(timing.ttl.as_millis() as u64);
         self.members[node].me = Arc::new(me);
     }
 
@@ -231,6 +240,7 @@ impl World {
             self.members[node].dynamic = self.members[node].dynamic.updated_from(cluster);
             let asked = self.members[node].cycle.as_ref().map_or(0, |c| c.asked);
             self.members[node].loaded_at = asked;
+            self.members[node].seen = cluster.clone();
         }
         if after == After::Checkpoint {
             self.shutdown_position(node);

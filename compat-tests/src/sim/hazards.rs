@@ -175,7 +175,7 @@ impl World {
         let makes = |job: &Job| matches!(job, Job::Bootstrap | Job::BootstrapStandbyLeader { .. });
         let bootstraps = (0..self.members.len()).any(|node| self.is_job(node, makes));
         if self.store.get("initialize") == Some("") && !bootstraps {
-            self.store.delete_if("initialize", None);
+            self.store.delete("initialize");
             return self.wake_all();
         }
         if !self.config.hazards {
@@ -242,7 +242,7 @@ impl World {
         let rivals = self.members.iter().filter(|member| member.pg.writable()).count() > 1;
         let ending = rivals && self.now.saturating_sub(self.last_paused) <= 1;
         if (self.paused_since.is_some() || ending) && self.all_know_of_the_pause() {
-            self.store.delete_if("leader", None);
+            self.store.delete("leader");
         }
     }
 

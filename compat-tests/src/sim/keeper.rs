@@ -6,6 +6,7 @@ use patroni_core::ha::keeper::Next;
 use patroni_core::ha::Mono;
 use patroni_core::node::Renewed;
 
+use super::dcs::{Op, Said};
 use super::node::ms;
 use super::planted::Planted;
 use super::world::{Event, World};
@@ -58,33 +59,52 @@ impl World {
         let limit = member.lock.renewal_limit(sent).as_millis() as u64;
         member.renewing = true;
         let generation = member.generation;
-        let Some(lease) = member.leader_lease else {
-            return self.at(now, Event::Renewed { node, generation, sent, outcome: None });
+        let silence = Renewed::Unanswered;
+        let clock = member.clock(now);
+        member.upper.store().set_clock(clock);
+        let Some((ops, session)) = member.upper.store().renewal() else {
+            return self.at(now, Event::Renewed { node, generation, sent, outcome: silence });
         };
         if !self.reaches_dcs(node) {
-            return self.at(now + limit, Event::Renewed { node, generation, sent, outcome: None });
+            return self.at(now + limit, Event::Renewed { node, generation, sent, outcome: silence });
         }
-        let renewed = self.store.keepalive(lease, now);
+        let said: Vec<Said> = ops.iter().map(|op| self.store.carry_out(op, now)).collect();
+        let came_to = match self.members[node].upper.store().renewed(&said) {
+            Renewed::Until(_) if self.config.planted == Planted::FencesByTheWish => {
+                Renewed::Until(Duration::MAX)
+            }
+            other => other,
+        };
+        if matches!(came_to, Renewed::Until(_)) {
+            self.check_renewal(node, session);
+        }
         let latency = self.dcs_latency(node);
         let lost = latency > limit || self.members[node].deaf_to_dcs;
-        let outcome = Some(renewed).filter(|_| !lost);
+        let outcome = if lost { silence } else { came_to };
         self.at(now + latency.min(limit), Event::Renewed { node, generation, sent, outcome });
     }
 
-    pub(super) fn renewed(&mut self, node: usize, generation: u64, sent: Mono, outcome: Option<bool>) {
+    /// A client of ZooKeeper is heard, as long as the HA loop is.
+    pub(super) fn heartbeat(&mut self, node: usize) {
+        let (now, reaches) = (self.now, self.reaches_dcs(node));
+        let member = &self.members[node];
+        member.upper.store().set_clock(member.clock(now));
+        let (every, session) = member.upper.store().heartbeat();
+        if let Some(id) = session.filter(|_| reaches && member.alive) {
+            self.store.carry_out(&Op::KeepAlive(id), now);
+        }
+        self.at(now + every.as_millis() as u64, Event::Heartbeat { node });
+    }
+
+    pub(super) fn renewed(&mut self, node: usize, generation: u64, sent: Mono, outcome: Renewed) {
         if self.members[node].generation != generation || !self.members[node].renewing {
             return;
         }
         let clock = self.clock(node);
         let member = &mut self.members[node];
         member.renewing = false;
-        let came_to = match outcome {
-            Some(true) => Renewed::Until(Duration::MAX),
-            Some(false) => Renewed::Gone,
-            None => Renewed::Unanswered,
-        };
-        member.lock.renewed(sent, clock, came_to);
-        if outcome == Some(false) {
+        member.lock.renewed(sent, clock, outcome);
+        if outcome == Renewed::Gone {
             let at = self.now + 1;
             self.at(at, Event::Wake { node, forced: true });
         }

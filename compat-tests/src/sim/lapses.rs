@@ -97,7 +97,7 @@ impl World {
                 let now = self.now;
                 self.store.restore(now);
                 self.restored_at = Some(now);
-                self.wake_all();
+                self.lose_watches();
             }
             _ => {}
         }

@@ -1,4 +1,4 @@
-//! What requests of the engine do: to the node itself here, to the DCS and its peers in `effects`.
+//! What requests of the engine do: to the node itself here, to its peers in `effects`, to the DCS in `asks`.
 
 use patroni_core::cluster_state::ClusterState;
 use patroni_core::ha::{
@@ -17,17 +17,18 @@ use super::world::{After, Event, Postmaster, World};
 const LATER: Answer = Answer::Done;
 
 impl World {
-    /// Carries a request out; the answer arrives after so many milliseconds.
-    pub(super) fn perform(&mut self, node: usize, request: &Request) -> Effect {
-        match request {
-            Request::Dcs(request) => self.ask_dcs(node, request),
+    /// Carries a request out; the answer arrives after so many milliseconds. None: it is one for the DCS.
+    pub(super) fn perform(&mut self, node: usize, request: &Request) -> Option<Effect> {
+        let effect = match request {
+            Request::Dcs(_) => return None,
             Request::Peers(PeerRequest::Peers(asked)) => self.ask_peers(node, asked),
             Request::Peers(PeerRequest::PingFailsafe(asked)) => self.ping_peers(node, asked),
             Request::Peers(PeerRequest::ReleaseSync(_)) => now_and(1, LATER),
             Request::Server(request) => self.ask_server(node, request),
             Request::Lock(request) => now_and(1, request.noted()),
             Request::Node(request) => self.ask_node(node, request),
-        }
+        };
+        Some(effect)
     }
 
     fn ask_server(&mut self, node: usize, request: &ServerRequest) -> Effect {

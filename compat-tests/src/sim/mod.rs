@@ -6,6 +6,7 @@
 //! of a seed are the same run. A failure is a seed and a [`Plan`]; its story tells
 //! who did what when, and [`minimise`] shortens the plan.
 
+mod asks;
 mod commits;
 mod config;
 mod coverage;
@@ -13,11 +14,13 @@ mod daemon;
 mod dcs;
 mod effects;
 mod faults;
+mod floor;
 mod guardian;
 mod hazards;
 mod invariants;
 mod jobs;
 mod keeper;
+mod kinds;
 mod lapses;
 mod local;
 mod minimise;
@@ -32,10 +35,12 @@ mod silent;
 mod slots;
 mod strangers;
 mod unseen;
+mod watches;
 mod world;
 
 pub use config::{Config, SyncMode};
 pub use coverage::Coverage;
+pub use dcs::Kind;
 pub use faults::{Fault, Plan};
 pub use minimise::minimise;
 pub use planted::Planted;

@@ -8,18 +8,22 @@ use patroni_core::ha::{
     DataDir, FailsafePing, LocalMember, Memory, Mono, PgStatus, PgView, Query, Role, ScheduledRestart,
     Unfinished, View, WatchdogView,
 };
+use patroni_core::model::Cluster;
 use patroni_core::node::{Cycle, JobSlot, LeaderLock, Sent, Server as Seen};
 use patroni_core::sync::Tracker;
 use patroni_core::tags::Tags;
 use patroni_core::timing::Timing;
 use pyfmt::Value;
 
+use super::asks::Task;
 use super::config::Config;
+use super::floor::{Flaws, Upper};
 use super::guardian::Guardian;
 use super::hazards::Dir;
 use super::pg::Server;
 use super::planted::Planted;
 use super::slots::{Knowledge, VERSION};
+use super::watches::Watch;
 
 /// Node clocks begin here, so that one that is set back stays positive.
 pub const BOOTED: u64 = 1_000_000;
@@ -37,6 +41,8 @@ pub struct Running {
     pub ticket: u64,
     /// When it was sent, true time.
     pub asked: u64,
+    /// What carries it out, if it is one for the DCS.
+    pub task: Option<Task>,
 }
 
 /// A member.
@@ -90,10 +96,18 @@ pub struct Member {
     pub restarting: Option<Duration>,
     /// It asks to be left alone as synchronous standby.
     pub disable_sync: bool,
-    /// Lease in the DCS for the leader and the member key.
-    pub lease: Option<u64>,
-    /// The lease that the leader key is known to hang on.
-    pub leader_lease: Option<u64>,
+    /// The upper floor of the DCS.
+    pub upper: Upper,
+    /// Its watch.
+    pub watch: Watch,
+    /// When the leader key was its own last, before it was another's; and when it was not, before it was its own.
+    pub had_lock_at: u64,
+    /// See above.
+    pub lacked_lock_at: u64,
+    /// What is wrong with the lower one on purpose.
+    pub flaws: Flaws,
+    /// The cluster that requests go by: as read last, while that stands.
+    pub seen: Arc<Cluster>,
     /// The daemon lives.
     pub alive: bool,
     /// The daemon is to end in order.
@@ -189,6 +203,13 @@ impl Member {
                 retry_timeout: ms(config.retry_timeout),
             },
         });
+        let flaws = Flaws {
+            blind: config.planted == Planted::TakesLockBlindly,
+            stale_sync: config.planted == Planted::StaleSyncToken,
+            sync_made_anyway: false,
+        };
+        let upper = Upper::new(&me.name, me.timing, config.store, flaws);
+        let watch = Watch::new(&upper);
         Member {
             memory: Memory::new(GlobalConfig::new(config.dynamic())),
             dynamic: GlobalConfig::new(config.dynamic()),
@@ -215,8 +236,12 @@ impl Member {
             scheduled: None,
             restarting: None,
             disable_sync: false,
-            lease: None,
-            leader_lease: None,
+            upper,
+            watch,
+            had_lock_at: 0,
+            lacked_lock_at: 0,
+            flaws,
+            seen: Arc::default(),
             alive: true,
             ending: false,
             settled: false,
@@ -273,8 +298,9 @@ impl Member {
         self.scheduled = None;
         self.restarting = None;
         self.disable_sync = false;
-        self.lease = None;
-        self.leader_lease = None;
+        self.upper = Upper::new(&self.me.name, self.me.timing, self.upper.store().kind(), self.flaws);
+        self.watch = Watch::new(&self.upper);
+        self.seen = Arc::default();
         self.ending = false;
         self.settled = false;
         self.failsafe_ping = None;

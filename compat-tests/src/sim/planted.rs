@@ -5,6 +5,7 @@
 //! late, or an answer tells what is not so.
 
 use super::config::{Config, SyncMode};
+use super::dcs::Kind;
 
 /// What is wrong in this run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,11 +102,15 @@ pub enum Planted {
     ArmsAtTheEnd,
     /// It is not armed when a server is started.
     ForksUnarmed,
+    /// The fence counts by the ttl that was wished, whatever the store has granted.
+    FencesByTheWish,
+    /// A watch that was lost is opened again, and what is there is not read.
+    ForgetsToReRead,
 }
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Planted; 44] = [
+    pub const ALL: [Planted; 46] = [
         Planted::NoDemotion,
         Planted::RenewsForever,
         Planted::TakesLockBlindly,
@@ -150,6 +155,8 @@ impl Planted {
         Planted::CyclesOverHungServer,
         Planted::ArmsAtTheEnd,
         Planted::ForksUnarmed,
+        Planted::FencesByTheWish,
+        Planted::ForgetsToReRead,
     ];
 
     /// The cluster in which the defect matters.
@@ -194,6 +201,7 @@ impl Planted {
                 let short = Config { ttl: 20_000, loop_wait: 5_000, retry_timeout: 5_000, ..base };
                 Config { members: 2, maximum_lag: 20_000, operators: false, ..short }
             }
+            Planted::FencesByTheWish => Config { store: Kind::ZooKeeper, ..base },
             _ => base,
         }
     }

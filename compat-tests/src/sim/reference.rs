@@ -20,6 +20,9 @@ impl World {
         let ours = rng.between(0, last) as usize;
         for (index, member) in self.members.iter_mut().enumerate() {
             member.reference = index != ours && rng.percent(60);
+            member.flaws.sync_made_anyway = member.reference;
+            // The upper floor of its first life, with these flaws.
+            member.forget();
         }
     }
 

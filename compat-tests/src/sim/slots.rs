@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use indexmap::IndexMap;
-use patroni_core::model::{status_value, Cluster, Lsn, Status};
+use patroni_core::model::{Cluster, Lsn, Status};
 use patroni_core::slots::{
     self, Desired, DropResult, KnownKind, KnownSlot, Node, PhysicalAction, PlannedDrop, SlotInventory,
 };
@@ -96,25 +96,24 @@ impl World {
     /// The lock was acquired: what the former leader has published is kept for its time.
     pub(super) fn retain_slots(&mut self, node: usize) {
         let now = self.clock(node);
-        let retained = self.store.cluster().status.retain_slots.clone();
+        let retained = self.members[node].seen.status.retain_slots.clone();
         self.members[node].slots.retention.restart(&retained, now);
     }
 
-    /// The value of `/status` that this node writes.
+    /// What this node writes to `/status`.
     pub(super) fn status_of(
         &mut self,
         node: usize,
         last_lsn: Lsn,
         positions: Option<IndexMap<String, Lsn>>,
-    ) -> String {
+    ) -> Status {
         let now = self.clock(node);
-        let cluster = self.store.cluster();
         let member = &mut self.members[node];
         let positions = positions.filter(|s| !s.is_empty());
         let shown = positions.clone().unwrap_or_default();
         let (retain, _) =
-            member.slots.retention.build(&cluster, &member.dynamic, &member.me.name, &shown, now);
-        status_value(&Status { last_lsn, slots: positions, retain_slots: retain.unwrap_or_default() })
+            member.slots.retention.build(&member.seen, &member.dynamic, &member.me.name, &shown, now);
+        Status { last_lsn, slots: positions, retain_slots: retain.unwrap_or_default() }
     }
 
     /// One round of creating, dropping and advancing, as `sync_replication_slots` does it; the logical slots to copy.

@@ -3,19 +3,21 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
-use patroni_core::ha::{self, Answer, DcsRequest, Job, JobResult, Mono};
+use patroni_core::ha::{self, Answer, Job, JobResult, Mono};
 use patroni_core::model::Lsn;
+use patroni_core::node::Renewed;
 use pyfmt::Value;
 
 use super::commits::Ledger;
 use super::config::Config;
 use super::coverage::Coverage;
-use super::dcs::Store;
+use super::dcs::{Kind, Op, Said, Store};
 use super::faults::{Fault, Plan};
 use super::node::{ms, Member};
 use super::planted::Planted;
 use super::remote::{Remote, REMOTE};
 use super::rng::Rng;
+use super::watches::Change;
 
 /// Why a run failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,12 +47,26 @@ pub(super) enum Event {
         answer: Box<Answer>,
         after: After,
     },
-    /// `life`: that of the leader key when the request was sent.
+    /// What came of a request to the store.
+    Said {
+        node: usize,
+        ticket: u64,
+        said: Option<Box<Said>>,
+    },
+    /// A watch is told what has changed, or is opened again.
+    Told {
+        node: usize,
+        generation: u64,
+        changes: Option<Vec<Change>>,
+    },
+    /// The store's client says that it is there.
+    Heartbeat {
+        node: usize,
+    },
     Late {
         node: usize,
         generation: u64,
-        life: Option<u64>,
-        request: Box<DcsRequest>,
+        op: Box<Op>,
     },
     Keeper {
         node: usize,
@@ -59,7 +75,7 @@ pub(super) enum Event {
         node: usize,
         generation: u64,
         sent: Mono,
-        outcome: Option<bool>,
+        outcome: Renewed,
     },
     Fence {
         node: usize,
@@ -188,6 +204,8 @@ pub struct World {
 
 /// `wal_retrieve_retry_interval`.
 const RETRIEVE_RETRY: u64 = 5000;
+/// A session of ZooKeeper is of two to twenty of these: as it was asked for, or shortened.
+const TICKS: [u64; 3] = [2000, 1000, 900];
 /// Period of replication, writes and checks.
 const BEAT: u64 = 100;
 
@@ -246,7 +264,7 @@ impl World {
             config: config.clone(),
             now: 0,
             rng,
-            store: Store::default(),
+            store: Store::new(config.store, TICKS[seed as usize % TICKS.len()]),
             store_down: false,
             store_slow: false,
             members,
@@ -288,6 +306,9 @@ impl World {
         for node in 0..config.members {
             let at = world.rng.between(0, 3000);
             world.at(at, Event::Wake { node, forced: true });
+        }
+        for node in (0..config.members).filter(|_| config.store == Kind::ZooKeeper) {
+            world.at(0, Event::Heartbeat { node });
         }
         world.at(BEAT, Event::Beat);
         world
@@ -360,6 +381,7 @@ impl World {
             self.now = time;
             self.store.expire(time);
             self.handle(event);
+            self.tell_watches();
             self.check_safety();
             self.notice_leader();
             self.notice_order();
@@ -373,6 +395,9 @@ impl World {
         let node = match &event {
             Event::Wake { node, .. }
             | Event::Answer { node, .. }
+            | Event::Said { node, .. }
+            | Event::Told { node, .. }
+            | Event::Heartbeat { node }
             | Event::Keeper { node }
             | Event::Renewed { node, .. }
             | Event::Fence { node, .. }
@@ -395,14 +420,19 @@ impl World {
                 return self.at(stopped + 1, event);
             }
             // A hung loop neither starts nor continues; the keeper is not part of it.
-            if hung > self.now && matches!(event, Event::Wake { .. } | Event::Answer { .. }) {
+            if hung > self.now
+                && matches!(event, Event::Wake { .. } | Event::Answer { .. } | Event::Said { .. })
+            {
                 return self.at(hung + 1, event);
             }
         }
         match event {
             Event::Wake { node, forced } => self.wake(node, forced),
             Event::Answer { node, ticket, answer, after } => self.answered(node, ticket, *answer, after),
-            Event::Late { node, generation, life, request } => self.late(node, generation, life, &request),
+            Event::Said { node, ticket, said } => self.said(node, ticket, said.map(|said| *said)),
+            Event::Told { node, generation, changes } => self.told(node, generation, changes),
+            Event::Heartbeat { node } => self.heartbeat(node),
+            Event::Late { node, generation, op } => self.late(node, generation, &op),
             Event::Keeper { node } => self.keep(node),
             Event::Renewed { node, generation, sent, outcome } => {
                 self.renewed(node, generation, sent, outcome)
@@ -441,6 +471,7 @@ impl World {
         self.consume();
         self.stranger_connects();
         self.acknowledge();
+        self.tend_watches();
         self.watch_the_watchdogs();
         self.check_receivers();
         self.at(now + BEAT, Event::Beat);
@@ -531,12 +562,20 @@ impl World {
         }
         let leader = self.store.get("leader").unwrap_or_default().to_owned();
         self.tell_all(format!("leader key: '{leader}'"));
-        self.last_leader = leader;
-        self.leader_since = self.now;
-        self.wake_all();
+        let before = std::mem::replace(&mut self.last_leader, leader);
+        let (now, after) = (self.now, self.last_leader.clone());
+        for member in &mut self.members {
+            if member.me.name == before {
+                member.had_lock_at = now;
+            }
+            if member.me.name == after {
+                member.lacked_lock_at = now;
+            }
+        }
+        self.leader_since = now;
     }
 
-    /// Watches wake everybody who can be reached.
+    /// An operator's request wakes everybody who can be reached.
     pub(super) fn wake_all(&mut self) {
         for node in 0..self.members.len() {
             let member = &self.members[node];

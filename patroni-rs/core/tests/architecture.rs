@@ -13,7 +13,7 @@ type Crate = (&'static str, &'static [&'static str], Option<&'static [&'static s
 /// A crate, the crates of the workspace that it may use, and all others (None: whatever it likes). Arrows go down
 /// only: no crate may use one that stands below it here.
 const CRATES: &[Crate] = &[
-    ("compat-tests", &["patroni-core", "pyfmt"], None),
+    ("compat-tests", &["patroni-core", "patroni-dcs", "pyfmt"], None),
     (
         "patronictl-rs",
         &["patroni-config", "patroni-core", "patroni-dcs", "patroni-net", "patroni-postgres", "pyfmt"],

@@ -251,6 +251,11 @@ pub trait KvStore: Send + Sync + 'static {
     /// The durations in force.
     fn timing(&self) -> Timing;
 
+    /// What time it is, by the clock that deadlines are told in. (The simulation's store has its own.)
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
+
     /// New durations. A new ttl: the session of before is forgotten (not destroyed: our keys still hang on it), and the
     /// next [`KvStore::session`] makes one. True: the next cycle is to begin at once.
     fn set_timing(&self, timing: Timing) -> bool;

@@ -4,32 +4,47 @@
 //! once. Below, [`kv::KvStore`] is what a store has to do, and [`lock::LockRenewer`] how its lock is renewed beside the
 //! loop. [`open`] makes the one that a configuration names.
 
+#[cfg(feature = "stores")]
 mod consul;
 mod dcs;
 mod error;
+#[cfg(feature = "stores")]
 mod etcd;
+#[cfg(feature = "stores")]
 mod etcd2;
+#[cfg(feature = "stores")]
 mod etcd3;
+pub mod grant;
 mod keys;
+#[cfg(feature = "stores")]
 mod kubernetes;
 pub mod kv;
 pub mod lock;
+#[cfg(feature = "stores")]
 mod open;
 mod published;
+#[cfg(feature = "stores")]
 mod retry;
 mod settings;
 mod wake;
 pub mod watch;
+#[cfg(feature = "stores")]
 mod zookeeper;
 
+#[cfg(feature = "stores")]
 pub use consul::Consul;
 pub use dcs::Dcs;
 pub use error::DcsError;
+#[cfg(feature = "stores")]
 pub use etcd2::Etcd2;
+#[cfg(feature = "stores")]
 pub use etcd3::{Etcd3, LeaseKeeper};
 pub use keys::Keys;
+#[cfg(feature = "stores")]
 pub use kubernetes::Kubernetes;
+#[cfg(feature = "stores")]
 pub use open::{open, unavailable, AVAILABLE};
 pub use patroni_core::timing::Timing;
 pub use settings::Settings;
+#[cfg(feature = "stores")]
 pub use zookeeper::ZooKeeper;

@@ -2,7 +2,7 @@
 //! writes that change nothing (surface-dcs 2.2, 2.3, 3).
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use patroni_core::model::{Cluster, Lsn, Status};
 use patroni_core::parse::deep_compare;
@@ -29,10 +29,10 @@ impl Published {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The cluster was read.
-    pub fn loaded(&self, cluster: &Arc<Cluster>, ttl: Duration) {
+    /// The cluster was read; it stands until then.
+    pub fn loaded(&self, cluster: &Arc<Cluster>, until: Instant) {
         let mut state = self.state();
-        state.cluster = Some((Arc::clone(cluster), Instant::now() + ttl));
+        state.cluster = Some((Arc::clone(cluster), until));
         state.last_seen = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
         state.status = cluster.status.clone();
         state.failsafe = cluster.failsafe.clone();
@@ -44,13 +44,9 @@ impl Published {
     }
 
     /// The cluster as of the last read.
-    pub fn cluster(&self) -> Option<Arc<Cluster>> {
+    pub fn cluster(&self, now: Instant) -> Option<Arc<Cluster>> {
         let state = self.state();
-        state
-            .cluster
-            .as_ref()
-            .filter(|(_, until)| *until > Instant::now())
-            .map(|(cluster, _)| Arc::clone(cluster))
+        state.cluster.as_ref().filter(|(_, until)| *until > now).map(|(cluster, _)| Arc::clone(cluster))
     }
 
     /// Seconds since 1970 of the last read.
@@ -79,9 +75,9 @@ impl Published {
     }
 
     /// Need `/optime/leader` be written for members of old?
-    pub fn legacy_lsn_due(&self, last_lsn: Lsn) -> bool {
+    pub fn legacy_lsn_due(&self, last_lsn: Lsn, now: Instant) -> bool {
         let old = self
-            .cluster()
+            .cluster(now)
             .and_then(|c| c.min_version())
             .is_some_and(|v| v.as_slice() < READS_STATUS.as_slice());
         let mut state = self.state();
@@ -113,6 +109,8 @@ fn normal(status: &Status) -> Status {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use patroni_core::model::{Member, Node, Nodes};
 
@@ -123,14 +121,16 @@ mod tests {
     #[test]
     fn writes_that_change_nothing_are_spared() {
         let published = Published::default();
+        let (now, soon) = (Instant::now(), Instant::now() + Duration::from_secs(9));
         let cluster = Cluster::from_nodes(&nodes(&[
             ("status", r#"{"optime":5,"slots":{"a":1},"retain_slots":["a"]}"#),
             ("failsafe", r#"{"a":"u"}"#),
         ]));
         let status = cluster.status.clone();
         assert!(published.status_differs(&status));
-        published.loaded(&Arc::new(cluster), Duration::from_secs(9));
-        assert!(published.cluster().is_some() && published.last_seen() > 0);
+        published.loaded(&Arc::new(cluster), soon);
+        assert!(published.cluster(now).is_some() && published.last_seen() > 0);
+        assert!(published.cluster(soon).is_none());
         assert!(!published.status_differs(&status));
         let next = published.status_at(6);
         assert_eq!((next.last_lsn, &next.slots), (6, &status.slots));
@@ -141,19 +141,20 @@ mod tests {
         assert!(!published.failsafe_differs(&urls));
         assert!(published.failsafe_differs(&Value::from_iter([("a", "v")])));
         published.forget_cluster();
-        assert!(published.cluster().is_none());
+        assert!(published.cluster(now).is_none());
     }
 
     #[test]
     fn old_members_need_the_old_key() {
         let published = Published::default();
-        assert!(!published.legacy_lsn_due(5));
+        let (now, soon) = (Instant::now(), Instant::now() + Duration::from_secs(9));
+        assert!(!published.legacy_lsn_due(5, now));
         let member = |v: &str| Member::from_node("1", "a", None, &format!(r#"{{"version":"{v}"}}"#));
         for (version, due) in [("4.1.5", false), ("2.1.0", false), ("2.0.2", true)] {
             let cluster = Cluster { members: vec![member("4.0"), member(version)], ..Cluster::default() };
-            published.loaded(&Arc::new(cluster), Duration::from_secs(9));
-            assert_eq!(published.legacy_lsn_due(7), due, "{version}");
+            published.loaded(&Arc::new(cluster), soon);
+            assert_eq!(published.legacy_lsn_due(7, now), due, "{version}");
         }
-        assert!(!published.legacy_lsn_due(7));
+        assert!(!published.legacy_lsn_due(7, now));
     }
 }

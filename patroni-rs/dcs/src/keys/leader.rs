@@ -8,18 +8,18 @@ impl<S: KvStore> Keys<S> {
         let (effort, deadline) = self.lock_deadline();
         // Renewed in any case: the promise of the lock counts from this question, so the session must not be older.
         let session = self.session(true, effort).await?;
-        enough_time(deadline, "attempt_to_acquire_leader timeout")?;
+        self.enough_time(deadline, "attempt_to_acquire_leader timeout")?;
         match self.create_leader_key(&session, effort).await {
             Err(Failure::SessionGone(_)) => {
                 self.store.forget_session();
                 let words = self.store.words();
                 let gone = format!("Our {} disappeared from {}.", words.session, words.store);
-                if deadline <= Instant::now() {
+                if deadline <= self.store.now() {
                     return Err(Failure::Refused(format!("{gone} Deadline exceeded, giving up")));
                 }
                 self.error(&format!("{gone} Will try to get a new one and retry attempt"));
                 let session = self.session(false, effort).await?;
-                enough_time(deadline, "_do_attempt_to_acquire_leader timeout")?;
+                self.enough_time(deadline, "_do_attempt_to_acquire_leader timeout")?;
                 self.create_leader_key(&session, effort).await
             }
             other => other,
@@ -43,7 +43,7 @@ impl<S: KvStore> Keys<S> {
             self.held(Some(&session));
             return Ok(true);
         }
-        enough_time(deadline, "update_leader timeout")?;
+        self.enough_time(deadline, "update_leader timeout")?;
         // Without an answer nobody knows what the key hangs on.
         if session.id.is_some() {
             self.held(None);
@@ -86,15 +86,15 @@ impl<S: KvStore> Keys<S> {
     }
 
     fn lock_deadline(&self) -> (Effort, Instant) {
-        let deadline = Instant::now() + self.store.timing().retry_timeout;
+        let deadline = self.store.now() + self.store.timing().retry_timeout;
         (Effort::Until(deadline), deadline)
     }
-}
 
-/// Too late to begin: the lock could change hands while the answer is on its way.
-fn enough_time(deadline: Instant, text: &str) -> Result<(), Failure> {
-    if deadline.saturating_duration_since(Instant::now()) < LEAST_TIME {
-        return Err(Failure::Unknown(text.to_owned()));
+    /// Too late to begin: the lock could change hands while the answer is on its way.
+    fn enough_time(&self, deadline: Instant, text: &str) -> Result<(), Failure> {
+        if deadline.saturating_duration_since(self.store.now()) < LEAST_TIME {
+            return Err(Failure::Unknown(text.to_owned()));
+        }
+        Ok(())
     }
-    Ok(())
 }

@@ -8,7 +8,7 @@ impl<S: KvStore> Keys<S> {
     /// Writes the key if it has changed, hangs on another session, or has a TTL of its own.
     pub(super) async fn try_touch(&self, data: &Value) -> Result<bool, Failure> {
         let session = self.session(false, self.effort()).await?;
-        let cluster = self.published.cluster();
+        let cluster = self.published.cluster(self.store.now());
         let member = cluster.as_ref().and_then(|c| c.get_member(&self.settings.name, false));
         let owned = member.filter(|m| session.owns(m.session.as_deref()) || session.id.is_none());
         self.store.announce(owned.map(|m| &m.data), data).await;

@@ -8,8 +8,11 @@ mod member;
 mod values;
 
 use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -63,20 +66,9 @@ impl<S: KvStore> Keys<S> {
     /// The keys in a store that is connected. Unless it is for patronictl, starts the watch and gets a session, for
     /// which it waits as long as it takes. `section` is the store's in the configuration.
     pub async fn over(settings: Settings, section: &'static str, store: S) -> Keys<S> {
-        let mut keys = Keys {
-            section,
-            store: Arc::new(store),
-            published: Published::default(),
-            wake: Arc::new(Notify::new()),
-            changes: watch::Sender::new(0),
-            at_once: AtomicBool::new(false),
-            granted: Mutex::new(None),
-            watcher: None,
-            settings,
-        };
+        let mut keys = Keys::new(settings, section, store);
         if !keys.settings.ctl {
-            let rules = WakeRules::new(&keys.settings.name);
-            let sink = Sink::new(rules, Arc::clone(&keys.wake), keys.changes.clone());
+            let sink = keys.sink();
             keys.watcher = Some(tokio::spawn(Arc::clone(&keys.store).watch(keys.settings.prefix(), sink)));
             while let Err(failure) = keys.session(false, keys.effort()).await {
                 let words = keys.store.words();
@@ -86,6 +78,40 @@ impl<S: KvStore> Keys<S> {
             }
         }
         keys
+    }
+
+    /// The same without a watch and without a session, which needs no runtime: whoever makes it (the simulation) tells a
+    /// [`Keys::sink`] what changes.
+    pub fn new(settings: Settings, section: &'static str, store: S) -> Keys<S> {
+        Keys {
+            section,
+            store: Arc::new(store),
+            published: Published::default(),
+            wake: Arc::new(Notify::new()),
+            changes: watch::Sender::new(0),
+            at_once: AtomicBool::new(false),
+            granted: Mutex::new(None),
+            watcher: None,
+            settings,
+        }
+    }
+
+    /// For a watch, which tells it what it sees.
+    pub fn sink(&self) -> Sink {
+        Sink::new(WakeRules::new(&self.settings.name), Arc::clone(&self.wake), self.changes.clone())
+    }
+
+    /// A cycle is over, and the loop is about to wait. True: it is not to.
+    pub fn cycle_over(&self) -> bool {
+        // The next round is to renew the session whatever has happened in this one.
+        self.store.expect_refresh();
+        self.at_once.swap(false, Ordering::Relaxed)
+    }
+
+    /// Has something woken the loop since it was asked last? [`Dcs::watch`] is the same with a wait.
+    pub fn was_woken(&self) -> bool {
+        let mut context = Context::from_waker(Waker::noop());
+        pin!(self.wake.notified()).poll(&mut context).is_ready()
     }
 
     /// The store below.
@@ -99,7 +125,7 @@ impl<S: KvStore> Keys<S> {
 
     /// For an operation that is repeated until `retry_timeout` is over.
     fn effort(&self) -> Effort {
-        Effort::Until(Instant::now() + self.store.timing().retry_timeout)
+        Effort::Until(self.store.now() + self.store.timing().retry_timeout)
     }
 
     async fn session(&self, force: bool, effort: Effort) -> Result<Session, Failure> {
@@ -171,7 +197,7 @@ impl<S: KvStore> Dcs for Keys<S> {
                 self.warn_of_foreign_owner(&nodes);
                 let setbacks = self.store.setbacks();
                 let cluster = Arc::new(Cluster { setbacks, ..Cluster::from_nodes(&nodes) });
-                self.published.loaded(&cluster, self.store.timing().ttl);
+                self.published.loaded(&cluster, self.store.now() + self.store.timing().ttl);
                 Ok(cluster)
             }
             Err(error) => {
@@ -187,7 +213,7 @@ impl<S: KvStore> Dcs for Keys<S> {
     }
 
     fn cached_cluster(&self) -> Option<Arc<Cluster>> {
-        self.published.cluster()
+        self.published.cluster(self.store.now())
     }
 
     fn last_seen(&self) -> u64 {
@@ -203,9 +229,7 @@ impl<S: KvStore> Dcs for Keys<S> {
     }
 
     async fn watch(&self, following: bool, timeout: Duration) -> bool {
-        // The next round is to renew the session whatever has happened in this one.
-        self.store.expect_refresh();
-        if self.at_once.swap(false, Ordering::Relaxed) {
+        if self.cycle_over() {
             return true;
         }
         let timeout = if following { timeout + FOLLOWER_DELAY } else { timeout };

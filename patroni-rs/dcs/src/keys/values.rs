@@ -55,7 +55,7 @@ impl<S: KvStore> Keys<S> {
                 self.published.status_written(status);
             }
         }
-        if self.published.legacy_lsn_due(status.last_lsn) {
+        if self.published.legacy_lsn_due(status.last_lsn, self.store.now()) {
             let text = status.last_lsn.to_string();
             ok &= self.best_effort(self.put("optime/leader", &text, Effort::Once).await) == Ok(true);
         }

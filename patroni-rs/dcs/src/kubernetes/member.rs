@@ -44,7 +44,7 @@ fn labels(options: &Options, data: &Value, leads: bool) -> Labels {
 impl Kubernetes {
     /// Writes what has changed to our Pod.
     pub(super) async fn try_touch(&self, data: &Value) -> Result<(), Failure> {
-        let cluster = self.published.cluster();
+        let cluster = self.published.cluster(std::time::Instant::now());
         let name = self.settings.name.as_str();
         let leads = cluster.as_ref().is_some_and(|c| c.leader_name() == Some(name));
         let labels = labels(&self.scope().options, data, leads);

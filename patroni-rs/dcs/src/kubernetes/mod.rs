@@ -280,7 +280,7 @@ impl Dcs for Kubernetes {
         };
         let cluster = view::cluster(self.names(), &kinds, &pods, holder.as_deref());
         let cluster = Arc::new(Cluster { setbacks, ..cluster });
-        self.published.loaded(&cluster, self.timing().ttl);
+        self.published.loaded(&cluster, Instant::now() + self.timing().ttl);
         Ok(cluster)
     }
 
@@ -312,7 +312,7 @@ impl Dcs for Kubernetes {
     }
 
     fn cached_cluster(&self) -> Option<Arc<Cluster>> {
-        self.published.cluster()
+        self.published.cluster(Instant::now())
     }
 
     fn last_seen(&self) -> u64 {

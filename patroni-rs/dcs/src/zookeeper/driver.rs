@@ -9,11 +9,11 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::sleep_until;
 
 use super::connect::{self, Begin, NoWire, Wire};
-use super::grant;
 use super::jute::In;
 use super::line::{Broken, Exchange, Line, Reply};
 use super::options::Options;
 use super::proto::{self, xid, Code, Event, Head, Op, Session};
+use crate::grant;
 use crate::retry::Backoff;
 use crate::Timing;
 

@@ -8,7 +8,6 @@ mod client;
 mod connect;
 mod driver;
 mod exhibitor;
-mod grant;
 mod jute;
 mod line;
 mod list;

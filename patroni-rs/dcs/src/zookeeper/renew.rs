@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::client::Client;
-use super::grant;
 use super::proto::{Answer, Code, Op, ANY};
+use crate::grant;
 use crate::kv::{Failure, Held};
 use crate::lock::{Granted, LockRenewer, Renewal};
 

@@ -1,4 +1,4 @@
-//! What a session is good for: how often to be heard, and how long the lock is promised. Pure arithmetic.
+//! What a session of ZooKeeper is good for: how often to be heard, and how long the lock is promised. Pure arithmetic.
 
 use std::time::Duration;
 

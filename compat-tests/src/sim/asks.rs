@@ -1,0 +1,288 @@
+//! Requests to the DCS: each is a future of the upper floor that ships, which is run from one answer of the store to
+//! the next. What becomes of a request to the store on its way is decided here.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use patroni_core::ha::{ask, Answer, Ask, DcsDown, DcsRequest, Request};
+use patroni_core::model::{failover_value, Cluster, Leader, Status, SyncState};
+use patroni_dcs::{Dcs, DcsError};
+
+use super::dcs::{Op, Said};
+use super::floor::{Asked, Upper};
+use super::planted::Planted;
+use super::world::{After, Event, World};
+
+/// A request that is being carried out.
+pub struct Task(Pin<Box<dyn Future<Output = Answer>>>);
+
+impl fmt::Debug for Task {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Task")
+    }
+}
+
+fn down(error: DcsError) -> DcsDown {
+    DcsDown(error.to_string())
+}
+
+fn done(outcome: Result<bool, DcsError>) -> bool {
+    outcome.unwrap_or(false)
+}
+
+/// One request, one call, as in `patroni-rs/src/shell/exec.rs`.
+async fn carry_out(
+    upper: Upper,
+    request: DcsRequest,
+    leader: Option<Leader>,
+    status: Option<Status>,
+) -> Answer {
+    match request {
+        DcsRequest::LoadCluster(asked) => asked.reply(upper.get_cluster().await.map_err(down)),
+        DcsRequest::AcquireLeader(asked) => {
+            asked.reply(upper.acquire_leader(leader.as_ref()).await.map_err(down))
+        }
+        DcsRequest::UpdateLeader(asked) => {
+            let Some(leader) = leader else { return asked.reply(Ok(false)) };
+            let updated = upper.update_leader(&leader, status.as_ref(), asked.failsafe.as_ref()).await;
+            asked.reply(updated.map_err(down))
+        }
+        DcsRequest::TakeLeader(asked) => asked.reply(done(upper.take_leader().await)),
+        DcsRequest::DeleteLeader(asked) => {
+            asked.reply(done(upper.delete_leader(leader.as_ref(), asked.last_lsn).await))
+        }
+        DcsRequest::WriteStatus(asked) => {
+            let _ = upper.write_status(asked.0).await;
+            asked.reply(())
+        }
+        DcsRequest::TouchMember(asked) => asked.reply(done(upper.touch_member(&asked.0).await)),
+        DcsRequest::Initialize(asked) => {
+            asked.reply(done(upper.initialize(asked.create_new, &asked.sysid).await))
+        }
+        DcsRequest::CancelInitialization(asked) => asked.reply(done(upper.cancel_initialization().await)),
+        DcsRequest::SetConfig(asked) => asked.reply(done(upper.set_config(&asked.0, None).await)),
+        DcsRequest::WriteFailover(asked) => {
+            let text = failover_value(None, asked.candidate.as_deref(), asked.scheduled_at.as_deref());
+            asked.reply(done(upper.set_failover(&text, asked.version.as_deref()).await))
+        }
+        DcsRequest::WriteSync(asked) => {
+            let ask::WriteSync { leader, standbys, quorum, version } = &asked;
+            let written = upper.write_sync(leader, standbys, *quorum, version.as_deref()).await;
+            asked.reply(written.ok().flatten().and_then(|sync| sync.version))
+        }
+        DcsRequest::DeleteSync(asked) => asked.reply(done(upper.delete_sync(asked.version.as_deref()).await)),
+        DcsRequest::WriteHistory(asked) => asked.reply(done(upper.set_history(&asked.0).await)),
+    }
+}
+
+impl World {
+    /// The future of a request to the DCS.
+    pub(super) fn task(&mut self, node: usize, request: &DcsRequest) -> Task {
+        if matches!(request, DcsRequest::DeleteLeader(_)) {
+            self.check_handover(node);
+        }
+        let mut request = request.clone();
+        if let DcsRequest::WriteSync(ask::WriteSync { standbys, quorum, .. }) = &mut request {
+            let known =
+                self.store.get("sync").map(|text| SyncState::from_node(None, text)).unwrap_or_default();
+            let shrinks = known.voters().iter().any(|voter| !standbys.contains(voter));
+            match self.config.planted {
+                Planted::DropsSyncLate if shrinks => {
+                    let version = self.store.version("sync");
+                    return Task(Box::pin(async move { Answer::Version(version) }));
+                }
+                Planted::QuorumTooSmall => *quorum = (*quorum - 1).max(0),
+                _ => {}
+            }
+        }
+        let status = match &request {
+            DcsRequest::UpdateLeader(ask::UpdateLeader { status: Some((lsn, positions)), .. }) => {
+                Some(self.status_of(node, *lsn, positions.clone()))
+            }
+            _ => None,
+        };
+        let member = &self.members[node];
+        let leader = member.seen.leader.clone();
+        Task(Box::pin(carry_out(member.upper.clone(), request, leader, status)))
+    }
+
+    /// Runs the request as far as it gets without another answer of the store.
+    pub(super) fn run_task(&mut self, node: usize) {
+        let clock = self.members[node].clock(self.now);
+        let member = &mut self.members[node];
+        member.upper.store().set_clock(clock);
+        let Some(running) = member.cycle.as_mut() else { return };
+        let ticket = running.ticket;
+        let Some(task) = running.task.as_mut() else { return };
+        match task.0.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(answer) => {
+                running.task = None;
+                self.check_lock_answer(node, &answer);
+                let answer = self.seen_as(answer);
+                if let (Answer::Dcs(Ok(true)), true) = (&answer, self.asks_for_lock(node)) {
+                    self.retain_slots(node);
+                }
+                let now = self.now;
+                self.at(now, Event::Answer { node, ticket, answer: Box::new(answer), after: After::Nothing });
+            }
+            Poll::Pending => {
+                if let Some(asked) = self.members[node].upper.store().take_asked() {
+                    let (after, said) = self.fate(node, asked);
+                    let at = self.now + after;
+                    self.at(at, Event::Said { node, ticket, said: said.map(Box::new) });
+                }
+            }
+        }
+    }
+
+    fn asks_for_lock(&self, node: usize) -> bool {
+        let running = self.members[node].cycle.as_ref();
+        running.is_some_and(|running| {
+            matches!(running.sent.request(), Request::Dcs(DcsRequest::AcquireLeader(_)))
+        })
+    }
+
+    /// An answer of the store, or the end of the wait for it.
+    pub(super) fn said(&mut self, node: usize, ticket: u64, said: Option<Said>) {
+        if self.members[node].cycle.as_ref().is_some_and(|running| running.ticket == ticket) {
+            let setbacks = self.store.setbacks();
+            self.members[node].upper.store().answer(said, setbacks);
+            self.run_task(node);
+        }
+    }
+
+    /// What becomes of a request to the store: after so long there is an answer, or the client waits no longer.
+    fn fate(&mut self, node: usize, asked: Asked) -> (u64, Option<Said>) {
+        let Asked { op, patience } = asked;
+        let patience = patience.as_millis() as u64 * 1000 / self.members[node].rate + 1;
+        if !self.reaches_dcs(node) {
+            return (patience, None);
+        }
+        // It may be carried out after its sender has given up.
+        let late = match &op {
+            Op::Put { key, .. } if key == "sync" && self.config.late_writes > 1 => self.config.late_writes,
+            _ if self.config.lossy => 4,
+            _ => 1,
+        };
+        if self.faults_on && self.rng.percent(late) && self.rng.percent(50) {
+            let generation = self.members[node].generation;
+            let at = self.now + patience + self.rng.between(1, self.config.late_by);
+            self.at(at, Event::Late { node, generation, op: Box::new(op) });
+            return (patience, None);
+        }
+        let latency = self.dcs_latency(node);
+        let said = self.store_does(node, &op);
+        // Or before, and the answer is lost.
+        let lost = self.faults_on && self.rng.percent(if self.config.lossy { 6 } else { 1 });
+        if lost || latency > patience || self.members[node].deaf_to_dcs {
+            return (patience, None);
+        }
+        (latency, Some(said))
+    }
+
+    /// A request arrives that nobody waits for.
+    pub(super) fn late(&mut self, node: usize, generation: u64, op: &Op) {
+        if self.members[node].generation == generation && self.reaches_dcs(node) {
+            let said = self.store_does(node, op);
+            self.tell(
+                node,
+                format!(
+                    "  late in the DCS: {}: {}",
+                    short(op),
+                    if matches!(said, Said::Done(_)) { "done" } else { "refused" }
+                ),
+            );
+        }
+    }
+
+    fn store_does(&mut self, node: usize, op: &Op) -> Said {
+        let leaderless = self.store.get("leader").is_none();
+        let said = self.store.carry_out(op, self.now);
+        if let (Op::Put { key, value, .. }, Said::Done(_)) = (op, &said) {
+            if key == "sync" {
+                self.tell_all(format!("/sync: {value}"));
+                self.check_sync_promise();
+            }
+            // In a pause the primary that the daemon finds when it starts is the people's, whatever it lacks.
+            let found = self.members[node].started_in_pause && self.members[node].pg.writable();
+            if key == "leader" && leaderless && found && self.paused_since.is_some() {
+                self.operator_answers_for(node);
+            }
+        }
+        said
+    }
+
+    /// What a node is told of the lock is true of some moment since it asked.
+    fn check_lock_answer(&mut self, node: usize, answer: &Answer) {
+        let member = &self.members[node];
+        let Some(running) = member.cycle.as_ref().filter(|_| self.restored_at.is_none()) else { return };
+        let now_ours = self.store.get("leader") == Some(member.me.name.as_str());
+        let had = now_ours || self.last_leader == member.me.name || member.had_lock_at >= running.asked;
+        let lacked = !now_ours || member.lacked_lock_at >= member.loaded_at;
+        let Request::Dcs(request) = running.sent.request() else { return };
+        let what = match (request, answer) {
+            (DcsRequest::AcquireLeader(_) | DcsRequest::UpdateLeader(_), Answer::Dcs(Ok(true)))
+            | (DcsRequest::TakeLeader(_), Answer::Bool(true))
+                if !had =>
+            {
+                "is told that it has the lock, and had it at no time since it asked"
+            }
+            (DcsRequest::UpdateLeader(_), Answer::Dcs(Ok(false)))
+                if !lacked && member.seen.leader.is_some() =>
+            {
+                "is told that it does not have the lock, and had it all the time"
+            }
+            _ => return,
+        };
+        self.fail(12, format!("n{node} {what}"));
+    }
+
+    /// What the keeper has renewed is what the leader key hangs on.
+    pub(super) fn check_renewal(&mut self, node: usize, session: Option<u64>) {
+        let ours = self.store.get("leader") == Some(self.members[node].me.name.as_str());
+        let hangs = self.store.session_of("leader");
+        if ours && session.is_some() && hangs != session && self.restored_at.is_none() {
+            self.fail(
+                12,
+                format!("n{node} renews session {session:?}, and the leader key hangs on {hangs:?}"),
+            );
+        }
+    }
+
+    /// The cluster as the engine sees it: as it is, but for planted defects.
+    fn seen_as(&self, answer: Answer) -> Answer {
+        let Answer::Cluster(Ok(cluster)) = answer else { return answer };
+        let mut seen = (*cluster).clone();
+        match self.config.planted {
+            Planted::RacesOutsideSync if cluster.is_unlocked() => {
+                seen.sync = SyncState::empty(seen.sync.version.clone());
+            }
+            Planted::ActsInPause => {
+                if let Some(config) = &mut seen.config {
+                    config.data.remove("pause");
+                }
+            }
+            Planted::ForgetsStandbyCluster => {
+                if let Some(config) = &mut seen.config {
+                    config.data.remove("standby_cluster");
+                }
+            }
+            Planted::IgnoresTimeline => seen.history = None,
+            Planted::IgnoresLag => seen.status = Status::default(),
+            Planted::ForgetsPosition => seen.setbacks = 0,
+            _ => return Answer::Cluster(Ok(cluster)),
+        }
+        Answer::Cluster(Ok(Arc::<Cluster>::new(seen)))
+    }
+}
+
+fn short(op: &Op) -> String {
+    match op {
+        Op::Put { key, .. } => format!("put {key}"),
+        Op::Delete { key, .. } => format!("delete {key}"),
+        other => format!("{other:?}"),
+    }
+}

@@ -1,0 +1,508 @@
+//! The lower floor in the simulated world: what a node's client of the store does, as `patroni-rs/dcs` has it for each
+//! kind of store (its writes: `kinds.rs`). The upper floor above it ([`Keys`]) is the one that is shipped.
+//!
+//! A request goes into a mailbox, and its future waits there until the world has decided what becomes of it; nothing
+//! else wakes it, and no clock runs but the node's own.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use patroni_core::ha::Mono;
+use patroni_core::model::{Node, Nodes};
+use patroni_core::node::Renewed;
+use patroni_core::timing::Timing;
+use patroni_dcs::kv::{Effort, Failure, Held, If, KvStore, Level, Put, Session, Words, Written};
+use patroni_dcs::lock::{Granted, LockRenewer, Renewal};
+use patroni_dcs::watch::Sink;
+use patroni_dcs::{grant, DcsError, Keys, Settings};
+use pyfmt::Value;
+
+use super::dcs::{Cmp, Kind, On, Op, Said};
+
+/// The folder of the cluster.
+const FOLDER: &str = "/service/sim";
+
+/// With less time than this no attempt is made.
+const LEAST: Duration = Duration::from_millis(200);
+
+/// The upper floor of one life of a daemon.
+#[derive(Clone)]
+pub struct Upper(Arc<Keys<Client>>);
+
+impl Upper {
+    /// A daemon starts.
+    pub fn new(name: &str, timing: Timing, kind: Kind, flaws: Flaws) -> Upper {
+        let settings = Settings {
+            name: name.to_owned(),
+            scope: "sim".into(),
+            root_path: FOLDER.into(),
+            base_path: FOLDER.into(),
+            timing,
+            ctl: false,
+        };
+        Upper(Arc::new(Keys::new(settings, "sim", Client::new(name, timing, kind, flaws))))
+    }
+}
+
+impl Deref for Upper {
+    type Target = Keys<Client>;
+
+    fn deref(&self) -> &Keys<Client> {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Upper {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Upper")
+    }
+}
+
+/// What is wrong with a client on purpose.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Flaws {
+    /// The leader key is written whatever is there.
+    pub blind: bool,
+    /// `/sync` is written whatever the token.
+    pub stale_sync: bool,
+    /// It is written without one where there was none, as the reference does.
+    pub sync_made_anyway: bool,
+}
+
+/// A request that waits for its fate, and for how long it is waited for.
+#[derive(Debug)]
+pub struct Asked {
+    /// The request.
+    pub op: Op,
+    /// By the node's clock.
+    pub patience: Duration,
+}
+
+/// The leader key as we hold it.
+#[derive(Debug, Clone, Copy)]
+struct Lock {
+    session: Option<u64>,
+    granted: Granted,
+}
+
+#[derive(Debug)]
+struct State {
+    now: Instant,
+    timing: Timing,
+    session: Option<(u64, Granted)>,
+    refreshed: Option<Instant>,
+    of_leader: Option<Lock>,
+    /// Who heartbeats by itself does so for some time after this.
+    alive: Instant,
+    /// What made our claim to the bootstrap.
+    claim: u64,
+    setbacks: u64,
+    asked: Option<Asked>,
+    /// None in it: no answer came.
+    said: Option<Option<Said>>,
+}
+
+/// A node's client of the store.
+pub struct Client {
+    name: String,
+    kind: Kind,
+    state: Mutex<State>,
+    /// When the node's clock showed nothing.
+    zero: Instant,
+    flaws: Flaws,
+}
+
+impl Client {
+    fn new(name: &str, timing: Timing, kind: Kind, flaws: Flaws) -> Client {
+        let zero = Instant::now();
+        let state = State {
+            now: zero,
+            timing,
+            session: None,
+            refreshed: None,
+            of_leader: None,
+            alive: zero,
+            claim: 0,
+            setbacks: 0,
+            asked: None,
+            said: None,
+        };
+        Client { name: name.to_owned(), kind, state: Mutex::new(state), zero, flaws }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    pub(super) fn flaws(&self) -> Flaws {
+        self.flaws
+    }
+
+    /// The node's clock shows this.
+    pub fn set_clock(&self, clock: Mono) {
+        self.state().now = self.zero + clock.since_start();
+    }
+
+    /// The request that waits.
+    pub fn take_asked(&self) -> Option<Asked> {
+        self.state().asked.take()
+    }
+
+    /// What came of it; `setbacks`: as the answers of the store show it.
+    pub fn answer(&self, said: Option<Said>, setbacks: u64) {
+        let mut state = self.state();
+        if said.is_some() {
+            state.setbacks = setbacks;
+        }
+        state.said = Some(said);
+    }
+
+    /// What is granted, by what the store says of a session's length.
+    fn granted(&self, told: u64) -> Granted {
+        let told = Duration::from_millis(told);
+        match self.kind {
+            Kind::Etcd3 | Kind::Etcd2 => Granted { ttl: told },
+            Kind::Consul => Granted { ttl: 2 * told },
+            Kind::ZooKeeper => {
+                let timing = self.state().timing;
+                grant::promise(timing.ttl, told, &timing)
+            }
+        }
+    }
+
+    // ---- the lock keeper, and heartbeats ----
+
+    /// What a renewal of the lock asks, one after the other, and the session that it is about; None: what the key hangs
+    /// on is not known, or was left.
+    pub fn renewal(&self) -> Option<(Vec<Op>, Option<u64>)> {
+        let mut state = self.state();
+        let held = state.of_leader?;
+        let session = held.session;
+        let ops = match self.kind {
+            Kind::Etcd2 => vec![Op::Put {
+                key: "leader".into(),
+                value: self.name.clone(),
+                on: On::Ttl(state.timing.ttl.as_millis() as u64),
+                when: vec![Cmp::Value(self.name.clone())],
+            }],
+            Kind::Etcd3 | Kind::Consul => vec![Op::KeepAlive(session?)],
+            Kind::ZooKeeper => {
+                // Only who has the session may keep it alive.
+                state.alive = state.now;
+                let ours = state.session.map(|(id, _)| id) == session;
+                vec![Op::KeepAlive(session.filter(|_| ours)?), Op::Get("leader".into())]
+            }
+        };
+        Some((ops, session))
+    }
+
+    /// What it came to, by the answers.
+    pub fn renewed(&self, said: &[Said]) -> Renewed {
+        let held = self.state().of_leader;
+        match (self.kind, said) {
+            (_, [Said::NoSession | Said::Refused, ..]) => Renewed::Gone,
+            (Kind::Etcd2, [Said::Done(_)]) => Renewed::Until(self.state().timing.ttl),
+            (Kind::Etcd3, [Said::Session(..)]) => {
+                held.map_or(Renewed::Unanswered, |held| Renewed::Until(held.granted.ttl))
+            }
+            (Kind::Consul, [Said::Session(_, told)]) => Renewed::Until(self.granted(*told).ttl),
+            (Kind::ZooKeeper, [Said::Session(id, told), Said::Key(found)]) => {
+                let session = Some(id.to_string());
+                let ours = |(node, _): &(Node, u64)| node.session == session && node.value == self.name;
+                if found.as_ref().is_some_and(ours) {
+                    Renewed::Until(self.granted(*told).ttl)
+                } else {
+                    Renewed::Gone
+                }
+            }
+            _ => Renewed::Unanswered,
+        }
+    }
+
+    /// How long until the next heartbeat, and the session that it is for; None in it: the loop was not heard of for too
+    /// long, or there is none.
+    pub fn heartbeat(&self) -> (Duration, Option<u64>) {
+        let state = self.state();
+        let every = grant::ping_interval(&state.timing, state.timing.ttl);
+        let heard = state.now.saturating_duration_since(state.alive) < state.timing.allowance();
+        (every, state.session.map(|(id, _)| id).filter(|_| heard))
+    }
+
+    // ---- requests ----
+
+    /// One attempt after the other, each with its share of the time. Was there more than one?
+    async fn call(&self, op: Op, effort: Effort) -> Result<(Said, bool), Failure> {
+        let (share, until) = {
+            let state = self.state();
+            let share = state.timing.retry_timeout / 3;
+            (share, if let Effort::Until(at) | Effort::Hurried(at) = effort { at } else { state.now + share })
+        };
+        let mut repeated = false;
+        loop {
+            let left = until.saturating_duration_since(self.now());
+            if left < LEAST {
+                return Err(Failure::Unknown("no answer in time".into()));
+            }
+            self.state().asked = Some(Asked { op: op.clone(), patience: share.min(left) });
+            let said = poll_fn(|_| self.state().said.take().map_or(Poll::Pending, Poll::Ready)).await;
+            match said {
+                Some(said) => return Ok((said, repeated)),
+                None => repeated = true,
+            }
+        }
+    }
+
+    /// A write, and whether an earlier attempt of it may be in its way.
+    pub(super) async fn write(&self, op: Op, effort: Effort) -> Result<(Written, bool), Failure> {
+        let (said, repeated) = self.call(op, effort).await?;
+        Ok((written(said)?, repeated))
+    }
+
+    pub(super) async fn read(&self, key: &str, effort: Effort) -> Result<Option<(Node, u64)>, Failure> {
+        match self.call(Op::Get(bare(key)), effort).await?.0 {
+            Said::Key(found) => Ok(found),
+            other => Err(Failure::Unknown(format!("{other:?}"))),
+        }
+    }
+
+    async fn refresh(&self, force: bool, effort: Effort) -> Result<(u64, Granted), Failure> {
+        let (session, fresh, ttl) = {
+            let mut state = self.state();
+            state.alive = state.now;
+            let age = state.refreshed.map(|at| state.now.saturating_duration_since(at));
+            (state.session, age.is_some_and(|age| age < state.timing.loop_wait), state.timing.ttl)
+        };
+        if let Some(session) = session {
+            if fresh && !force {
+                return Ok(session);
+            }
+            if let Said::Session(id, told) = self.call(Op::KeepAlive(session.0), effort).await?.0 {
+                let granted = if self.kind == Kind::Etcd3 { session.1 } else { self.granted(told) };
+                let mut state = self.state();
+                (state.session, state.refreshed) = (Some((id, granted)), Some(state.now));
+                return Ok((id, granted));
+            }
+            self.state().session = None;
+        }
+        // Consul is asked for half of it, and waits for twice what it was asked for.
+        let ttl = if self.kind == Kind::Consul { ttl / 2 } else { ttl };
+        match self.call(Op::Grant(ttl.as_millis() as u64), effort).await?.0 {
+            Said::Session(id, told) => {
+                let session = (id, self.granted(told));
+                let mut state = self.state();
+                (state.session, state.refreshed) = (Some(session), Some(state.now));
+                Ok(session)
+            }
+            other => Err(Failure::Refused(format!("no session in the answer: {other:?}"))),
+        }
+    }
+
+    /// Made under our session (etcd v2: with a ttl), by which we know it again, and then set free of it.
+    async fn try_claim(&self, key: &str, effort: Effort) -> Result<bool, Failure> {
+        let on = match self.kind {
+            Kind::Etcd2 => On::Ttl(self.timing().ttl.as_millis() as u64),
+            _ => On::Session(self.refresh(false, effort).await?.0),
+        };
+        let put = |on, when| Op::Put { key: bare(key), value: String::new(), on, when: vec![when] };
+        let empty = |found: Option<(Node, u64)>| found.filter(|(node, _)| node.value.is_empty());
+        let made = match (self.write(put(on, Cmp::Absent), effort).await?.0, on) {
+            (Written::Done(_), _) => empty(self.read(key, effort).await?),
+            (Written::Refused, On::Session(id)) => {
+                let found = empty(self.read(key, effort).await?);
+                match &found {
+                    Some((node, _)) if node.session == Some(id.to_string()) => found,
+                    _ => return Ok(self.is_claimed(found)),
+                }
+            }
+            (Written::Refused, _) => return Ok(self.is_claimed(empty(self.read(key, effort).await?))),
+        };
+        let Some((node, created)) = made else { return Ok(false) };
+        self.state().claim = created;
+        let ours = match on {
+            On::Session(id) => Cmp::Session(id),
+            _ => Cmp::Version(node.version.parse().unwrap_or(0)),
+        };
+        if self.write(put(On::Nothing, ours), effort).await?.0.is_done() {
+            self.state().claim = 0;
+            return Ok(true);
+        }
+        let found = empty(self.read(key, effort).await?);
+        Ok(self.is_claimed(found))
+    }
+
+    /// Is this the key that we have made, free of what it hung on?
+    fn is_claimed(&self, found: Option<(Node, u64)>) -> bool {
+        let mut state = self.state();
+        // Where the owner of a key cannot be changed, it was made anew.
+        let anew = matches!(self.kind, Kind::Consul | Kind::ZooKeeper);
+        let ours = state.claim != 0
+            && found.is_some_and(|(node, made)| (anew || made == state.claim) && node.session.is_none());
+        if ours {
+            state.claim = 0;
+        }
+        ours
+    }
+}
+
+/// The name below the folder.
+pub(super) fn bare(key: &str) -> String {
+    key.strip_prefix(FOLDER).map_or(key, |rest| rest.trim_start_matches('/')).to_owned()
+}
+
+fn written(said: Said) -> Result<Written, Failure> {
+    match said {
+        Said::Done(version) => Ok(Written::Done(version.to_string())),
+        Said::Refused => Ok(Written::Refused),
+        Said::NoSession => Err(Failure::SessionGone("requested session not found".into())),
+        other => Err(Failure::Unknown(format!("{other:?}"))),
+    }
+}
+
+/// The lock keeper of the simulated world is `keeper.rs`.
+struct NoRenewer;
+
+impl LockRenewer for NoRenewer {
+    fn renew(&mut self, _: Duration) -> Renewal {
+        Renewal::NoAnswer("simulated".into())
+    }
+}
+
+impl KvStore for Client {
+    fn words(&self) -> Words {
+        Words {
+            store: "Simulated",
+            session: "session",
+            not_responding: "Simulated is not responding properly",
+            foreign_owner: None,
+        }
+    }
+
+    fn say(&self, _: Level, _: &str) {}
+
+    fn timing(&self) -> Timing {
+        self.state().timing
+    }
+
+    fn now(&self) -> Instant {
+        self.state().now
+    }
+
+    fn set_timing(&self, timing: Timing) -> bool {
+        let mut state = self.state();
+        let changed = state.timing.ttl != timing.ttl;
+        state.timing = timing;
+        if changed {
+            state.session = None;
+        }
+        changed
+    }
+
+    fn reload(&self, _: &Value) -> Result<(), DcsError> {
+        Ok(())
+    }
+
+    async fn list(&self, _: &str, effort: Effort) -> Result<Nodes, Failure> {
+        match self.call(Op::List, effort).await?.0 {
+            Said::Keys(nodes) => Ok(nodes),
+            other => Err(Failure::Unknown(format!("{other:?}"))),
+        }
+    }
+
+    async fn put(&self, put: Put<'_>, effort: Effort) -> Result<Written, Failure> {
+        self.put_as_kind(put, effort).await
+    }
+
+    async fn delete(&self, key: &str, condition: If<'_>, effort: Effort) -> Result<Written, Failure> {
+        self.delete_as_kind(key, condition, effort).await
+    }
+
+    async fn delete_all(&self, _: &str, _: Effort) -> Result<Written, Failure> {
+        Err(Failure::Refused("nobody asks for it".into()))
+    }
+
+    async fn session(&self, force: bool, effort: Effort) -> Result<Session, Failure> {
+        if self.kind == Kind::Etcd2 {
+            return Ok(Session { id: None, granted: Granted { ttl: self.timing().ttl } });
+        }
+        let (id, granted) = self.refresh(force, effort).await?;
+        Ok(Session { id: Some(id.to_string()), granted })
+    }
+
+    fn session_id(&self) -> Option<String> {
+        self.state().session.map(|(id, _)| id.to_string())
+    }
+
+    fn forget_session(&self) {
+        let mut state = self.state();
+        // One that is a connection is not forgotten: if it has ended, the next proof shows it.
+        if self.kind == Kind::ZooKeeper {
+            state.refreshed = None;
+        } else {
+            state.session = None;
+        }
+    }
+
+    fn expect_refresh(&self) {
+        self.state().refreshed = None;
+    }
+
+    fn set_leader(&self, leader: Option<Held<'_>>) {
+        let held = leader.map(|held| Lock {
+            session: held.session.id.as_deref().and_then(|id| id.parse().ok()),
+            granted: held.session.granted,
+        });
+        self.state().of_leader = held;
+    }
+
+    fn let_leader_run_out(&self) {
+        let mut state = self.state();
+        let held = state.of_leader.and_then(|held| held.session);
+        if held.is_some() && state.session.map(|(id, _)| id) == held {
+            state.session = None;
+        }
+    }
+
+    fn renewer(&self) -> Box<dyn LockRenewer> {
+        Box::new(NoRenewer)
+    }
+
+    async fn watch(self: Arc<Self>, _: String, _: Sink) {}
+
+    async fn claim(&self, key: &str, effort: Effort) -> Result<bool, Failure> {
+        self.try_claim(key, effort).await
+    }
+
+    async fn clear(&self, key: &str, condition: If<'_>, effort: Effort) -> Result<Written, Failure> {
+        match self.kind {
+            Kind::ZooKeeper => self.put(Put::new(key, "{}").when(condition), effort).await,
+            _ => self.delete(key, condition, effort).await,
+        }
+    }
+
+    /// ZooKeeper ends the session.
+    async fn release(&self, key: &str, condition: If<'_>, effort: Effort) -> Result<Written, Failure> {
+        if self.kind != Kind::ZooKeeper {
+            return self.delete(key, condition, effort).await;
+        }
+        let Some((node, _)) = self.read(key, effort).await? else { return Ok(Written::Refused) };
+        let If::Ours { value, .. } = condition else { return Ok(Written::Refused) };
+        let session = self.state().session.map(|(id, _)| id);
+        let owned = session.filter(|id| node.value == value && node.session == Some(id.to_string()));
+        let Some(id) = owned else { return Ok(Written::Refused) };
+        let ended = self.write(Op::End(id), effort).await?.0;
+        self.state().session = None;
+        Ok(ended)
+    }
+
+    fn setbacks(&self) -> u64 {
+        self.state().setbacks
+    }
+}
