@@ -1,7 +1,7 @@
 //! Whatever ends the demonstration, at whatever moment: it ends soon, and leaves no process and no file.
 
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{channel, Receiver};
 use std::time::{Duration, Instant};
@@ -57,7 +57,7 @@ impl Demo {
     }
 
     /// Waits for its end, and for nothing to be left in `folder`. Gives the exit code, -1 after a signal.
-    fn ends(&mut self, folder: &PathBuf) -> Result<i32> {
+    fn ends(&mut self, folder: &Path) -> Result<i32> {
         let status = wait_until("the demonstration ends", END, || {
             self.child.try_wait()?.ok_or_else(|| "it runs".into())
         })?;
@@ -90,7 +90,7 @@ fn folder(pid: Pid) -> Result<PathBuf> {
     })
 }
 
-fn nothing_left(folder: &PathBuf) -> Result<()> {
+fn nothing_left(folder: &Path) -> Result<()> {
     wait_until("nothing is left", END, || {
         let left = process::under(folder);
         ensure(left.is_empty() && !folder.exists(), || format!("{left:?}, {}", folder.display()))
@@ -98,7 +98,7 @@ fn nothing_left(folder: &PathBuf) -> Result<()> {
 }
 
 /// Starts one, waits for a line, does `how` to it, and expects this exit code.
-fn ended(arguments: &[&str], after: &str, code: i32, how: impl Fn(Pid, &PathBuf) -> Result<()>) {
+fn ended(arguments: &[&str], after: &str, code: i32, how: impl Fn(Pid, &Path) -> Result<()>) {
     let work = || -> Result<i32> {
         let mut demo = Demo::start(arguments)?;
         let (pid, folder) = (demo.pid()?, folder(demo.pid()?)?);

@@ -190,7 +190,8 @@ fn keys() -> Receiver<u8> {
     let (send, keys) = channel();
     ending::take_single_keys();
     std::thread::spawn(move || {
-        for key in std::io::stdin().bytes().map_while(std::io::Result::ok) {
+        // The library's own reader has a buffer, and gives what is there.
+        for key in std::io::stdin().lock().bytes().map_while(std::io::Result::ok) {
             // Ctrl-D, where the terminal hands it over as it is.
             if matches!(key, b'q' | b'Q' | 4) || send.send(key).is_err() {
                 break;

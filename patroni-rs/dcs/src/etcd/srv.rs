@@ -51,8 +51,9 @@ impl Resolver {
                 Some("search") => resolver.search = words.map(str::to_owned).collect(),
                 Some("domain") => resolver.search = words.next().map(str::to_owned).into_iter().collect(),
                 Some("options") => {
-                    let given = words.filter_map(|word| word.strip_prefix("ndots:")?.parse().ok()).last();
-                    resolver.ndots = given.unwrap_or(resolver.ndots);
+                    words
+                        .filter_map(|word| word.strip_prefix("ndots:")?.parse().ok())
+                        .for_each(|given| resolver.ndots = given);
                 }
                 _ => {}
             }

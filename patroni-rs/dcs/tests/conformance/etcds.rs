@@ -9,7 +9,7 @@ use super::Server;
 fn section(url: &str, options: &[(&str, bool)]) -> Value {
     let mut section = Value::from_iter([("hosts", Value::from(vec![Value::from(url)]))]);
     for (key, value) in options {
-        section.set(*key, Value::from(*value));
+        section.set(key, Value::from(*value));
     }
     section
 }
