@@ -482,6 +482,7 @@ impl World {
         for node in 0..self.members.len() {
             let member = &mut self.members[node];
             (member.cut_from_dcs, member.deaf_to_dcs, member.cut_from_peers) = (false, false, false);
+            member.watch.unable_until(member.hung_until.max(member.stopped_until));
             (member.hung_until, member.pg.stalled, member.pg.slow) = (0, false, false);
             (member.stopped_until, member.slow_dcs) = (0, false);
             member.pg.dir = Dir::Sound;

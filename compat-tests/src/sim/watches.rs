@@ -28,6 +28,8 @@ pub struct Watch {
     owes_look: Option<u64>,
     /// Since when nothing has kept it from beginning one.
     able_since: u64,
+    /// The leader that it has told of last.
+    leader: Option<String>,
 }
 
 impl fmt::Debug for Watch {
@@ -39,7 +41,13 @@ impl fmt::Debug for Watch {
 impl Watch {
     /// Of this daemon, which opens it.
     pub fn new(upper: &Upper) -> Watch {
-        Watch { sink: upper.sink(), new: true, lost: true, told_at: 0, owes_look: None, able_since: 0 }
+        let (owes_look, leader) = (None, None);
+        Watch { sink: upper.sink(), new: true, lost: true, told_at: 0, owes_look, able_since: 0, leader }
+    }
+
+    /// The loop was to go on at this moment only, whatever has set it free before.
+    pub fn unable_until(&mut self, at: u64) {
+        self.able_since = self.able_since.max(at);
     }
 
     /// A cycle begins.
@@ -103,7 +111,7 @@ impl World {
                 && member.cycle.is_none();
             let watch = &mut self.members[node].watch;
             if !able {
-                watch.able_since = now;
+                watch.unable_until(now);
             }
             let since = watch.owes_look.map(|at| at.max(watch.able_since));
             // Who leads himself knows; and so does who has missed that the same one was away for a moment.
@@ -134,10 +142,21 @@ impl World {
             return;
         }
         let forgets = self.config.planted == Planted::ForgetsToReRead;
-        let sink = &mut self.members[node].watch.sink;
-        for (key, value, order) in changes.into_iter().flatten() {
-            sink.changed(&key, value.as_deref(), order);
+        let leader = self.store.get("leader").map(str::to_owned);
+        let watch = &mut self.members[node].watch;
+        if all.is_some() {
+            // One that the loop has missed between its look and this list, and that is the one from before: the next
+            // cycle is early enough.
+            watch.owes_look = watch.owes_look.filter(|_| watch.leader != leader);
+            watch.leader = leader;
         }
+        for (key, value, order) in changes.into_iter().flatten() {
+            watch.sink.changed(&key, value.as_deref(), order);
+            if key == "leader" {
+                watch.leader = value;
+            }
+        }
+        let sink = &mut watch.sink;
         if let Some(all) = all.filter(|_| !forgets) {
             sink.listed(&all);
         }
