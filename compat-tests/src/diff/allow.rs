@@ -108,6 +108,19 @@ mod tests {
         assert!(AllowList::parse("REST\tx\ty\treason\n").is_err());
     }
 
+    /// A probe is named without the state that it was asked in. (An entry that names it matches nothing, and nobody notices until
+    /// the two are different.)
+    #[test]
+    fn the_role_that_on_stop_is_told_may_differ() {
+        let list = AllowList::parse(include_str!("../../allow.tsv")).unwrap();
+        let told = |role: &str| {
+            format!("on_start primary batman\non_stop {role} batman\non_role_change replica batman\n")
+        };
+        let pair = [told("primary"), told("demoted")];
+        assert!(list.same("files", "callbacks of node0", &pair));
+        assert!(!list.same("files", "callbacks of node0", &[told("primary"), told("replica")]));
+    }
+
     /// The list and what users are told are one: each entry has its row in docs/compatibility.md.
     #[test]
     fn each_entry_of_the_file_has_its_row_in_the_documentation() {
