@@ -368,7 +368,9 @@ impl World {
     pub(super) fn when(&self, node: usize, at: Mono) -> u64 {
         let member = &self.members[node];
         let step = if self.config.planted == Planted::WallClock { member.wall_step } else { 0 };
-        let at = (at.since_start().as_millis() as i64 - step).max(0) as u64;
+        // Not before: what is due a nanosecond after this millisecond is due in the next.
+        let at = at.since_start().as_nanos().div_ceil(1_000_000);
+        let at = (at as i64 - step).max(0) as u64;
         member.true_time(Mono::at(ms(at)))
     }
 

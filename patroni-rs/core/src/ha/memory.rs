@@ -39,7 +39,7 @@ pub struct Demotion {
 }
 
 /// Plain data; a cycle works on a copy that replaces this when the cycle ends. It has a part for each question that is not
-/// answered within one cycle; what changes a part has a name, in [`parts`].
+/// answered within one cycle; what changes a part has a name, in `memory/parts.rs`.
 #[derive(Debug, Clone)]
 pub struct Memory {
     /// The dynamic configuration last seen.
