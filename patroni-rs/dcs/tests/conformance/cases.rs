@@ -8,9 +8,12 @@ use patroni_dcs::lock::Renewal;
 use patroni_dcs::{open, Dcs, DcsError};
 use pyfmt::Value;
 
+use super::support::soon;
 use super::{config, node, Server};
 
 const S: Duration = Duration::from_secs(1);
+/// What is tried once comes about within this.
+const SOON: Duration = Duration::from_secs(20);
 
 fn data(state: &str) -> Value {
     Value::from_iter([("conn_url", "postgres://h/postgres"), ("state", state)])
@@ -34,19 +37,6 @@ async fn acquire(dcs: &dyn Dcs) -> Result<bool, DcsError> {
     dcs.acquire_leader(seen.as_ref()).await
 }
 
-/// Operations that are tried once may fail on a busy machine.
-async fn soon<F: std::future::Future<Output = Result<bool, DcsError>>>(operation: impl Fn() -> F) {
-    let began = Instant::now();
-    loop {
-        let outcome = operation().await;
-        if outcome == Ok(true) {
-            return;
-        }
-        assert!(began.elapsed() < 20 * S, "{outcome:?}");
-        tokio::time::sleep(S / 10).await;
-    }
-}
-
 /// Is there nothing of the cluster in the store? Pods stay, whoever is a member of what.
 fn is_empty<T: Server>(cluster: &Arc<Cluster>) -> bool {
     let members = if T::MEMBERS_STAY { Vec::new() } else { cluster.members.clone() };
@@ -63,9 +53,9 @@ pub async fn the_life_of_a_cluster<T: Server>() {
     assert_eq!(cluster(&*b).await.initialize.as_deref(), Some(""));
     assert_eq!(a.initialize(false, "7").await, Ok(true));
     assert_eq!(a.set_config(&Value::from_iter([("ttl", 30), ("loop_wait", 10)]), None).await, Ok(true));
-    soon(|| async { a.touch_member(&data("running")).await }).await;
+    soon(SOON, || async { a.touch_member(&data("running")).await }).await;
     assert_eq!(a.take_leader().await, Ok(true));
-    soon(|| async { b.touch_member(&data("creating replica")).await }).await;
+    soon(SOON, || async { b.touch_member(&data("creating replica")).await }).await;
 
     let seen = cluster(&*b).await;
     assert_eq!((seen.leader_name(), seen.initialize.as_deref()), (Some("a"), Some("7")));
@@ -102,7 +92,7 @@ pub async fn the_life_of_a_cluster<T: Server>() {
     assert_eq!(acquire(&*a).await, Ok(false));
     // The member key of who gave the lock up is there, or comes back in his next cycle.
     a.watch(false, Duration::from_millis(1)).await;
-    soon(|| async { a.touch_member(&data("running")).await }).await;
+    soon(SOON, || async { a.touch_member(&data("running")).await }).await;
     let seen = cluster(&*b).await;
     assert_eq!((seen.leader_name(), seen.members.len()), (Some("b"), 2));
 
@@ -169,7 +159,7 @@ pub async fn one_of_many_gets_the_lock<T: Server>() {
         let winner = &nodes[won[0]];
         let held = leader(&**winner).await.unwrap();
         assert_eq!(held.name(), ["a", "b", "c", "d"][won[0]]);
-        soon(|| async { winner.delete_leader(Some(&held), None).await }).await;
+        soon(SOON, || async { winner.delete_leader(Some(&held), None).await }).await;
     }
     // The race for the bootstrap as well.
     let outcomes = futures_util::future::join_all(nodes.iter().map(|node| node.initialize(true, ""))).await;
@@ -230,7 +220,7 @@ pub async fn the_keeper_keeps_the_lock<T: Server>() {
     assert_eq!(leader_name(&*b).await.as_deref(), Some("a"));
     // Not ours any more: never a promise.
     let held = leader(&*a).await;
-    soon(|| async { a.delete_leader(held.as_ref(), None).await }).await;
+    soon(SOON, || async { a.delete_leader(held.as_ref(), None).await }).await;
     assert!(!matches!(renew(), Renewal::Until(_)));
     assert_eq!(acquire(&*b).await, Ok(true));
     assert!(!matches!(renew(), Renewal::Until(_)));
@@ -251,7 +241,7 @@ impl patroni_dcs::lock::LockRenewer for Nobody {
 pub async fn a_restarted_node_keeps_its_lock<T: Server>() {
     let server = T::start();
     let before = node(&server, "a").await;
-    soon(|| async { before.touch_member(&data("running")).await }).await;
+    soon(SOON, || async { before.touch_member(&data("running")).await }).await;
     assert_eq!(acquire(&*before).await, Ok(true));
     // A crash: the old session is nobody's, and lives on for a while.
     std::mem::forget(before);
@@ -264,7 +254,7 @@ pub async fn a_restarted_node_keeps_its_lock<T: Server>() {
     let long = Duration::from_secs(server.ttl()) + server.grace();
     while began.elapsed() < long {
         after.watch(false, S / 2).await;
-        soon(|| async { after.touch_member(&data("running")).await }).await;
+        soon(SOON, || async { after.touch_member(&data("running")).await }).await;
         let held = leader(&*after).await.unwrap();
         assert_eq!(after.update_leader(&held, None, None).await, Ok(true));
     }
@@ -276,7 +266,7 @@ pub async fn what_is_anothers_stays<T: Server>() {
     let (a, b) = (node(&server, "a").await, node(&server, "b").await);
     assert_eq!(acquire(&*a).await, Ok(true));
     let ours = leader(&*a).await.unwrap();
-    soon(|| async { a.delete_leader(Some(&ours), None).await }).await;
+    soon(SOON, || async { a.delete_leader(Some(&ours), None).await }).await;
     // A key that is gone is not made again by whoever led. (Of another session: where the session is what is renewed,
     // a view that is as old as that tells nothing.)
     let ours = Leader { session: None, ..ours };
@@ -325,14 +315,14 @@ pub async fn what_wakes<T: Server>() {
     cluster(&*b).await;
     let changes = b.changes();
     let before = *changes.borrow();
-    soon(|| async { a.touch_member(&data("running")).await }).await;
+    soon(SOON, || async { a.touch_member(&data("running")).await }).await;
     let began = Instant::now();
     while *changes.borrow() == before {
         assert!(began.elapsed() < 5 * S, "the watch has not seen a member");
         tokio::time::sleep(S / 20).await;
     }
     woken(&*b, "no leader", async {
-        soon(|| async { a.delete_leader(Some(&held), None).await }).await;
+        soon(SOON, || async { a.delete_leader(Some(&held), None).await }).await;
     })
     .await;
     // The same again: a watch that was used once, of a key that is not there.
@@ -343,7 +333,7 @@ pub async fn what_wakes<T: Server>() {
 pub async fn silence_is_no_refusal<T: Server>() {
     let server = T::start_alone();
     let a = node(&server, "a").await;
-    soon(|| async { a.touch_member(&data("running")).await }).await;
+    soon(SOON, || async { a.touch_member(&data("running")).await }).await;
     assert_eq!(acquire(&*a).await, Ok(true));
     let held = leader(&*a).await.unwrap();
     let mut renewer = a.renewer().unwrap();
@@ -411,7 +401,7 @@ pub async fn a_restarted_store<T: Server>() {
     }
     cluster(&*b).await;
     woken(&*b, "a status after the restart", async {
-        soon(|| async { a.write_status(u64::from(std::process::id())).await }).await;
+        soon(SOON, || async { a.write_status(u64::from(std::process::id())).await }).await;
     })
     .await;
 }
@@ -421,7 +411,7 @@ pub async fn odd_values<T: Server>() {
     let name = server.odd_name();
     let a = node(&server, name).await;
     let text = "a+b c%20&d=e;\u{fc}\u{1f600}\"\\";
-    soon(|| async { a.touch_member(&data(text)).await }).await;
+    soon(SOON, || async { a.touch_member(&data(text)).await }).await;
     assert_eq!(a.set_failover(text, None).await, Ok(true));
     assert_eq!(acquire(&*a).await, Ok(true));
     let seen = cluster(&*a).await;

@@ -17,6 +17,8 @@ mod etcds;
 mod kubernetes_server;
 mod kuberneteses;
 mod secured;
+#[path = "../support/mod.rs"]
+mod support;
 #[path = "../zookeeper/server.rs"]
 #[allow(dead_code)]
 mod zookeeper;

@@ -5,6 +5,8 @@ mod proxy;
 mod reference;
 #[allow(dead_code)]
 mod server;
+#[path = "../support/mod.rs"]
+mod support;
 
 use std::time::{Duration, Instant};
 

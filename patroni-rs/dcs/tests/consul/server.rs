@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use patroni_net::{ClientOptions, HttpClient, Response};
 use tempfile::TempDir;
 
+use crate::support::{end, signal};
+
 /// What may do everything where there are ACLs.
 pub const ROOT: &str = "root-token";
 
@@ -105,8 +107,7 @@ impl Consul {
 
     /// Kills it, and starts it with the data that it had.
     pub async fn restart(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        end(&mut self.child);
         self.child = spawn(&program().unwrap(), self.dir.path());
         self.wait().await;
     }
@@ -160,14 +161,12 @@ impl Consul {
 
     /// Sends a signal.
     pub fn signal(&self, name: &str) {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
+        signal(&self.child, name);
     }
 }
 
 impl Drop for Consul {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        end(&mut self.child);
     }
 }

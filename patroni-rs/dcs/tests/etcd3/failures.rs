@@ -64,8 +64,8 @@ async fn a_stopped_etcd() {
     within(began, 8);
     etcd.signal("-CONT");
     // Longer than the lease: etcd finds out first, and has all at once to do that it was asked for meanwhile.
-    soon(|| async { dcs.get_cluster().await.map(|_| true) }).await;
-    soon(|| async { dcs.touch_member(&data("running")).await }).await;
+    soon(SOON, || async { dcs.get_cluster().await.map(|_| true) }).await;
+    soon(SOON, || async { dcs.touch_member(&data("running")).await }).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -6,6 +6,8 @@ mod recorded;
 mod reference;
 mod secured;
 mod server;
+#[path = "../support/mod.rs"]
+mod support;
 
 use std::time::{Duration, Instant};
 
@@ -13,6 +15,10 @@ use patroni_core::model::{Status, SyncState};
 use patroni_dcs::{open, Dcs, DcsError, Etcd3, Settings, Timing};
 use pyfmt::{json, Value};
 use server::Etcd;
+use support::soon;
+
+/// What is tried once, which a machine that does something else may fail, comes about within this.
+const SOON: Duration = Duration::from_secs(30);
 
 /// How long the lock keeper may take.
 const LIMIT: Duration = Duration::from_secs(3);
@@ -49,19 +55,6 @@ async fn start_as(config: Value) -> Etcd3 {
     let settings = Settings::from_config(&config, section).unwrap();
     let started = tokio::time::timeout(Duration::from_secs(30), Etcd3::start(settings, section)).await;
     started.expect("etcd is there").unwrap()
-}
-
-/// An operation without retries, which a machine that does something else may fail once, comes about in the end.
-async fn soon<F: std::future::Future<Output = Result<bool, DcsError>>>(operation: impl Fn() -> F) {
-    let began = Instant::now();
-    loop {
-        let outcome = operation().await;
-        if outcome == Ok(true) {
-            return;
-        }
-        assert!(began.elapsed() < Duration::from_secs(30), "{outcome:?}");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
 }
 
 fn data(state: &str) -> Value {

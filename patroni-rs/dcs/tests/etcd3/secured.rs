@@ -41,7 +41,7 @@ async fn users_and_tokens() {
     while dcs.get_cluster().await.is_err() {
         assert!(began.elapsed() < Duration::from_secs(40));
     }
-    soon(|| async { dcs.set_history("[]").await }).await;
+    soon(SOON, || async { dcs.set_history("[]").await }).await;
     // No rights outside the prefix; wrong and missing passwords.
     let other = Value::from_iter([("name", Value::from("n")), ("scope", "other".into())]);
     let settings = Settings { ctl: true, ..Settings::from_config(&other, &Value::map()).unwrap() };

@@ -4,6 +4,8 @@
 mod secured;
 #[allow(dead_code)]
 mod server;
+#[path = "../support/mod.rs"]
+mod support;
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -13,11 +15,14 @@ use std::time::{Duration, Instant};
 
 use patroni_core::model::Leader;
 use patroni_dcs::lock::Renewal;
-use patroni_dcs::{open, Dcs, DcsError, Timing};
+use patroni_dcs::{open, Dcs, Timing};
 use pyfmt::{json, Value};
 use server::{free_port, ZooKeeper};
+use support::soon;
 
 const S: Duration = Duration::from_secs(1);
+/// What is tried once comes about within this.
+const SOON: Duration = Duration::from_secs(20);
 
 fn config(name: &str, hosts: &str, more: &str) -> Value {
     let text = format!(
@@ -41,18 +46,6 @@ fn data(state: &str) -> Value {
 
 async fn leader(dcs: &dyn Dcs) -> Option<Leader> {
     dcs.get_cluster().await.unwrap().leader.clone()
-}
-
-async fn soon<F: std::future::Future<Output = Result<bool, DcsError>>>(operation: impl Fn() -> F) {
-    let began = Instant::now();
-    loop {
-        let outcome = operation().await;
-        if outcome == Ok(true) {
-            return;
-        }
-        assert!(began.elapsed() < 20 * S, "{outcome:?}");
-        tokio::time::sleep(S / 10).await;
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -132,7 +125,7 @@ async fn an_ensemble_loses_one_and_its_quorum() {
     config.set("loop_wait", 30);
     config.set("retry_timeout", 5);
     let a = opened(&config).await;
-    soon(|| async { a.touch_member(&data("running")).await }).await;
+    soon(SOON, || async { a.touch_member(&data("running")).await }).await;
     assert_eq!(a.acquire_leader(None).await, Ok(true));
     let owner = leader(&*a).await.unwrap().session;
     // Whoever it is connected to, and the leader of the ensemble: one after the other each is away for a while.
@@ -150,7 +143,7 @@ async fn an_ensemble_loses_one_and_its_quorum() {
         assert!(answered, "server {n} is away, and two are there");
         server.restart();
     }
-    soon(|| async { Ok(a.get_cluster().await.is_ok()) }).await;
+    soon(SOON, || async { Ok(a.get_cluster().await.is_ok()) }).await;
     let held = leader(&*a).await;
     assert_eq!(held.as_ref().and_then(|held| held.session.clone()), owner, "the session went on");
     // One of three answers nothing that the quorum would have to know, not even what it knows.
@@ -159,7 +152,7 @@ async fn an_ensemble_loses_one_and_its_quorum() {
     assert!(a.get_cluster().await.is_err());
     assert!(a.update_leader(&held.unwrap(), None, None).await.is_err());
     servers[0].restart();
-    soon(|| async { Ok(a.get_cluster().await.is_ok()) }).await;
+    soon(SOON, || async { Ok(a.get_cluster().await.is_ok()) }).await;
 }
 
 /// An Exhibitor that answers what the test says.
