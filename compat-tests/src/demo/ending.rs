@@ -5,7 +5,9 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock};
+
+use patroni_core::mutex::locked;
 
 use nix::sys::signal::{SigSet, Signal};
 
@@ -39,7 +41,7 @@ pub fn on_signals() {
 
 /// Ends everything, and the program.
 pub fn end(code: i32) -> ! {
-    let _only = ENDING.lock().unwrap_or_else(PoisonError::into_inner);
+    let _only = locked(&ENDING);
     let _ = writeln!(std::io::stdout(), "stopping");
     if let Some(folder) = FOLDER.get() {
         if let Err(error) = process::end_under(folder) {

@@ -12,9 +12,10 @@ pub mod table;
 use std::io::Read;
 use std::process::ExitCode;
 use std::sync::mpsc::{channel, Receiver};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
+use patroni_core::mutex::locked;
 use pyfmt::yaml;
 
 use crate::lab::cluster::BRING_UP;
@@ -73,12 +74,12 @@ pub struct Stage {
 impl Stage {
     /// The cluster; held for short looks only, so that the table stays alive.
     pub fn cluster(&self) -> MutexGuard<'_, Cluster> {
-        self.cluster.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.cluster)
     }
 
     /// The member that stands still.
     pub fn frozen(&self) -> MutexGuard<'_, Option<String>> {
-        self.frozen.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.frozen)
     }
 }
 

@@ -1,7 +1,9 @@
 //! What is shown: lines that stay, and a block below them that is drawn again and again where there is a terminal.
 
 use std::io::{IsTerminal, Write};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
+
+use patroni_core::mutex::locked;
 
 /// The block at the end of the terminal.
 static BLOCK: Mutex<String> = Mutex::new(String::new());
@@ -24,13 +26,13 @@ impl Screen {
 
     /// Shows a line that stays.
     pub fn say(self, text: &str) {
-        let block = BLOCK.lock().unwrap_or_else(PoisonError::into_inner);
+        let block = locked(&BLOCK);
         put(&format!("{}{text}\n{}", erase(&block), *block));
     }
 
     /// Shows the block anew.
     pub fn draw(self, new: String) {
-        let mut block = BLOCK.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut block = locked(&BLOCK);
         put(&format!("{}{new}", erase(&block)));
         *block = new;
     }

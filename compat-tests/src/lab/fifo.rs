@@ -3,8 +3,10 @@
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
+
+use patroni_core::mutex::locked;
 
 use nix::libc::O_NONBLOCK;
 use nix::sys::stat::Mode;
@@ -37,7 +39,7 @@ impl Fifo {
                 match std::io::Read::read(&mut file, &mut buffer) {
                     Ok(count) if count > 0 => {
                         let bytes = buffer.get(..count).unwrap_or_default();
-                        read.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+                        locked(&read).extend_from_slice(bytes);
                     }
                     _ => std::thread::sleep(Duration::from_millis(50)),
                 }
@@ -48,7 +50,7 @@ impl Fifo {
 
     /// All that was written so far: `Ctimeout=N\n` when armed, `1` when fed, `V` when closed.
     pub fn text(&self) -> String {
-        let read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        let read = locked(&self.read);
         String::from_utf8_lossy(&read).into_owned()
     }
 }

@@ -7,12 +7,13 @@
 use std::fmt;
 use std::future::poll_fn;
 use std::ops::Deref;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use patroni_core::ha::Mono;
 use patroni_core::model::{Node, Nodes};
+use patroni_core::mutex::locked;
 use patroni_core::node::Renewed;
 use patroni_core::timing::Timing;
 use patroni_dcs::kv::{Effort, Failure, Held, If, KvStore, Level, Put, Session, Words, Written};
@@ -135,7 +136,7 @@ impl Client {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.state)
     }
 
     pub(super) fn kind(&self) -> Kind {

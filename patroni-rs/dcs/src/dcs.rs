@@ -14,6 +14,18 @@ use crate::{DcsError, Timing};
 /// The answer of a conditional operation: done or refused; or nobody knows.
 pub type Outcome = Result<bool, DcsError>;
 
+/// A follower's loop begins that much after the leader's.
+const FOLLOWER_DELAY: Duration = Duration::from_millis(500);
+
+/// How long a loop that nobody wakes waits for its next round.
+pub(crate) fn round(following: bool, timeout: Duration) -> Duration {
+    if following {
+        timeout + FOLLOWER_DELAY
+    } else {
+        timeout
+    }
+}
+
 /// A distributed configuration store.
 ///
 /// `Ok(false)` is a refusal: the lock is lost, somebody else was first, the store

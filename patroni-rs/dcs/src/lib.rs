@@ -5,6 +5,8 @@
 //! loop. [`open`] makes the one that a configuration names.
 
 #[cfg(feature = "stores")]
+mod ask;
+#[cfg(feature = "stores")]
 mod consul;
 mod dcs;
 mod error;

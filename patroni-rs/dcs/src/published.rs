@@ -1,10 +1,11 @@
 //! What this process has read and written last: for the REST API, and to spare
 //! writes that change nothing (surface-dcs 2.2, 2.3, 3).
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use patroni_core::model::{Cluster, Lsn, Status};
+use patroni_core::mutex::locked;
 use patroni_core::parse::deep_compare;
 use pyfmt::Value;
 
@@ -26,7 +27,7 @@ pub struct Published(Mutex<State>);
 
 impl Published {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.0)
     }
 
     /// The cluster was read; it stands until then.

@@ -1,19 +1,21 @@
 //! Requests to the agent: how often, how long, and with what.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use patroni_core::mutex::locked;
 use patroni_net::{ClientOptions, HttpClient};
 use percent_encoding::{utf8_percent_encode, AsciiSet, NON_ALPHANUMERIC};
 
 use super::answer::{meaning, silence, Meaning};
 use super::options::{Consistency, ConsulOptions, LiveOptions};
+pub use crate::ask::Ask;
 use crate::kv::{Effort, Failure};
 use crate::retry::Backoff;
 use crate::{DcsError, Timing};
 
 /// What stands for itself in a path.
-const PATH: AsciiSet = NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+static PATH: AsciiSet = NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 /// What the HA loop's side and the lock keeper's side of a client have in common.
 pub struct Shared {
@@ -44,7 +46,7 @@ impl Shared {
     }
 
     fn live(&self) -> MutexGuard<'_, Live> {
-        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.live)
     }
 
     /// The options as of the start.
@@ -81,40 +83,15 @@ impl Shared {
     }
 }
 
-/// A request.
-#[derive(Debug, Clone)]
-pub struct Ask {
-    method: &'static str,
-    path: String,
-    query: Vec<(&'static str, String)>,
-    body: String,
-}
-
 impl Ask {
-    /// `path` as it is, with percent signs where it needs them.
-    pub fn new(method: &'static str, path: &str) -> Ask {
-        Ask {
-            method,
-            path: utf8_percent_encode(path, &PATH).to_string(),
-            query: Vec::new(),
-            body: String::new(),
-        }
+    /// Of the agent. `path` is given percent signs where it needs them.
+    pub fn agent(method: &'static str, path: &str) -> Ask {
+        Ask::to(method, utf8_percent_encode(path, &PATH).to_string(), &PATH)
     }
 
     /// A request for a key, or a prefix. Consul's keys have no slash at their beginning.
     pub fn key(method: &'static str, key: &str) -> Ask {
-        Ask::new(method, &format!("/v1/kv/{}", bare(key)))
-    }
-
-    /// With a parameter.
-    pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Ask {
-        self.query.push((name, value.into()));
-        self
-    }
-
-    /// With a body.
-    pub fn body(self, body: impl Into<String>) -> Ask {
-        Ask { body: body.into(), ..self }
+        Ask::agent(method, &format!("/v1/kv/{}", bare(key)))
     }
 
     /// In the data center that the options name.
@@ -132,17 +109,6 @@ impl Ask {
             Consistency::Consistent => self.with("consistent", "1"),
             Consistency::Stale => self.with("stale", "1"),
         }
-    }
-
-    fn url(&self, base: &str) -> String {
-        let mut url = format!("{base}{}", self.path);
-        for (n, (name, value)) in self.query.iter().enumerate() {
-            url.push(if n == 0 { '?' } else { '&' });
-            url.push_str(name);
-            url.push('=');
-            url.push_str(&utf8_percent_encode(value, &PATH).to_string());
-        }
-        url
     }
 }
 

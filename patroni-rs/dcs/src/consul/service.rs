@@ -1,8 +1,9 @@
 //! Our PostgreSQL as a service in Consul's catalogue (surface-dcs 12).
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use patroni_core::model::url::Url;
+use patroni_core::mutex::locked;
 use pyfmt::value::float_repr;
 use pyfmt::Value;
 
@@ -83,7 +84,7 @@ impl Registration {
     }
 
     fn last(&self) -> std::sync::MutexGuard<'_, Last> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.last)
     }
 
     /// Registers, or takes away, what has changed since the last time. Never fails: the next cycle does it again.
@@ -108,13 +109,13 @@ impl Registration {
                 tracing::info!(target: LOG, "Register service {}, params {}", service.name, shown(&service));
                 let body = to_json(&*service);
                 match body {
-                    Ok(body) => tell(api, Ask::new("PUT", "/v1/agent/service/register").body(body)).await,
+                    Ok(body) => tell(api, Ask::agent("PUT", "/v1/agent/service/register").body(body)).await,
                     Err(failure) => Err(failure),
                 }
             }
             Step::Deregister(id) => {
                 tracing::info!(target: LOG, "Deregister service {id}");
-                tell(api, Ask::new("PUT", &format!("/v1/agent/service/deregister/{id}"))).await
+                tell(api, Ask::agent("PUT", &format!("/v1/agent/service/deregister/{id}"))).await
             }
         };
         if !matches!(done, Ok(true)) {

@@ -1,8 +1,9 @@
 //! The session that has our leader key and our member key locked (surface-dcs 12).
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use patroni_core::mutex::locked;
 use pyfmt::value::float_repr;
 use tokio::sync::Mutex as AsyncMutex;
 
@@ -37,7 +38,7 @@ struct State {
 
 impl Sessions {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.state)
     }
 
     /// The id, if there is a session.
@@ -139,7 +140,7 @@ async fn create(api: &Api, name: &str, ttl: Duration, effort: Effort) -> Result<
         behavior: "delete",
         ttl: ttl.clone(),
     };
-    let ask = Ask::new("PUT", "/v1/session/create").in_dc(&api.shared().live_options());
+    let ask = Ask::agent("PUT", "/v1/session/create").in_dc(&api.shared().live_options());
     let reply = api.call(&ask.body(to_json(&new)?), effort).await?;
     if reply.said != Said::Yes {
         return Err(Failure::Unknown("no session in the answer of Consul".into()));
@@ -153,7 +154,7 @@ async fn create(api: &Api, name: &str, ttl: Duration, effort: Effort) -> Result<
 /// # Errors
 /// See [`Api::call`].
 pub async fn renew(api: &Api, id: &str, effort: Effort) -> Result<Option<Granted>, Failure> {
-    let ask = Ask::new("PUT", &format!("/v1/session/renew/{id}")).in_dc(&api.shared().live_options());
+    let ask = Ask::agent("PUT", &format!("/v1/session/renew/{id}")).in_dc(&api.shared().live_options());
     let reply = api.call(&ask, effort).await?;
     match reply.said {
         Said::Yes => {

@@ -199,7 +199,7 @@ impl Table {
             Some(owner) => txn.lock(key, put.value, owner.id.as_deref().unwrap_or_default()),
             None => txn.set(key, put.value),
         };
-        let ask = Ask::new("PUT", "/v1/txn").in_dc(&api.shared().live_options()).body(txn.body()?);
+        let ask = Ask::agent("PUT", "/v1/txn").in_dc(&api.shared().live_options()).body(txn.body()?);
         let reply = api.call(&ask, effort).await?;
         match reply.said {
             Said::Yes => Ok(Written::Done(from_json::<TxnResults>(&reply.body)?.version())),

@@ -1,10 +1,11 @@
 //! The nodes of an etcd cluster: one connection to each, and which to ask (surface-dcs 8).
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use patroni_core::model::url::bracketed;
+use patroni_core::mutex::locked;
 use rand::seq::SliceRandom;
 use tokio::sync::watch;
 
@@ -63,10 +64,6 @@ pub struct Pool<W: Wire> {
     selected: watch::Sender<String>,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl<W: Wire> Pool<W> {
     /// Knows no node yet; the first request looks for them.
     pub fn new(wire: W, options: EtcdOptions, timing: Timing, asker: Asker) -> Pool<W> {
@@ -76,7 +73,7 @@ impl<W: Wire> Pool<W> {
     }
 
     fn with(common: Arc<Common<W>>, asker: Asker) -> Pool<W> {
-        let options = Arc::clone(&lock(&common.options));
+        let options = Arc::clone(&locked(&common.options));
         let state = State {
             nodes: Vec::new(),
             base: first_base(&options),
@@ -92,12 +89,12 @@ impl<W: Wire> Pool<W> {
     pub fn separate(&self) -> Pool<W> {
         let pool = Pool::with(Arc::clone(&self.common), Asker::Keeper);
         let (nodes, base) = {
-            let state = lock(&self.state);
+            let state = locked(&self.state);
             (state.nodes.clone(), state.base.clone())
         };
         if !nodes.is_empty() {
             let other = nodes.iter().find(|url| **url != base).cloned();
-            lock(&pool.state).base = other.unwrap_or(base);
+            locked(&pool.state).base = other.unwrap_or(base);
             pool.learn(nodes);
         }
         pool
@@ -105,30 +102,30 @@ impl<W: Wire> Pool<W> {
 
     /// The options in force.
     pub fn options(&self) -> Arc<EtcdOptions> {
-        Arc::clone(&lock(&self.common.options))
+        Arc::clone(&locked(&self.common.options))
     }
 
     /// New options, for all pools. Connections are made anew, but not for new credentials alone: etcd accepts the
     /// tokens of the old ones until it is told of the new ones, and may not know those yet.
     pub fn set_options(&self, options: EtcdOptions) {
         if *self.options() != options {
-            *lock(&self.common.options) = Arc::new(options);
+            *locked(&self.common.options) = Arc::new(options);
         }
     }
 
     /// The durations in force.
     pub fn timing(&self) -> Timing {
-        *lock(&self.common.timing)
+        *locked(&self.common.timing)
     }
 
     /// New durations, for all pools.
     pub fn set_timing(&self, timing: Timing) {
-        *lock(&self.common.timing) = timing;
+        *locked(&self.common.timing) = timing;
     }
 
     /// How often the store has become another one, or an earlier one.
     pub fn setbacks(&self) -> u64 {
-        lock(&self.common.seen).setbacks()
+        locked(&self.common.seen).setbacks()
     }
 
     /// The end of an operation that begins now.
@@ -182,7 +179,7 @@ impl<W: Wire> Pool<W> {
     /// After a refusal for want of authentication: logs it; the next connection gets a new token, with the credentials
     /// that are in force by then. False: there are none.
     fn note_refusal(&self, refusal: &Failure) -> bool {
-        lock(&self.state).clients.clear();
+        locked(&self.state).clients.clear();
         let known = self.options().credentials.is_some();
         let text = match refusal {
             Failure::Token(text) if known => format!("Invalid auth token: {text}"),
@@ -240,7 +237,7 @@ impl<W: Wire> Pool<W> {
                     Ok(reply) => {
                         if n > 0 {
                             self.select(url);
-                            lock(&self.state).refresh_at = None;
+                            locked(&self.state).refresh_at = None;
                         }
                         self.refresh_if_due(url, left().min(slices.attempt) / 2).await;
                         return Ok(Reply { repeated, ..reply });
@@ -274,7 +271,7 @@ impl<W: Wire> Pool<W> {
             let pause = if refusals == 1 { Duration::ZERO } else { backoff.next() };
             if Instant::now() + pause >= deadline {
                 self.distrust_watch();
-                lock(&self.state).refresh_at = None;
+                locked(&self.state).refresh_at = None;
                 return Err(failed);
             }
             tokio::time::sleep(pause).await;
@@ -292,7 +289,7 @@ impl<W: Wire> Pool<W> {
             let timed_out_now = attempt.is_err();
             let result = attempt.unwrap_or_else(|_| Err(timed_out()));
             if let Err(Failure::Node(text)) = &result {
-                lock(&self.state).clients.remove(url);
+                locked(&self.state).clients.remove(url);
                 tries -= 1;
                 if tries > 0 && !timed_out_now && text.contains("tcp connect error") {
                     tokio::time::sleep(Duration::from_millis(50)).await;
@@ -306,7 +303,7 @@ impl<W: Wire> Pool<W> {
     async fn attempt(&self, url: &str, rpc: &W::Rpc, slice: Duration) -> Result<Reply<W::Body>, Failure> {
         let options = self.options();
         let known = {
-            let mut state = lock(&self.state);
+            let mut state = locked(&self.state);
             if state.options != options {
                 if !state.options.differ_in_credentials_alone(&options) {
                     state.clients.clear();
@@ -319,7 +316,7 @@ impl<W: Wire> Pool<W> {
             Some(client) => client,
             None => {
                 let client = self.connect(url, &options, self.manner(slice)).await?;
-                lock(&self.state).clients.insert(url.to_owned(), client.clone());
+                locked(&self.state).clients.insert(url.to_owned(), client.clone());
                 client
             }
         };
@@ -334,7 +331,7 @@ impl<W: Wire> Pool<W> {
                 let again = wire.send(&mut client.conn, rpc).await;
                 if !matches!(again, Err(Failure::Password(_))) {
                     self.goes_on_with_former(text);
-                    lock(&self.state).clients.insert(url.to_owned(), client.clone());
+                    locked(&self.state).clients.insert(url.to_owned(), client.clone());
                     sending = again;
                 }
             }
@@ -379,7 +376,7 @@ impl<W: Wire> Pool<W> {
     }
 
     fn note_accepted(&self, options: &Arc<EtcdOptions>) {
-        let mut accepted = lock(&self.common.accepted);
+        let mut accepted = locked(&self.common.accepted);
         if !accepted.as_ref().is_some_and(|known| Arc::ptr_eq(known, options)) {
             *accepted = Some(Arc::clone(options));
         }
@@ -387,7 +384,7 @@ impl<W: Wire> Pool<W> {
 
     /// These options with the credentials that etcd has accepted last, if those are others.
     fn former(&self, options: &Arc<EtcdOptions>) -> Option<Arc<EtcdOptions>> {
-        let accepted = lock(&self.common.accepted).clone()?;
+        let accepted = locked(&self.common.accepted).clone()?;
         let credentials = accepted.credentials.clone();
         (credentials != options.credentials)
             .then(|| Arc::new(EtcdOptions { credentials, ..(**options).clone() }))
@@ -411,7 +408,7 @@ impl<W: Wire> Pool<W> {
     /// Whether the answer counts, see [`Seen`]; says what it shows of the store.
     fn judge(&self, told: Told, sent: Instant) -> Result<(), Failure> {
         let patience = self.timing().retry_timeout;
-        let verdict = lock(&self.common.seen).judge(told, sent, Instant::now(), patience);
+        let verdict = locked(&self.common.seen).judge(told, sent, Instant::now(), patience);
         let Told { cluster, term, revision, .. } = told;
         let gone_back = |lost: &str| {
             tracing::error!(
@@ -445,7 +442,7 @@ impl<W: Wire> Pool<W> {
     }
 
     fn select(&self, url: &str) {
-        let mut state = lock(&self.state);
+        let mut state = locked(&self.state);
         if state.base != url {
             self.remark(|| format!("Selected new etcd server {url}"));
             url.clone_into(&mut state.base);
@@ -474,7 +471,7 @@ impl<W: Wire> Pool<W> {
     /// The selected node has not answered in time, and whoever asked does not wait any longer: the next request goes
     /// to another one, over a new connection.
     pub fn leave_selected(&self) {
-        let mut state = lock(&self.state);
+        let mut state = locked(&self.state);
         let base = state.base.clone();
         state.clients.remove(&base);
         let at = state.nodes.iter().position(|url| *url == base);
@@ -487,13 +484,13 @@ impl<W: Wire> Pool<W> {
 
     /// The nodes, the selected one first. Looks for them if there are none yet.
     async fn nodes(&self, budget: Duration) -> Vec<String> {
-        let known = !lock(&self.state).nodes.is_empty();
+        let known = !locked(&self.state).nodes.is_empty();
         if !known {
             if let Err(failure) = self.discover(budget).await {
                 tracing::debug!(target: LOG, "Failed to update list of etcd nodes: {}", failure.text());
             }
         }
-        let state = lock(&self.state);
+        let state = locked(&self.state);
         let mut nodes = state.nodes.clone();
         nodes.sort_by_key(|url| *url != state.base);
         nodes
@@ -501,13 +498,13 @@ impl<W: Wire> Pool<W> {
 
     /// Asks a node that has just answered for the members, from time to time.
     async fn refresh_if_due(&self, url: &str, budget: Duration) {
-        let due = lock(&self.state).refresh_at.is_none_or(|at| at <= Instant::now());
+        let due = locked(&self.state).refresh_at.is_none_or(|at| at <= Instant::now());
         if due {
             // Of proxies the configuration's names are all there is, and may have other addresses by now.
             let _ = match self.options().use_proxies {
                 true => self.discover(budget).await,
                 false => {
-                    let mut known = lock(&self.state).nodes.clone();
+                    let mut known = locked(&self.state).nodes.clone();
                     known.sort_by_key(|node| node != url);
                     self.refresh(&known, budget).await
                 }
@@ -521,7 +518,7 @@ impl<W: Wire> Pool<W> {
     /// No node has told of them; wrong credentials.
     pub async fn discover(&self, budget: Duration) -> Result<(), Failure> {
         let mut candidates = self.options().nodes(budget / 2).await;
-        let known = lock(&self.state).nodes.clone();
+        let known = locked(&self.state).nodes.clone();
         // Of proxies only those count that the configuration has now.
         if !self.options().use_proxies || candidates.is_empty() {
             let others: Vec<_> = known.into_iter().filter(|url| !candidates.contains(url)).collect();
@@ -534,7 +531,7 @@ impl<W: Wire> Pool<W> {
         let slices = time_slices(candidates.len(), budget);
         let mut failure = no_nodes();
         // Not at every request while that fails.
-        lock(&self.state).refresh_at = Some(Instant::now() + Duration::from_secs(5));
+        locked(&self.state).refresh_at = Some(Instant::now() + Duration::from_secs(5));
         for url in candidates.iter().take(slices.nodes.max(1)) {
             let single = Slices { tries: 1, ..slices };
             let answer = self.ask(url, &self.common.wire.members(), single).await;
@@ -568,7 +565,7 @@ impl<W: Wire> Pool<W> {
         urls.dedup();
         urls.shuffle(&mut rand::rng());
         let next = Instant::now() + self.timing().ttl * 10;
-        let mut state = lock(&self.state);
+        let mut state = locked(&self.state);
         state.refresh_at = Some(next);
         state.clients.retain(|url, _| urls.contains(url));
         let base = urls.iter().find(|url| **url == state.base).or(urls.first()).cloned();

@@ -56,7 +56,7 @@ fn the_first_node() {
     let selected = |json: &str, urls: &[&str]| {
         let pool = pool(json);
         pool.learn(urls.iter().map(|url| (*url).to_owned()).collect());
-        let base = lock(&pool.state).base.clone();
+        let base = locked(&pool.state).base.clone();
         assert_eq!(*pool.selected().borrow(), base);
         (base, pool)
     };
@@ -73,14 +73,14 @@ fn the_first_node() {
     assert!(urls.contains(&base.as_str()));
     // The keeper's is another one, and the next one once that is silent; where there is but one it is that.
     let keeper = pool.separate();
-    let first = lock(&keeper.state).base.clone();
+    let first = locked(&keeper.state).base.clone();
     assert_ne!(first, base);
     keeper.leave_selected();
-    assert_ne!(lock(&keeper.state).base, first);
+    assert_ne!(locked(&keeper.state).base, first);
     let (_, pool) = selected(r#"{"hosts":"a:1"}"#, &urls[..1]);
     let keeper = pool.separate();
     keeper.leave_selected();
-    assert_eq!(lock(&keeper.state).base, "http://a:1");
+    assert_eq!(locked(&keeper.state).base, "http://a:1");
 }
 
 #[test]

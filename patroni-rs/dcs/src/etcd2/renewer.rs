@@ -1,7 +1,9 @@
 //! The renewal of the leader key from the lock keeper's thread: a compare-and-set of the key itself.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+
+use patroni_core::mutex::locked;
 
 use super::wire::{Body, Cond, Rpc};
 use super::Pool;
@@ -23,7 +25,7 @@ impl Renewer {
     }
 
     fn try_renew(&mut self, limit: Duration) -> Result<Renewal, String> {
-        let leader = self.leader.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let leader = locked(&self.leader).clone();
         let Some((key, name)) = leader else { return Err("whether the key is ours is not known".into()) };
         if self.runtime.is_none() {
             let built = tokio::runtime::Builder::new_current_thread().enable_all().build();

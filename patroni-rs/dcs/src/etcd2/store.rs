@@ -1,8 +1,9 @@
 //! The lower floor over etcd's v2 API.
 
 use std::sync::atomic::Ordering;
-use std::sync::PoisonError;
 use std::time::Duration;
+
+use patroni_core::mutex::locked;
 
 use patroni_core::model::{Node, Nodes};
 
@@ -206,7 +207,7 @@ impl KvStore for Store {
 
     fn set_leader(&self, leader: Option<Held<'_>>) {
         let held = leader.map(|held| (held.key.to_owned(), held.value.to_owned()));
-        *self.leader.lock().unwrap_or_else(PoisonError::into_inner) = held;
+        *locked(&self.leader) = held;
     }
 
     fn let_leader_run_out(&self) {}

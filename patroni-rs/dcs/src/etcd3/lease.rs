@@ -1,8 +1,9 @@
 //! The lease that our leader key and our member key hang on (surface-dcs 9).
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use patroni_core::mutex::locked;
 use tokio::sync::Mutex as AsyncMutex;
 
 use super::failure::Failure;
@@ -32,7 +33,7 @@ pub struct Lease {
 
 impl Lease {
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.state)
     }
 
     /// The id, if there is a lease.

@@ -1,7 +1,9 @@
 //! The two ways to speak to etcd 3: gRPC, and the JSON gateway where gRPC cannot be had.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
+
+use patroni_core::mutex::locked;
 
 use super::failure::Failure;
 use super::gateway::Gateway;
@@ -29,7 +31,7 @@ pub struct Wire {
 
 impl Wire {
     fn http_only(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
-        self.http_only.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.http_only)
     }
 
     /// The node has not understood gRPC, as `grpc` says. Does it answer HTTP? Then it is spoken to like that from now on;

@@ -11,17 +11,18 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use patroni_core::model::{Cluster, Leader, Lsn, Nodes, Status, SyncState};
+use patroni_core::mutex::locked;
 use pyfmt::Value;
 use tokio::sync::{watch, Notify};
 use tokio::task::JoinHandle;
 
-use crate::dcs::Outcome;
+use crate::dcs::{round, Outcome};
 use crate::kv::{Effort, Failure, Held, If, KvStore, Level, Put, Session};
 use crate::lock::LockRenewer;
 use crate::published::Published;
@@ -29,11 +30,8 @@ use crate::wake::WakeRules;
 use crate::watch::Sink;
 use crate::{Dcs, DcsError, Settings, Timing};
 
-/// A follower's loop begins that much after the leader's.
-const FOLLOWER_DELAY: Duration = Duration::from_millis(500);
-
 /// A lock operation that has less time than this left is not begun.
-const LEAST_TIME: Duration = Duration::from_secs(1);
+pub(crate) const LEAST_TIME: Duration = Duration::from_secs(1);
 
 /// Pause between attempts to reach a store at the start, and to get the first session.
 pub(crate) const START_PAUSE: Duration = Duration::from_secs(5);
@@ -130,7 +128,7 @@ impl<S: KvStore> Keys<S> {
 
     async fn session(&self, force: bool, effort: Effort) -> Result<Session, Failure> {
         let session = self.store.session(force, effort).await?;
-        *self.granted.lock().unwrap_or_else(PoisonError::into_inner) = Some(session.granted.ttl);
+        *locked(&self.granted) = Some(session.granted.ttl);
         Ok(session)
     }
 
@@ -232,7 +230,7 @@ impl<S: KvStore> Dcs for Keys<S> {
         if self.cycle_over() {
             return true;
         }
-        let timeout = if following { timeout + FOLLOWER_DELAY } else { timeout };
+        let timeout = round(following, timeout);
         tokio::time::timeout(timeout, self.wake.notified()).await.is_ok()
     }
 
@@ -354,7 +352,7 @@ impl<S: KvStore> Dcs for Keys<S> {
 
     fn granted(&self) -> Duration {
         let ttl = self.store.timing().ttl;
-        self.granted.lock().unwrap_or_else(PoisonError::into_inner).map_or(ttl, |granted| granted.min(ttl))
+        locked(&self.granted).map_or(ttl, |granted| granted.min(ttl))
     }
 
     fn renewer(&self) -> Option<Box<dyn LockRenewer>> {

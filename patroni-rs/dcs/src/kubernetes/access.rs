@@ -2,11 +2,12 @@
 
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use base64::prelude::{Engine, BASE64_STANDARD};
 use patroni_core::model::url::bracketed;
+use patroni_core::mutex::locked;
 use patroni_net::{TlsOptions, Verify};
 use pyfmt::Value;
 
@@ -63,7 +64,7 @@ impl TokenFile {
 
     /// The token as of a moment ago; with `again` as of now: the server has refused the last one.
     pub async fn token(&self, again: bool) -> String {
-        let (known, read) = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let (known, read) = locked(&self.last).clone();
         if !again && read.elapsed() < TOKEN_AGE {
             return known;
         }
@@ -78,7 +79,7 @@ impl TokenFile {
                 known
             }
         };
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = (token.clone(), Instant::now());
+        *locked(&self.last) = (token.clone(), Instant::now());
         token
     }
 }

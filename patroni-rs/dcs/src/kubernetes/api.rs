@@ -1,9 +1,10 @@
 //! Requests to the API server: where, how often, how long, and what the answers mean.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use patroni_core::mutex::locked;
 use patroni_net::{ClientOptions, HttpClient, HttpStream, NetError, Response, Verify};
 use percent_encoding::{utf8_percent_encode, AsciiSet, NON_ALPHANUMERIC};
 use serde::de::DeserializeOwned;
@@ -12,12 +13,13 @@ use super::access::Access;
 use super::options::Options;
 use super::servers::Servers;
 use super::wire::Status;
+pub use crate::ask::Ask;
 use crate::kv::Effort;
 use crate::retry::{hurried_slices, Backoff, Slices};
 use crate::{DcsError, Timing};
 
 /// What stands for itself in a URL.
-const PLAIN: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+static PLAIN: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 /// A patch of what is named, as the reference sends it.
 const PATCH: &str = "application/strategic-merge-patch+json";
@@ -25,47 +27,16 @@ const PATCH: &str = "application/strategic-merge-patch+json";
 /// Whether a server has time for less, nobody knows; then another one is asked.
 const LEAST: Duration = Duration::from_secs(1);
 
-/// A request.
-#[derive(Debug, Clone)]
-pub struct Ask {
-    method: &'static str,
-    path: String,
-    query: Vec<(&'static str, String)>,
-    body: String,
-}
-
 impl Ask {
     /// For a collection or an object in a namespace.
-    pub fn new(method: &'static str, namespace: &str, kind: &str, name: Option<&str>) -> Ask {
+    pub fn object(method: &'static str, namespace: &str, kind: &str, name: Option<&str>) -> Ask {
         let part = |text: &str| utf8_percent_encode(text, &PLAIN).to_string();
         let mut path = format!("/api/v1/namespaces/{}/{kind}", part(namespace));
         if let Some(name) = name {
             path.push('/');
             path.push_str(&part(name));
         }
-        Ask { method, path, query: Vec::new(), body: String::new() }
-    }
-
-    /// With a parameter.
-    pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Ask {
-        self.query.push((name, value.into()));
-        self
-    }
-
-    /// With a body.
-    pub fn body(self, body: String) -> Ask {
-        Ask { body, ..self }
-    }
-
-    fn url(&self, base: &str) -> String {
-        let mut url = format!("{base}{}", self.path);
-        for (n, (name, value)) in self.query.iter().enumerate() {
-            url.push(if n == 0 { '?' } else { '&' });
-            url.push_str(name);
-            url.push('=');
-            url.push_str(&utf8_percent_encode(value, &PLAIN).to_string());
-        }
-        url
+        Ask::to(method, path, &PLAIN)
     }
 }
 
@@ -146,7 +117,7 @@ impl Shared {
     }
 
     fn live(&self) -> MutexGuard<'_, (Timing, BTreeSet<u16>)> {
-        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.live)
     }
 
     /// The durations in force.
@@ -308,7 +279,7 @@ impl Api {
     pub async fn refresh_servers(&self) {
         let timing = self.shared.timing();
         let Some(servers) = self.shared.servers.due(timing.loop_wait) else { return };
-        let ask = Ask::new("GET", "default", "endpoints", Some("kubernetes"));
+        let ask = Ask::object("GET", "default", "endpoints", Some("kubernetes"));
         let timeout = (timing.retry_timeout / 4).max(LEAST);
         for server in servers {
             let mut told = false;
@@ -360,12 +331,12 @@ mod tests {
     #[test]
     fn urls() {
         for (ask, want) in [
-            (Ask::new("GET", "default", "pods", None), "h/api/v1/namespaces/default/pods"),
+            (Ask::object("GET", "default", "pods", None), "h/api/v1/namespaces/default/pods"),
             (
-                Ask::new("GET", "n", "endpoints", Some("demo")).with("labelSelector", "a=b,c=d"),
+                Ask::object("GET", "n", "endpoints", Some("demo")).with("labelSelector", "a=b,c=d"),
                 "h/api/v1/namespaces/n/endpoints/demo?labelSelector=a%3Db%2Cc%3Dd",
             ),
-            (Ask::new("GET", "../x", "pods", Some("a/b")), "h/api/v1/namespaces/..%2Fx/pods/a%2Fb"),
+            (Ask::object("GET", "../x", "pods", Some("a/b")), "h/api/v1/namespaces/..%2Fx/pods/a%2Fb"),
         ] {
             assert_eq!(ask.url("h"), want);
         }

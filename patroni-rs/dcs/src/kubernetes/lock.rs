@@ -5,8 +5,10 @@
 //! write; only another holder makes another term. So the keeper and the loop never take each other's renewals for the
 //! loss of the lock, and nobody's renewal hits another's lock, however late it is carried out.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
+
+use patroni_core::mutex::locked;
 
 use super::api::{Api, Failure, Shared};
 use super::objects::{Annotations, Objects, Scope, Write};
@@ -41,7 +43,7 @@ struct State {
 
 impl OurLock {
     fn state<R>(&self, look: impl FnOnce(&mut State) -> R) -> R {
-        look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        look(&mut locked(&self.0))
     }
 
     /// As we hold it, if we do.

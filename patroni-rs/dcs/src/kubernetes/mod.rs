@@ -22,11 +22,12 @@ mod write;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use patroni_core::model::{Cluster, Leader, Lsn, Status, SyncState};
+use patroni_core::mutex::locked;
 use pyfmt::Value;
 use tokio::sync::{watch as channel, Notify};
 use tokio::task::JoinHandle;
@@ -38,16 +39,13 @@ use self::objects::{Objects, Scope};
 use self::options::{Options, GROUP_LABEL};
 use self::view::{Names, Observer, Record};
 use self::wire::{Object, Subset};
-use crate::dcs::Outcome;
+use crate::dcs::{round, Outcome};
 use crate::kv::Effort;
 use crate::lock::LockRenewer;
 use crate::published::Published;
 use crate::wake::WakeRules;
 use crate::watch::Sink;
 use crate::{Dcs, DcsError, Settings, Timing};
-
-/// A follower's loop begins that much after the leader's.
-const FOLLOWER_DELAY: Duration = Duration::from_millis(500);
 
 /// Between attempts while we are not let in.
 const DENIED_PAUSE: Duration = Duration::from_millis(500);
@@ -125,7 +123,7 @@ impl Kubernetes {
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.seen)
     }
 
     fn scope(&self) -> &Scope {
@@ -332,7 +330,7 @@ impl Dcs for Kubernetes {
         if self.at_once.swap(false, Ordering::Relaxed) {
             return true;
         }
-        let timeout = if following { timeout + FOLLOWER_DELAY } else { timeout };
+        let timeout = round(following, timeout);
         let left = self.seen().observer.wait(self.timing().ttl, Instant::now());
         let ends = left.filter(|left| following && *left < timeout);
         let woken = tokio::time::timeout(ends.unwrap_or(timeout), self.wake.notified()).await.is_ok();

@@ -105,7 +105,7 @@ impl Objects {
     }
 
     fn ask(&self, method: &'static str, kind: &str, name: Option<&str>) -> Ask {
-        Ask::new(method, &self.scope.options.namespace, kind, name)
+        Ask::object(method, &self.scope.options.namespace, kind, name)
     }
 
     /// The request for all objects of a kind: what is listed, watched and deleted.

@@ -1,7 +1,9 @@
 //! The API servers: their Service, or, with `bypass_api_service`, each of them.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
+
+use patroni_core::mutex::locked;
 
 use patroni_core::model::url::bracketed;
 use rand::seq::SliceRandom;
@@ -47,7 +49,7 @@ impl Servers {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.state)
     }
 
     /// Is anybody asked by his address?

@@ -1,8 +1,9 @@
 //! The watches: one of the objects that hold state, one of the Pods. They only wake.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use patroni_core::mutex::locked;
 use tokio::task::JoinHandle;
 
 use super::api::Failure;
@@ -72,7 +73,7 @@ impl Watch {
     }
 
     fn tell(&self, tell: impl FnOnce(&mut Sink, &Names)) {
-        let mut sink = self.sink.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sink = locked(&self.sink);
         tell(&mut sink, &self.objects.scope().names);
     }
 

@@ -1,6 +1,6 @@
 //! What is written to the objects that hold state.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use patroni_core::model::{Leader, Lsn, Status};
 use pyfmt::Value;
@@ -11,9 +11,7 @@ use super::objects::{Annotations, Write};
 use super::view::{Record, Term};
 use super::wire::Object;
 use super::*;
-
-/// A lock operation that has less time than this left is not begun.
-const LEAST_TIME: Duration = Duration::from_secs(1);
+use crate::keys::LEAST_TIME;
 
 /// Of the failsafe mode; None where there is nothing to say.
 pub fn failsafe_text(value: &Value) -> Option<String> {

@@ -2,9 +2,10 @@
 //! runtime stops what the lock keeper has to do.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use patroni_core::mutex::locked;
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep_until;
 
@@ -112,12 +113,12 @@ impl Shared {
 
     /// The state, for a moment.
     pub fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.state)
     }
 
     /// From now on `sink` hears what is noticed, and at once of a connection that is there.
     pub fn notice(&self, sink: mpsc::UnboundedSender<Noticed>) {
-        let mut noticed = self.noticed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut noticed = locked(&self.noticed);
         if self.link.borrow().is_some() {
             let _ = sink.send(Noticed::Connected(false));
         }
@@ -125,7 +126,7 @@ impl Shared {
     }
 
     fn tell(&self, what: Noticed) {
-        if let Some(sink) = self.noticed.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
+        if let Some(sink) = locked(&self.noticed).as_ref() {
             let _ = sink.send(what);
         }
     }

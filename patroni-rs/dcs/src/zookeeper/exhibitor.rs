@@ -1,9 +1,10 @@
 //! Exhibitor: tells where the servers of ZooKeeper are (surface-dcs 13).
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use patroni_core::model::url::bracketed;
+use patroni_core::mutex::locked;
 use patroni_net::{ClientOptions, HttpClient};
 use pyfmt::{json, Value};
 use rand::seq::SliceRandom;
@@ -72,7 +73,7 @@ impl Exhibitor {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.state)
     }
 
     /// Other hosts, another port, another interval.

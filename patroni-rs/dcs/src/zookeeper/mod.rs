@@ -19,10 +19,11 @@ mod watch;
 mod write;
 
 use std::future::Future;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use patroni_core::model::Nodes;
+use patroni_core::mutex::locked;
 use pyfmt::Value;
 
 use crate::keys::START_PAUSE;
@@ -110,7 +111,7 @@ impl ZooKeeper {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.state)
     }
 
     fn deadline(&self, effort: Effort) -> Instant {
@@ -267,11 +268,11 @@ impl KvStore for ZooKeeper {
     }
 
     fn set_leader(&self, leader: Option<Held<'_>>) {
-        *self.lock.lock().unwrap_or_else(PoisonError::into_inner) = leader.as_ref().map(OurLock::of);
+        *locked(&self.lock) = leader.as_ref().map(OurLock::of);
     }
 
     fn let_leader_run_out(&self) {
-        let held = self.lock.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let held = locked(&self.lock).clone();
         if let Some(session) = held.and_then(|held| held.session()) {
             self.client.leave(session);
         }

@@ -1,7 +1,9 @@
 //! Renewing the lock for the lock keeper, over the session's own connection and thread.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+
+use patroni_core::mutex::locked;
 
 use super::client::Client;
 use super::proto::{Answer, Code, Op, ANY};
@@ -94,7 +96,7 @@ impl Drop for Renewer {
 impl LockRenewer for Renewer {
     fn renew(&mut self, limit: Duration) -> Renewal {
         let deadline = Instant::now() + limit;
-        let lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let lock = locked(&self.lock).clone();
         let Some(lock) = lock else {
             return Renewal::NoAnswer("which session it is is not known".into());
         };
