@@ -11,7 +11,7 @@ use patroni_core::mutex::locked;
 
 use nix::sys::signal::{SigSet, Signal};
 
-use crate::lab::process;
+use crate::lab::{cluster, process};
 
 /// The folder of everything, once it is there.
 static FOLDER: OnceLock<PathBuf> = OnceLock::new();
@@ -47,8 +47,7 @@ pub fn end(code: i32) -> ! {
         if let Err(error) = process::end_under(folder) {
             let _ = writeln!(std::io::stderr(), "{error}");
         }
-        // A process that just died may have left a file on its way.
-        let _ = std::fs::remove_dir_all(folder).or_else(|_| std::fs::remove_dir_all(folder));
+        cluster::remove(folder);
     }
     if let Some(settings) = TERMINAL.get() {
         let _ = stty(&[settings]);

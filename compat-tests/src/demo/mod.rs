@@ -25,13 +25,12 @@ use crate::lab::{Cluster, Kind, Options as Lab, Result};
 use acts::Act;
 use screen::Screen;
 
-/// What is asked for.
-#[derive(clap::Parser, Debug)]
-#[command(name = "./demo")]
 /// Three patroni-rs members with etcd and HAProxy on 127.0.0.1, under a writer
 ///
 /// Without an option: a live table, and keys to break things with, until q or Ctrl-C. With options: does these things
 /// one after the other, measures each, and ends; the exit code is 0 if every one healed and no acknowledged row was lost.
+#[derive(clap::Parser, Debug)]
+#[command(name = "./demo")]
 pub struct Options {
     /// Hand over to a replica
     #[arg(long)]

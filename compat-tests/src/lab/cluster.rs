@@ -357,7 +357,7 @@ impl Drop for Cluster {
     }
 }
 
-/// Removes the folder; a process that just died may have left a file on its way.
-fn remove(folder: &Path) {
+/// Removes the folder of a test cluster; a process that just died may have left a file on its way.
+pub fn remove(folder: &Path) {
     let _ = std::fs::remove_dir_all(folder).or_else(|_| std::fs::remove_dir_all(folder));
 }
