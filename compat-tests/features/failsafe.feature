@@ -160,3 +160,26 @@ Feature: failsafe mode
     When etcd is started
     Then node0 leads within 20 s
     And the slot "decode" of node1 has come as far as that of node0 within 20 s
+
+  # node2's position, for the slot that node0 keeps for it, is told by node2's answers alone.
+  Scenario: slots of who follows a replica move on while the DCS is away
+    Given the members are configured with
+      """
+      bootstrap: {dcs: {failsafe_mode: true}}
+      """
+    And a running cluster of 3 members where node2 has
+      """
+      tags: {replicatefrom: node1}
+      """
+    Then the DCS key "failsafe" matches "node1" within 20 s
+    And the DCS key "failsafe" matches "node2" within 20 s
+    And node2 streams from node1 within 40 s
+    And node0 has the replication slots "node1,node2" within 40 s
+    When etcd is killed
+    Then GET "/patroni" of node1 has "failsafe_mode_is_active" = "true" within 30 s
+    When a row "without" is written on node0
+    And SQL "SELECT pg_switch_wal()" is run on node0
+    Then the row "without" is on every member within 20 s
+    And the slot "node2" of node0 has come as far as that of node1 within 40 s
+    When etcd is started
+    Then node0 leads within 20 s

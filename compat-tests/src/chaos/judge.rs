@@ -44,6 +44,28 @@ impl Chaos {
         (weight, if orphan { "orphan: its daemon was dead or stopped" } else { "its daemon was alive" })
     }
 
+    /// Who answers for standbys that do not stream: a member of the reference that an etcd of the same token, restored, has lost for good.
+    pub(super) fn weigh_absent(&self) -> Weight {
+        let absent: Vec<usize> = match self.streaming() {
+            Ok((primary, names)) => {
+                let is_absent = |i: &usize| *i != primary && !names.contains(&format!("node{i}"));
+                (0..self.fleet.nodes.len()).filter(is_absent).collect()
+            }
+            Err(_) => return self.fault_of_all(),
+        };
+        match !absent.is_empty() && absent.iter().all(|index| self.believes_old_terms(*index)) {
+            true => Weight::Reference,
+            false => self.fault_of_all(),
+        }
+    }
+
+    /// Says the end of this member's log that it refuses every etcd for the terms of before?
+    fn believes_old_terms(&self, index: usize) -> bool {
+        let node = self.fleet.nodes.get(index).filter(|node| node.runs == Kind::Reference);
+        let log = node.and_then(|node| std::fs::read_to_string(node.folder.join("patroni.log")).ok());
+        log.is_some_and(|log| log.lines().rev().take(20).any(|line| line.contains("Old known term")))
+    }
+
     /// Had the store gone back to what it was, then?
     fn restored_at(&self, at: Duration) -> bool {
         self.restored.iter().any(|(from, to)| (*from..=*to).contains(&at))

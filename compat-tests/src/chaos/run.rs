@@ -278,7 +278,7 @@ impl Chaos {
             whole: *whole.as_ref().unwrap_or(&WHOLE),
         });
         if let Err(error) = whole {
-            self.find(8, self.fault_of_all(), format!("{error}: {what}"));
+            self.find(8, self.weigh_absent(), format!("{error}: {what}"));
             self.repair()?;
         }
         self.look();
@@ -333,14 +333,20 @@ impl Chaos {
         Ok(())
     }
 
-    /// Somebody has to look: members that do not stream are made anew.
-    fn repair(&mut self) -> Result<()> {
+    /// The primary, and the members that stream from it.
+    pub(super) fn streaming(&self) -> Result<(usize, HashSet<String>)> {
         let primary = self.primary().ok_or("nobody takes writes, and nobody can be repaired")?;
         let names = self
             .fleet
             .sql(primary, "SELECT application_name FROM pg_stat_replication WHERE state = 'streaming'")?;
+        Ok((primary, names.lines().map(str::to_owned).collect()))
+    }
+
+    /// Somebody has to look: members that do not stream are made anew.
+    fn repair(&mut self) -> Result<()> {
+        let (primary, names) = self.streaming()?;
         for index in (0..MEMBERS).filter(|i| *i != primary) {
-            if names.lines().any(|name| name == format!("node{index}")) {
+            if names.contains(&format!("node{index}")) {
                 continue;
             }
             self.say(&format!("! node{index} is made anew"));

@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use cucumber::gherkin::Step;
-use cucumber::{given, then, when, World};
+use cucumber::{given, then, when, writer::Stats, World};
 
 use state::{Call, State};
 
@@ -29,6 +29,9 @@ use state::{Call, State};
 const SCENARIO: Duration = Duration::from_secs(300);
 /// Longer than any run may take. The janitors clean up after the exit.
 const RUN: Duration = Duration::from_secs(3600);
+
+/// What failed, told once more at the end: of a long run one often has only the last lines.
+static FAILED: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 /// A scenario's world, shared with the blocking thread that runs its step.
 #[derive(Debug, World)]
@@ -61,6 +64,10 @@ impl Lab {
             })
         });
         if let Err(text) = done.await.unwrap_or_else(|e| Err(e.to_string())) {
+            if let Ok(mut failed) = FAILED.lock() {
+                let beginning: String = text.chars().take(1500).collect();
+                failed.push(format!("{}{}\n{beginning}", step.keyword, step.value));
+            }
             panic!("{text}");
         }
     }
@@ -85,7 +92,7 @@ async fn main() {
         eprintln!("{error}");
         std::process::exit(2);
     }
-    Lab::cucumber()
+    let writer = Lab::cucumber()
         .max_concurrent_scenarios(2)
         .after(|_, _, scenario, _, lab| {
             let name = scenario.name.clone();
@@ -99,9 +106,14 @@ async fn main() {
         })
         .fail_on_skipped()
         // Taken unless the command line has --tags or --name.
-        .filter_run_and_exit(features, |_, _, scenario| {
+        .filter_run(features, |_, _, scenario| {
             let has = |wanted: &str| scenario.tags.iter().any(|tag| tag == wanted);
             has("ci") && (state::fleet() == "ours" || !has("ours")) && steps::has_programs(scenario)
         })
         .await;
+    if writer.execution_has_failed() {
+        let failed = FAILED.lock().map(|failed| failed.join("\n\n")).unwrap_or_default();
+        eprintln!("what failed:\n{failed}");
+        std::process::exit(101);
+    }
 }

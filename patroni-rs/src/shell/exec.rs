@@ -75,8 +75,6 @@ impl Executor {
             }
             DcsRequest::TouchMember(asked) => {
                 let data = &asked.0;
-                *locked(&self.shared.last_lsn) =
-                    data.get("xlog_location").and_then(|v| v.as_i64()).map(|l| l as u64);
                 let told = done(dcs.touch_member(data).await);
                 self.shared.restart_published.send_replace(data.get("scheduled_restart").is_some());
                 asked.reply(told)

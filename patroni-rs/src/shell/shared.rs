@@ -65,7 +65,7 @@ pub struct Shared {
     pub failsafe_since: Mutex<Option<patroni_core::ha::Mono>>,
     /// Why the last cycle did not promote this node.
     pub held_back: Mutex<Option<HeldBack>>,
-    /// The own position last published.
+    /// The own position as the last cycle saw it, also without a DCS: what a primary that asks for consent is told.
     pub last_lsn: Mutex<Option<u64>>,
     /// The restart that waits for its time.
     pub scheduled_restart: Mutex<Option<ScheduledRestart>>,

@@ -110,6 +110,7 @@ fn now(shared: &Shared) -> Now<'_> {
 fn settle(shared: &Shared, memory: &Memory, decided: Decided) -> Finished {
     shared.instance.set_dynamic(memory.config.clone());
     *locked(&shared.failsafe_since) = memory.failsafe.since;
+    *locked(&shared.last_lsn) = memory.own.wal_position;
     // Before the job that makes the cluster begins: it fires no callbacks.
     shared.instance.set_bootstrapping(memory.bootstrap.running);
     shared.jobs.cycle_settled(memory);

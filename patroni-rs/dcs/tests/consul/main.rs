@@ -348,7 +348,7 @@ async fn tls_with_client_certificates() {
         .output()
         .unwrap();
     assert!(made.status.success(), "{made:?}");
-    let https = server::free_port();
+    let https = support::free_port();
     let Some(_consul) = Consul::secured(dir.path(), https).await else { return };
     let (cert, key) = (path("crt"), path("key"));
     let with = |options: &str| {

@@ -1,6 +1,5 @@
 //! Consul processes for the tests, on free ports of 127.0.0.1.
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -8,7 +7,7 @@ use std::time::{Duration, Instant};
 use patroni_net::{ClientOptions, HttpClient, Response};
 use tempfile::TempDir;
 
-use crate::support::{end, signal};
+use crate::support::{end, free_port, signal};
 
 /// What may do everything where there are ACLs.
 pub const ROOT: &str = "root-token";
@@ -27,11 +26,6 @@ pub struct Consul {
     pub host: String,
     serf: u16,
     dir: TempDir,
-}
-
-/// A port that was free a moment ago.
-pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 fn spawn(program: &Path, dir: &Path) -> Child {

@@ -1,13 +1,12 @@
 //! etcd processes for the tests, on free ports of 127.0.0.1.
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::support::{end, signal};
+use crate::support::{end, free_port, signal};
 
 /// A running node; killed when dropped.
 pub struct Etcd {
@@ -17,10 +16,6 @@ pub struct Etcd {
     pub url: String,
     args: Vec<String>,
     dir: TempDir,
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// The program of a line of versions (`3.6`), where scripts/setup puts it; that of the system for an empty text.

@@ -6,6 +6,8 @@ mod proxy;
 mod reference;
 #[allow(dead_code)]
 mod server;
+#[path = "../support/mod.rs"]
+mod support;
 
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, Instant};

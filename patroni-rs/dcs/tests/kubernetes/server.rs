@@ -1,7 +1,6 @@
 //! API servers for the tests, on free ports of 127.0.0.1, each with an etcd of its own.
 
 use std::io::Write as _;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{LazyLock, Mutex};
@@ -10,6 +9,8 @@ use std::time::{Duration, Instant};
 use patroni_net::{ClientOptions, HttpClient, Response, TlsOptions, Verify};
 use pyfmt::Value;
 use tempfile::TempDir;
+
+use crate::support::free_port;
 
 /// May everything.
 pub const ADMIN: &str = "sekrit-token";
@@ -21,11 +22,6 @@ pub fn program() -> Option<PathBuf> {
     let deps =
         std::env::var_os("PATRONI_RS_DEPS").map_or_else(|| PathBuf::from("/opt/patroni-rs"), PathBuf::from);
     Some(deps.join("kubernetes-1.20/kube-apiserver")).filter(|path| path.exists())
-}
-
-/// A port that was free a moment ago.
-pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// One kubeconfig for the whole process, with a context for each server: it is found by a variable.
@@ -143,7 +139,12 @@ impl Kubernetes {
         let began = Instant::now();
         let good = |path: &str| self.try_ask("GET", path, "", "").is_some_and(|r| r.status == 200);
         while !(good("/readyz") && good("/api/v1/namespaces/default/endpoints/kubernetes")) {
-            assert!(began.elapsed() < Duration::from_secs(300), "the API server does not come up");
+            let end = |name: &str| {
+                let log = std::fs::read_to_string(self.dir.path().join(name)).unwrap_or_default();
+                log.lines().rev().take(8).collect::<Vec<_>>().join("\n")
+            };
+            let late = began.elapsed() > Duration::from_secs(300);
+            assert!(!late, "the API server does not come up:\n{}\n{}", end("apiserver.log"), end("etcd.log"));
             std::thread::sleep(Duration::from_millis(100));
         }
     }

@@ -1,8 +1,11 @@
 //! What the suites of several stores have in common.
 #![allow(dead_code)] // none of them needs it all
 
+use std::collections::HashSet;
 use std::future::Future;
+use std::net::TcpListener;
 use std::process::{Child, Command};
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use patroni_dcs::DcsError;
@@ -18,6 +21,19 @@ pub async fn soon<F: Future<Output = Result<bool, DcsError>>>(limit: Duration, o
         assert!(began.elapsed() < limit, "{outcome:?}");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+}
+
+/// A port that nobody listens on, and that is nobody's by chance while its server is started again: the kernel gives
+/// connections a port above 32767.
+pub fn free_port() -> u16 {
+    static GIVEN: OnceLock<Mutex<HashSet<u16>>> = OnceLock::new();
+    let mut given = GIVEN.get_or_init(Mutex::default).lock().unwrap();
+    let start = std::process::id().wrapping_mul(97) % 12_000;
+    let ports = (0..12_000).map(|step| 20_000 + ((start + step) % 12_000) as u16);
+    let free = |port: &u16| !given.contains(port) && TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    let port = ports.into_iter().find(free).expect("a free port");
+    given.insert(port);
+    port
 }
 
 /// Sends a signal to a server.

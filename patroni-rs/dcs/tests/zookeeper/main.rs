@@ -17,8 +17,8 @@ use patroni_core::model::Leader;
 use patroni_dcs::lock::Renewal;
 use patroni_dcs::{open, Dcs, Timing};
 use pyfmt::{json, Value};
-use server::{free_port, ZooKeeper};
-use support::soon;
+use server::ZooKeeper;
+use support::{free_port, soon};
 
 const S: Duration = Duration::from_secs(1);
 /// What is tried once comes about within this.

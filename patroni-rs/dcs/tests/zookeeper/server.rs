@@ -1,14 +1,14 @@
 //! ZooKeeper processes for the tests, on free ports of 127.0.0.1.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::support::{end, signal};
+use crate::support::{end, free_port, signal};
 
 /// A running server; killed when dropped.
 pub struct ZooKeeper {
@@ -34,10 +34,6 @@ pub fn is_there() -> bool {
         eprintln!("SKIPPED: no ZooKeeper in {}: scripts/setup", jars().display());
     }
     there
-}
-
-pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 fn spawn(jvm: &[String], dir: &Path) -> Child {
