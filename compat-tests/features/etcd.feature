@@ -30,7 +30,7 @@ Feature: what happens to etcd
     When node0 is shut down
     Then node1 leads within 60 s
     And the row "after" is on node1 within 10 s
-    And node1's log says "The etcd cluster has gone back"
+    And node0's log says "The etcd cluster has gone back"
 
     @ci
     Examples:
