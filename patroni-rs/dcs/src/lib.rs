@@ -18,8 +18,7 @@ mod etcd2;
 mod etcd3;
 pub mod grant;
 mod keys;
-#[cfg(feature = "stores")]
-mod kubernetes;
+pub mod kubernetes;
 pub mod kv;
 pub mod lock;
 #[cfg(feature = "stores")]

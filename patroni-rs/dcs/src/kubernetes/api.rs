@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 
 use super::access::Access;
 use super::options::Options;
+use super::port::Failure;
 use super::servers::Servers;
 use super::wire::Status;
 pub use crate::ask::Ask;
@@ -37,35 +38,6 @@ impl Ask {
             path.push_str(&part(name));
         }
         Ask::to(method, path, &PLAIN)
-    }
-}
-
-/// Why there is no object in the answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Failure {
-    /// 409: the version is another one, or there is such an object already.
-    Conflict,
-    /// 404: there is no such object.
-    Missing,
-    /// 410: the version is too old for a watch.
-    TooOld,
-    /// 401 and 403: we are not let in. Nothing was done, nothing was learnt.
-    Denied(String),
-    /// Another refusal, which would come again: nothing was done.
-    Refused(String),
-    /// No usable answer in time: it may have been done.
-    Unknown(String),
-}
-
-impl Failure {
-    /// For the log.
-    pub fn text(&self) -> String {
-        match self {
-            Failure::Conflict => "409 Conflict".into(),
-            Failure::Missing => "404 Not Found".into(),
-            Failure::TooOld => "410 Gone".into(),
-            Failure::Denied(text) | Failure::Refused(text) | Failure::Unknown(text) => text.clone(),
-        }
     }
 }
 

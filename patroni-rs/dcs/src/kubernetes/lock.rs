@@ -5,18 +5,17 @@
 //! write; only another holder makes another term. So the keeper and the loop never take each other's renewals for the
 //! loss of the lock, and nobody's renewal hits another's lock, however late it is carried out.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime};
 
 use patroni_core::mutex::locked;
 
-use super::api::{Api, Failure, Shared};
-use super::objects::{Annotations, Objects, Scope, Write};
+use super::layout::DENIED_PAUSE;
+use super::port::{Annotations, Failure, ObjectStore, Write};
 use super::view::{iso_time, Record, Term};
 use super::wire::{is_later, Object, Subset};
-use super::DENIED_PAUSE;
 use crate::kv::Effort;
-use crate::lock::{Granted, LockRenewer, Renewal};
+use crate::lock::{Granted, Renewal};
 
 /// A write that has less time than this left is not begun.
 const LEAST: Duration = Duration::from_millis(500);
@@ -86,10 +85,9 @@ impl OurLock {
         held.map_or_else(|| seen.to_owned(), |held| held.version)
     }
 
-    /// A time that was not written before.
-    pub fn time(&self) -> String {
+    /// That time, or one that was not written before.
+    pub fn time(&self, mut now: SystemTime) -> String {
         self.state(|state| {
-            let mut now = SystemTime::now();
             let mut text = iso_time(now);
             if text == state.last_time {
                 now += Duration::from_micros(1);
@@ -125,22 +123,23 @@ pub struct Change<'a> {
     pub subsets: Option<Vec<Subset>>,
 }
 
-/// Makes a change as long as the lock is ours in that term, whatever else is written to the object meanwhile. None: it is
-/// not ours any more.
+/// Makes a change of the leader object, called `name`, as long as the lock is ours in that term, whatever else is written
+/// to the object meanwhile. None: it is not ours any more.
 ///
 /// # Errors
 /// See [`Failure`]: whether it is ours is not known. Never [`Failure::Conflict`] or [`Failure::Missing`].
-pub async fn change(
-    objects: &Objects,
+pub async fn change<O: ObjectStore>(
+    objects: &O,
+    name: &str,
     lock: &OurLock,
     change: &Change<'_>,
     deadline: Instant,
     effort: impl Fn(Instant) -> Effort,
 ) -> Result<Option<Object>, Failure> {
-    let name = &objects.scope().names.leader;
+    let left = || deadline.saturating_duration_since(objects.now());
     let mut version = lock.version(change.term, change.version);
     loop {
-        let annotations = (change.annotations)(&lock.time());
+        let annotations = (change.annotations)(&lock.time(objects.wall()));
         let mut write = Write::new(name, &annotations).at(Some(&version));
         write.subsets.clone_from(&change.subsets);
         let pause = match objects.patch(&write, effort(deadline)).await {
@@ -164,92 +163,53 @@ pub async fn change(
                 Duration::ZERO
             }
             // A right, or a token, that is being replaced.
-            Err(Failure::Denied(text)) if left(deadline) > DENIED_PAUSE + LEAST => {
+            Err(Failure::Denied(text)) if left() > DENIED_PAUSE + LEAST => {
                 tracing::debug!(target: "patroni.dcs.kubernetes", "not let in: {text}");
                 DENIED_PAUSE
             }
             Err(failure) => return Err(failure),
         };
-        if left(deadline) < LEAST {
+        if left() < LEAST {
             return Err(Failure::Unknown(format!("Concurrent update of {name}, and no time left")));
         }
-        tokio::time::sleep(pause).await;
-    }
-}
-
-fn left(deadline: Instant) -> Duration {
-    deadline.saturating_duration_since(Instant::now())
-}
-
-/// Renews the lock for the lock keeper, over connections of its own.
-pub struct Renewer {
-    shared: Arc<Shared>,
-    scope: Arc<Scope>,
-    lock: Arc<OurLock>,
-    made: Option<(tokio::runtime::Runtime, Objects)>,
-}
-
-impl Renewer {
-    /// For that lock.
-    pub fn new(shared: Arc<Shared>, scope: Arc<Scope>, lock: Arc<OurLock>) -> Renewer {
-        Renewer { shared, scope, lock, made: None }
-    }
-
-    fn make(&self) -> Result<(tokio::runtime::Runtime, Objects), String> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let api = Api::without_connections(Arc::clone(&self.shared)).map_err(|e| e.to_string())?;
-        Ok((runtime.map_err(|e| e.to_string())?, Objects::new(api, Arc::clone(&self.scope))))
-    }
-
-    fn try_renew(&mut self, limit: Duration) -> Result<Renewal, String> {
-        let Some(held) = self.lock.held() else {
-            return Err("the lock is not ours, as far as is known".into());
-        };
-        if self.made.is_none() {
-            self.made = Some(self.make()?);
+        if !pause.is_zero() {
+            objects.pause(pause).await;
         }
-        let Some((runtime, objects)) = &self.made else { return Err("no runtime".into()) };
-        let deadline = Instant::now() + limit;
-        let ttl = whole(self.shared.timing().ttl);
-        let renewing = async {
-            let written = |now: &str| annotations(&held.term, ttl, now);
-            let wanted =
-                Change { term: &held.term, version: &held.version, annotations: &written, subsets: None };
-            change(objects, &self.lock, &wanted, deadline, Effort::Hurried).await
-        };
-        let answer = runtime.block_on(async { tokio::time::timeout(limit, renewing).await });
-        let answer = answer.map_err(|_| format!("no answer within {limit:?}"))?;
-        let answer = answer.map_err(|failure| failure.text())?;
-        let ours = match &answer {
-            Some(object) => self.lock.seen(object),
-            None => self.lock.held().is_some_and(|now| now.term == held.term),
-        };
-        match (ours, answer) {
-            (false, _) => Err("the HA loop has given the lock up meanwhile".into()),
-            (true, None) => Ok(Renewal::Gone),
-            (true, Some(_)) => Ok(Renewal::Until(Granted { ttl })),
-        }
+    }
+}
+
+/// What a renewal of the lock asks, for the lock keeper: as it is held, until `deadline`.
+///
+/// # Errors
+/// Nobody knows what became of it, and why (for the log).
+pub async fn renew<O: ObjectStore>(
+    objects: &O,
+    name: &str,
+    lock: &OurLock,
+    deadline: Instant,
+) -> Result<Renewal, String> {
+    let Some(held) = lock.held() else {
+        return Err("the lock is not ours, as far as is known".into());
+    };
+    let ttl = whole(objects.timing().ttl);
+    let written = |now: &str| annotations(&held.term, ttl, now);
+    let wanted = Change { term: &held.term, version: &held.version, annotations: &written, subsets: None };
+    let answer = change(objects, name, lock, &wanted, deadline, Effort::Hurried).await;
+    let answer = answer.map_err(|failure| failure.text())?;
+    let ours = match &answer {
+        Some(object) => lock.seen(object),
+        None => lock.held().is_some_and(|now| now.term == held.term),
+    };
+    match (ours, answer) {
+        (false, _) => Err("the HA loop has given the lock up meanwhile".into()),
+        (true, None) => Ok(Renewal::Gone),
+        (true, Some(_)) => Ok(Renewal::Until(Granted { ttl })),
     }
 }
 
 /// The ttl as it is written.
 pub fn whole(ttl: Duration) -> Duration {
     Duration::from_secs(ttl.as_secs())
-}
-
-impl Drop for Renewer {
-    fn drop(&mut self) {
-        // May be dropped in another runtime, which cannot wait for this one.
-        if let Some((runtime, _)) = self.made.take() {
-            runtime.shutdown_background();
-        }
-    }
-}
-
-impl LockRenewer for Renewer {
-    fn renew(&mut self, limit: Duration) -> Renewal {
-        self.try_renew(limit).unwrap_or_else(Renewal::NoAnswer)
-    }
 }
 
 #[cfg(test)]
@@ -296,7 +256,7 @@ mod tests {
     #[test]
     fn no_time_is_written_twice() {
         let lock = OurLock::default();
-        let times: Vec<String> = (0..1000).map(|_| lock.time()).collect();
+        let times: Vec<String> = (0..1000).map(|_| lock.time(SystemTime::now())).collect();
         assert!(times.windows(2).all(|pair| pair[0] != pair[1]));
     }
 

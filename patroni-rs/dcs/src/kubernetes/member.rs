@@ -1,11 +1,15 @@
 //! Our Pod: what it says of us, and the labels by which Services and people find the primary.
 
+use std::sync::atomic::Ordering;
+
 use patroni_core::parse::deep_compare;
 use pyfmt::Value;
 
-use super::api::Failure;
+use super::layout::Layout;
 use super::options::Options;
-use super::*;
+use super::port::{Failure, ObjectStore};
+use super::wire::Object;
+use crate::kv::Effort;
 
 /// Labels to be set; None takes one away.
 pub type Labels = Vec<(String, Option<String>)>;
@@ -41,10 +45,10 @@ fn labels(options: &Options, data: &Value, leads: bool) -> Labels {
     labels
 }
 
-impl Kubernetes {
+impl<O: ObjectStore> Layout<O> {
     /// Writes what has changed to our Pod.
     pub(super) async fn try_touch(&self, data: &Value) -> Result<(), Failure> {
-        let cluster = self.published.cluster(std::time::Instant::now());
+        let cluster = self.published.cluster(self.objects.now());
         let name = self.settings.name.as_str();
         let leads = cluster.as_ref().is_some_and(|c| c.leader_name() == Some(name));
         let labels = labels(&self.scope().options, data, leads);
@@ -80,6 +84,7 @@ impl Kubernetes {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::Settings;
 
     #[test]
     fn what_a_pod_is_labelled() {

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::objects::Scope;
+use super::port::Scope;
 use super::wire::{Address, Object, Port, Subset};
 
 /// What has to be written so that clients find us; None: nothing, since it is there, or since our address is not known.
@@ -58,8 +58,6 @@ fn differ(known: &[Subset], ip: &str, ports: &[Port]) -> bool {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::kubernetes::options::Options;
-    use crate::kubernetes::view::Names;
     use crate::Settings;
 
     fn scope(more: &str) -> Scope {
@@ -67,8 +65,7 @@ mod tests {
             format!(r#"{{"scope":"demo","name":"m0","labels":{{"a":"b"}},"use_endpoints":true{more}}}"#);
         let config = pyfmt::json::loads(&config).unwrap();
         let settings = Settings::from_config(&config, &config).unwrap();
-        let options = Options::from_section(&settings, &config, &config, &|_| None).unwrap();
-        Scope { names: Names::of("demo", None, true), name: "m0".into(), options }
+        Scope::of(&settings, &config, &config, &|_| None).unwrap()
     }
 
     fn object(text: &str) -> Object {

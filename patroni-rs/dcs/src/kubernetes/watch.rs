@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use patroni_core::mutex::locked;
 use tokio::task::JoinHandle;
 
-use super::api::Failure;
 use super::objects::Objects;
+use super::port::{Failure, ObjectStore as _, Which};
 use super::view::Names;
 use super::wire::{Event, Object, Status};
 use crate::kv::Effort;
@@ -24,11 +24,11 @@ const LONGEST: usize = 16 * 1024 * 1024;
 /// Starts both. They end with the last of the handles' abortion.
 pub fn start(objects: &Arc<Objects>, sink: Sink) -> Vec<JoinHandle<()>> {
     let sink = Arc::new(Mutex::new(sink));
-    let kinds = [objects.scope().kind(), "pods"];
-    kinds
+    [Which::State, Which::Pods]
         .into_iter()
-        .map(|kind| {
-            let watch = Watch { objects: Arc::clone(objects), kind, sink: Arc::clone(&sink) };
+        .map(|which| {
+            let kind = objects.kind(which);
+            let watch = Watch { objects: Arc::clone(objects), which, kind, sink: Arc::clone(&sink) };
             tokio::spawn(watch.run())
         })
         .collect()
@@ -36,6 +36,7 @@ pub fn start(objects: &Arc<Objects>, sink: Sink) -> Vec<JoinHandle<()>> {
 
 struct Watch {
     objects: Arc<Objects>,
+    which: Which,
     kind: &'static str,
     sink: Arc<Mutex<Sink>>,
 }
@@ -79,10 +80,10 @@ impl Watch {
 
     async fn list(&self) -> Result<String, Failure> {
         let deadline = Instant::now() + self.objects.api().shared().timing().retry_timeout;
-        let list = self.objects.list(self.kind, Effort::Until(deadline)).await?;
+        let list = self.objects.list(self.which, Effort::Until(deadline)).await?;
         let objects = list.items.unwrap_or_default();
         self.tell(|sink, names| {
-            if self.kind == "pods" {
+            if self.which == Which::Pods {
                 objects.iter().for_each(|pod| sink.changed(&member(pod), Some(""), order(pod)));
             } else {
                 let keys = objects.iter().flat_map(|object| keys(names, object));
@@ -147,7 +148,7 @@ impl Watch {
             }
         };
         self.tell(|sink, names| {
-            if self.kind == "pods" {
+            if self.which == Which::Pods {
                 sink.changed(&member(&object), Some("").filter(|_| !deleted), order(&object));
                 return;
             }

@@ -82,6 +82,20 @@ pub struct ManagedBy {
     pub fields_v1: Option<Json>,
 }
 
+impl ManagedBy {
+    /// Somebody of that name has written that annotation.
+    pub fn of_annotation(manager: &str, annotation: &str) -> ManagedBy {
+        let fields = serde_json::json!({"f:metadata": {"f:annotations": {format!("f:{annotation}"): {}}}});
+        ManagedBy { manager: manager.to_owned(), fields_v1: Some(fields) }
+    }
+
+    /// Has he written that annotation?
+    pub fn wrote(&self, annotation: &str) -> bool {
+        let annotations = self.fields_v1.as_ref().and_then(|f| f.get("f:metadata")?.get("f:annotations"));
+        annotations.is_some_and(|fields| fields.get(format!("f:{annotation}")).is_some())
+    }
+}
+
 /// Addresses with the same ports.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Subset {

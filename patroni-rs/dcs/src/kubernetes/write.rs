@@ -5,13 +5,14 @@ use std::time::Instant;
 use patroni_core::model::{Leader, Lsn, Status};
 use pyfmt::Value;
 
-use super::api::Failure;
+use super::layout::Layout;
 use super::lock::{annotations, change, whole, Change, Held};
-use super::objects::{Annotations, Write};
+use super::port::{Annotations, Failure, ObjectStore, Write};
 use super::view::{Record, Term};
-use super::wire::Object;
-use super::*;
+use super::wire::{self, Object};
+use crate::dcs::Outcome;
 use crate::keys::LEAST_TIME;
+use crate::kv::Effort;
 
 /// Of the failsafe mode; None where there is nothing to say.
 pub fn failsafe_text(value: &Value) -> Option<String> {
@@ -33,7 +34,7 @@ fn status_annotations(status: &Status) -> Annotations<'static> {
     ]
 }
 
-impl Kubernetes {
+impl<O: ObjectStore> Layout<O> {
     /// Takes the lock at the version of the leader object at which it was seen to be free.
     pub(super) async fn try_acquire(&self, seen: Option<&Leader>) -> Result<bool, Failure> {
         let taken = seen.filter(|leader| !leader.name().is_empty() && leader.name() != self.settings.name);
@@ -45,34 +46,43 @@ impl Kubernetes {
     }
 
     async fn acquire_at(&self, version: Option<&str>, before: &Term) -> Result<bool, Failure> {
-        let deadline = self.deadline();
-        let now = self.lock.time();
+        let (name, deadline) = (&self.names().leader, self.deadline());
+        let effort = Effort::Until(deadline);
+        let now = self.lock.time(self.objects.wall());
         let term = before.next(&self.settings.name, &now);
         let annotations = annotations(&term, whole(self.timing().ttl), &now);
-        let mut write = Write::new(&self.names().leader, &annotations).at(version);
-        write.subsets = self.subsets();
-        let written = match version {
-            Some(_) => self.objects.patch(&write, Effort::Until(deadline)).await,
-            None => self.objects.create(&write, Effort::Until(deadline)).await,
-        };
-        let object = match written {
-            Ok(object) => object,
-            // Somebody was first; or an earlier attempt of ours was, whose answer was lost.
-            Err(Failure::Conflict) if deadline.saturating_duration_since(Instant::now()) > LEAST_TIME => {
-                let effort = Effort::Until(deadline);
-                let object = match self.objects.get(&self.names().leader, effort).await {
-                    Ok(object) => object,
-                    Err(Failure::Missing) => return Ok(false),
-                    Err(failure) => return Err(failure),
-                };
-                let same = |(name, text): &(&str, Option<String>)| object.annotation(name) == text.as_deref();
-                if !annotations.iter().all(same) {
-                    return Ok(false);
-                }
-                object
+        let mut version = version.map(str::to_owned);
+        let object = loop {
+            let mut write = Write::new(name, &annotations).at(version.as_deref());
+            write.subsets = self.subsets();
+            let written = match version {
+                Some(_) => self.objects.patch(&write, effort).await,
+                None => self.objects.create(&write, effort).await,
+            };
+            match written {
+                Ok(object) => break object,
+                Err(Failure::Conflict)
+                    if deadline.saturating_duration_since(self.objects.now()) > LEAST_TIME => {}
+                Err(Failure::Conflict | Failure::Missing) => return Ok(false),
+                Err(failure) => return Err(failure),
             }
-            Err(Failure::Conflict | Failure::Missing) => return Ok(false),
-            Err(failure) => return Err(failure),
+            // Somebody was first; or an earlier attempt of ours was, whose answer was lost.
+            let object = match self.objects.get(name, effort).await {
+                Ok(object) => object,
+                Err(Failure::Missing) => return Ok(false),
+                Err(failure) => return Err(failure),
+            };
+            let same = |(name, text): &(&str, Option<String>)| object.annotation(name) == text.as_deref();
+            if annotations.iter().all(same) {
+                break object;
+            }
+            // Or the lock is as it was: nobody's, or our own that had run out by our clock, and what was written is
+            // beside it, or was our lock keeper's renewal. A primary would give up for that.
+            let free = before.holder.is_empty() || before.holder == self.settings.name;
+            if !free || Record::of(Some(&object)).term() != *before {
+                return Ok(false);
+            }
+            version = Some(object.version().to_owned());
         };
         self.lock.won(&object, &term);
         self.saw_leader(Some(&object));
@@ -118,12 +128,12 @@ impl Kubernetes {
         };
         let (version, deadline) = (leader.version.as_str(), self.deadline());
         let mut wanted = Change { term: &term, version, annotations: &written, subsets: self.subsets() };
-        let mut changed = change(&self.objects, &self.lock, &wanted, deadline, Effort::Until).await;
+        let mut changed = self.change(&wanted, deadline).await;
         if let (Err(Failure::Refused(text)), Some(_)) = (&changed, &wanted.subsets) {
             // An address that Kubernetes does not take is no reason to lose the lock.
             self.error(&format!("Unexpected error from Kubernetes API: {text}"));
             wanted.subsets = None;
-            changed = change(&self.objects, &self.lock, &wanted, deadline, Effort::Until).await;
+            changed = self.change(&wanted, deadline).await;
         }
         let changed = changed.map_err(|failure| match failure {
             // Nothing was written, and nothing was said of the lock.
@@ -138,6 +148,10 @@ impl Kubernetes {
             None => drop(self.lock.dropped()),
         }
         Ok(changed.is_some())
+    }
+
+    async fn change(&self, wanted: &Change<'_>, deadline: Instant) -> Result<Option<Object>, Failure> {
+        change(&*self.objects, &self.names().leader, &self.lock, wanted, deadline, Effort::Until).await
     }
 
     /// Gives the lock up, if it is ours.
@@ -162,8 +176,8 @@ impl Kubernetes {
         let version = held.map_or_else(|| leader.version.clone(), |held| held.version);
         let wanted = Change { term: &term, version: &version, annotations: &written, subsets };
         // The fence does not wait for it: half the time is enough, and without it the lock runs out.
-        let deadline = Instant::now() + self.timing().retry_timeout / 2;
-        let released = change(&self.objects, &self.lock, &wanted, deadline, Effort::Until).await?;
+        let deadline = self.objects.now() + self.timing().retry_timeout / 2;
+        let released = self.change(&wanted, deadline).await?;
         let object = match released {
             Some(object) => object,
             // Given up by an earlier attempt whose answer was lost?
@@ -254,7 +268,7 @@ impl Kubernetes {
         if !create_new {
             return self.objects.put(&Write::new(name, &annotations), effort).await.map(|_| true);
         }
-        let manager = format!("Patroni-{:016x}", rand::random::<u64>());
+        let manager = format!("Patroni-{:016x}", self.objects.nonce());
         let there = match self.objects.get(name, effort).await {
             Ok(object) if object.annotation("initialize").is_some() => return Ok(false),
             Ok(object) => Some(object),
@@ -280,10 +294,7 @@ impl Kubernetes {
 
 /// Was it written under that name, and by nobody since?
 fn wrote_initialize(object: &Object, manager: &str) -> bool {
-    let wrote = |by: &wire::ManagedBy| {
-        let fields = by.fields_v1.as_ref().and_then(|f| f.get("f:metadata")?.get("f:annotations"));
-        by.manager == manager && fields.is_some_and(|f| f.get("f:initialize").is_some())
-    };
+    let wrote = |by: &wire::ManagedBy| by.manager == manager && by.wrote("initialize");
     object.annotation("initialize").is_some()
         && object.metadata.managed_fields.as_deref().unwrap_or_default().iter().any(wrote)
 }

@@ -2,6 +2,7 @@
 //! The Kubernetes store against a real API server, and behind a proxy with faults. Skipped where scripts/setup built none.
 
 mod faults;
+mod manifests;
 mod proxy;
 mod reference;
 #[allow(dead_code)]
@@ -100,6 +101,44 @@ async fn what_was_decided_on_an_old_view_takes_no_lock() {
     assert_eq!(b.acquire_leader(None).await, Ok(false));
     let held = leader(&a).await.unwrap();
     assert_eq!((held.name(), a.update_leader(&held, None, None).await), ("a", Ok(true)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_written_beside_a_lock_that_is_free_is_no_loss_of_it() {
+    let Some((section, namespace)) = place(&[]) else { return };
+    let a = open_with("a", &section, 5, 10);
+    let note = |text: &str| {
+        let path = format!("/api/v1/namespaces/{namespace}/endpoints/batman");
+        let body = format!(r#"{{"metadata":{{"annotations":{{"note":"{text}"}}}}}}"#);
+        tokio::task::block_in_place(|| SHARED.lock().unwrap().ask("PATCH", &path, &body));
+    };
+    assert_eq!(acquire(&a).await, Ok(true));
+    // After an outage a primary finds that its own lock has run out by its clock.
+    let began = Instant::now();
+    let seen = loop {
+        let seen = leader(&a).await.unwrap();
+        if seen.name().is_empty() {
+            break seen;
+        }
+        assert!(began.elapsed() < 40 * S);
+        tokio::time::sleep(S / 10).await;
+    };
+    // Its lock keeper finds the API server back at the same moment.
+    assert!(matches!(renew(&mut a.renewer(), 8 * S), Renewal::Until(_)));
+    assert_eq!(a.acquire_leader(Some(&seen)).await, Ok(true));
+    // One that was given up, and people write beside it.
+    let held = leader(&a).await.unwrap();
+    assert_eq!(a.delete_leader(Some(&held), None).await, Ok(true));
+    let seen = leader(&a).await.unwrap();
+    note("1");
+    assert_eq!(a.acquire_leader(Some(&seen)).await, Ok(true));
+    // Taken by another one meanwhile, it is not free.
+    let held = leader(&a).await.unwrap();
+    assert_eq!(a.delete_leader(Some(&held), None).await, Ok(true));
+    let seen = leader(&a).await.unwrap();
+    let b = open_with("b", &section, 5, 10);
+    assert_eq!(acquire(&b).await, Ok(true));
+    assert_eq!(a.acquire_leader(Some(&seen)).await, Ok(false));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -17,23 +17,38 @@ pub const ADMIN: &str = "sekrit-token";
 /// May nothing.
 pub const WEAK: &str = "weak-token";
 
-/// The program, where scripts/setup has put it.
+fn deps() -> PathBuf {
+    std::env::var_os("PATRONI_RS_DEPS").map_or_else(|| PathBuf::from("/opt/patroni-rs"), PathBuf::from)
+}
+
+/// The program, where scripts/setup has put it: the version of `KUBERNETES`, or 1.20.
 pub fn program() -> Option<PathBuf> {
-    let deps =
-        std::env::var_os("PATRONI_RS_DEPS").map_or_else(|| PathBuf::from("/opt/patroni-rs"), PathBuf::from);
-    Some(deps.join("kubernetes-1.20/kube-apiserver")).filter(|path| path.exists())
+    let version = std::env::var("KUBERNETES").unwrap_or_else(|_| "1.20".into());
+    Some(deps().join(format!("kubernetes-{version}/kube-apiserver"))).filter(|path| path.exists())
+}
+
+/// Servers of today want an etcd of today.
+fn etcd_program() -> PathBuf {
+    let newer = Some(deps().join("etcd-3.6/etcd"));
+    let newer = newer.filter(|path| path.exists() && std::env::var_os("KUBERNETES").is_some());
+    newer.unwrap_or_else(|| PathBuf::from("etcd"))
 }
 
 /// One kubeconfig for the whole process, with a context for each server: it is found by a variable.
 struct Contexts {
     dir: TempDir,
+    /// What is in a static is never dropped: whoever removes the folder hears by this that the process has ended.
+    _remover: Option<ChildStdin>,
     known: Vec<(String, String, String)>,
 }
 
 static CONTEXTS: LazyLock<Mutex<Contexts>> = LazyLock::new(|| {
     let dir = tempfile::Builder::new().prefix("patroni-dcs-kube-").tempdir_in("/tmp").unwrap();
     std::env::set_var("KUBECONFIG", dir.path().join("config"));
-    Mutex::new(Contexts { dir, known: Vec::new() })
+    let mut remover = Command::new("bash");
+    remover.args(["-c", r#"cat >/dev/null; rm -rf "$1""#, "remover"]).arg(dir.path());
+    let mut remover = remover.stdin(Stdio::piped()).spawn().unwrap();
+    Mutex::new(Contexts { dir, _remover: remover.stdin.take(), known: Vec::new() })
 });
 
 /// Adds a context to the kubeconfig.
@@ -68,10 +83,11 @@ pub struct Kubernetes {
     namespaces: usize,
 }
 
-/// Both in the background, their process ids in files; waits for the end of the input.
+/// Both in the background, their process ids in files; waits for the end of the input. The folder goes with them unless
+/// there was a word in it: it may be a static's, which is never dropped.
 const KEEPER: &str = r#"
 cd "$1"
-etcd --data-dir etcd --unsafe-no-fsync --listen-client-urls http://127.0.0.1:$2 --advertise-client-urls http://127.0.0.1:$2 \
+"$6" --data-dir etcd --unsafe-no-fsync --listen-client-urls http://127.0.0.1:$2 --advertise-client-urls http://127.0.0.1:$2 \
   --listen-peer-urls http://127.0.0.1:$3 --initial-advertise-peer-urls http://127.0.0.1:$3 --initial-cluster default=http://127.0.0.1:$3 >>etcd.log 2>&1 &
 echo $! >etcd.pid
 "$5" --etcd-servers=http://127.0.0.1:$2 --bind-address=127.0.0.1 --advertise-address=10.99.0.1 --secure-port=$4 --cert-dir=certs \
@@ -79,8 +95,9 @@ echo $! >etcd.pid
   --service-cluster-ip-range=10.96.0.0/16 --authorization-mode=RBAC --token-auth-file=tokens.csv \
   --disable-admission-plugins=ServiceAccount,PersistentVolumeClaimResize >>apiserver.log 2>&1 &
 echo $! >apiserver.pid
-cat >/dev/null
+read -r word
 kill -9 $(cat etcd.pid) $(cat apiserver.pid)
+[ -n "$word" ] || { wait; cd /; rm -rf "$1"; }
 "#;
 
 impl Kubernetes {
@@ -118,6 +135,9 @@ impl Kubernetes {
 
     /// Kills both, and starts them with the data that they had.
     pub fn restart(&mut self) {
+        if let Some(input) = &mut self.input {
+            writeln!(input, "again").unwrap();
+        }
         self.end();
         (self.keeper, self.input) = launch(self.dir.path(), self.etcd, self.port);
         self.wait();
@@ -199,7 +219,10 @@ impl Kubernetes {
 fn launch(dir: &Path, etcd: u16, port: u16) -> (Child, Option<ChildStdin>) {
     let mut command = Command::new("bash");
     command.args(["-c", KEEPER, "keeper"]).arg(dir);
-    command.args([etcd, free_port(), port].map(|p| p.to_string())).arg(program().unwrap());
+    command
+        .args([etcd, free_port(), port].map(|p| p.to_string()))
+        .arg(program().unwrap())
+        .arg(etcd_program());
     let mut child =
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let input = child.stdin.take();
@@ -208,9 +231,6 @@ fn launch(dir: &Path, etcd: u16, port: u16) -> (Child, Option<ChildStdin>) {
 
 impl Drop for Kubernetes {
     fn drop(&mut self) {
-        if let Some(input) = &mut self.input {
-            let _ = input.flush();
-        }
         self.end();
     }
 }
