@@ -21,6 +21,13 @@ pub enum Mode {
         /// `--dsn`
         dsn: Option<String>,
     },
+    /// `--build-info`: an addition, which help does not show.
+    BuildInfo,
+    /// `--man-pages FOLDER`: writes the manual pages; an addition for packagers, which help does not show.
+    ManPages {
+        /// Where `man1` and `man5` are.
+        folder: String,
+    },
     /// Print this and end with that code.
     Exit {
         /// To standard output, or to standard error when the code is not 0.
@@ -52,16 +59,35 @@ const LONG: [&str; 8] = [
 
 struct Parser {
     exclusive: Option<&'static str>,
+    build_info: bool,
     dsn: Option<String>,
     ignore_listen_port: bool,
     print: bool,
     files: Vec<String>,
 }
 
+/// The manual page of the program.
+#[must_use]
+pub fn manual_page() -> String {
+    help::manual_page()
+}
+
 /// Parses what follows the program's name.
 pub fn parse(args: impl IntoIterator<Item = String>) -> Args {
-    let mut parser =
-        Parser { exclusive: None, dsn: None, ignore_listen_port: false, print: false, files: Vec::new() };
+    let args: Vec<String> = args.into_iter().collect();
+    if let [option, folder] = &args[..] {
+        if option == "--man-pages" {
+            return Args { mode: Mode::ManPages { folder: folder.clone() }, config_file: String::new() };
+        }
+    }
+    let mut parser = Parser {
+        exclusive: None,
+        build_info: false,
+        dsn: None,
+        ignore_listen_port: false,
+        print: false,
+        files: Vec::new(),
+    };
     let mode = match parser.read(args) {
         Ok(()) => parser.mode(),
         Err((text, code)) => Mode::Exit { text, code },
@@ -82,6 +108,9 @@ impl Parser {
         while let Some(arg) = args.next() {
             if arg == "--" {
                 self.files.extend(args.by_ref());
+            } else if arg == "--build-info" {
+                // In full only: what the reference makes of abbreviations stays.
+                self.build_info = true;
             } else if let Some(long) = arg.strip_prefix("--") {
                 self.long(&arg, long, &mut args, &mut unknown)?;
             } else if arg.len() > 1 && arg.starts_with('-') {
@@ -181,6 +210,7 @@ impl Parser {
 
     fn mode(&mut self) -> Mode {
         match self.exclusive {
+            _ if self.build_info => Mode::BuildInfo,
             Some("--validate-config") => {
                 Mode::Validate { ignore_listen_port: self.ignore_listen_port, print: self.print }
             }
@@ -203,6 +233,8 @@ mod tests {
     fn argparse_rules() {
         assert_eq!(mode(&["a.yml"]), Mode::Run);
         assert_eq!(mode(&["--val", "a", "-ip"]), Mode::Validate { ignore_listen_port: true, print: true });
+        assert_eq!(mode(&["--build-info"]), Mode::BuildInfo);
+        assert!(matches!(mode(&["--build"]), Mode::Exit { code: 2, .. }));
         assert!(matches!(mode(&["--ver"]), Mode::Exit { code: 0, text } if text == "patroni 4.1.5\n"));
         for (args, message) in [
             (

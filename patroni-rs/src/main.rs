@@ -4,6 +4,7 @@ use std::io::Write;
 
 use futures_util::FutureExt;
 use patroni_config::{generate, Check, Config, Environment, Options, Outcome};
+use patroni_core::build_info;
 use patroni_rs::cli::{self, Args, Mode};
 use patroni_rs::log::{self, Log, Settings};
 use patroni_rs::shell::{run, Start};
@@ -17,6 +18,16 @@ fn main() {
     if let Mode::Exit { text, code } = &mode {
         print(text, *code);
         std::process::exit(*code);
+    }
+    if mode == Mode::BuildInfo {
+        print(&build_info::page(patroni_net::tls_library()), 0);
+        std::process::exit(0);
+    }
+    if let Mode::ManPages { folder } = &mode {
+        if let Err(e) = write_man_pages(folder.as_ref()) {
+            fail(&format!("{folder}: {e}"));
+        }
+        std::process::exit(0);
     }
     if mode == Mode::Run {
         process::split_off_init();
@@ -47,7 +58,7 @@ fn main() {
             &generate::HostAddress::of_this_host(),
             &mut patroni_rs::generate::Server,
         ),
-        Mode::Exit { .. } => Outcome::default(),
+        Mode::BuildInfo | Mode::ManPages { .. } | Mode::Exit { .. } => Outcome::default(),
     };
     print(&outcome.stdout, 0);
     print(&outcome.stderr, 1);
@@ -55,6 +66,17 @@ fn main() {
         process::die_of_interrupt();
     }
     std::process::exit(outcome.code);
+}
+
+fn write_man_pages(folder: &std::path::Path) -> std::io::Result<()> {
+    for (section, name, page) in [
+        ("man1", "patroni.1", cli::manual_page()),
+        ("man5", "patroni.yml.5", patroni_config::reference::manual_page()),
+    ] {
+        std::fs::create_dir_all(folder.join(section))?;
+        std::fs::write(folder.join(section).join(name), page)?;
+    }
+    Ok(())
 }
 
 /// A configuration that is right, for a store that this build does not have.
@@ -101,6 +123,7 @@ fn run_daemon(config_file: &str, environment: &Environment) -> Outcome {
         log.flush();
         return refused(e);
     }
+    tracing::info!(target: "patroni_rs", "{}", build_info::line(patroni_net::tls_library()));
     process::announce_threads(config.effective());
     patroni_postgres::process::evidence::reserve();
     // Two workers: a cycle that blocks on a dead disk must not stop timers and jobs.

@@ -212,6 +212,8 @@ fn said_before(text: &str) -> Vec<String> {
     let time = Regex::new(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} ").unwrap();
     let class = Regex::new(r"^(CRITICAL: )?[\w.]+(Error|Exception): ").unwrap();
     let lines = text.lines().take_while(|line| !searches.is_match(line));
+    // Who runs is an addition (docs/compatibility.md).
+    let lines = lines.filter(|line| !line.contains("INFO: patroni-rs "));
     let lines = lines.map(|line| class.replace(&time.replace_all(line, ""), "").into_owned());
     lines.map(|line| line.strip_prefix("CRITICAL: ").map_or(line.clone(), str::to_owned)).collect()
 }

@@ -27,8 +27,12 @@ pub fn main(words: &[String]) -> i32 {
 }
 
 /// What packagers ask for, by options that help does not show: `--completion SHELL` prints the script that the shell
-/// sources, `--man-pages FOLDER` writes the manual pages.
+/// sources, `--man-pages FOLDER` writes the manual pages; and what tells this program from the reference, `--build-info`.
 fn hidden(words: &[String]) -> Option<i32> {
+    if words == ["--build-info"] {
+        crate::out::print(&patroni_core::build_info::page(patroni_net::tls_library()));
+        return Some(0);
+    }
     let [option, value] = words else { return None };
     match option.as_str() {
         "--completion" => {

@@ -1,6 +1,6 @@
 //! Health checks: which paths answer 200 (surface-api-ctl 4).
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use patroni_core::ha::Role;
 use patroni_core::parse::parse_int;
@@ -137,13 +137,19 @@ fn tags_match(target: &Target, tags: &Value) -> bool {
 /// `GET /liveness`: is the HA loop alive (G10)?
 pub fn liveness(s: &Snapshot, now: Instant) -> u16 {
     let primary = s.postgres.role == Role::Primary && s.postgres.postmaster_alive;
-    let patience = s.ttl * if primary { 1 } else { 2 };
-    let alive = s.next_run.is_some_and(|due| due + patience > now);
-    if s.config.is_paused() || alive {
+    if s.config.is_paused() || loop_lives(s.next_run, s.ttl, primary, now) {
         200
     } else {
         503
     }
+}
+
+/// Whether the HA loop, whose next cycle is or was `due`, is not overdue by more than the `ttl`, or twice that where
+/// nobody writes.
+#[must_use]
+pub fn loop_lives(due: Option<Instant>, ttl: Duration, primary: bool, now: Instant) -> bool {
+    let patience = ttl * if primary { 1 } else { 2 };
+    due.is_some_and(|due| due + patience > now)
 }
 
 /// Why the node is not ready; None: it is (D18, G11).

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Instant;
 
+use patroni_core::build_info;
 use patroni_core::ha::{PgState, Role, VERSION};
 use pyfmt::datetime::DateTime;
 use pyfmt::value::float_repr;
@@ -64,6 +65,7 @@ pub fn text(s: &Snapshot, now: Instant) -> String {
     put_roles(&mut page, s, now);
     put_wal(&mut page, s);
     put_node(&mut page, s, now);
+    put_build_info(&mut page, s);
     put_held_back(&mut page, s);
     page.text
 }
@@ -145,6 +147,21 @@ fn put_node(page: &mut Page, s: &Snapshot, now: Instant) {
     let value = number.filter(|_| known).map_or(-1, |n| n as i64);
     let note = format!("# Values: {}\n", names.join(", "));
     page.commented("gauge", "postgres_state", "Numeric representation of Postgres state.", &note, value);
+}
+
+/// Ours alone, and always there: who answers.
+fn put_build_info(page: &mut Page, s: &Snapshot) {
+    let labels = format!(
+        "{{scope=\"{}\",name=\"{}\",implementation=\"{}\",version=\"{}\",patroni=\"{VERSION}\",commit=\"{}\"}}",
+        s.scope,
+        s.name,
+        build_info::IMPLEMENTATION,
+        build_info::OWN_VERSION,
+        label(build_info::COMMIT)
+    );
+    let shared = std::mem::replace(&mut page.labels, labels);
+    page.gauge("build_info", "The implementation that answers, its version and that of Patroni.", 1);
+    page.labels = shared;
 }
 
 /// Ours alone, and only while there is something to say: otherwise the page is the reference's.

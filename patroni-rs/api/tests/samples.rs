@@ -199,7 +199,9 @@ fn metrics_pages() {
         // Time has passed between the two documents.
         let seen = page.lines().find(|l| l.starts_with("patroni_dcs_last_seen{")).unwrap();
         snapshot.dcs_last_seen = seen.rsplit(' ').next().unwrap().parse().unwrap();
-        let ours = metrics::text(&snapshot, Instant::now());
+        let whole = metrics::text(&snapshot, Instant::now());
+        let (ours, more) = whole.split_once("# HELP patroni_build_info ").unwrap();
+        assert_eq!(more.lines().count(), 3, "{more}");
         for (a, b) in ours.lines().zip(page.lines()) {
             assert_eq!(a, b, "{file}");
         }
@@ -296,6 +298,16 @@ fn cluster_documents() {
         }
     }
     assert!(count > 5, "{count}");
+}
+
+/// Who answers is at the end of every page.
+#[test]
+fn the_page_says_who_answers() {
+    let page = metrics::text(&common::replica(), Instant::now());
+    let line = page.lines().last().unwrap();
+    let start = r#"patroni_build_info{scope="demo",name="pg2",implementation="patroni-rs",version="0."#;
+    assert!(line.starts_with(start), "{line}");
+    assert!(line.contains(r#"",patroni="4.1.5",commit=""#) && line.ends_with(r#""} 1"#), "{line}");
 }
 
 /// The page grows by one metric at its end, and only while something holds the node back; whatever a member

@@ -74,6 +74,32 @@ impl Environment {
     }
 }
 
+/// The variable that sets a key, written as a path; for the reference pages.
+pub(crate) fn variable_of(path: &str) -> Option<String> {
+    let name = match path.split('.').collect::<Vec<_>>()[..] {
+        [key] if PLAIN.contains(&key) => key.to_owned(),
+        ["postgresql", "bin_name", binary] if POSTGRESQL_BINARIES.contains(&binary) => {
+            format!("postgresql_bin_{binary}")
+        }
+        ["postgresql", "authentication", user, key] if AUTHENTICATION.contains(&key) => {
+            format!("{user}_{key}")
+        }
+        [section @ ("ctl" | "restapi"), "authentication", key] => format!("{section}_{key}"),
+        ["etcd3", key @ ("username" | "password")] => format!("etcd3_{key}"),
+        [section, key] if SECTIONS.iter().any(|(s, keys)| *s == section && keys.contains(&key)) => {
+            format!("{section}_{key}")
+        }
+        [section, key]
+            if patroni_core::stores::STORES.iter().chain(&["citus"]).any(|store| *store == section)
+                && DCS_SUFFIXES.contains(&key.to_uppercase().as_str()) =>
+        {
+            format!("{section}_{key}")
+        }
+        _ => return None,
+    };
+    Some(format!("{PREFIX}{}", name.to_uppercase()))
+}
+
 /// Sets `section.key`.
 fn put(config: &mut Value, section: &str, key: &str, value: Value) -> Result<()> {
     if config.get(section).is_none() {

@@ -11,6 +11,7 @@ mod env;
 mod error;
 pub mod generate;
 mod python;
+pub mod reference;
 mod refusal;
 mod server_parameters;
 mod source;

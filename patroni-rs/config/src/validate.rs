@@ -6,6 +6,7 @@
 //! is. The latter two look at the machine: they connect to ports and look for
 //! binaries, as the reference does.
 
+mod describe;
 mod files;
 mod leaf;
 mod network;
@@ -16,6 +17,7 @@ use pyfmt::Value;
 
 use crate::error::Result;
 
+pub(crate) use describe::described;
 pub use files::major_version;
 pub(crate) use network::resolve;
 

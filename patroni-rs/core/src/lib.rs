@@ -5,6 +5,7 @@
 //! come in, values go out. So the same code runs in the daemon and in the
 //! deterministic simulation.
 
+pub mod build_info;
 pub mod cluster_json;
 pub mod cluster_state;
 pub mod controlled;

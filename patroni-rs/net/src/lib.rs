@@ -8,6 +8,12 @@ mod config;
 mod error;
 mod tls;
 
+/// The TLS library that is in use, as it calls itself.
+#[must_use]
+pub fn tls_library() -> &'static str {
+    openssl::version::version()
+}
+
 pub use client::{HttpClient, HttpStream, Response, MAX_BODY, REFUSED_CERTIFICATE, USER_AGENT};
 pub use config::ClientOptions;
 pub use error::NetError;

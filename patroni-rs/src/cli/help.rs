@@ -127,6 +127,36 @@ pub fn page(columns: usize) -> String {
     out
 }
 
+/// The manual page (man(7), section 1), from the same table as the help page.
+pub fn manual_page() -> String {
+    let roff = |text: &str| text.replace('\\', "\\e").replace('-', "\\-").replace('`', "");
+    let version = patroni_core::ha::VERSION;
+    let mut out = format!(
+        ".TH PATRONI 1 \"\" \"Patroni {version}\" \"Patroni\"\n.SH NAME\npatroni \\- one member of a highly available \
+         PostgreSQL cluster\n.SH SYNOPSIS\n.B patroni\n{}\n.SH DESCRIPTION\n{DESCRIPTION}",
+        roff(&OPTIONS.iter().chain(&POSITIONALS).copied().collect::<Vec<_>>().join(" "))
+    );
+    for (title, arguments) in HELP {
+        out.push_str(&format!(".SH {}\n", title.to_uppercase()));
+        for (name, text) in arguments {
+            out.push_str(&format!(".TP\n.B {}\n{}\n", roff(name), roff(text)));
+        }
+    }
+    out.push_str(&format!(
+        ".TP\n.B \\-\\-build\\-info\nTells which implementation this is, and exits.\n{REST}"
+    ));
+    out
+}
+
+const DESCRIPTION: &str = "Runs PostgreSQL as a member of a cluster: takes part in the election of a leader, promotes and demotes, makes \
+and repairs replicas, and serves the REST API.\nSIGHUP reads the configuration again; SIGTERM stops PostgreSQL and ends, \
+in a pause it leaves PostgreSQL running.\n";
+
+const REST: &str = ".SH ENVIRONMENT\n.TP\n.B PATRONI_CONFIGURATION\nA whole configuration, where there is no file.\n.TP\n.B \
+PATRONI_<SECTION>_<KEY>\nSettings that win over the file; patroni.yml(5) names each.\n.TP\n.B PATRONI_RS_GUARDIAN\noff: no guardian \
+process.\n.SH EXIT STATUS\n0 after an orderly end, 1 after an error, 2 for a wrong command line, 5 where records of the log were \
+lost at the end.\n.SH SEE ALSO\n.BR patroni.yml (5),\n.BR patronictl (1)\n";
+
 /// Python's `textwrap.wrap`: breaks behind the hyphens of words, and in words that are too long.
 fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut chunks: Vec<String> = Vec::new();

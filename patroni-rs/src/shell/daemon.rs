@@ -57,7 +57,7 @@ pub async fn run(start: Start) -> i32 {
         }
     };
     tokio::select! {
-        built = Daemon::build(start) => match built {
+        built = systemd::with_more_time(systemd::START_PATIENCE, Daemon::build(start)) => match built {
             Ok(daemon) => daemon.run(signals, stop).await,
             Err(code) => code,
         },
@@ -126,6 +126,7 @@ impl Daemon {
                 Ok(cluster) => break cluster,
                 Err(_) => {
                     tracing::warn!(target: "patroni.__main__", "Can not get cluster from dcs");
+                    systemd::status("waiting for the DCS");
                     tokio::time::sleep(DCS_RETRY).await;
                 }
             }
@@ -179,9 +180,12 @@ impl Daemon {
         systemd::notify("READY=1");
         let signals = Arc::new(signals);
         let listener = tokio::spawn(listen(self.shared.clone(), signals));
+        let shared = self.shared.clone();
+        let heart = tokio::spawn(systemd::beat(move || loop_lives(&shared)));
         let code = self.cycles().await;
         listener.abort();
-        self.end(code).await
+        heart.abort();
+        systemd::with_more_time(systemd::STOP_PATIENCE, self.end(code)).await
     }
 
     /// The main loop. Some(code): a cycle said that the process must end.
@@ -207,6 +211,7 @@ impl Daemon {
                 return Some(code);
             }
             tracing::info!(target: "patroni.__main__", "{}", finished.line);
+            systemd::status(&finished.line);
             self.after_cycle().await;
             self.note_end_of_cycle();
             if released.elapsed() >= RELEASE_MEMORY {
@@ -342,6 +347,14 @@ async fn listen(shared: Arc<Shared>, signals: Arc<Signals>) {
         }
         shared.wake.notify_one();
     }
+}
+
+/// What `/liveness` says, for systemd.
+fn loop_lives(shared: &Shared) -> bool {
+    let primary = shared.role() == Role::Primary && shared.instance.state() == PgState::Running;
+    let (due, ttl) = (*locked(&shared.next_run), shared.me().timing.ttl);
+    shared.instance.dynamic().is_paused()
+        || patroni_api::health::loop_lives(due, ttl, primary, Instant::now())
 }
 
 /// The watchdog's section with the durations it depends on.
