@@ -7,6 +7,7 @@ pub mod demo;
 pub mod diff;
 pub mod lab;
 pub mod normalise;
+pub mod page;
 pub mod program;
 pub mod rest;
 pub mod sim;

@@ -13,6 +13,7 @@ mod clients;
 mod disk;
 mod evidence;
 mod fault;
+mod pages;
 mod policy;
 mod state;
 mod steps;

@@ -11,7 +11,7 @@ use cucumber::gherkin::{Feature, GherkinEnv};
 use regex::Regex;
 
 use super::state::{kind_of, named, yaml, Call, State};
-use super::{ask, clients, disk, evidence, fault, policy};
+use super::{ask, clients, disk, evidence, fault, pages, policy};
 
 /// What a sentence does.
 pub type Step = fn(&mut State, &Call) -> Result<()>;
@@ -37,7 +37,7 @@ fn table() -> &'static [(Regex, Step)] {
     static TABLE: OnceLock<Vec<(Regex, Step)>> = OnceLock::new();
     TABLE.get_or_init(|| {
         let all = STEPS.iter().chain(fault::STEPS).chain(disk::STEPS).chain(ask::STEPS);
-        let all = all.chain(policy::STEPS).chain(clients::STEPS).chain(evidence::STEPS);
+        let all = all.chain(policy::STEPS).chain(clients::STEPS).chain(evidence::STEPS).chain(pages::STEPS);
         all.map(|(pattern, step)| (Regex::new(&format!("^{pattern}$")).expect("a pattern"), *step)).collect()
     })
 }
