@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use patroni_core::model::Lsn;
 use patroni_core::model::SyncState;
 use patroni_core::sync::{candidates, CurrentState, NameSet, Observed, ReplicaRow, SyncOptions, SyncType};
 
@@ -46,7 +47,7 @@ impl World {
             .filter(|i| *i != node && self.streams(*i, node))
             .map(|i| {
                 let member = &self.members[i];
-                let lsn = Some(member.pg.lsn());
+                let lsn = Some(Lsn::new(member.pg.lsn()));
                 ReplicaRow {
                     pid: (i as i64) * 1000 + member.pg.incarnation as i64,
                     application_name: member.me.name.clone(),
@@ -84,8 +85,12 @@ impl World {
         let counts = |row: &&ReplicaRow| {
             matches!(row.sync_state.as_str(), "sync" | "quorum") && (!known || row.slot.is_some())
         };
-        let mut flushed: Vec<u64> =
-            self.walsenders(node).iter().filter(counts).filter_map(|row| row.flush_lsn).collect();
+        let mut flushed: Vec<u64> = self
+            .walsenders(node)
+            .iter()
+            .filter(counts)
+            .filter_map(|row| row.flush_lsn.map(Lsn::bytes))
+            .collect();
         flushed.sort_unstable_by(|a, b| b.cmp(a));
         match names.sync_type {
             SyncType::Off => pg.lsn(),
@@ -157,7 +162,7 @@ impl World {
             major_version: 150_000,
             by_slot: true,
         };
-        let last_operation = member.pg.lsn();
+        let last_operation = Lsn::new(member.pg.lsn());
         let (live, file) = (member.pg.sync_live.0.clone(), member.pg.sync_file.clone());
         let early = self.config.planted == Planted::PublishesSyncEarly;
         let candidates = candidates(&cluster, &member.me.name);

@@ -8,7 +8,7 @@ use patroni_core::ha::{
     self, Answer, Ask, Level, LocalMember, Mono, PeerRequest, PgState, Request, Role, ServerRequest,
     Stopping, SyncNamesSet,
 };
-use patroni_core::model::ShutdownCheckpoint;
+use patroni_core::model::{Lsn, ShutdownCheckpoint};
 use patroni_core::node::{Cycle, Kind, Now, Question, Server, Start, Step};
 use patroni_core::timing::Timing;
 use patroni_dcs::Dcs;
@@ -293,7 +293,7 @@ impl World {
             }
             // Where no server was seen the answer is there already.
             Request::Server(ServerRequest::StopToCheckpoint(asked)) if asked.heard(&answer).is_none() => {
-                let lsn = self.members[node].pg.lsn();
+                let lsn = Lsn::new(self.members[node].pg.lsn());
                 Some(asked.reply(Stopping {
                     checkpoint: Some(ShutdownCheckpoint { location: lsn, publish: lsn }),
                     exited: false,

@@ -1,6 +1,7 @@
 //! What requests of the engine do to peers.
 
 use patroni_core::ha::{ask, Answer, Ask, FailsafeAnswer, FailsafePing, PeerStatus, PgState, StopPolling};
+use patroni_core::model::Lsn;
 use patroni_core::node::failsafe;
 use patroni_core::tags::Tags;
 
@@ -46,7 +47,7 @@ impl World {
                     name: member.name.clone(),
                     reachable: true,
                     in_recovery: Some(peer.pg.recovery || forgets),
-                    wal_position: if blind { u64::MAX } else { peer.pg.lsn() },
+                    wal_position: if blind { Lsn::MAX } else { Lsn::new(peer.pg.lsn()) },
                     timeline: peer.pg.data.as_ref().map_or(0, |d| d.timeline),
                     watchdog_failed: false,
                     tags: Tags::published(peer.me.tags.as_value()),

@@ -1,7 +1,7 @@
 //! Long work in the simulated world: each job is one or two events.
 
 use patroni_core::ha::{Job, JobResult, Mono, PgState, Role, Source};
-use patroni_core::model::ShutdownCheckpoint;
+use patroni_core::model::{Lsn, ShutdownCheckpoint};
 use patroni_core::slots::member_slot_name;
 
 use std::rc::Rc;
@@ -140,7 +140,7 @@ impl World {
             }
             Job::Demote { .. } if step == 0 => return self.shutdown_checkpoint(node, ticket),
             Job::Demote { .. } => {
-                let lsn = self.members[node].pg.lsn();
+                let lsn = Lsn::new(self.members[node].pg.lsn());
                 self.members[node].pg.stopped(false);
                 self.set_state(node, PgState::Stopped);
                 self.disarm(node);
@@ -267,7 +267,7 @@ impl World {
     }
 
     fn shutdown_checkpoint(&mut self, node: usize, ticket: u64) {
-        let lsn = self.members[node].pg.lsn() + 112;
+        let lsn = Lsn::new(self.members[node].pg.lsn() + 112);
         self.shutdown_position(node);
         self.members[node].pg.stopping = true;
         self.members[node].slot.shutdown_checkpoint(ShutdownCheckpoint { location: lsn, publish: lsn });
@@ -343,7 +343,7 @@ impl World {
 
     /// The node's slots elsewhere stay where they are.
     pub(super) fn forget_data(&mut self, node: usize) {
-        let lsn = self.members[node].pg.lsn();
+        let lsn = Lsn::new(self.members[node].pg.lsn());
         self.rob(&member_slot_name(&self.members[node].me.name), lsn);
         self.members[node].pg.data = None;
         self.members[node].pg.torn = false;

@@ -2,6 +2,7 @@
 //! `synchronous_standby_names` that something else overrules.
 
 use patroni_core::ha::{ask, Ask, Job, SyncNames, SyncNamesSet, Walsender};
+use patroni_core::model::Lsn;
 use pyfmt::json;
 
 use super::config::{Config, SyncMode};
@@ -152,11 +153,11 @@ impl World {
     /// Who receives WAL from this node; with the planted defect, everybody.
     pub(super) fn receivers(&self, node: usize) -> Vec<Walsender> {
         if self.config.planted == Planted::SwitchesUnfed {
-            let all = self.members.iter().map(|m| Walsender { name: m.me.name.clone(), flushed: u64::MAX });
+            let all = self.members.iter().map(|m| Walsender { name: m.me.name.clone(), flushed: Lsn::MAX });
             return all.collect();
         }
         let rows = self.walsenders(node).into_iter();
-        rows.map(|row| Walsender { name: row.application_name, flushed: row.flush_lsn.unwrap_or(0) })
+        rows.map(|row| Walsender { name: row.application_name, flushed: row.flush_lsn.unwrap_or_default() })
             .collect()
     }
 

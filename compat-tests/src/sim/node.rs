@@ -8,7 +8,7 @@ use patroni_core::ha::{
     DataDir, FailsafePing, LocalMember, Memory, Mono, PgStatus, PgView, Query, Role, ScheduledRestart,
     Unfinished, View, WatchdogView,
 };
-use patroni_core::model::Cluster;
+use patroni_core::model::{Cluster, Lsn};
 use patroni_core::node::{Cycle, JobSlot, LeaderLock, Sent, Server as Seen};
 use patroni_core::sync::Tracker;
 use patroni_core::tags::Tags;
@@ -344,9 +344,9 @@ impl Member {
                 Query::Row(Box::new(PgStatus {
                     is_primary: !pg.recovery,
                     timeline: if pg.recovery { 0 } else { data.timeline },
-                    wal_position: data.lsn,
-                    replayed: pg.recovery.then_some(data.lsn),
-                    received: pg.recovery.then_some(data.lsn),
+                    wal_position: Lsn::new(data.lsn),
+                    replayed: pg.recovery.then_some(Lsn::new(data.lsn)),
+                    received: pg.recovery.then_some(Lsn::new(data.lsn)),
                     received_timeline: (pg.recovery && pg.receiving).then_some(data.timeline),
                     control_timeline: Some(data.timeline),
                     slots: self.slots.published.clone(),

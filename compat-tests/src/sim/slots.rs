@@ -76,7 +76,7 @@ impl World {
 
     /// A walsender has confirmed a position.
     pub(super) fn confirm_slot(&mut self, source: usize, node: usize) {
-        let lsn = self.members[node].pg.lsn();
+        let lsn = Lsn::new(self.members[node].pg.lsn());
         let name = slots::member_slot_name(&self.members[node].me.name);
         self.members[source].pg.slots.insert(name, lsn);
     }
@@ -88,7 +88,7 @@ impl World {
         let seen = member.pg.slots.iter().map(|(name, lsn)| (name.clone(), known(name, *lsn))).collect();
         let positions = member.slots.book.as_mut().map(|book| book.refresh(&seen)).unwrap_or_default();
         let name = member.me.name.clone();
-        let all = slots::with_own_slot(positions, &name, member.pg.lsn(), VERSION);
+        let all = slots::with_own_slot(positions, &name, Lsn::new(member.pg.lsn()), VERSION);
         member.slots.published =
             slots::maybe_filter_permanent_slots(&cluster, &member.dynamic, &name, VERSION, all);
     }
@@ -174,7 +174,7 @@ impl World {
             }
             return Vec::new();
         }
-        let work = book.plan_logical_replica(wanted, self.members[node].pg.lsn());
+        let work = book.plan_logical_replica(wanted, Lsn::new(self.members[node].pg.lsn()));
         for (name, lsn) in work.advance.into_values().flatten() {
             self.advance_slot(node, &name, lsn);
         }
@@ -205,11 +205,11 @@ impl World {
         }
         let leader = self.store.get("leader").and_then(|name| self.index_of(name));
         let Some(leader) = leader.filter(|leader| self.members[*leader].pg.writable()) else { return };
-        let lsn = self.members[leader].pg.lsn();
+        let lsn = Lsn::new(self.members[leader].pg.lsn());
         let branch = self.members[leader].pg.data.as_ref().map_or(0, |data| data.branch);
         if let Some(slot) = self.members[leader].pg.slots.get_mut(LOGICAL) {
             *slot = lsn.max(*slot);
-            self.consumed = Some((branch, *slot));
+            self.consumed = Some((branch, slot.bytes()));
         }
     }
 
@@ -217,10 +217,10 @@ impl World {
     fn check_consumer(&mut self, node: usize, name: &str, target: Lsn) {
         let Some((branch, confirmed)) = self.consumed else { return };
         let mine = self.members[node].pg.data.as_ref().map_or(0, |data| data.branch);
-        if name == LOGICAL && mine == branch && target > confirmed {
+        if name == LOGICAL && mine == branch && target.bytes() > confirmed {
             self.fail(
                 10,
-                format!("n{node} has the logical slot at {target}, its consumer is at {confirmed}"),
+                format!("n{node} has the logical slot at {}, its consumer is at {confirmed}", target.bytes()),
             );
         }
     }
@@ -231,7 +231,7 @@ impl World {
     }
 
     fn create_slot(&mut self, node: usize, name: &str) {
-        let lsn = self.members[node].pg.lsn();
+        let lsn = Lsn::new(self.members[node].pg.lsn());
         // It begins where the server is, and what its owner lacks is not kept (a server that was copied
         // or rewound has none to begin with).
         self.rob(name, lsn);
@@ -270,10 +270,14 @@ impl World {
 
     /// `pg_replication_slot_advance`: forward only, and not beyond what the server has.
     fn advance_slot(&mut self, node: usize, name: &str, lsn: Lsn) {
-        let far = if self.config.planted == Planted::AdvancesTooFar { lsn + 1_000_000 } else { lsn };
+        let far = if self.config.planted == Planted::AdvancesTooFar {
+            Lsn::new(lsn.bytes() + 1_000_000)
+        } else {
+            lsn
+        };
         let pg = &mut self.members[node].pg;
         let Some(slot) = pg.slots.get(name).copied() else { return };
-        let target = far.min(pg.lsn());
+        let target = far.min(Lsn::new(pg.lsn()));
         if target <= slot {
             return;
         }
@@ -292,9 +296,12 @@ impl World {
         let (theirs, mine) = (&self.members[owner].pg.data, &self.members[node].pg.data);
         let (Some(theirs), Some(mine)) = (theirs, mine) else { return };
         let robbed = self.robbed.get(name).is_some_and(|mark| target <= *mark);
-        if theirs.branch == mine.branch && theirs.lsn < target && !robbed {
+        if theirs.branch == mine.branch && Lsn::new(theirs.lsn) < target && !robbed {
             let at = theirs.lsn;
-            self.fail(10, format!("n{node} advances the slot of n{owner} to {target}, which is at {at}"));
+            self.fail(
+                10,
+                format!("n{node} advances the slot of n{owner} to {}, which is at {at}", target.bytes()),
+            );
         }
     }
 

@@ -1,5 +1,6 @@
 //! A standby of outside that calls itself as a member does, and confirms what it is sent (patroni/patroni#3545).
 
+use patroni_core::model::Lsn;
 use patroni_core::sync::ReplicaRow;
 
 use super::config::Config;
@@ -71,7 +72,7 @@ impl World {
     pub(super) fn stranger_row(&self, node: usize) -> Option<ReplicaRow> {
         let (source, life, _) = self.stranger.at?;
         let named = self.members.get(self.stranger.poses_as?)?;
-        let lsn = Some(self.members[node].pg.lsn());
+        let lsn = Some(Lsn::new(self.members[node].pg.lsn()));
         (source == node && life == self.members[node].pg.incarnation).then(|| ReplicaRow {
             pid: -1,
             application_name: named.me.name.clone(),

@@ -648,7 +648,9 @@ impl World {
 /// How a job ended, in the story: the words of recorded fingerprints, however the types are called.
 fn shown(result: &JobResult) -> String {
     match result {
-        JobResult::Stopped(Some(at)) => format!("Stopped(Some(({}, {})))", at.location, at.publish),
+        JobResult::Stopped(Some(at)) => {
+            format!("Stopped(Some(({}, {})))", at.location.bytes(), at.publish.bytes())
+        }
         other => format!("{other:?}"),
     }
 }

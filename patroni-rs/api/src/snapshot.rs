@@ -186,7 +186,8 @@ impl Snapshot {
 
     /// Position of the leader in bytes, from the DCS and from the WAL receiver; 0: not known (D3).
     pub fn leader_lsn(&self, now: Instant) -> i64 {
-        let published = self.view(now).map_or(0, |c| i64::try_from(c.status.last_lsn).unwrap_or(i64::MAX));
+        let published =
+            self.view(now).map_or(0, |c| i64::try_from(c.status.last_lsn.bytes()).unwrap_or(i64::MAX));
         published.max(self.postgres.latest_end_lsn())
     }
 }

@@ -48,7 +48,7 @@ fn standby_leader() -> Snapshot {
 
 fn positions(mut s: Snapshot, leader: u64, got: i64, done: i64) -> Snapshot {
     let mut view = s.cluster.as_deref().cloned().unwrap();
-    view.status.last_lsn = leader;
+    view.status.last_lsn = patroni_core::model::Lsn::new(leader);
     s.cluster = Some(Arc::new(view));
     if let Some(WalStatus::Replica { received, replayed, latest_end_lsn, .. }) =
         s.postgres.queried.as_mut().map(|q| &mut q.wal)

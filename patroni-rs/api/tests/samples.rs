@@ -271,7 +271,10 @@ fn cluster_of(doc: &Value) -> (Cluster, GlobalConfig) {
         entries.iter().filter_map(|e| Some(lsn(e.get("lsn")?.as_str()?)? + e.get("lag")?.as_i64()?)).max();
     let cluster = Cluster {
         leader: leader.map(|name| Leader { member: member(&name, "{}"), ..Leader::default() }),
-        status: Status { last_lsn: position.unwrap_or(0) as u64, ..Status::default() },
+        status: Status {
+            last_lsn: patroni_core::model::Lsn::new(position.unwrap_or(0) as u64),
+            ..Status::default()
+        },
         // The keys come in any order.
         members: entries.iter().rev().map(member_of).collect(),
         sync: SyncState::from_node(Some("1"), &json::dumps_compact(&sync)),

@@ -78,14 +78,14 @@ fn address(m: &Member) -> Vec<(&'static str, Value)> {
 fn put_lags(doc: &mut Map, m: &Member, cluster: &Cluster) {
     for (prefix, lsn) in [("receive_", m.receive_lsn()), ("replay_", m.replay_lsn()), ("", m.lsn())] {
         let (lsn_key, lag_key) = (Value::from(format!("{prefix}lsn")), Value::from(format!("{prefix}lag")));
-        match lsn.filter(|&l| l != 0) {
+        match lsn.filter(|l| l.is_known()) {
             None => {
                 doc.insert(lsn_key, "unknown".into());
                 doc.insert(lag_key, "unknown".into());
             }
             Some(lsn) => {
-                doc.insert(lag_key, cluster.status.last_lsn.saturating_sub(lsn).into());
-                doc.insert(lsn_key, format!("{:X}/{:X}", lsn >> 32, lsn & 0xffff_ffff).into());
+                doc.insert(lag_key, cluster.status.last_lsn.ahead_of(lsn).into());
+                doc.insert(lsn_key, lsn.to_string().into());
             }
         }
     }

@@ -12,6 +12,7 @@ pub mod controlled;
 pub mod dynamic_check;
 pub mod global_config;
 pub mod ha;
+mod lsn;
 pub mod model;
 mod mono;
 pub mod mutex;

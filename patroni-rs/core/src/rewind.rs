@@ -6,31 +6,15 @@
 //! `patroni_postgres::process::rewind`.
 
 use crate::cluster_state::ClusterState;
-
-/// Reads an LSN such as `1/3000060`.
-pub fn parse_lsn(text: &str) -> Option<u64> {
-    let (high, low) = text.trim().split_once('/')?;
-    let part = |t: &str| u32::from_str_radix(t, 16).ok().map(u64::from);
-    Some((part(high)? << 32) | part(low)?)
-}
-
-/// Writes an LSN as PostgreSQL does: `1/3000060`.
-pub fn format_lsn(lsn: u64) -> String {
-    format!("{:X}/{:X}", lsn >> 32, lsn & 0xFFFF_FFFF)
-}
-
-/// Writes an LSN as `pg_waldump` does: `1/03000060`.
-pub fn format_lsn_padded(lsn: u64) -> String {
-    format!("{:X}/{:08X}", lsn >> 32, lsn & 0xFFFF_FFFF)
-}
+use crate::model::Lsn;
 
 /// Is this the position behind a page's header? No record ends there: pg_rewind takes it for the end of what a source
 /// has written that was idle after a WAL switch, and a standby that has to get there waits until somebody writes.
-pub fn is_behind_page_header(lsn: u64) -> bool {
+pub fn is_behind_page_header(lsn: Lsn) -> bool {
     /// `XLOG_BLCKSZ`, unless somebody has compiled it otherwise; the headers of a page, and of a segment's first.
     const PAGE: u64 = 8192;
     const HEADERS: [u64; 2] = [24, 40];
-    HEADERS.contains(&(lsn % PAGE))
+    HEADERS.contains(&(lsn.bytes() % PAGE))
 }
 
 /// One line of a timeline history file.
@@ -39,14 +23,14 @@ pub struct HistoryLine {
     /// The timeline that ended here.
     pub timeline: u32,
     /// Where the next timeline branched off.
-    pub switchpoint: u64,
+    pub switchpoint: Lsn,
     /// Why.
     pub reason: String,
 }
 
 impl std::fmt::Display for HistoryLine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}\t{}\t{}", self.timeline, format_lsn(self.switchpoint), self.reason)
+        write!(f, "{}\t{}\t{}", self.timeline, self.switchpoint, self.reason)
     }
 }
 
@@ -58,8 +42,8 @@ pub fn parse_history(text: &str) -> (Vec<HistoryLine>, Vec<String>) {
     for raw in text.split('\n').map(str::trim) {
         let fields: Vec<&str> = raw.split('\t').collect();
         let &[timeline, lsn, reason] = fields.as_slice() else { continue };
-        match (timeline.trim().parse(), parse_lsn(lsn)) {
-            (Ok(timeline), Some(switchpoint)) => {
+        match (timeline.trim().parse(), lsn.parse()) {
+            (Ok(timeline), Ok(switchpoint)) => {
                 lines.push(HistoryLine { timeline, switchpoint, reason: reason.to_owned() });
             }
             _ => bad.push(raw.to_owned()),
@@ -76,7 +60,7 @@ pub struct LocalPosition {
     /// Its timeline.
     pub timeline: u32,
     /// Replayed up to here, or the location of the shutdown checkpoint.
-    pub lsn: u64,
+    pub lsn: Lsn,
 }
 
 /// The position as `pg_controldata` gives it (19-05), with the text of each
@@ -86,13 +70,13 @@ pub struct LocalPosition {
 /// location 0/0 or timeline 0) is judged by its checkpoint, as a stopped
 /// primary (19-06).
 pub fn position_from_control<'a>(field: impl Fn(&str) -> Option<&'a str>) -> Option<LocalPosition> {
-    let lsn = |name| field(name).and_then(parse_lsn);
+    let lsn = |name| field(name).and_then(|text| text.parse::<Lsn>().ok());
     let timeline = |name| field(name).and_then(|t| t.parse::<u32>().ok());
     let state = field(ClusterState::LINE).map_or(ClusterState::Unknown, ClusterState::parse);
     if matches!(state, ClusterState::ShutDownInRecovery | ClusterState::InArchiveRecovery) {
         let end = lsn("Minimum recovery ending location")?;
         let timeline = timeline("Min recovery ending loc's timeline")?;
-        if end != 0 && timeline != 0 {
+        if end.is_known() && timeline != 0 {
             return Some(LocalPosition { in_recovery: true, timeline, lsn: end });
         }
     } else if state != ClusterState::ShutDown {
@@ -108,7 +92,7 @@ pub fn position_from_control<'a>(field: impl Fn(&str) -> Option<&'a str>) -> Opt
 /// `Local timeline=%s lsn=%s`
 pub fn local_log(position: Option<LocalPosition>) -> String {
     match position {
-        Some(p) => format!("Local timeline={} lsn={}", p.timeline, format_lsn(p.lsn)),
+        Some(p) => format!("Local timeline={} lsn={}", p.timeline, p.lsn),
         None => "Local timeline=None lsn=None".to_owned(),
     }
 }
@@ -148,7 +132,7 @@ pub enum HistoryVerdict {
     /// and only if its shutdown checkpoint ends exactly there.
     CompareCheckpointEnd {
         /// Where the new timeline began.
-        switchpoint: u64,
+        switchpoint: Lsn,
     },
 }
 
@@ -284,13 +268,18 @@ mod tests {
 
     fn history(n: u32) -> Vec<HistoryLine> {
         (1..=n)
-            .map(|i| HistoryLine { timeline: i, switchpoint: u64::from(i) * 0x100, reason: format!("r{i}") })
+            .map(|i| HistoryLine {
+                timeline: i,
+                switchpoint: Lsn::new(u64::from(i) * 0x100),
+                reason: format!("r{i}"),
+            })
             .collect()
     }
 
     #[test]
     fn timelines_of_one_number() {
-        let fork = |at| HistoryLine { timeline: 4, switchpoint: at, reason: "another reason".into() };
+        let fork =
+            |at| HistoryLine { timeline: 4, switchpoint: Lsn::new(at), reason: "another reason".into() };
         let with = |at| [history(3), vec![fork(at)]].concat();
         for (ours, theirs, namesake) in [
             (with(0x400), with(0x400), false),
@@ -307,19 +296,10 @@ mod tests {
     }
 
     #[test]
-    fn lsn_texts() {
-        assert_eq!(parse_lsn("1/3000060"), Some((1 << 32) + 0x300_0060));
-        for bad in ["", "1", "x/1", "1/123456789", "1/"] {
-            assert_eq!(parse_lsn(bad), None, "{bad}");
-        }
-        assert_eq!(format_lsn((1 << 32) + 0xA0), "1/A0");
-        assert_eq!(format_lsn_padded(0xA0), "0/000000A0");
-    }
-
-    #[test]
     fn positions_where_no_record_ends() {
-        assert!(is_behind_page_header(0x700_0028) && is_behind_page_header(0x700_2018));
-        assert!(!is_behind_page_header(0x700_0000) && !is_behind_page_header(0x700_0060));
+        let behind = |bytes| is_behind_page_header(Lsn::new(bytes));
+        assert!(behind(0x700_0028) && behind(0x700_2018));
+        assert!(!behind(0x700_0000) && !behind(0x700_0060));
     }
 
     #[test]
@@ -342,7 +322,10 @@ mod tests {
             ("Minimum recovery ending location", "0/300"),
             ("Min recovery ending loc's timeline", "2"),
         ];
-        assert_eq!(check(&standby), Some(LocalPosition { in_recovery: true, timeline: 2, lsn: 0x300 }));
+        assert_eq!(
+            check(&standby),
+            Some(LocalPosition { in_recovery: true, timeline: 2, lsn: Lsn::new(0x300) })
+        );
         let crashed_primary = [
             ("Database cluster state", "in archive recovery"),
             ("Minimum recovery ending location", "0/0"),
@@ -352,7 +335,7 @@ mod tests {
         ];
         assert_eq!(
             check(&crashed_primary),
-            Some(LocalPosition { in_recovery: false, timeline: 1, lsn: 0x200 })
+            Some(LocalPosition { in_recovery: false, timeline: 1, lsn: Lsn::new(0x200) })
         );
         assert_eq!(check(&[("Database cluster state", "in production")]), None);
         assert_eq!(check(&[("Database cluster state", "shut down")]), None);
@@ -367,22 +350,22 @@ mod tests {
         assert_eq!(compare_timelines(1, 2), Compared::NeedHistory);
         let lines = history(3);
         let at = |in_recovery, timeline, lsn| {
-            judge_history(&lines, LocalPosition { in_recovery, timeline, lsn }).0
+            judge_history(&lines, LocalPosition { in_recovery, timeline, lsn: Lsn::new(lsn) }).0
         };
         use HistoryVerdict::{CompareCheckpointEnd, Decided};
         assert_eq!(at(true, 2, 0x200), Decided(false));
         assert_eq!(at(true, 2, 0x201), Decided(true));
         assert_eq!(at(false, 2, 0x200), Decided(true));
-        assert_eq!(at(false, 2, 0x1A0), CompareCheckpointEnd { switchpoint: 0x200 });
+        assert_eq!(at(false, 2, 0x1A0), CompareCheckpointEnd { switchpoint: Lsn::new(0x200) });
         // Our timeline is not an ancestor of the leader's.
         assert_eq!(at(true, 4, 0x10), Decided(true));
         let gap = [history(3)[2].clone()];
         assert_eq!(
-            judge_history(&gap, LocalPosition { in_recovery: true, timeline: 2, lsn: 1 }).0,
+            judge_history(&gap, LocalPosition { in_recovery: true, timeline: 2, lsn: Lsn::new(1) }).0,
             Decided(true)
         );
         assert_eq!(
-            judge_history(&[], LocalPosition { in_recovery: true, timeline: 2, lsn: 1 }),
+            judge_history(&[], LocalPosition { in_recovery: true, timeline: 2, lsn: Lsn::new(1) }),
             (Decided(true), 0)
         );
     }

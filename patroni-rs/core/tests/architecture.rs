@@ -368,6 +368,47 @@ fn no_source_says_what_it_must_not() {
     assert!(found.is_empty(), "docs/architecture.md, \"must never\":\n{}", found.join("\n"));
 }
 
+/// A question that is new must not compile before it is carried out, and an answer of another kind is a defect, not a
+/// case: where questions are matched, no arm is for whatever else.
+#[test]
+fn no_arm_is_for_whatever_else_is_asked() {
+    let executors = [
+        "patroni-rs/core/src/ha/ask.rs",
+        "patroni-rs/core/src/ha/script.rs",
+        "patroni-rs/core/src/node/lock.rs",
+        "patroni-rs/core/src/node/cycle.rs",
+        "patroni-rs/src/shell/exec.rs",
+        "compat-tests/src/sim/local.rs",
+        "compat-tests/src/sim/effects.rs",
+    ];
+    for file in executors {
+        let text = read(&root().join(file));
+        let lines: Vec<(usize, &str)> = code(&text).collect();
+        for (at, line) in lines.iter().filter(|(_, line)| {
+            let arm = line.trim_start();
+            arm.starts_with("_ =>") || arm.starts_with("other =>")
+        }) {
+            // The arms before it tell what is matched.
+            let before = lines.iter().filter(|(other, _)| other < at && other + 6 >= *at);
+            let questions = before.filter(|(_, line)| line.contains("=>"));
+            let asked = questions.filter(|(_, line)| line.contains("Request::") || line.contains("Answer::"));
+            assert_eq!(asked.count(), 0, "{file}:{at}: {}", line.trim());
+        }
+    }
+}
+
+/// None of what, and None of that? A type with names says it.
+#[test]
+fn no_option_of_an_option() {
+    for folder in ["patroni-rs", "patronictl-rs/src", "compat-tests/src"] {
+        for path in sources(&root().join(folder)) {
+            let text = read(&path);
+            let found = code(&text).find(|(_, line)| line.contains("Option<Option<"));
+            assert!(found.is_none(), "{}: {found:?}", path.display());
+        }
+    }
+}
+
 /// A part of the memory changes by what its methods say has happened; cycles read its fields.
 #[test]
 fn each_part_of_the_memory_is_written_by_its_own_methods() {

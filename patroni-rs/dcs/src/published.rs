@@ -133,8 +133,8 @@ mod tests {
         assert!(published.cluster(now).is_some() && published.last_seen() > 0);
         assert!(published.cluster(soon).is_none());
         assert!(!published.status_differs(&status));
-        let next = published.status_at(6);
-        assert_eq!((next.last_lsn, &next.slots), (6, &status.slots));
+        let next = published.status_at(Lsn::new(6));
+        assert_eq!((next.last_lsn, &next.slots), (Lsn::new(6), &status.slots));
         assert!(published.status_differs(&next));
         published.status_written(&next);
         assert!(!published.status_differs(&next));
@@ -149,13 +149,13 @@ mod tests {
     fn old_members_need_the_old_key() {
         let published = Published::default();
         let (now, soon) = (Instant::now(), Instant::now() + Duration::from_secs(9));
-        assert!(!published.legacy_lsn_due(5, now));
+        assert!(!published.legacy_lsn_due(Lsn::new(5), now));
         let member = |v: &str| Member::from_node("1", "a", None, &format!(r#"{{"version":"{v}"}}"#));
         for (version, due) in [("4.1.5", false), ("2.1.0", false), ("2.0.2", true)] {
             let cluster = Cluster { members: vec![member("4.0"), member(version)], ..Cluster::default() };
             published.loaded(&Arc::new(cluster), soon);
-            assert_eq!(published.legacy_lsn_due(7, now), due, "{version}");
+            assert_eq!(published.legacy_lsn_due(Lsn::new(7), now), due, "{version}");
         }
-        assert!(!published.legacy_lsn_due(7, now));
+        assert!(!published.legacy_lsn_due(Lsn::new(7), now));
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use indexmap::IndexMap;
 use patroni_core::ha::{ControlData, DataDir, PgState, PgView, Query, Role, Unfinished};
-use patroni_core::model::Cluster;
+use patroni_core::model::{Cluster, Lsn};
 use patroni_core::mutex::locked;
 use patroni_core::slots;
 use patroni_core::tags::Tags;
@@ -204,7 +204,7 @@ impl Instance {
         self.last_row.lock().await.clone()
     }
 
-    async fn published_slots(&self, row: &Monitored, cluster: Option<&Cluster>) -> IndexMap<String, u64> {
+    async fn published_slots(&self, row: &Monitored, cluster: Option<&Cluster>) -> IndexMap<String, Lsn> {
         let Some(cluster) = cluster else { return IndexMap::new() };
         let major = self.major_version();
         let known = match &row.slots {

@@ -107,7 +107,11 @@ impl Instance {
         if self.state() == PgState::Running && self.postmaster().await.is_some() {
             let row = self.monitor(false).await.ok()?;
             let timeline = self.replica_timeline().await?;
-            return Some(LocalPosition { in_recovery: true, timeline, lsn: row.replayed.unwrap_or(0) });
+            return Some(LocalPosition {
+                in_recovery: true,
+                timeline,
+                lsn: row.replayed.unwrap_or_default(),
+            });
         }
         rewind::local_position(&*self.control.read().await.ok()?)
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 use patroni_core::ha::{Source, View};
-use patroni_core::model::Cluster;
+use patroni_core::model::{Cluster, Lsn};
 use patroni_core::mutex::locked;
 use patroni_core::slots::{self, KnownSlot, Node};
 use patroni_core::tags::Tags;
@@ -28,7 +28,7 @@ impl SlotState {
     }
 
     /// The positions to publish, by the monitoring row.
-    pub(super) fn refresh(&mut self, seen: &IndexMap<String, KnownSlot>) -> IndexMap<String, u64> {
+    pub(super) fn refresh(&mut self, seen: &IndexMap<String, KnownSlot>) -> IndexMap<String, Lsn> {
         match &mut self.executor {
             Some(executor) => executor.book.refresh(seen),
             None => IndexMap::new(),
@@ -82,7 +82,7 @@ impl Instance {
             config: &config,
             node,
             is_primary: row.is_primary(),
-            replay_lsn: row.replayed.unwrap_or(0),
+            replay_lsn: row.replayed.unwrap_or_default(),
             leader,
         };
         let mut state = self.slot_state.lock().await;

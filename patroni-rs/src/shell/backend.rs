@@ -12,6 +12,7 @@ use patroni_api::backend::Result;
 use patroni_api::snapshot::{PostgresState, Queried, Snapshot, WalStatus};
 use patroni_api::{Backend, BackendError, Batched, FailsafeReply, Restarted, SingleFlight};
 use patroni_core::ha::{self, commands, FailsafePing, Job, JobResult, PgState, Role, ScheduledRestart};
+use patroni_core::model::Lsn;
 use patroni_core::model::{Cluster, Member};
 use patroni_postgres::sql::RestStatus;
 use pyfmt::datetime::{self, DateTime, Locale};
@@ -331,7 +332,7 @@ fn time(text: &str) -> Option<DateTime> {
 }
 
 fn typed(row: &RestStatus, timeline: Option<u32>, server_version: u32) -> Option<Queried> {
-    let lsn = |l: Option<u64>| l.and_then(|l| i64::try_from(l).ok());
+    let lsn = |l: Option<Lsn>| l.and_then(|l| i64::try_from(l.bytes()).ok());
     let wal = match &row.replica {
         None => WalStatus::Primary {
             timeline: i64::from(row.timeline),
@@ -449,7 +450,7 @@ impl Backend for ApiBackend {
             return Ok(FailsafeReply::RunningAsLeader);
         }
         *locked(&self.shared.failsafe_ping) = Some(FailsafePing { data: leader, at: mono_now() });
-        Ok(FailsafeReply::Accepted(*locked(&self.shared.last_lsn)))
+        Ok(FailsafeReply::Accepted(locked(&self.shared.last_lsn).map(Lsn::bytes)))
     }
 
     async fn mpp_event(&self, _event: Value) -> Result<()> {

@@ -57,11 +57,11 @@ fn parse_status(member: &Member, text: &str) -> Result<PeerStatus, String> {
     let data = json::loads(text).map_err(|e| e.to_string())?;
     let wal = data.get("wal").or_else(|| data.get("xlog")).ok_or("'xlog'")?;
     let lsn = |key: &str| -> Lsn {
-        wal.get(key).and_then(|v| parse_int(v, None)).and_then(|n| Lsn::try_from(n).ok()).unwrap_or(0)
+        wal.get(key).and_then(|v| parse_int(v, None)).and_then(Lsn::from_number).unwrap_or_default()
     };
     let location = lsn("location");
     let role = data.get("role").and_then(Value::as_str).unwrap_or_default();
-    let primary = location > 0 || matches!(role, "primary" | "master");
+    let primary = location.is_known() || matches!(role, "primary" | "master");
     Ok(PeerStatus {
         name: member.name.clone(),
         reachable: true,
@@ -120,14 +120,14 @@ mod tests {
     #[test]
     fn positions_and_roles() {
         let p = parsed(r#"{"role":"primary","xlog":{"location":7},"timeline":3}"#).unwrap();
-        assert_eq!((p.in_recovery, p.wal_position, p.timeline), (Some(false), 7, 3));
+        assert_eq!((p.in_recovery, p.wal_position, p.timeline), (Some(false), Lsn::new(7), 3));
         let r = parsed(
             r#"{"role":"replica","xlog":{"received_location":5,"replayed_location":6},"tags":{"nofailover":true}}"#,
         )
         .unwrap();
         assert_eq!(
             (r.in_recovery, r.wal_position, r.limitation()),
-            (Some(true), 6, Some("not allowed to promote"))
+            (Some(true), Lsn::new(6), Some("not allowed to promote"))
         );
         assert_eq!(parsed(r#"{"state":"stopping","role":"replica"}"#).unwrap_err(), "'xlog'");
     }
@@ -158,19 +158,20 @@ mod tests {
 
     /// Names and positions of those who were heard when one is silent and one tells [`AHEAD`], and whether
     /// the silent one's time was waited for.
-    async fn round(decisive: &StopPolling) -> (Vec<(String, Lsn)>, bool) {
+    async fn round(decisive: &StopPolling) -> (Vec<(String, u64)>, bool) {
         let client = HttpClient::new(&patroni_net::ClientOptions::default()).unwrap();
         let members = [server(None), server(Some(AHEAD))];
         let began = std::time::Instant::now();
         let answers = statuses(&client, &members, Some(decisive)).await;
         let waited = began.elapsed() >= PEER_TIMEOUT;
-        (answers.into_iter().map(|peer| (peer.name, peer.wal_position)).collect(), waited)
+        (answers.into_iter().map(|peer| (peer.name, peer.wal_position.bytes())).collect(), waited)
     }
 
     /// A silent peer costs its two seconds, unless another has decided.
     #[tokio::test]
     async fn a_decisive_answer_ends_the_round() {
         let bar = |position| {
+            let position = Lsn::new(position);
             StopPolling::Outranked(LeadCriteria { position, tolerated: None, least_timeline: 0, timeline: 0 })
         };
         let enough = |number, least| StopPolling::EnoughCandidates {

@@ -66,7 +66,7 @@ pub struct Shared {
     /// Why the last cycle did not promote this node.
     pub held_back: Mutex<Option<HeldBack>>,
     /// The own position as the last cycle saw it, also without a DCS: what a primary that asks for consent is told.
-    pub last_lsn: Mutex<Option<u64>>,
+    pub last_lsn: Mutex<Option<patroni_core::model::Lsn>>,
     /// The restart that waits for its time.
     pub scheduled_restart: Mutex<Option<ScheduledRestart>>,
     /// Whether the member key last written tells of one.

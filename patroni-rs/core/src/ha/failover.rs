@@ -130,14 +130,14 @@ impl Cycle<'_> {
             return Ok(Fed::NotYet);
         }
         // A server that cannot be asked feeds nobody that we know of.
-        let position = self.pg.row().map_or(0, |row| row.wal_position);
-        let streaming = self.io.ask(ask::Walsenders)?.filter(|_| position > 0).unwrap_or_default();
+        let position = self.pg.row().map_or(Lsn::ZERO, |row| row.wal_position);
+        let streaming = self.io.ask(ask::Walsenders)?.filter(|_| position.is_known()).unwrap_or_default();
         let near = u64::try_from(self.m.config.maximum_lag_on_failover()).unwrap_or(0).max(NEAR);
         let major_version = self.pg.major_version;
         let streams = |name: &str| {
             let shown = shown_name(name, major_version);
             let same = |w: &&Walsender| w.name.to_lowercase() == shown;
-            streaming.iter().filter(same).any(|w| position.saturating_sub(w.flushed) <= near)
+            streaming.iter().filter(same).any(|w| position.ahead_of(w.flushed) <= near)
         };
         let candidates = self.failover_candidates(false);
         if candidates.iter().any(|m| self.is_fed_by(m, &streams)) {
@@ -261,10 +261,7 @@ impl Cycle<'_> {
                 _ => self.warn(format!("{action}: candidates list is empty")),
             }
         }
-        let least = match shutdown_lsn {
-            Some(lsn) => i128::from(lsn),
-            None => self.least_position(),
-        };
+        let least = shutdown_lsn.unwrap_or_else(|| self.least_position());
         let fit = CandidateCriteria { least, timeline: self.check_timeline().then(|| self.known_timeline()) };
         let named = self.failover_candidate().is_some() && !without_candidate;
         let quorum = self.cluster.sync.quorum;

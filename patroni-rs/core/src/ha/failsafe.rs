@@ -78,7 +78,8 @@ impl Cycle<'_> {
         let answers = self.io.ask(ask::PingFailsafe { data, members })?;
         let all = answers.iter().all(|a| a.accepted);
         if all {
-            let told = answers.into_iter().filter_map(|a| a.lsn.filter(|l| *l > 0).map(|l| (a.name, l)));
+            let told =
+                answers.into_iter().filter_map(|a| a.lsn.filter(|l| l.is_known()).map(|l| (a.name, l)));
             self.m.failsafe.told(told.collect());
         }
         Ok(all.then(|| self.io.asked()))
@@ -128,7 +129,9 @@ impl Cycle<'_> {
             .data
             .get("slots")
             .and_then(Value::as_map)
-            .map(|m| m.iter().filter_map(|(k, v)| Some((k.py_str(), v.as_i64()? as Lsn))).collect())
+            .map(|m| {
+                m.iter().filter_map(|(k, v)| Some((k.py_str(), Lsn::from_number(v.as_i64()?)?))).collect()
+            })
             .unwrap_or_default();
         let mut injected = (*cluster).clone();
         place_cascaded(&mut injected.members, &slots);

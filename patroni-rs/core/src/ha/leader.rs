@@ -9,6 +9,7 @@ use super::memory::Rewind;
 use super::script::{Level, Step};
 use super::sync_standby::Prepared;
 use super::types::*;
+use crate::model::Lsn;
 
 /// How often PostgreSQL is asked to promote itself before another may try.
 const PROMOTIONS: u32 = 2;
@@ -123,14 +124,14 @@ impl Cycle<'_> {
         self.io.ask(ask::ProveGone)
     }
 
-    pub(super) fn delete_leader(&mut self, last_lsn: Option<u64>) -> Step<()> {
+    pub(super) fn delete_leader(&mut self, last_lsn: Option<Lsn>) -> Step<()> {
         self.drop_lease()?;
         let confirmed = self.io.ask(ask::DeleteLeader { last_lsn })?;
         self.m.lock.given_away(confirmed);
         Ok(())
     }
 
-    pub(super) fn release_leader_key(&mut self, last_lsn: Option<u64>) -> Step<()> {
+    pub(super) fn release_leader_key(&mut self, last_lsn: Option<Lsn>) -> Step<()> {
         self.delete_leader(last_lsn)?;
         self.touch_member()?;
         self.log("Leader key released");

@@ -110,7 +110,7 @@ impl Cycle<'_> {
         data.set("xlog_location", row.wal_position);
         if !row.is_primary {
             for (key, lsn) in [("replay_lsn", row.replayed), ("receive_lsn", row.received)] {
-                if let Some(lsn) = lsn.filter(|l| *l > 0) {
+                if let Some(lsn) = lsn.filter(|lsn| lsn.is_known()) {
                     data.set(key, lsn);
                 }
             }

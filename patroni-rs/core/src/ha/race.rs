@@ -286,11 +286,11 @@ impl Cycle<'_> {
 
     /// Further behind the last published position than `maximum_lag_on_failover`?
     pub(super) fn is_lagging(&self, position: Lsn) -> bool {
-        i128::from(position) < self.least_position()
+        position < self.least_position()
     }
 
     /// The least position that does not lag.
-    pub(super) fn least_position(&self) -> i128 {
-        i128::from(self.known_position()) - i128::from(self.m.config.maximum_lag_on_failover())
+    pub(super) fn least_position(&self) -> Lsn {
+        self.known_position().minus(self.m.config.maximum_lag_on_failover())
     }
 }

@@ -37,6 +37,7 @@ impl Cycle<'_> {
             self.m.high_water = Some(HighWater { timeline, position, heard, sync, told: cluster.clone() });
             let (told, on) = (cluster.status.last_lsn, cluster.timeline());
             if told < position || on < timeline {
+                let (told, position) = (told.bytes(), position.bytes());
                 self.warn(format!(
                     "The DCS went back to an earlier state: it tells WAL position {told} on timeline {on}, and \
                      {position} on timeline {timeline} was seen before. The leader race goes by the latter"
@@ -103,7 +104,7 @@ impl Cycle<'_> {
 
     /// The last leader's position, as far as the DCS has told.
     pub(super) fn known_position(&self) -> Lsn {
-        self.m.high_water.as_ref().map_or(0, |mark| mark.position).max(self.cluster.status.last_lsn)
+        self.m.high_water.as_ref().map_or(Lsn::ZERO, |mark| mark.position).max(self.cluster.status.last_lsn)
     }
 }
 

@@ -94,7 +94,7 @@ impl Race<'_> {
                 verdict.log("Ignoring the former leader being ahead of us".into());
                 continue;
             }
-            if peer.wal_position == 0 {
+            if !peer.wal_position.is_known() {
                 continue;
             }
             let votes_for_me = votes_for_us(name);
@@ -132,6 +132,7 @@ impl Race<'_> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::model::Lsn;
     use crate::tags::Tags;
     use pyfmt::json;
 
@@ -140,7 +141,7 @@ mod tests {
         PeerStatus {
             reachable: true,
             in_recovery: Some(true),
-            wal_position,
+            wal_position: Lsn::new(wal_position),
             timeline: 1,
             tags,
             ..PeerStatus::unreachable(name)
@@ -148,7 +149,7 @@ mod tests {
     }
 
     fn bar() -> LeadCriteria {
-        LeadCriteria { position: 1000, tolerated: None, least_timeline: 0, timeline: 0 }
+        LeadCriteria { position: Lsn::new(1000), tolerated: None, least_timeline: 0, timeline: 0 }
     }
 
     /// Why a race without votes is lost, and to whom.

@@ -23,8 +23,7 @@ pub use member::{Member, NO_REPLICATION_SLOT, STANDBY_SOURCE_KEYS};
 pub use status::{status_value, Status};
 pub use sync::{sync_state_value, SyncState};
 
-/// A WAL position in bytes.
-pub type Lsn = u64;
+pub use crate::lsn::Lsn;
 
 /// The end of a cleanly stopped primary's WAL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -54,7 +54,7 @@ impl Status {
 }
 
 fn lsn(number: Option<i64>) -> Lsn {
-    number.and_then(|n| Lsn::try_from(n).ok()).unwrap_or(0)
+    number.and_then(Lsn::from_number).unwrap_or_default()
 }
 
 /// The text of `/status`; slots and names only where there are any.
@@ -74,10 +74,10 @@ pub fn status_value(status: &Status) -> String {
 mod tests {
     use super::*;
 
-    fn status(last_lsn: Lsn, slots: &[(&str, Lsn)], retain: &[&str]) -> Status {
-        let slots: IndexMap<_, _> = slots.iter().map(|(k, v)| ((*k).to_owned(), *v)).collect();
+    fn status(last_lsn: u64, slots: &[(&str, u64)], retain: &[&str]) -> Status {
+        let slots: IndexMap<_, _> = slots.iter().map(|(k, v)| ((*k).to_owned(), Lsn::new(*v))).collect();
         Status {
-            last_lsn,
+            last_lsn: Lsn::new(last_lsn),
             slots: Some(slots).filter(|s| !s.is_empty()),
             retain_slots: retain.iter().map(|n| (*n).to_owned()).collect(),
         }

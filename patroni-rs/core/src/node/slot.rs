@@ -119,6 +119,7 @@ mod tests {
     use super::*;
     use crate::global_config::GlobalConfig;
     use crate::ha::{DemoteMode, Demotion};
+    use crate::model::Lsn;
     use pyfmt::Value;
     use std::time::Duration;
 
@@ -211,7 +212,7 @@ mod tests {
     #[test]
     fn the_shutdown_checkpoint_is_the_running_jobs() {
         let mut slot = JobSlot::default();
-        let found = ShutdownCheckpoint { location: 1, publish: 2 };
+        let found = ShutdownCheckpoint { location: Lsn::new(1), publish: Lsn::new(2) };
         slot.shutdown_checkpoint(found);
         slot.start(&demote(), NOW).unwrap();
         assert_eq!(slot.running().unwrap().shutdown_checkpoint, None);

@@ -94,7 +94,7 @@ pub type Desired = IndexMap<String, DesiredSlot>;
 
 impl DesiredSlot {
     fn physical(shown: Value) -> DesiredSlot {
-        let lsn = shown.get("lsn").and_then(Value::as_i64).and_then(|l| Lsn::try_from(l).ok());
+        let lsn = shown.get("lsn").and_then(Value::as_i64).and_then(Lsn::from_number);
         let expected_active = shown.get("expected_active").and_then(Value::as_bool);
         DesiredSlot { kind: SlotKind::Physical, lsn, expected_active, shown }
     }
@@ -156,7 +156,7 @@ pub(super) fn members_slots(
         let mut lsn = status_lsn(cluster, &slot_name);
         // The leader's slot for a member that streams from elsewhere stands still.
         if member.replicatefrom().is_some() || old_leader {
-            lsn = lsn.max(member.lsn().unwrap_or(0));
+            lsn = lsn.max(member.lsn().unwrap_or_default());
         }
         let mut shown: Value = [("type", "physical")].into_iter().collect();
         shown.set("lsn", lsn);

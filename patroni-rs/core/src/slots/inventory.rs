@@ -359,7 +359,7 @@ fn reconcile_physical(
     if want.expected_active == Some(true) {
         return None;
     }
-    let Some(restart_lsn) = restart_lsn.filter(|lsn| *lsn != 0) else {
+    let Some(restart_lsn) = restart_lsn.filter(|lsn| lsn.is_known()) else {
         let text = format!(
             "Dropping physical replication slot {name} because it has no restart_lsn. This slot was probably not \
              created by Patroni, but by an external agent."

@@ -62,7 +62,7 @@ impl SlotInventory {
                     if p == plugin && db.as_ref() == Some(database) =>
                 {
                     let target = lsn.min(replay_lsn);
-                    if confirmed_flush_lsn.unwrap_or(0) < target {
+                    if confirmed_flush_lsn.unwrap_or_default() < target {
                         work.advance.entry(database.clone()).or_default().insert(name.clone(), target);
                     }
                 }

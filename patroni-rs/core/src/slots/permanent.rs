@@ -31,7 +31,7 @@ pub(super) fn configured(cluster: &Cluster, config: &GlobalConfig) -> Map {
         .members
         .iter()
         .filter(|m| m.replicatefrom().is_some())
-        .map(|m| (member_slot_name(&m.name), m.lsn().unwrap_or(0)))
+        .map(|m| (member_slot_name(&m.name), m.lsn().unwrap_or_default()))
         .collect();
     let mut slots = config.permanent_slots();
     for (name, value) in &mut slots {
@@ -42,10 +42,11 @@ pub(super) fn configured(cluster: &Cluster, config: &GlobalConfig) -> Map {
             continue;
         }
         let name = name.py_str();
-        let own = if is_physical(value) { members.get(&name).copied().unwrap_or(0) } else { 0 };
+        let own =
+            if is_physical(value) { members.get(&name).copied().unwrap_or_default() } else { Lsn::ZERO };
         match own.max(status_lsn(cluster, &name)) {
             // A position in the configuration is not to be believed.
-            0 => drop(value.remove("lsn")),
+            Lsn::ZERO => drop(value.remove("lsn")),
             lsn => value.set("lsn", lsn),
         }
     }
@@ -54,7 +55,7 @@ pub(super) fn configured(cluster: &Cluster, config: &GlobalConfig) -> Map {
 
 /// The position of a slot in `/status`, or 0.
 pub(super) fn status_lsn(cluster: &Cluster, name: &str) -> Lsn {
-    cluster.status.slots.as_ref().and_then(|s| s.get(name)).copied().unwrap_or(0)
+    cluster.status.slots.as_ref().and_then(|s| s.get(name)).copied().unwrap_or_default()
 }
 
 /// The physical ones among them that are meant for this kind of cluster.

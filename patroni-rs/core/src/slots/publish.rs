@@ -130,7 +130,7 @@ mod tests {
     }
 
     fn slots(names: &[&str]) -> IndexMap<String, Lsn> {
-        names.iter().map(|n| ((*n).to_owned(), 7)).collect()
+        names.iter().map(|n| ((*n).to_owned(), Lsn::new(7))).collect()
     }
 
     #[test]
@@ -161,11 +161,11 @@ mod tests {
         let config = [("member_slots_ttl", Value::from(0)), ("slots", permanent)].into_iter().collect();
         let config = GlobalConfig::new(config);
         let cluster = Cluster { members: vec![member("a", false)], ..Default::default() };
-        let all = with_own_slot(slots(&["p", "x"]), "a", 9, 150_000);
+        let all = with_own_slot(slots(&["p", "x"]), "a", Lsn::new(9), 150_000);
         let published = maybe_filter_permanent_slots(&cluster, &config, "a", 150_000, all.clone());
         assert_eq!(published.keys().collect::<Vec<_>>(), ["p", "a"]);
         let retaining = GlobalConfig::new(Value::map());
         assert_eq!(maybe_filter_permanent_slots(&cluster, &retaining, "a", 150_000, all.clone()), all);
-        assert!(with_own_slot(slots(&["p"]), "a", 9, 100_000).is_empty());
+        assert!(with_own_slot(slots(&["p"]), "a", Lsn::new(9), 100_000).is_empty());
     }
 }

@@ -113,7 +113,7 @@ mod tests {
             database: Some("d".into()),
             datoid: Some(5),
             catalog_xmin: Some(xmin),
-            confirmed_flush_lsn: Some(1),
+            confirmed_flush_lsn: Some(crate::model::Lsn::new(1)),
         };
         let mut book = SlotInventory::new();
         book.load([("l".to_owned(), KnownSlot { kind, wal_status: None })].into_iter().collect());

@@ -269,7 +269,7 @@ impl Tracker {
         };
         replicas.sort_by_key(|r| r.member.nofailover);
         let in_time = |r: &&Replica<'_>| {
-            let lag = i64::try_from(max_lsn.saturating_sub(r.lsn)).unwrap_or(i64::MAX);
+            let lag = i64::try_from(max_lsn.ahead_of(r.lsn)).unwrap_or(i64::MAX);
             options.maximum_lag <= 0 || lag <= options.maximum_lag
         };
         let (active, sync_confirmed) = self.pick(replicas.iter().filter(in_time), options);

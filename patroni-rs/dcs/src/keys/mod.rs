@@ -254,7 +254,7 @@ impl<S: KvStore> Dcs for Keys<S> {
     ) -> Outcome {
         let renewed = self.lock_outcome(self.try_update(leader).await)?;
         if renewed {
-            if let Some(status) = status.filter(|s| s.last_lsn != 0) {
+            if let Some(status) = status.filter(|s| s.last_lsn.is_known()) {
                 self.publish_status(status).await;
             }
             if let Some(failsafe) = failsafe {
@@ -269,7 +269,7 @@ impl<S: KvStore> Dcs for Keys<S> {
     }
 
     async fn delete_leader(&self, leader: Option<&Leader>, last_lsn: Option<Lsn>) -> Outcome {
-        if let Some(last_lsn) = last_lsn.filter(|lsn| *lsn != 0) {
+        if let Some(last_lsn) = last_lsn.filter(|lsn| lsn.is_known()) {
             self.publish_status(&self.published.status_at(last_lsn)).await;
         }
         let Some(leader) = leader else { return Ok(false) };

@@ -56,7 +56,7 @@ impl<S: KvStore> Keys<S> {
             }
         }
         if self.published.legacy_lsn_due(status.last_lsn, self.store.now()) {
-            let text = status.last_lsn.to_string();
+            let text = status.last_lsn.bytes().to_string();
             ok &= self.best_effort(self.put("optime/leader", &text, Effort::Once).await) == Ok(true);
         }
         ok

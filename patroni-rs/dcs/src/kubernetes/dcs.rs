@@ -120,7 +120,7 @@ impl<O: ObjectStore> Dcs for Layout<O> {
     ) -> Outcome {
         let renewed = self.lock_outcome(self.try_update(leader, status, failsafe).await)?;
         if renewed {
-            if let Some(status) = status.filter(|s| s.last_lsn != 0) {
+            if let Some(status) = status.filter(|s| s.last_lsn.is_known()) {
                 self.published.status_written(status);
             }
             if let Some(failsafe) = failsafe {
@@ -141,7 +141,7 @@ impl<O: ObjectStore> Dcs for Layout<O> {
     async fn delete_leader(&self, leader: Option<&Leader>, last_lsn: Option<Lsn>) -> Outcome {
         let held = self.lock.dropped();
         let Some(leader) = leader else { return Ok(false) };
-        let released = self.try_release(leader, held, last_lsn.filter(|lsn| *lsn != 0)).await;
+        let released = self.try_release(leader, held, last_lsn.filter(|lsn| lsn.is_known())).await;
         self.published.forget_cluster();
         let released = released.unwrap_or_else(|failure| {
             self.complain(&failure);
@@ -221,7 +221,7 @@ impl<O: ObjectStore> Dcs for Layout<O> {
     }
 
     async fn write_status(&self, last_lsn: Lsn) -> Outcome {
-        let annotations = vec![("optime", Some(last_lsn.to_string()))];
+        let annotations = vec![("optime", Some(last_lsn.bytes().to_string()))];
         let written = self.write_beside_lock(annotations).await;
         self.best_effort(written)
     }

@@ -350,8 +350,8 @@ mod tests {
         assert_eq!(leader.member.state(), "running");
         let config = c.config.clone().unwrap();
         assert_eq!((config.version.as_str(), config.modify_version.as_str()), ("7", "7"));
-        assert_eq!((c.status.last_lsn, c.status.retain_slots.len()), (5, 2));
-        assert_eq!(c.status.slots.as_ref().map(|s| s["m1"]), Some(4));
+        assert_eq!((c.status.last_lsn.bytes(), c.status.retain_slots.len()), (5, 2));
+        assert_eq!(c.status.slots.as_ref().map(|s| s["m1"].bytes()), Some(4));
         assert_eq!((c.sync.version.as_deref(), c.sync.quorum, c.sync.voters().len()), (Some("9"), 1, 1));
         assert_eq!(c.failover.as_ref().and_then(|f| f.candidate.as_deref()), Some("m1"));
         assert_eq!(c.members.iter().map(|m| m.name.as_str()).collect::<Vec<_>>(), ["m0", "m1"]);

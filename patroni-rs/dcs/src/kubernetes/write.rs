@@ -28,7 +28,7 @@ fn status_annotations(status: &Status) -> Annotations<'static> {
     let retain: Vec<Value> = status.retain_slots.iter().map(|name| name.as_str().into()).collect();
     let retain = Some(retain).filter(|names| !names.is_empty());
     vec![
-        ("optime", Some(status.last_lsn.to_string())),
+        ("optime", Some(status.last_lsn.bytes().to_string())),
         ("slots", slots),
         ("retain_slots", retain.map(|names| pyfmt::json::dumps(&names.into()))),
     ]
@@ -118,7 +118,7 @@ impl<O: ObjectStore> Layout<O> {
         let ttl = whole(self.timing().ttl);
         let written = |now: &str| {
             let mut all = annotations(&term, ttl, now);
-            if let Some(status) = status.filter(|s| s.last_lsn != 0) {
+            if let Some(status) = status.filter(|s| s.last_lsn.is_known()) {
                 all.extend(status_annotations(status));
             }
             if let Some(failsafe) = failsafe {
@@ -166,7 +166,7 @@ impl<O: ObjectStore> Layout<O> {
             return Ok(false);
         }
         let written = |_: &str| {
-            let optime = last_lsn.map(|lsn| ("optime", Some(lsn.to_string())));
+            let optime = last_lsn.map(|lsn| ("optime", Some(lsn.bytes().to_string())));
             [("leader", None)].into_iter().chain(optime).collect()
         };
         let there =
@@ -306,14 +306,19 @@ mod tests {
 
     #[test]
     fn spellings() {
-        let slots = [("m1".to_owned(), 5), ("m0".to_owned(), 4)].into_iter().collect();
-        let status = Status { last_lsn: 7, slots: Some(slots), retain_slots: vec!["m0".into(), "m1".into()] };
+        let slots = [("m1".to_owned(), Lsn::new(5)), ("m0".to_owned(), Lsn::new(4))].into_iter().collect();
+        let status = Status {
+            last_lsn: Lsn::new(7),
+            slots: Some(slots),
+            retain_slots: vec!["m0".into(), "m1".into()],
+        };
         let text: Vec<String> = status_annotations(&status)
             .into_iter()
             .map(|(name, value)| format!("{name}={}", value.unwrap_or_else(|| "null".into())))
             .collect();
         assert_eq!(text, ["optime=7", r#"slots={"m1":5,"m0":4}"#, r#"retain_slots=["m0", "m1"]"#]);
-        let nothing = Status { last_lsn: 7, slots: Some(indexmap_empty()), retain_slots: Vec::new() };
+        let nothing =
+            Status { last_lsn: Lsn::new(7), slots: Some(indexmap_empty()), retain_slots: Vec::new() };
         assert_eq!(status_annotations(&nothing)[1..], [("slots", None), ("retain_slots", None)]);
         assert_eq!(failsafe_text(&Value::map()), None);
         let urls = Value::from_iter([("m0", "u")]);

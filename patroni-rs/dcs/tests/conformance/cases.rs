@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use patroni_core::model::Lsn;
 use patroni_core::model::{Cluster, Leader, Status};
 use patroni_dcs::lock::Renewal;
 use patroni_dcs::{open, Dcs, DcsError};
@@ -67,15 +68,16 @@ pub async fn the_life_of_a_cluster<T: Server>() {
 
     // The leader at work.
     let held = leader(&*a).await.unwrap();
-    let slots = [("a".to_owned(), 5), ("b".to_owned(), 4)].into_iter().collect();
-    let status = Status { last_lsn: 5, slots: Some(slots), retain_slots: vec!["a".into(), "b".into()] };
+    let slots = [("a".to_owned(), Lsn::new(5)), ("b".to_owned(), Lsn::new(4))].into_iter().collect();
+    let status =
+        Status { last_lsn: Lsn::new(5), slots: Some(slots), retain_slots: vec!["a".into(), "b".into()] };
     let failsafe = Value::from_iter([("a", "http://h:8008/patroni")]);
     assert_eq!(a.update_leader(&held, Some(&status), Some(&failsafe)).await, Ok(true));
     assert!(a.granted() <= S * u32::try_from(server.ttl()).unwrap() && a.granted() >= S);
     assert_eq!(a.set_history(r#"[[1,2,"r"]]"#).await, Ok(true));
     assert_eq!(a.manual_failover(Some("a"), Some("b"), None, None).await, Ok(true));
     let seen = cluster(&*b).await;
-    assert_eq!((seen.status.last_lsn, seen.timeline()), (5, 2));
+    assert_eq!((seen.status.last_lsn.bytes(), seen.timeline()), (5, 2));
     assert_eq!(
         seen.failsafe.as_ref().map(pyfmt::json::dumps_compact).unwrap(),
         r#"{"a":"http://h:8008/patroni"}"#
@@ -85,9 +87,9 @@ pub async fn the_life_of_a_cluster<T: Server>() {
 
     // A switchover.
     let held = leader(&*a).await;
-    assert_eq!(a.delete_leader(held.as_ref(), Some(11)).await, Ok(true));
+    assert_eq!(a.delete_leader(held.as_ref(), Some(Lsn::new(11))).await, Ok(true));
     let seen = cluster(&*b).await;
-    assert_eq!((seen.leader_name(), seen.status.last_lsn), (None, 11));
+    assert_eq!((seen.leader_name(), seen.status.last_lsn.bytes()), (None, 11));
     assert_eq!(acquire(&*b).await, Ok(true));
     assert_eq!(acquire(&*a).await, Ok(false));
     // The member key of who gave the lock up is there, or comes back in his next cycle.
@@ -304,9 +306,9 @@ pub async fn what_wakes<T: Server>() {
     cluster(&*b).await;
     woken(&*b, "a new leader", async { assert_eq!(acquire(&*a).await, Ok(true)) }).await;
     let held = leader(&*b).await.unwrap();
-    woken(&*b, "a status", async { assert_eq!(a.write_status(5).await, Ok(true)) }).await;
+    woken(&*b, "a status", async { assert_eq!(a.write_status(Lsn::new(5)).await, Ok(true)) }).await;
     cluster(&*b).await;
-    woken(&*b, "another status", async { assert_eq!(a.write_status(6).await, Ok(true)) }).await;
+    woken(&*b, "another status", async { assert_eq!(a.write_status(Lsn::new(6)).await, Ok(true)) }).await;
     cluster(&*b).await;
     woken(&*b, "a configuration", async {
         assert_eq!(a.set_config(&Value::from_iter([("n", 2)]), None).await, Ok(true));
@@ -401,7 +403,7 @@ pub async fn a_restarted_store<T: Server>() {
     }
     cluster(&*b).await;
     woken(&*b, "a status after the restart", async {
-        soon(SOON, || async { a.write_status(u64::from(std::process::id())).await }).await;
+        soon(SOON, || async { a.write_status(Lsn::new(u64::from(std::process::id()))).await }).await;
     })
     .await;
 }

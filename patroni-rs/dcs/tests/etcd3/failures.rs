@@ -1,6 +1,7 @@
 //! etcd that is dead, silent, or only partly there.
 
 use super::*;
+use patroni_core::model::Lsn;
 
 fn within(began: Instant, seconds: u64) {
     assert!(began.elapsed() < Duration::from_secs(seconds), "took {:?}", began.elapsed());
@@ -217,7 +218,7 @@ async fn a_store_that_is_set_back() {
     etcd.restart();
     assert_eq!(dcs.set_history("[[1,2,\"later\"]]").await, Ok(true));
     for n in 0..5 {
-        assert_eq!(dcs.write_status(n + 100).await, Ok(true));
+        assert_eq!(dcs.write_status(Lsn::new(n + 100)).await, Ok(true));
     }
     assert_eq!((dcs.get_cluster().await.unwrap().timeline(), dcs.setbacks()), (2, 0));
     etcd.restore();

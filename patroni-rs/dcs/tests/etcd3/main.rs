@@ -11,6 +11,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
+use patroni_core::model::Lsn;
 use patroni_core::model::{Status, SyncState};
 use patroni_dcs::{open, Dcs, DcsError, Etcd3, Settings, Timing};
 use pyfmt::{json, Value};
@@ -96,8 +97,9 @@ async fn the_keys_of_a_cluster() {
     assert_eq!(dcs.touch_member(&data("r\u{fc}n")).await, Ok(true));
     assert_eq!(etcd.field(&key("members/n1"), "mod_revision"), written);
 
-    let slots = [("n1".to_owned(), 5), ("n2".to_owned(), 4)].into_iter().collect();
-    let status = Status { last_lsn: 5, slots: Some(slots), retain_slots: vec!["n1".into(), "n2".into()] };
+    let slots = [("n1".to_owned(), Lsn::new(5)), ("n2".to_owned(), Lsn::new(4))].into_iter().collect();
+    let status =
+        Status { last_lsn: Lsn::new(5), slots: Some(slots), retain_slots: vec!["n1".into(), "n2".into()] };
     let failsafe = Value::from_iter([("n1", "http://h:8008/patroni")]);
     assert_eq!(dcs.update_leader(&leader, Some(&status), Some(&failsafe)).await, Ok(true));
     let text = r#"{"optime":5,"slots":{"n1":5,"n2":4},"retain_slots":["n1","n2"]}"#;
@@ -106,7 +108,7 @@ async fn the_keys_of_a_cluster() {
     let written = etcd.field(&key("status"), "mod_revision");
     assert_eq!(dcs.update_leader(&leader, Some(&status), Some(&failsafe)).await, Ok(true));
     assert_eq!(etcd.field(&key("status"), "mod_revision"), written);
-    assert_eq!(dcs.write_status(9).await, Ok(true));
+    assert_eq!(dcs.write_status(Lsn::new(9)).await, Ok(true));
     assert_eq!(etcd.value(&key("status")), text.replace("5,\"slots", "9,\"slots"));
 
     assert_eq!(
@@ -121,9 +123,12 @@ async fn the_keys_of_a_cluster() {
         assert_eq!(etcd.field(&key(name), "lease"), 0, "{name}");
     }
     let cluster = dcs.get_cluster().await.unwrap();
-    assert_eq!((cluster.timeline(), cluster.status.last_lsn, cluster.failover.as_ref()), (2, 9, None));
+    assert_eq!(
+        (cluster.timeline(), cluster.status.last_lsn.bytes(), cluster.failover.as_ref()),
+        (2, 9, None)
+    );
 
-    assert_eq!(dcs.delete_leader(Some(&leader), Some(11)).await, Ok(true));
+    assert_eq!(dcs.delete_leader(Some(&leader), Some(Lsn::new(11))).await, Ok(true));
     assert_eq!(dcs.delete_leader(Some(&leader), None).await, Ok(false));
     assert!(etcd.value(&key("status")).starts_with(r#"{"optime":11,"slots":{"n1":5"#));
     assert_eq!(dcs.cancel_initialization().await, Ok(true));
@@ -458,7 +463,7 @@ async fn what_the_reference_writes() {
     etcd.run(&["put", &key("failover"), "a:b"]);
     etcd.run(&["put", &key("sync"), r#"{"leader": "a", "sync_standby": "b"}"#]);
     let cluster = dcs.get_cluster().await.unwrap();
-    assert_eq!(cluster.status.last_lsn, 67_108_864);
+    assert_eq!(cluster.status.last_lsn.bytes(), 67_108_864);
     assert_eq!(cluster.leader.as_ref().and_then(|l| l.timeline()), Some(1));
     assert_eq!(cluster.failover.as_ref().and_then(|f| f.candidate.as_deref()), Some("b"));
     assert!(cluster.sync.matches("B", false));
@@ -466,7 +471,7 @@ async fn what_the_reference_writes() {
     etcd.run(&["put", &key("failover"), r#"{"leader":"a","scheduled_at":"garbage"}"#]);
     assert_eq!(dcs.get_cluster().await.unwrap().leader_name(), Some("a"));
     // A member that does not know /status still gets its key.
-    assert_eq!(dcs.write_status(67_108_900).await, Ok(true));
+    assert_eq!(dcs.write_status(Lsn::new(67_108_900)).await, Ok(true));
     assert_eq!(etcd.value(&key("optime/leader")), "67108900");
     assert_eq!(etcd.value(&key("status")), r#"{"optime":67108900}"#);
 }

@@ -1,6 +1,7 @@
 //! The requests that each operation makes, in their order: golden, so that a change of the layers above the wire shows.
 //! `GOLDEN=write` writes the file anew.
 
+use patroni_core::model::Lsn;
 use std::fmt::Write as _;
 use std::future::Future;
 use std::sync::{Arc, Mutex};
@@ -105,8 +106,8 @@ async fn the_requests_of_each_operation() {
     let _guard = tracing::subscriber::set_default(recorder.clone());
     let mut s = String::new();
     let (r, yes, no) = (&recorder, Ok(true), Ok(false));
-    let slots = [("n1".to_owned(), 5)].into_iter().collect();
-    let status = Status { last_lsn: 5, slots: Some(slots), retain_slots: vec!["n1".into()] };
+    let slots = [("n1".to_owned(), Lsn::new(5))].into_iter().collect();
+    let status = Status { last_lsn: Lsn::new(5), slots: Some(slots), retain_slots: vec!["n1".into()] };
     let failsafe = Value::from_iter([("n1", "http://h:8008/patroni")]);
 
     assert_eq!(note(r, &mut s, "initialize, new", dcs.initialize(true, "")).await, yes);
@@ -146,11 +147,14 @@ async fn the_requests_of_each_operation() {
     assert_eq!(note(r, &mut s, "delete_sync, old version", dcs.delete_sync(Some(&version))).await, no);
     assert_eq!(note(r, &mut s, "delete_sync", dcs.delete_sync(None)).await, yes);
     assert_eq!(note(r, &mut s, "set_history", dcs.set_history("[]")).await, yes);
-    assert_eq!(note(r, &mut s, "write_status", dcs.write_status(9)).await, yes);
+    assert_eq!(note(r, &mut s, "write_status", dcs.write_status(Lsn::new(9))).await, yes);
     assert_eq!(note(r, &mut s, "write_failsafe, the same", dcs.write_failsafe(&failsafe)).await, yes);
     assert_eq!(note(r, &mut s, "write_failsafe", dcs.write_failsafe(&Value::map())).await, yes);
     note(r, &mut s, "get_groups", dcs.get_groups()).await.unwrap();
-    assert_eq!(note(r, &mut s, "delete_leader", dcs.delete_leader(Some(&leader), Some(11))).await, yes);
+    assert_eq!(
+        note(r, &mut s, "delete_leader", dcs.delete_leader(Some(&leader), Some(Lsn::new(11)))).await,
+        yes
+    );
     assert_eq!(note(r, &mut s, "delete_leader, none", dcs.delete_leader(None, None)).await, no);
     etcd.run(&["put", &key("leader"), "n1"]);
     let leader = dcs.get_cluster().await.unwrap().leader.clone().unwrap();

@@ -1,6 +1,7 @@
 //! The adapter beside the reference's own, on one etcd. Skipped where the reference
 //! is not installed.
 
+use patroni_core::model::Lsn;
 use std::process::{Command, Stdio};
 
 use super::*;
@@ -45,8 +46,8 @@ async fn both_see_what_the_other_writes() {
     dcs.touch_member(&member).await.unwrap();
     assert_eq!(dcs.acquire_leader(None).await, Ok(true));
     let leader = dcs.get_cluster().await.unwrap().leader.clone().unwrap();
-    let slots = [("n1".to_owned(), 5)].into_iter().collect();
-    let status = Status { last_lsn: 5, slots: Some(slots), retain_slots: vec!["n1".into()] };
+    let slots = [("n1".to_owned(), Lsn::new(5))].into_iter().collect();
+    let status = Status { last_lsn: Lsn::new(5), slots: Some(slots), retain_slots: vec!["n1".into()] };
     let failsafe = Value::from_iter([("n1", "u")]);
     assert_eq!(dcs.update_leader(&leader, Some(&status), Some(&failsafe)).await, Ok(true));
     dcs.write_sync("n1", &["b".into(), "A".into()], 1, None).await.unwrap();
@@ -74,7 +75,7 @@ async fn both_see_what_the_other_writes() {
     assert_eq!(line(), "True True");
     assert_eq!(line(), "True");
     let cluster = dcs.get_cluster().await.unwrap();
-    assert_eq!((cluster.leader_name(), cluster.status.last_lsn), (Some("ref"), 77));
+    assert_eq!((cluster.leader_name(), cluster.status.last_lsn.bytes()), (Some("ref"), 77));
     assert_eq!(cluster.leader.as_ref().and_then(|l| l.conn_url()).as_deref(), Some("postgres://r/"));
     assert!(cluster.sync.leader_matches("ref") && cluster.sync.matches("n1", false));
     assert_eq!(dcs.write_sync("n1", &[], 0, sync.version.as_deref()).await, Ok(None));

@@ -75,7 +75,10 @@ async fn lost_answers() {
     proxy.fault("POST", "/endpoints", Fault::Swallow, 1);
     assert_eq!(acquire(&a).await, Ok(true));
     proxy.fault("PATCH", LOCK, Fault::Swallow, 1);
-    assert_eq!(a.delete_leader(leader(&a).await.as_ref(), Some(5)).await, Ok(true));
+    assert_eq!(
+        a.delete_leader(leader(&a).await.as_ref(), Some(patroni_core::model::Lsn::new(5))).await,
+        Ok(true)
+    );
     assert!(leader(&b).await.unwrap().name().is_empty());
     proxy.fault("PATCH", LOCK, Fault::Swallow, 1);
     assert_eq!(acquire(&a).await, Ok(true));

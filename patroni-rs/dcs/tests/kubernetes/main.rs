@@ -172,7 +172,7 @@ async fn the_keeper_and_the_loop_do_not_race() {
         assert_eq!(a.update_leader(&held, None, None).await, Ok(true), "after {updated}");
         updated += 1;
         if updated % 5 == 0 {
-            assert_eq!(a.write_status(updated).await, Ok(true));
+            assert_eq!(a.write_status(patroni_core::model::Lsn::new(updated)).await, Ok(true));
             let path = format!("/api/v1/namespaces/{namespace}/endpoints/batman");
             let body = format!(r#"{{"metadata":{{"annotations":{{"note":"{updated}"}}}}}}"#);
             tokio::task::block_in_place(|| SHARED.lock().unwrap().ask("PATCH", &path, &body));
@@ -202,7 +202,7 @@ async fn an_object_that_is_gone_is_no_lock() {
     let path = format!("/api/v1/namespaces/{namespace}/endpoints/batman");
     SHARED.lock().unwrap().ask("DELETE", &path, "");
     assert_eq!(renew(&mut renewer, 8 * S), Renewal::Gone);
-    assert_eq!(a.write_status(5).await, Ok(false));
+    assert_eq!(a.write_status(patroni_core::model::Lsn::new(5)).await, Ok(false));
     assert_eq!(a.update_leader(&held, None, None).await, Ok(false));
     assert_eq!(leader(&a).await, None);
     assert_eq!(acquire(&a).await, Ok(true));

@@ -61,14 +61,19 @@ async fn order(dcs: &Store, what: &str) {
         "creating" => dcs.touch_member(&data("creating replica", "replica")).await,
         "member" => dcs.touch_member(&data("running", "primary")).await,
         "status" => {
-            let slots = [("b".to_owned(), 67_108_864), ("a".to_owned(), 5)].into_iter().collect();
+            let at = patroni_core::model::Lsn::new;
+            let slots = [("b".to_owned(), at(67_108_864)), ("a".to_owned(), at(5))].into_iter().collect();
             // What the reference makes of the members itself.
             let retain_slots = vec!["a".into()];
-            let status = Status { last_lsn: 67_108_864, slots: Some(slots), retain_slots };
+            let status = Status { last_lsn: at(67_108_864), slots: Some(slots), retain_slots };
             dcs.update_leader(&held(), Some(&status), Some(&url)).await
         }
         "no slots" => {
-            let status = Status { last_lsn: 67_108_865, slots: None, retain_slots: vec!["a".into()] };
+            let status = Status {
+                last_lsn: patroni_core::model::Lsn::new(67_108_865),
+                slots: None,
+                retain_slots: vec!["a".into()],
+            };
             dcs.update_leader(&held(), Some(&status), Some(&Value::map())).await
         }
         "history" => dcs.set_history(r#"[[1,2,"r"]]"#).await,
@@ -79,7 +84,7 @@ async fn order(dcs: &Store, what: &str) {
         }
         "sync" => dcs.write_sync("a", &["b".into(), "A".into()], 1, None).await.map(|state| state.is_some()),
         "no sync" => dcs.delete_sync(seen.sync.version.as_deref()).await,
-        "release" => dcs.delete_leader(Some(&held()), Some(67_108_866)).await,
+        "release" => dcs.delete_leader(Some(&held()), Some(patroni_core::model::Lsn::new(67_108_866))).await,
         "again" => dcs.acquire_leader(seen.leader.as_ref()).await,
         "stopped" => {
             assert_eq!(dcs.delete_leader(Some(&held()), None).await, Ok(true));

@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use indexmap::IndexMap;
 use patroni_core::cluster_state::ClusterState;
+use patroni_core::model::Lsn;
 
 use super::binaries::{self, Binaries};
 use super::blocking;
@@ -46,8 +47,8 @@ impl ControlData {
         self.get(name)?.parse().ok()
     }
 
-    fn lsn(&self, name: &str) -> Option<u64> {
-        patroni_core::rewind::parse_lsn(self.get(name)?)
+    fn lsn(&self, name: &str) -> Option<Lsn> {
+        self.get(name)?.parse().ok()
     }
 
     /// `Database system identifier`
@@ -66,7 +67,7 @@ impl ControlData {
     }
 
     /// `Latest checkpoint location`
-    pub fn checkpoint_lsn(&self) -> Option<u64> {
+    pub fn checkpoint_lsn(&self) -> Option<Lsn> {
         self.lsn("Latest checkpoint location")
     }
 
@@ -76,7 +77,7 @@ impl ControlData {
     }
 
     /// `Minimum recovery ending location`
-    pub fn min_recovery_lsn(&self) -> Option<u64> {
+    pub fn min_recovery_lsn(&self) -> Option<Lsn> {
         self.lsn("Minimum recovery ending location")
     }
 
@@ -208,10 +209,10 @@ mod tests {
         let data = ControlData::parse(text);
         assert_eq!(data.state(), ClusterState::ShutDownInRecovery);
         assert_eq!(data.sysid(), Some("7300000000000000001"));
-        assert_eq!((data.timeline(), data.checkpoint_lsn()), (Some(2), Some(0x300_0060)));
+        assert_eq!((data.timeline(), data.checkpoint_lsn()), (Some(2), Some(Lsn::new(0x300_0060))));
         assert_eq!(
             (data.min_recovery_lsn(), data.min_recovery_timeline()),
-            (Some((1 << 32) + 0xA0), Some(2))
+            (Some(Lsn::new((1 << 32) + 0xA0)), Some(2))
         );
         assert_eq!(data.setting("max_connections"), Some("100"));
         assert_eq!(data.setting("max_prepared_transactions"), Some("7"));

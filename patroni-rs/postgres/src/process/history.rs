@@ -35,8 +35,8 @@ fn rows(text: &str, timeline: u32, time: Option<String>, name: &str) -> Vec<Valu
     }
     let last = lines.len();
     let row = |(i, line): (usize, patroni_core::rewind::HistoryLine)| {
-        let lsn = i64::try_from(line.switchpoint)
-            .map_or_else(|_| Value::BigInt(line.switchpoint.to_string()), Value::Int);
+        let lsn = i64::try_from(line.switchpoint.bytes())
+            .map_or_else(|_| Value::BigInt(line.switchpoint.bytes().to_string()), Value::Int);
         let mut row = vec![Value::Int(line.timeline.into()), lsn, Value::Str(line.reason)];
         if i + 1 == last && line.timeline.checked_add(1) == Some(timeline) {
             row.extend(time.clone().map(Value::Str));

@@ -7,14 +7,13 @@ use std::path::Path;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use patroni_core::rewind::{format_lsn, format_lsn_padded, parse_lsn};
 use regex::Regex;
 
 use super::binaries::{self, Binaries};
 use super::control::ControlData;
 use super::probe;
 use patroni_core::cluster_state::ClusterState;
-use patroni_core::model::ShutdownCheckpoint;
+use patroni_core::model::{Lsn, ShutdownCheckpoint};
 
 /// How long reading two records may take.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -25,9 +24,9 @@ pub struct WalRecord {
     /// Resource manager, such as `XLOG`.
     pub rmgr: String,
     /// Where it starts.
-    pub lsn: u64,
+    pub lsn: Lsn,
     /// Where the record before it starts.
-    pub prev: u64,
+    pub prev: Lsn,
     /// Description.
     pub desc: String,
 }
@@ -46,8 +45,8 @@ pub fn parse_record(output: &str) -> Option<WalRecord> {
     let group = |i: usize| found.get(i).map(|m| m.as_str());
     Some(WalRecord {
         rmgr: group(1)?.to_owned(),
-        lsn: parse_lsn(group(2)?)?,
-        prev: parse_lsn(group(3)?)?,
+        lsn: group(2)?.parse().ok()?,
+        prev: group(3)?.parse().ok()?,
         desc: group(4)?.trim().to_owned(),
     })
 }
@@ -60,7 +59,7 @@ pub async fn dump(
     bin: &Binaries,
     data_dir: &Path,
     timeline: u32,
-    lsn: u64,
+    lsn: Lsn,
     limit: u32,
 ) -> io::Result<(String, String)> {
     let name = if probe::data_dir_version(data_dir).await.is_some_and(|v| v < 100_000) {
@@ -70,7 +69,7 @@ pub async fn dump(
     };
     let mut command = bin.tool(name);
     binaries::c_locale(&mut command).env("PGDATA", data_dir);
-    let lsn = format_lsn(lsn);
+    let lsn = lsn.to_string();
     command.args(["-t", &timeline.to_string(), "-s", &lsn, "-n", &limit.to_string()]);
     let out = binaries::output(command, DEADLINE).await.inspect_err(|e| {
         let path = bin.text(name);
@@ -82,7 +81,7 @@ pub async fn dump(
     Ok((text(&out.stdout), text(&out.stderr)))
 }
 
-async fn record_at(bin: &Binaries, data_dir: &Path, timeline: u32, lsn: u64) -> Option<WalRecord> {
+async fn record_at(bin: &Binaries, data_dir: &Path, timeline: u32, lsn: Lsn) -> Option<WalRecord> {
     let (out, err) = dump(bin, data_dir, timeline, lsn, 1).await.ok()?;
     if err.is_empty() {
         parse_record(&out)
@@ -92,7 +91,7 @@ async fn record_at(bin: &Binaries, data_dir: &Path, timeline: u32, lsn: u64) -> 
 }
 
 /// Is this the description of a shutdown checkpoint?
-fn is_shutdown_checkpoint(record: &WalRecord, lsn: u64) -> bool {
+fn is_shutdown_checkpoint(record: &WalRecord, lsn: Lsn) -> bool {
     let desc = record.desc.to_lowercase();
     record.rmgr == "XLOG" && record.lsn == lsn && desc.starts_with("checkpoint") && desc.ends_with("shutdown")
 }
@@ -123,28 +122,25 @@ pub async fn checkpoint_locations(
 /// Reads where the checkpoint record at `lsn` ends out of the answer to a request
 /// for two records: the second one does not exist, and the error says where it
 /// should have begun.
-pub fn parse_checkpoint_end(out: &str, err: &str, lsn: u64) -> Option<u64> {
+pub fn parse_checkpoint_end(out: &str, err: &str, lsn: Lsn) -> Option<Lsn> {
     let (out, err) = (out.trim_end(), err.trim_end());
-    if out.contains('\n')
-        || err.contains('\n')
-        || !out.contains(&format!(", lsn: {}, prev ", format_lsn_padded(lsn)))
-    {
+    if out.contains('\n') || err.contains('\n') || !out.contains(&format!(", lsn: {}, prev ", lsn.padded())) {
         return None;
     }
     // The positions are padded from 19 on.
     let (at, rest) =
         err.split_once("error in WAL record at ")?.1.split_once(": invalid record length at ")?;
-    if parse_lsn(at) != Some(lsn) {
+    if at.parse() != Ok(lsn) {
         return None;
     }
     // From 16, before 16, up to 9.5.
     let end = [": expected at least ", ": wanted "].iter().find_map(|sign| rest.split_once(sign));
-    parse_lsn(end.map_or(rest, |(lsn, _)| lsn))
+    end.map_or(rest, |(lsn, _)| lsn).parse().ok()
 }
 
 /// Where the checkpoint record at `lsn` ends; `None` (logged) when that cannot be
 /// found out.
-pub async fn checkpoint_end(bin: &Binaries, data_dir: &Path, timeline: u32, lsn: u64) -> Option<u64> {
+pub async fn checkpoint_end(bin: &Binaries, data_dir: &Path, timeline: u32, lsn: Lsn) -> Option<Lsn> {
     let (out, err) = dump(bin, data_dir, timeline, lsn, 2).await.ok()?;
     let end = parse_checkpoint_end(&out, &err, lsn);
     if end.is_none() {
@@ -166,26 +162,26 @@ mod tests {
     #[test]
     fn records() {
         let record = parse_record(LINE).unwrap();
-        assert_eq!((record.lsn, record.prev), (0x182_E220, 0x182_E1F0));
-        assert!(is_shutdown_checkpoint(&record, 0x182_E220));
-        assert!(!is_shutdown_checkpoint(&record, 0x182_E221));
+        assert_eq!((record.lsn, record.prev), (Lsn::new(0x182_E220), Lsn::new(0x182_E1F0)));
+        assert!(is_shutdown_checkpoint(&record, Lsn::new(0x182_E220)));
+        assert!(!is_shutdown_checkpoint(&record, Lsn::new(0x182_E221)));
         assert_eq!(parse_record("pg_waldump: error"), None);
     }
 
     #[test]
     fn end_of_the_checkpoint() {
-        let lsn = 0x182_E220;
+        let lsn = Lsn::new(0x182_E220);
         for tail in [": expected at least 24, got 0", ": wanted 24, got 0", ""] {
             let err = format!(
                 "pg_waldump: error: error in WAL record at 0/182E220: invalid record length at 0/182E298{tail}\n"
             );
-            assert_eq!(parse_checkpoint_end(LINE, &err, lsn), Some(0x182_E298), "{tail}");
-            assert_eq!(parse_checkpoint_end(LINE, &err, lsn + 8), None);
+            assert_eq!(parse_checkpoint_end(LINE, &err, lsn), Some(Lsn::new(0x182_E298)), "{tail}");
+            assert_eq!(parse_checkpoint_end(LINE, &err, Lsn::new(0x182_E228)), None);
         }
         let padded =
             "pg_waldump: error: error in WAL record at 0/0182E220: invalid record length at 0/0182E298: \
                       expected at least 24, got 0\n";
-        assert_eq!(parse_checkpoint_end(LINE, padded, lsn), Some(0x182_E298));
+        assert_eq!(parse_checkpoint_end(LINE, padded, lsn), Some(Lsn::new(0x182_E298)));
         assert_eq!(parse_checkpoint_end(LINE, "something else", lsn), None);
         assert_eq!(parse_checkpoint_end(&format!("{LINE}{LINE}"), "", lsn), None);
     }

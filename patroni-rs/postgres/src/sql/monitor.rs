@@ -165,7 +165,7 @@ impl Monitored {
 
     /// What a standby has got, flushed or not; `None` when nothing.
     pub fn receive_lsn(&self) -> Option<Lsn> {
-        self.received.max(self.written).filter(|lsn| *lsn != 0)
+        self.received.max(self.written).filter(|lsn| lsn.is_known())
     }
 
     /// Position of a primary, or the further of received and replayed.
@@ -173,7 +173,7 @@ impl Monitored {
         if self.is_primary() {
             return self.wal_position;
         }
-        self.receive_lsn().max(self.replayed).unwrap_or(0)
+        self.receive_lsn().max(self.replayed).unwrap_or_default()
     }
 
     /// `streaming`, `in archive recovery`, or nothing. Before 12 the command
@@ -242,13 +242,13 @@ pub fn parse_monitor_row(row: &Row) -> Result<Monitored, PgError> {
     let replication = row.text(15).map(parse_json).transpose()?;
     Ok(Monitored {
         timeline: row.parse(0)?,
-        wal_position: row.parse(1)?,
-        replayed: row.number(2)?,
-        received: row.number(3)?,
+        wal_position: Lsn::new(row.parse(1)?),
+        replayed: row.lsn(2)?,
+        received: row.lsn(3)?,
         replay_paused: row.is_true(4),
         control_timeline: row.number(5)?.filter(|t| *t != 0),
         received_timeline: row.number(6)?,
-        written: row.number(7)?,
+        written: row.lsn(7)?,
         slot_name: row.text(8).map(str::to_owned),
         conninfo: row.text(9).map(str::to_owned),
         receiver_status: row.text(10).map(str::to_owned),
@@ -279,17 +279,22 @@ fn number<T: std::str::FromStr>(value: &Value, key: &str) -> Option<T> {
     text(value, key)?.parse().ok()
 }
 
+/// A position, in bytes.
+fn lsn(value: &Value, key: &str) -> Option<Lsn> {
+    number(value, key).map(Lsn::new)
+}
+
 fn slot_of(value: &Value) -> Option<(String, KnownSlot)> {
     let kind = match value.get("type").and_then(Value::as_str)? {
         "physical" => {
-            KnownKind::Physical { xmin: number(value, "xmin"), restart_lsn: number(value, "restart_lsn") }
+            KnownKind::Physical { xmin: number(value, "xmin"), restart_lsn: lsn(value, "restart_lsn") }
         }
         _ => KnownKind::Logical {
             plugin: text(value, "plugin").unwrap_or_default(),
             database: text(value, "database"),
             datoid: number(value, "datoid"),
             catalog_xmin: number(value, "catalog_xmin"),
-            confirmed_flush_lsn: number(value, "confirmed_flush_lsn"),
+            confirmed_flush_lsn: lsn(value, "confirmed_flush_lsn"),
         },
     };
     Some((text(value, "slot_name")?, KnownSlot { kind, wal_status: text(value, "wal_status") }))
@@ -300,9 +305,9 @@ fn replica_of(value: &Value) -> ReplicaRow {
         pid: number(value, "pid").unwrap_or(0),
         application_name: text(value, "application_name").unwrap_or_default(),
         sync_state: text(value, "sync_state").unwrap_or_default(),
-        write_lsn: number(value, "write_lsn"),
-        flush_lsn: number(value, "flush_lsn"),
-        replay_lsn: number(value, "replay_lsn"),
+        write_lsn: lsn(value, "write_lsn"),
+        flush_lsn: lsn(value, "flush_lsn"),
+        replay_lsn: lsn(value, "replay_lsn"),
         slot: text(value, "slot_name"),
     }
 }
@@ -334,15 +339,20 @@ mod tests {
 
     #[test]
     fn positions_of_a_standby() {
-        let standby =
-            |received, written, replayed| Monitored { received, written, replayed, ..Default::default() };
+        let at = |bytes: Option<u64>| bytes.map(Lsn::new);
+        let standby = |received, written, replayed| Monitored {
+            received: at(received),
+            written: at(written),
+            replayed: at(replayed),
+            ..Default::default()
+        };
         for (seen, receive, last) in [
             (standby(Some(0), None, Some(5)), None, 5),
             (standby(Some(7), Some(9), Some(5)), Some(9), 9),
             (standby(Some(7), None, None), Some(7), 7),
             (standby(Some(0), Some(0), None), None, 0),
         ] {
-            assert_eq!((seen.receive_lsn(), seen.last_operation()), (receive, last));
+            assert_eq!((seen.receive_lsn(), seen.last_operation()), (at(receive), Lsn::new(last)));
         }
     }
 
@@ -371,11 +381,11 @@ mod tests {
         let slots = row.slots.unwrap();
         assert_eq!(
             slots.get("p").unwrap().kind,
-            KnownKind::Physical { xmin: Some(745), restart_lsn: Some(100) }
+            KnownKind::Physical { xmin: Some(745), restart_lsn: Some(Lsn::new(100)) }
         );
         assert!(matches!(slots.get("l").unwrap().kind, KnownKind::Logical { datoid: Some(5), .. }));
         let replica = row.replication.first().unwrap();
-        assert_eq!((replica.pid, replica.write_lsn, replica.flush_lsn), (7, Some(1), None));
+        assert_eq!((replica.pid, replica.write_lsn, replica.flush_lsn), (7, Some(Lsn::new(1)), None));
         assert!(parse_monitor_row(&Row::new(vec![None])).is_err());
     }
 }

@@ -2,6 +2,8 @@
 
 use std::str::FromStr;
 
+use patroni_core::model::Lsn;
+
 use super::error::PgError;
 
 /// One row of a result.
@@ -41,6 +43,14 @@ impl Row {
             text.parse().map_err(|_| PgError::Unexpected(format!("column {column} can not be read: {text}")))
         };
         self.text(column).map(parse).transpose()
+    }
+
+    /// A WAL position that the statement gives as a number of bytes, or null.
+    ///
+    /// # Errors
+    /// [`PgError::Unexpected`] if it is none.
+    pub fn lsn(&self, column: usize) -> Result<Option<Lsn>, PgError> {
+        Ok(self.number(column)?.map(Lsn::new))
     }
 
     /// A boolean; null is false.

@@ -9,7 +9,6 @@ use indexmap::IndexMap;
 use patroni_core::global_config::GlobalConfig;
 use patroni_core::ha::{Level, LogLine};
 use patroni_core::model::{Cluster, Lsn};
-use patroni_core::rewind::format_lsn;
 use patroni_core::slots::{
     desired_slots, slot_name_on_primary, Desired, DropResult, KnownKind, KnownSlot, NewLogicalSlot, Node,
     PhysicalAction, PlannedDrop, Readiness, ReadinessQuery, SlotInventory,
@@ -76,13 +75,13 @@ pub async fn load_slots(pool: &Pool, major_version: u32) -> Result<IndexMap<Stri
 
 fn known(row: &Row) -> Result<KnownSlot, PgError> {
     let kind = match row.text(1) {
-        Some("physical") => KnownKind::Physical { xmin: row.number(2)?, restart_lsn: row.number(3)? },
+        Some("physical") => KnownKind::Physical { xmin: row.number(2)?, restart_lsn: row.lsn(3)? },
         _ => KnownKind::Logical {
             plugin: row.string(4),
             database: row.text(5).map(str::to_owned),
             datoid: row.number(6)?,
             catalog_xmin: row.number(7)?,
-            confirmed_flush_lsn: row.number(8)?,
+            confirmed_flush_lsn: row.lsn(8)?,
         },
     };
     Ok(KnownSlot { kind, wal_status: row.text(9).map(str::to_owned) })
@@ -271,12 +270,11 @@ impl SlotExecutor {
     }
 
     async fn advance_physical(&self, name: &str, lsn: Lsn) {
-        let position = format_lsn(lsn);
         if let Err(error) = self.pool.query(Connection::Heartbeat, &advance_statement(name, lsn)).await {
             let error = error.py_repr();
             tracing::error!(
                 target: "patroni.postgresql.slots",
-                "Error while advancing replication slot {name} to position '{position}': {error}"
+                "Error while advancing replication slot {name} to position '{lsn}': {error}"
             );
         }
     }
@@ -402,6 +400,5 @@ async fn ask_leader(
 
 /// `SELECT pg_replication_slot_advance(...)`
 pub(super) fn advance_statement(name: &str, lsn: Lsn) -> String {
-    let position = format_lsn(lsn);
-    format!("SELECT pg_catalog.pg_replication_slot_advance({}, '{position}')", literal(name))
+    format!("SELECT pg_catalog.pg_replication_slot_advance({}, '{lsn}')", literal(name))
 }

@@ -72,8 +72,8 @@ pub fn parse_status_row(
     configured_restore_command: bool,
 ) -> Result<RestStatus, PgError> {
     let timeline = row.parse(1)?;
-    let nonzero = |column| row.number::<Lsn>(column).map(|lsn| lsn.filter(|l| *l != 0));
-    let replayed = row.number(3)?;
+    let nonzero = |column| row.lsn(column).map(|lsn| lsn.filter(|l| l.is_known()));
+    let replayed = row.lsn(3)?;
     let received_location = nonzero(10)?.or(nonzero(4)?).or(replayed);
     let replica = (timeline == 0).then(|| ReplicaStatus {
         received_location,
@@ -85,7 +85,7 @@ pub fn parse_status_row(
     Ok(RestStatus {
         postmaster_start_time: row.text(0).map(python_time),
         timeline,
-        wal_position: row.parse(2)?,
+        wal_position: Lsn::new(row.parse(2)?),
         replica,
         latest_end_lsn: nonzero(7)?,
         replication_state: replication_state(

@@ -27,7 +27,7 @@ pub async fn walsenders(pool: &Pool, major_version: u32) -> Result<Vec<(String, 
          pg_catalog.pg_stat_get_activity(w.pid) WHERE w.state = 'streaming'"
     );
     let rows = pool.query(Connection::Heartbeat, &sql).await?;
-    rows.iter().map(|row| Ok((row.string(0), row.number(1)?.unwrap_or(0)))).collect()
+    rows.iter().map(|row| Ok((row.string(0), row.lsn(1)?.unwrap_or_default()))).collect()
 }
 
 /// What the server goes by as `synchronous_standby_names`, and the file that says so, where that may be seen.

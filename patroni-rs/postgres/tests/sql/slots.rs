@@ -2,6 +2,7 @@
 
 use patroni_core::global_config::GlobalConfig;
 use patroni_core::ha::Role;
+use patroni_core::model::Lsn;
 use patroni_core::model::{Cluster, ClusterConfig, Leader, Member};
 use patroni_core::slots::{desired_slots, with_own_slot, Node};
 use patroni_core::tags::Tags;
@@ -45,7 +46,7 @@ async fn slots_follow_the_cluster() {
             config: &config,
             node: node.clone(),
             is_primary: true,
-            replay_lsn: 0,
+            replay_lsn: Lsn::ZERO,
             leader: None,
         };
         assert!(sync_replication_slots(&mut executor, &round).await.is_empty());
@@ -74,7 +75,7 @@ async fn slots_follow_the_cluster() {
         let standby_pool = pool_of(&standby);
         until("replayed", || async {
             let seen = monitor(&standby_pool, version, Role::Replica).await;
-            seen.replayed.unwrap_or(0) >= seen.wal_position && seen.replayed.unwrap_or(0) > 0
+            seen.replayed.is_some_and(|at| at.is_known() && at >= seen.wal_position)
         })
         .await;
         let mut executor = SlotExecutor::new(std::sync::Arc::clone(&standby_pool));
@@ -87,7 +88,7 @@ async fn slots_follow_the_cluster() {
             replay_lsn,
             leader: Some(primary.tcp()),
         };
-        let copy = sync_replication_slots(&mut executor, &round(u64::MAX)).await;
+        let copy = sync_replication_slots(&mut executor, &round(Lsn::MAX)).await;
         assert_eq!(copy, ["l"]);
         assert_eq!(names(&standby_pool, version).await, ["n1", "n3", "p"]);
         let (wanted, _) = desired_slots(&cluster, &config, &node, &node.subject());
@@ -133,7 +134,7 @@ async fn slots_follow_the_cluster() {
         for _ in 0..60 {
             let seen = monitor(&standby_pool, version, Role::Replica).await;
             executor.book.refresh(seen.slots.as_ref().unwrap());
-            let copy = sync_replication_slots(&mut executor, &round(seen.replayed.unwrap_or(0))).await;
+            let copy = sync_replication_slots(&mut executor, &round(seen.replayed.unwrap_or_default())).await;
             assert!(copy.is_empty(), "{copy:?} {seen:?} {:?}", load_slots(&standby_pool, version).await);
             safe = executor.readiness.promotion_warning().is_none();
             let at = load_slots(&standby_pool, version).await.unwrap();

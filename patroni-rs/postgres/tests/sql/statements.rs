@@ -50,7 +50,12 @@ async fn monitoring_of_a_primary_and_a_standby() {
         .await;
 
         let seen = monitor(&pool, version, Role::Primary).await;
-        assert!(seen.is_primary() && seen.timeline == 1 && seen.wal_position > 0 && seen.replayed.is_none());
+        assert!(
+            seen.is_primary()
+                && seen.timeline == 1
+                && seen.wal_position.is_known()
+                && seen.replayed.is_none()
+        );
         let slots = seen.slots.clone().unwrap();
         assert!(slots.len() == 2 && slots.contains_key("l") && slots.contains_key("n2"));
         let loaded = load_slots(&pool, version).await.unwrap();
@@ -63,7 +68,7 @@ async fn monitoring_of_a_primary_and_a_standby() {
             !seen.is_primary() && seen.control_timeline == Some(1) && seen.received_timeline == Some(1),
             "{seen:?}"
         );
-        assert!(seen.receive_lsn().is_some() && seen.last_operation() > 0 && !seen.replay_paused);
+        assert!(seen.receive_lsn().is_some() && seen.last_operation().is_known() && !seen.replay_paused);
         assert_eq!(seen.slot_name.as_deref(), Some("n2"));
         assert!(seen.conninfo.as_deref().is_some_and(|c| c.contains("user=postgres")));
         assert_eq!(seen.replication_state(version, false), Some("streaming"));

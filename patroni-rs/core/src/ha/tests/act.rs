@@ -56,8 +56,10 @@ fn dcs(request: &DcsRequest) -> String {
         }
         DcsRequest::TakeLeader(_) => "take".into(),
         DcsRequest::DeleteLeader(ask::DeleteLeader { last_lsn: None }) => "delete".into(),
-        DcsRequest::DeleteLeader(ask::DeleteLeader { last_lsn: Some(lsn) }) => format!("delete({lsn})"),
-        DcsRequest::WriteStatus(ask::WriteStatus(lsn)) => format!("optime({lsn})"),
+        DcsRequest::DeleteLeader(ask::DeleteLeader { last_lsn: Some(lsn) }) => {
+            format!("delete({})", lsn.bytes())
+        }
+        DcsRequest::WriteStatus(ask::WriteStatus(lsn)) => format!("optime({})", lsn.bytes()),
         DcsRequest::TouchMember(_) => "touch".into(),
         DcsRequest::Initialize(ask::Initialize { create_new, sysid }) => {
             format!("initialize({}{sysid})", if *create_new { "new:" } else { "" })

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::super::*;
 use super::world::{Answers, Reply, World};
+use crate::model::Lsn;
 use crate::model::Member;
 
 /// The changing part of a world while a cycle runs.
@@ -195,7 +196,7 @@ fn peers(a: &Answers, request: &PeerRequest) -> Answer {
             let answer = |m: &Member| FailsafeAnswer {
                 name: m.name.clone(),
                 accepted: a.failsafe.get(&m.name).copied().unwrap_or(false),
-                lsn: Some(2000),
+                lsn: Some(Lsn::new(2000)),
             };
             asked.reply(asked.members.iter().map(answer).collect())
         }
@@ -208,7 +209,7 @@ fn peer(member: &Member, known: &BTreeMap<String, PeerStatus>) -> PeerStatus {
         name: member.name.clone(),
         reachable: false,
         in_recovery: None,
-        wal_position: 0,
+        wal_position: Lsn::ZERO,
         timeline: 0,
         watchdog_failed: false,
         tags: crate::tags::Tags::default(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::super::*;
 use super::world::{js, leader, replica, World, NOW};
-use crate::model::{Cluster, Lsn};
+use crate::model::Cluster;
 
 /// A world that has seen its cluster once, and sees no DCS now.
 fn cut_off(world: World) -> World {
@@ -31,7 +31,7 @@ fn pinged(world: World, age: u64) -> World {
 }
 
 /// The position of the slot `decode`, and that of the member `c`, which follows another replica.
-fn positions(world: World) -> (Option<Lsn>, Option<i64>) {
+fn positions(world: World) -> (Option<u64>, Option<i64>) {
     let outcome = world.run();
     let cluster: &Arc<Cluster> = outcome
         .requests
@@ -43,7 +43,7 @@ fn positions(world: World) -> (Option<Lsn>, Option<i64>) {
             _ => None,
         })
         .unwrap_or_else(|| panic!("{:?}", outcome.acts()));
-    let slot = cluster.status.slots.as_ref().and_then(|slots| slots.get("decode").copied());
+    let slot = cluster.status.slots.as_ref().and_then(|slots| slots.get("decode").map(|lsn| lsn.bytes()));
     let member = cluster.get_member("c", false).and_then(|m| m.data.get("xlog_location")?.as_i64());
     (slot, member)
 }

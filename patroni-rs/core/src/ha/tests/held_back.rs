@@ -2,6 +2,7 @@
 
 use super::super::*;
 use super::world::{js, leader, orphan, replica, Reply, World, NOW};
+use crate::model::Lsn;
 
 const SYNC: &str = r#""synchronous_mode":true"#;
 const QUORUM: &str = r#""synchronous_mode":"quorum""#;
@@ -61,7 +62,7 @@ fn cases() -> Vec<(World, Reason, Option<&'static str>)> {
         (switchover(orphan().config(SYNC).sync_key("b", "c", 0), "b", "c"), Reason::NotSynchronous, None),
         (switchover(orphan(), "a", "x"), Reason::OthersCanLead, None),
         (orphan().paused(), Reason::Paused, None),
-        (orphan().peer("c", |p| p.wal_position = 2000), Reason::PeerAhead, Some("c")),
+        (orphan().peer("c", |p| p.wal_position = Lsn::new(2000)), Reason::PeerAhead, Some("c")),
         (
             orphan().peer("c", |p| p.tags = crate::tags::Tags::from_value(&js(r#"{"failover_priority":2}"#))),
             Reason::PeerPreferred,
@@ -132,7 +133,7 @@ fn nothing_to_say_where_somebody_leads_or_this_node_is_promoted() {
 
 #[test]
 fn the_record_is_json_with_what_was_compared() {
-    let outcome = orphan().peer("c", |p| p.wal_position = 2000).run();
+    let outcome = orphan().peer("c", |p| p.wal_position = Lsn::new(2000)).run();
     let record = outcome.held_back.unwrap().record();
     let text = r#"{"event": "not_promoted", "reason": "peer_ahead", "waits_for": "c", "position": 1000, "peer_position": 2000}"#;
     assert_eq!(record, text);

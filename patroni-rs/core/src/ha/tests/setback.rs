@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use super::super::*;
 use super::world::{leader, orphan, replica, World};
-use crate::model::{Cluster, SyncState};
+use crate::model::{Cluster, Lsn, SyncState};
 
 /// What the node remembers after the cycle.
 fn remembered(world: World) -> Option<(u32, u64)> {
-    world.run().memory.high_water.map(|mark| (mark.timeline, mark.position))
+    world.run().memory.high_water.map(|mark| (mark.timeline, mark.position.bytes()))
 }
 
 #[test]
@@ -17,7 +17,8 @@ fn what_was_read_before_is_remembered() {
     assert_eq!(remembered(replica().went_back(2000, 2)), Some((2, 2000)));
     // Once more: what was known then counts as well.
     let told = Arc::new(Cluster::default());
-    let mark = HighWater { timeline: 3, position: 3000, heard: None, sync: SyncState::default(), told };
+    let mark =
+        HighWater { timeline: 3, position: Lsn::new(3000), heard: None, sync: SyncState::default(), told };
     let twice = replica().went_back(2000, 1).memory(|m| m.high_water = Some(mark));
     assert_eq!(remembered(twice), Some((3, 3000)));
     // The first look of a daemon has nothing to compare with.
@@ -45,7 +46,13 @@ fn a_new_leader_ends_it() {
         b.for_each(|b| b.version = came_back.unwrap_or_default().into());
         let told = Arc::new(told);
         let before = Some(told.clone());
-        let mark = HighWater { timeline: 1, position: 2000, heard: None, sync: SyncState::default(), told };
+        let mark = HighWater {
+            timeline: 1,
+            position: Lsn::new(2000),
+            heard: None,
+            sync: SyncState::default(),
+            told,
+        };
         remembered(now.memory(|m| (m.cluster, m.high_water) = (before, Some(mark)))).is_some()
     };
     assert!(known(Some("7"), replica()));
@@ -79,8 +86,8 @@ fn a_member_that_was_ahead_is_waited_for_when_it_is_silent() {
     let promoted = |mode: &str, heard: Option<u64>| {
         let mark = HighWater {
             timeline: 1,
-            position: 1,
-            heard: heard.map(|position| (position, "b".into())),
+            position: Lsn::new(1),
+            heard: heard.map(|position| (Lsn::new(position), "b".into())),
             sync: SyncState::default(),
             told: Arc::new(Cluster::default()),
         };
@@ -103,7 +110,12 @@ fn a_member_that_was_ahead_is_waited_for_when_it_is_silent() {
 fn who_is_ahead_is_remembered_after_the_store_went_back() {
     let heard = |world: World| {
         let world = world.config(r#""synchronous_mode":"quorum""#).sync_key("a", "b,c", 1);
-        world.peer("b", |p| p.wal_position = 1 << 40).run().memory.high_water.map(|mark| mark.heard)
+        world
+            .peer("b", |p| p.wal_position = Lsn::new(1 << 40))
+            .run()
+            .memory
+            .high_water
+            .map(|mark| mark.heard.map(|(at, name)| (at.bytes(), name)))
     };
     assert_eq!(heard(orphan()), None);
     assert_eq!(heard(orphan().went_back(1000, 1)), Some(Some((1 << 40, "b".to_owned()))));
@@ -115,7 +127,7 @@ fn who_was_in_sync_before_has_a_say() {
     let promoted = |mode: &str, before: &str, silent: &[&str]| {
         let mark = HighWater {
             timeline: 1,
-            position: 1,
+            position: Lsn::new(1),
             heard: None,
             sync: SyncState::from_node(None, before),
             told: Arc::new(Cluster::default()),

@@ -135,7 +135,7 @@ fn postgres(pg: &mut PgView, v: &Value) {
     pg.state = STATES.into_iter().find(|x| Some(x.as_str()) == text(v, "state")).unwrap();
     pg.role = ROLES.into_iter().find(|x| Some(x.as_str()) == text(v, "role")).unwrap();
     pg.running = flag(v, "running");
-    let lsn = |key| int(v, key).map(|n| n as Lsn);
+    let lsn = |key| int(v, key).map(|n| Lsn::new(n as u64));
     pg.query = match (pg.running, text(v, "query")) {
         (true, Some("row")) => Query::Row(Box::new(PgStatus {
             is_primary: flag(v, "primary"),
@@ -300,13 +300,18 @@ fn answers(w: &mut World, v: &Value) {
 fn peer(name: &str, text: &str) -> Option<PeerStatus> {
     let data = json::loads(text).ok()?;
     let wal = data.get("wal").or_else(|| data.get("xlog"))?;
-    let lsn = |key: &str| int(wal, key).unwrap_or(0) as Lsn;
-    let primary = lsn("location") > 0 || matches!(self::text(&data, "role"), Some("primary" | "master"));
+    let lsn = |key: &str| Lsn::new(int(wal, key).unwrap_or(0) as u64);
+    let primary =
+        lsn("location").is_known() || matches!(self::text(&data, "role"), Some("primary" | "master"));
     Some(PeerStatus {
         name: name.into(),
         reachable: true,
         in_recovery: Some(!primary),
-        wal_position: if primary { 0 } else { lsn("received_location").max(lsn("replayed_location")) },
+        wal_position: if primary {
+            Lsn::ZERO
+        } else {
+            lsn("received_location").max(lsn("replayed_location"))
+        },
         timeline: int(&data, "timeline").unwrap_or(0) as u32,
         watchdog_failed: flag(&data, "watchdog_failed"),
         tags: Tags::from_value(data.get("tags").unwrap_or(&Value::Null)),

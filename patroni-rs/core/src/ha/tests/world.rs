@@ -11,7 +11,7 @@ use super::act::act;
 use super::executor::Executor;
 use crate::cluster_state::ClusterState;
 use crate::global_config::GlobalConfig;
-use crate::model::{Cluster, Node, ShutdownCheckpoint};
+use crate::model::{Cluster, Lsn, Node, ShutdownCheckpoint};
 use crate::sync::{CurrentState, NameSet};
 use crate::tags::Tags;
 use crate::timing::Timing;
@@ -122,7 +122,7 @@ impl Outcome {
 
 /// A shutdown checkpoint there, with a WAL switch before it.
 pub fn stopped_at(location: u64) -> ShutdownCheckpoint {
-    ShutdownCheckpoint { location, publish: location - 10 }
+    ShutdownCheckpoint { location: Lsn::new(location), publish: Lsn::new(location - 10) }
 }
 
 /// A value from JSON text.
@@ -159,9 +159,9 @@ pub fn replica() -> World {
             role: Role::Replica,
             running: true,
             query: Query::Row(Box::new(PgStatus {
-                wal_position: 1000,
-                received: Some(1000),
-                replayed: Some(1000),
+                wal_position: Lsn::new(1000),
+                received: Some(Lsn::new(1000)),
+                replayed: Some(Lsn::new(1000)),
                 received_timeline: Some(1),
                 ..PgStatus::default()
             })),
@@ -202,7 +202,9 @@ pub fn replica() -> World {
 
 /// Standbys that stream, with what they have flushed.
 pub fn receivers(rows: &[(&str, u64)]) -> Vec<Walsender> {
-    rows.iter().map(|(name, flushed)| Walsender { name: (*name).into(), flushed: *flushed }).collect()
+    rows.iter()
+        .map(|(name, flushed)| Walsender { name: (*name).into(), flushed: Lsn::new(*flushed) })
+        .collect()
 }
 
 fn answers() -> Answers {
@@ -357,7 +359,12 @@ impl World {
     /// A running primary.
     pub fn primary(self) -> World {
         self.role(Role::Primary).row(|row| {
-            *row = PgStatus { is_primary: true, timeline: 1, wal_position: 1000, ..PgStatus::default() };
+            *row = PgStatus {
+                is_primary: true,
+                timeline: 1,
+                wal_position: Lsn::new(1000),
+                ..PgStatus::default()
+            };
         })
     }
 
@@ -418,7 +425,7 @@ impl World {
             name: name.into(),
             reachable: true,
             in_recovery: Some(true),
-            wal_position: 1000,
+            wal_position: Lsn::new(1000),
             timeline: 1,
             watchdog_failed: false,
             tags: Tags::default(),

@@ -32,7 +32,7 @@ impl PeerStatus {
             name: name.to_owned(),
             reachable: false,
             in_recovery: None,
-            wal_position: 0,
+            wal_position: Lsn::ZERO,
             timeline: 0,
             watchdog_failed: false,
             tags: Tags::default(),
@@ -84,7 +84,7 @@ impl StopPolling {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CandidateCriteria {
     /// Less WAL is too little.
-    pub least: i128,
+    pub least: Lsn,
     /// An older timeline than the cluster's does not do; None: not looked at.
     pub timeline: Option<u32>,
 }
@@ -96,7 +96,7 @@ impl CandidateCriteria {
         if let Some(why) = peer.limitation() {
             return Some(format!("Member {name} is {why}"));
         }
-        if i128::from(peer.wal_position) < self.least {
+        if peer.wal_position < self.least {
             return Some(format!("Member {name} exceeds maximum replication lag"));
         }
         let known = self.timeline.filter(|known| peer.timeline < (*known).max(1))?;

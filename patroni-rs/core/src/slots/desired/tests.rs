@@ -21,7 +21,7 @@ fn cluster(record: &Value) -> Cluster {
     let mut cluster = Cluster { members, leader, ..Default::default() };
     let slots = record.get("slots").unwrap().as_map().unwrap();
     cluster.status.slots =
-        Some(slots.iter().map(|(k, v)| (k.py_str(), v.as_i64().unwrap() as u64)).collect());
+        Some(slots.iter().map(|(k, v)| (k.py_str(), Lsn::new(v.as_i64().unwrap() as u64))).collect());
     cluster.status.retain_slots =
         record.get("retain").unwrap().as_list().unwrap().iter().map(Value::py_str).collect();
     cluster
@@ -57,7 +57,7 @@ fn slots_are_the_references() {
         let permanent = has_permanent_slots(&cluster, &config, &node);
         assert_eq!(Some(permanent), record.get("has_permanent").and_then(Value::as_bool), "{row}");
         let mut known = cluster.status.slots.clone().unwrap();
-        known.insert("p2".into(), 3);
+        known.insert("p2".into(), Lsn::new(3));
         let published = maybe_filter_permanent_slots(&cluster, &config, &me, major_version, known);
         let published: Vec<Value> = published.into_keys().map(Value::from).collect();
         assert_eq!(Some(&Value::List(published)), record.get("published"), "{row}");

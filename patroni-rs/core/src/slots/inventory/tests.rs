@@ -6,17 +6,18 @@ use crate::model::{Cluster, Member};
 use crate::slots::{desired_slots, Node};
 use crate::tags::Tags;
 
-fn physical(xmin: Option<u64>, restart_lsn: Option<Lsn>, wal_status: &str) -> KnownSlot {
+fn physical(xmin: Option<u64>, restart_lsn: Option<u64>, wal_status: &str) -> KnownSlot {
+    let restart_lsn = restart_lsn.map(Lsn::new);
     KnownSlot { kind: KnownKind::Physical { xmin, restart_lsn }, wal_status: Some(wal_status.into()) }
 }
 
-fn logical(database: &str, lsn: Lsn) -> KnownSlot {
+fn logical(database: &str, lsn: u64) -> KnownSlot {
     let kind = KnownKind::Logical {
         plugin: "t".into(),
         database: Some(database.into()),
         datoid: Some(5),
         catalog_xmin: Some(700),
-        confirmed_flush_lsn: Some(lsn),
+        confirmed_flush_lsn: Some(Lsn::new(lsn)),
     };
     KnownSlot { kind, wal_status: None }
 }
@@ -36,7 +37,8 @@ fn wanted(me: &str, role: Role) -> Desired {
     let from_b = [("replicatefrom", "b")].into_iter().collect();
     let members = vec![member("a", Value::map()), member("b", Value::map()), member("c", from_b)];
     let mut cluster = Cluster { members, ..Default::default() };
-    cluster.status.slots = Some([("p".to_owned(), 120), ("l".to_owned(), 130)].into_iter().collect());
+    cluster.status.slots =
+        Some([("p".to_owned(), Lsn::new(120)), ("l".to_owned(), Lsn::new(130))].into_iter().collect());
     let l: Value = [("database", "d"), ("plugin", "t")].into_iter().collect();
     let slots: Value = [("p", Value::Null), ("l", l)].into_iter().collect();
     let config = GlobalConfig::new([("slots", slots)].into_iter().collect());
@@ -107,7 +109,7 @@ fn physical_slots_are_created_advanced_and_cleaned() {
         let show = |a: &PhysicalAction| match a {
             PhysicalAction::Create(name) => format!("create {name}"),
             PhysicalAction::Drop(d) => format!("drop {} {:?}", d.name, d.reason),
-            PhysicalAction::Advance { name, lsn } => format!("advance {name} {lsn}"),
+            PhysicalAction::Advance { name, lsn } => format!("advance {name} {}", lsn.bytes()),
         };
         (actions.iter().map(show).collect::<Vec<_>>().join(", "), book.needs_reload())
     };
@@ -147,8 +149,8 @@ fn logical_slots_are_created_on_the_primary_copied_and_advanced_on_replicas() {
         (vec![("l", logical("other", 1))], 200, (None, vec![])),
     ] {
         let mut wanted = wanted("b", Role::Replica);
-        let work = book(&slots).plan_logical_replica(&mut wanted, replay);
-        let advance = work.advance.get("d").and_then(|d| d.get("l")).copied();
+        let work = book(&slots).plan_logical_replica(&mut wanted, Lsn::new(replay));
+        let advance = work.advance.get("d").and_then(|d| d.get("l")).map(|lsn| lsn.bytes());
         assert_eq!((advance, work.copy.iter().map(String::as_str).collect()), expected);
         assert_eq!(wanted.contains_key("l"), work.copy.is_empty());
     }
@@ -162,7 +164,7 @@ fn monitoring_refreshes_the_book() {
     seen.insert("b".into(), physical(Some(3), Some(8), "extended"));
     seen.insert("new".into(), physical(None, Some(8), "reserved"));
     let positions: Vec<(String, Lsn)> = book.refresh(&seen).into_iter().collect();
-    assert_eq!(positions, [("l".to_owned(), 9), ("b".to_owned(), 8)]);
+    assert_eq!(positions, [("l".to_owned(), Lsn::new(9)), ("b".to_owned(), Lsn::new(8))]);
     assert!(!book.needs_reload());
     assert_eq!(book.get("b"), Some(&physical(Some(3), Some(8), "extended")));
     seen.shift_remove("l");

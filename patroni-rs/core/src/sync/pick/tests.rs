@@ -122,10 +122,12 @@ fn choices_are_the_references() {
 #[test]
 fn a_changed_value_is_noticed_once() {
     let mut tracker = Tracker::default();
-    assert_eq!(tracker.observe_value("", 1), NamesSeen::Known);
-    assert_eq!(tracker.observe_value("a", 1), NamesSeen::Changed { warning: None });
-    assert_eq!(tracker.observe_value("a", 2), NamesSeen::Known);
-    let NamesSeen::Changed { warning: Some(warning) } = tracker.observe_value("a,", 2) else { panic!() };
+    assert_eq!(tracker.observe_value("", Lsn::new(1)), NamesSeen::Known);
+    assert_eq!(tracker.observe_value("a", Lsn::new(1)), NamesSeen::Changed { warning: None });
+    assert_eq!(tracker.observe_value("a", Lsn::new(2)), NamesSeen::Known);
+    let NamesSeen::Changed { warning: Some(warning) } = tracker.observe_value("a,", Lsn::new(2)) else {
+        panic!()
+    };
     assert!(warning.starts_with("Unparsable"));
 }
 
@@ -159,9 +161,9 @@ fn nobody_confirms_in_a_members_name() {
                 major_version: 150_000,
                 by_slot: *by_slot,
             };
-            let observed = Observed { synchronous_commit: "on", rows, last_operation: 9 };
+            let observed = Observed { synchronous_commit: "on", rows, last_operation: Lsn::new(9) };
             let mut tracker = Tracker::default();
-            let _ = tracker.observe_value("ANY 1 (\"node-1\",node2)", 9);
+            let _ = tracker.observe_value("ANY 1 (\"node-1\",node2)", Lsn::new(9));
             let state = tracker.current_state(&candidates, &NameSet::new(), &observed, &options);
             assert_eq!(state.active.sorted(), *expected, "{rows:?}");
             assert!(state.sync_confirmed.is_subset(&state.active), "{rows:?}");
@@ -193,12 +195,12 @@ fn members_are_known_by_what_postgresql_makes_of_their_names() {
             major_version: version,
             by_slot: true,
         };
-        let observed = Observed { synchronous_commit: "on", rows: &rows, last_operation: 9 };
+        let observed = Observed { synchronous_commit: "on", rows: &rows, last_operation: Lsn::new(9) };
         let mut tracker = Tracker::default();
         let names: NameSet = candidates[..2].iter().map(|c| &c.name).collect();
         let value = super::super::names_value(&names, Some(1), true, version).unwrap();
         assert_eq!(value, format!("ANY 1 (\"{shown}\",{})", &long[..63]));
-        let _ = tracker.observe_value(&value, 9);
+        let _ = tracker.observe_value(&value, Lsn::new(9));
         let state = tracker.current_state(&candidates, &NameSet::new(), &observed, &options);
         // Two that are shown as one in 15; another than both later.
         assert_eq!(

@@ -6,6 +6,7 @@ use super::super::super::*;
 use super::super::situation::job;
 use super::super::world::{leader, orphan, replica, stopped_at, Reply, World, NOW};
 use super::{row, Row};
+use crate::model::Lsn;
 use crate::model::ShutdownCheckpoint;
 
 fn crash_recovery(seconds: u64) -> World {
@@ -51,7 +52,7 @@ fn handed_over(position: u64) -> World {
     demoted(DemoteMode::Graceful)
         .memory(|m| m.demotion.as_mut().unwrap().planned = true)
         .key("failover", r#"{"leader":"a"}"#)
-        .peer("b", move |p| p.wal_position = position)
+        .peer("b", move |p| p.wal_position = Lsn::new(position))
         .peer("c", |_| ())
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::super::world::{js, leader, orphan, receivers, World, NOW};
 use super::{row, Row};
+use crate::model::Lsn;
 use crate::tags::Tags;
 
 const LEADS: &str = "no action. I am (a), the leader with the lock";
@@ -42,7 +43,7 @@ fn fed_rows() -> Vec<Row> {
     const STOPS: &str = "load update+status feed peers(b,c) job:switchover: demote touch";
     const WAITS: &str = "load update+status feed peers(b,c) ssn:none slots touch";
     const REFUSES: &str = "load update+status feed peers(b,c) failover() ssn:none slots touch";
-    let far = |world: World| world.row(|r| r.wal_position = 1000 + (17 << 20));
+    let far = |world: World| world.row(|r| r.wal_position = Lsn::new(1000 + (17 << 20)));
     let cascade = |world: World| world.member("c", "replica", r#""tags":{"replicatefrom":"b"}"#);
     vec![
         row("S12", fed(&[("C", 1000)]), DEMOTES, STOPS),
@@ -346,7 +347,7 @@ fn leaderless_rows() -> Vec<Row> {
         .says("My wal position exceeds maximum replication lag"),
         row(
             "6-09",
-            asked(orphan(), r#"{"leader":"b"}"#).peer("c", |p| p.wal_position = 1001),
+            asked(orphan(), r#"{"leader":"b"}"#).peer("c", |p| p.wal_position = Lsn::new(1001)),
             LOSES,
             "load peers(c) load slots touch",
         ),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::super::super::*;
 use super::super::world::{js, leader, replica, Reply, World, NOW, WALL_US};
 use super::{row, Row};
+use crate::model::Lsn;
 
 const LEADS: &str = "no action. I am (a), the leader with the lock";
 
@@ -76,7 +77,7 @@ fn inherited_rows() -> Vec<Row> {
         row("S11", heir(), PROMOTES, ASKS),
         row(
             "S11",
-            promotable().peer("b", |p| p.wal_position = 2000),
+            promotable().peer("b", |p| p.wal_position = Lsn::new(2000)),
             PROMOTES,
             "load update+status feed ssn:none job:promote slots touch",
         ),
@@ -111,7 +112,7 @@ fn inherited_rows() -> Vec<Row> {
         ),
         row("S11", heir().peer("c", |p| p.timeline = 2), DISOWNS, GIVES)
             .says("The leader key names me, and somebody else has led since: c is on timeline 2, I am on 1"),
-        row("S11", heir().peer("c", |p| p.wal_position = 1001), DISOWNS, GIVES)
+        row("S11", heir().peer("c", |p| p.wal_position = Lsn::new(1001)), DISOWNS, GIVES)
             .says("The leader key names me, and somebody else has led since: the WAL of c is ahead of mine"),
         row("S11", sync("b", "c"), DISOWNS, "load update+status feed unwatch delete touch slots touch")
             .says("The leader key names me, and somebody else has led since: I am not in /sync"),

@@ -3,13 +3,14 @@
 use super::super::super::*;
 use super::super::world::{orphan, Reply, World};
 use super::{row, Row};
+use crate::model::Lsn;
 
 fn loses(world: World) -> World {
     world.answer(|a| a.acquire = Reply::No).later("leader", "c")
 }
 
 fn behind(world: World) -> World {
-    world.peer("c", |p| p.wal_position = 2000)
+    world.peer("c", |p| p.wal_position = Lsn::new(2000))
 }
 
 fn old_timeline(world: World) -> World {

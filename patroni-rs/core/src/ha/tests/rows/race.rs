@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::super::super::*;
 use super::super::world::{js, orphan, World, NOW};
 use super::{row, Row};
-use crate::model::SyncState;
+use crate::model::{Lsn, SyncState};
 use crate::tags::Tags;
 
 const WINS: &str = "promoted self to leader by acquiring session lock";
@@ -19,7 +19,7 @@ fn tagged(peer: &mut PeerStatus, tags: &str) {
 fn high_water(world: World) -> World {
     let told = world.cluster(&world.keys);
     let sync = SyncState::default();
-    let mark = HighWater { timeline: 1, position: 1_049_577, heard: None, sync, told };
+    let mark = HighWater { timeline: 1, position: Lsn::new(1_049_577), heard: None, sync, told };
     world.memory(|m| m.high_water = Some(mark))
 }
 
@@ -216,13 +216,13 @@ fn eligible_rows() -> Vec<Row> {
         // Who is behind on timelines refuses to lead, however far its WAL goes, and so holds nobody up.
         row(
             "5.2-05",
-            timeline(orphan(), Some(2)).peer("c", |p| (p.timeline, p.wal_position) = (1, 2000)),
+            timeline(orphan(), Some(2)).peer("c", |p| (p.timeline, p.wal_position) = (1, Lsn::new(2000))),
             WINS,
             "load peers(b,c) acquire load watch ssn:none job:promote slots touch",
         ),
         row(
             "5.2-05",
-            timeline(orphan(), Some(2)).peer("c", |p| (p.timeline, p.wal_position) = (0, 2000)),
+            timeline(orphan(), Some(2)).peer("c", |p| (p.timeline, p.wal_position) = (0, Lsn::new(2000))),
             LOSES,
             "load peers(b,c) load slots touch",
         )
@@ -240,14 +240,14 @@ fn poll_rows() -> Vec<Row> {
     vec![
         row(
             "5.2-09",
-            orphan().peer("c", |p| (p.reachable, p.wal_position) = (false, 2000)),
+            orphan().peer("c", |p| (p.reachable, p.wal_position) = (false, Lsn::new(2000))),
             WINS,
             "load peers(b,c) acquire load watch ssn:none job:promote slots touch",
         ),
         row(
             "5.2-09",
             orphan().peer("c", |p| {
-                p.wal_position = 2000;
+                p.wal_position = Lsn::new(2000);
                 tagged(p, r#"{"nofailover":true}"#);
             }),
             WINS,
@@ -255,7 +255,7 @@ fn poll_rows() -> Vec<Row> {
         ),
         row(
             "5.2-09",
-            orphan().peer("c", |p| (p.watchdog_failed, p.wal_position) = (true, 2000)),
+            orphan().peer("c", |p| (p.watchdog_failed, p.wal_position) = (true, Lsn::new(2000))),
             WINS,
             "load peers(b,c) acquire load watch ssn:none job:promote slots touch",
         ),
@@ -263,7 +263,7 @@ fn poll_rows() -> Vec<Row> {
         row(
             "5.2-18",
             orphan()
-                .peer("c", |p| p.wal_position = 1001)
+                .peer("c", |p| p.wal_position = Lsn::new(1001))
                 .answer(|a| a.recovery = Some(RecoveryChange { change: true, restart: false })),
             LOSES,
             "load peers(b,c) load follow(nobody,replica) slots touch",
@@ -277,7 +277,7 @@ fn poll_rows() -> Vec<Row> {
         .says("Primary (c) is still alive"),
         row(
             "5.2-11",
-            orphan().peer("c", |p| p.wal_position = 1001),
+            orphan().peer("c", |p| p.wal_position = Lsn::new(1001)),
             LOSES,
             "load peers(b,c) load slots touch",
         )
@@ -313,7 +313,7 @@ fn sync_rows() -> Vec<Row> {
         row(
             "5.2-11",
             quorum("a,c", 1).answer(|a| a.replica_timeline = Some(2)).peer("c", |p| {
-                (p.timeline, p.wal_position) = (1, 2000);
+                (p.timeline, p.wal_position) = (1, Lsn::new(2000));
             }),
             WINS,
             "load peers(b,c) acquire load watch ssn:1(b,c) sync(a;b,c;1) job:promote slots touch",
@@ -321,7 +321,7 @@ fn sync_rows() -> Vec<Row> {
         .says("Got quorum vote from c"),
         row(
             "5.2-11",
-            quorum("a,c", 1).peer("c", |p| (p.timeline, p.wal_position) = (2, 500)),
+            quorum("a,c", 1).peer("c", |p| (p.timeline, p.wal_position) = (2, Lsn::new(500))),
             LOSES,
             "load peers(b,c) load slots touch",
         )
@@ -347,7 +347,7 @@ fn sync_rows() -> Vec<Row> {
         ),
         row(
             "5.2-11",
-            priority_sync("a").peer("b", |p| p.wal_position = 2000),
+            priority_sync("a").peer("b", |p| p.wal_position = Lsn::new(2000)),
             WINS,
             "load peers(b) acquire load watch ssn:0() sync(a;;0) job:promote slots touch",
         )
@@ -367,7 +367,9 @@ fn sync_rows() -> Vec<Row> {
         ),
         row(
             "5.2-14",
-            quorum("a,c", 1).peer("c", |p| p.wal_position = 0).peer("b", |p| p.wal_position = 0),
+            quorum("a,c", 1)
+                .peer("c", |p| p.wal_position = Lsn::new(0))
+                .peer("b", |p| p.wal_position = Lsn::new(0)),
             LOSES,
             "load peers(b,c) load slots touch",
         ),
