@@ -4,8 +4,9 @@ use std::io::{BufRead, Write as _};
 use std::time::Duration;
 
 use patroni_config::generate::{RunningInstance, ServerFacts, REQUIRED_PARAMETERS, SETTINGS_QUERY};
+use patroni_core::PgVersion;
 use patroni_postgres::files::parse_dsn;
-use patroni_postgres::sql::{connect_like_psycopg, text_array, version_number, ConnParams, Outcome, RawRow};
+use patroni_postgres::sql::{connect_like_psycopg, text_array, ConnParams, Outcome, RawRow};
 use pyfmt::Value;
 
 /// Longer than any answer to the three questions takes.
@@ -84,7 +85,7 @@ async fn ask(params: &ConnParams) -> Result<ServerFacts, String> {
         row.get(at).cloned().flatten().map(|v| String::from_utf8_lossy(&v).into_owned()).unwrap_or_default()
     };
     Ok(ServerFacts {
-        version: client.setting("server_version").map_or(0, version_number),
+        version: client.setting("server_version").map(PgVersion::of_server).unwrap_or_default(),
         is_superuser: client.setting("is_superuser") == Some("on"),
         settings: rows.iter().map(|row| (text(row, 0), text(row, 1))).collect(),
     })

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use patroni_core::model::Lsn;
 use patroni_core::model::SyncState;
 use patroni_core::sync::{candidates, CurrentState, NameSet, Observed, ReplicaRow, SyncOptions, SyncType};
+use patroni_core::PgVersion;
 
 use super::invariants::LATE_PAUSE;
 use super::pg::Data;
@@ -159,7 +160,7 @@ impl World {
             quorum_mode: config.is_quorum_commit_mode(),
             node_count: config.synchronous_node_count(),
             maximum_lag: config.maximum_lag_on_syncnode(),
-            major_version: 150_000,
+            major_version: PgVersion::V15,
             by_slot: true,
         };
         let last_operation = Lsn::new(member.pg.lsn());

@@ -7,6 +7,7 @@ use patroni_core::ha::{
 };
 use patroni_core::node::Cancel;
 use patroni_core::sync::{names_value, NameSet};
+use patroni_core::PgVersion;
 use pyfmt::Value;
 
 use super::effects::{now_and, Effect};
@@ -273,7 +274,7 @@ impl World {
             SyncNames::Star => Some("*".to_owned()),
             SyncNames::Nodes { names, num } => {
                 let set: NameSet = names.iter().collect();
-                names_value(&set, *num, quorum && num.is_some(), 150_000)
+                names_value(&set, *num, quorum && num.is_some(), PgVersion::V15)
             }
         };
         value.unwrap_or_default()

@@ -8,6 +8,7 @@ use patroni_core::model::{Cluster, Lsn, Status};
 use patroni_core::slots::{
     self, Desired, DropResult, KnownKind, KnownSlot, Node, PhysicalAction, PlannedDrop, SlotInventory,
 };
+use patroni_core::PgVersion;
 use pyfmt::Value;
 
 use super::config::Config;
@@ -15,7 +16,7 @@ use super::planted::Planted;
 use super::world::World;
 
 /// PostgreSQL 15, which advances slots and reserves WAL at their creation.
-pub const VERSION: u32 = 150_000;
+pub const VERSION: PgVersion = PgVersion::V15;
 /// A slot that `ignore_slots` names.
 pub const IGNORED: &str = "ours_to_keep";
 /// A slot that nobody wants.

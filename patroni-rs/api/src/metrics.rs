@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use patroni_core::build_info;
 use patroni_core::ha::{PgState, Role, VERSION};
+use patroni_core::PgVersion;
 use pyfmt::datetime::DateTime;
 use pyfmt::value::float_repr;
 
@@ -113,7 +114,7 @@ fn put_wal(page: &mut Page, s: &Snapshot) {
     page.gauge("xlog_replayed_timestamp", help, seconds(timestamp));
     page.flag("xlog_paused", "Value is 1 if the Postgres xlog is paused, 0 otherwise.", paused);
     // M4: only with an answer from a server that knows of WAL receivers.
-    if s.postgres.queried.as_ref().is_some_and(|q| q.server_version >= 90600) {
+    if s.postgres.queried.as_ref().is_some_and(|q| q.server_version.at_least(PgVersion::V9_6)) {
         let state = s.postgres.replication_state();
         let help = "Value is 1 if Postgres is streaming, 0 otherwise.";
         page.flag("postgres_streaming", help, state == Some("streaming"));
@@ -130,7 +131,7 @@ fn put_node(page: &mut Page, s: &Snapshot, now: Instant) {
         None => 0,
     };
     let help = "Version of Postgres (if running), 0 otherwise.";
-    page.gauge("postgres_server_version", help, queried.map_or(0, |q| q.server_version));
+    page.gauge("postgres_server_version", help, queried.map_or(0, |q| i64::from(q.server_version.num())));
     let help = "Value is 1 if the cluster is unlocked, 0 if locked.";
     page.flag("cluster_unlocked", help, s.is_unlocked(now));
     let help = "Value is 1 if failsafe mode is active, 0 if inactive.";

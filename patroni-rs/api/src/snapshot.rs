@@ -7,6 +7,7 @@ use patroni_core::global_config::GlobalConfig;
 use patroni_core::ha::{HeldBack, PgState, Role};
 use patroni_core::model::Cluster;
 use patroni_core::tags::Tags;
+use patroni_core::PgVersion;
 use pyfmt::datetime::DateTime;
 use pyfmt::Value;
 
@@ -84,7 +85,7 @@ pub struct Queried {
     /// `pg_postmaster_start_time()`, with the offset of the session's time zone (J3).
     pub postmaster_start_time: DateTime,
     /// Version of the server, as 150018.
-    pub server_version: i64,
+    pub server_version: PgVersion,
     /// Primary or in recovery.
     pub wal: WalStatus,
     /// Rows of `pg_stat_replication`, as the server's JSON; an empty list: none.

@@ -20,7 +20,7 @@ pub fn document(s: &Snapshot, now: Instant) -> Value {
         Some(q) => {
             put(&mut doc, "postmaster_start_time", q.postmaster_start_time.to_string());
             put(&mut doc, "role", shown.role.as_str());
-            put(&mut doc, "server_version", q.server_version);
+            put(&mut doc, "server_version", i64::from(q.server_version.num()));
             put(&mut doc, "xlog", xlog(&q.wal));
             put_if(&mut doc, "quorum_standby", shown.quorum.then_some(true));
             put_if(&mut doc, "sync_standby", shown.sync.then_some(true));

@@ -16,6 +16,7 @@ use patroni_core::global_config::GlobalConfig;
 use patroni_core::ha::{PgState, Role};
 use patroni_core::model::{Cluster, Leader, Member, Status, SyncState};
 use patroni_core::tags::Tags;
+use patroni_core::PgVersion;
 use pyfmt::datetime::{self, DateTime, Locale};
 use pyfmt::{json, Value};
 
@@ -117,7 +118,11 @@ fn queried(doc: &Value) -> Option<Queried> {
     };
     Some(Queried {
         postmaster_start_time: time(doc.get("postmaster_start_time"))?,
-        server_version: doc.get("server_version").and_then(Value::as_i64)?,
+        server_version: doc
+            .get("server_version")
+            .and_then(Value::as_i64)
+            .and_then(|n| u32::try_from(n).ok())
+            .map(PgVersion::from_num)?,
         wal,
         replication: doc.get("replication").cloned().unwrap_or_default(),
     })

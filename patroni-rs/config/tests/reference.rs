@@ -243,7 +243,7 @@ impl RunningInstance for Recorded {
         let text = |row: &Value, at: usize| row.as_list().unwrap()[at].py_str();
         let rows = self.0.get("settings").and_then(Value::as_list).unwrap();
         Ok(ServerFacts {
-            version: 150_008,
+            version: patroni_core::PgVersion::from_num(150_008),
             is_superuser: self.0.get("superuser").is_none(),
             settings: rows.iter().map(|row| (text(row, 0), text(row, 1))).collect(),
         })

@@ -5,6 +5,7 @@
 use pyfmt::Value;
 
 use crate::parse::{parse_bool, parse_int};
+use crate::PgVersion;
 
 /// Which values the dynamic configuration may give a parameter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,10 +51,10 @@ pub struct Controlled {
     /// Which values are accepted from the dynamic configuration.
     pub check: Check,
     /// The first version of PostgreSQL that has it, as `server_version_num`.
-    pub since: u32,
+    pub since: PgVersion,
 }
 
-const fn controlled(name: &'static str, preset: Preset, check: Check, since: u32) -> Controlled {
+const fn controlled(name: &'static str, preset: Preset, check: Check, since: PgVersion) -> Controlled {
     Controlled { name, preset, check, since }
 }
 
@@ -61,21 +62,21 @@ const WAL_LEVELS: &[&str] = &["hot_standby", "replica", "logical"];
 
 /// All of them, in the order of the command line.
 pub const CONTROLLED: [Controlled; 15] = [
-    controlled("listen_addresses", Preset::None, Check::Computed, 90_100),
-    controlled("port", Preset::None, Check::Computed, 90_100),
-    controlled("cluster_name", Preset::None, Check::Computed, 90_500),
-    controlled("wal_level", Preset::Text("hot_standby"), Check::OneOf(WAL_LEVELS), 90_100),
-    controlled("hot_standby", Preset::Text("on"), Check::True, 90_100),
-    controlled("max_connections", Preset::Int(100), Check::AtLeast(25, None), 90_100),
-    controlled("max_wal_senders", Preset::Int(10), Check::AtLeast(3, None), 90_100),
-    controlled("wal_keep_segments", Preset::Int(8), Check::AtLeast(1, None), 90_100),
-    controlled("wal_keep_size", Preset::Text("128MB"), Check::AtLeast(16, Some("MB")), 130_000),
-    controlled("max_prepared_transactions", Preset::Int(0), Check::AtLeast(0, None), 90_100),
-    controlled("max_locks_per_transaction", Preset::Int(64), Check::AtLeast(32, None), 90_100),
-    controlled("track_commit_timestamp", Preset::Text("off"), Check::Bool, 90_500),
-    controlled("max_replication_slots", Preset::Int(10), Check::AtLeast(4, None), 90_400),
-    controlled("max_worker_processes", Preset::Int(8), Check::AtLeast(2, None), 90_400),
-    controlled("wal_log_hints", Preset::Text("on"), Check::Bool, 90_400),
+    controlled("listen_addresses", Preset::None, Check::Computed, PgVersion::V9_1),
+    controlled("port", Preset::None, Check::Computed, PgVersion::V9_1),
+    controlled("cluster_name", Preset::None, Check::Computed, PgVersion::V9_5),
+    controlled("wal_level", Preset::Text("hot_standby"), Check::OneOf(WAL_LEVELS), PgVersion::V9_1),
+    controlled("hot_standby", Preset::Text("on"), Check::True, PgVersion::V9_1),
+    controlled("max_connections", Preset::Int(100), Check::AtLeast(25, None), PgVersion::V9_1),
+    controlled("max_wal_senders", Preset::Int(10), Check::AtLeast(3, None), PgVersion::V9_1),
+    controlled("wal_keep_segments", Preset::Int(8), Check::AtLeast(1, None), PgVersion::V9_1),
+    controlled("wal_keep_size", Preset::Text("128MB"), Check::AtLeast(16, Some("MB")), PgVersion::V13),
+    controlled("max_prepared_transactions", Preset::Int(0), Check::AtLeast(0, None), PgVersion::V9_1),
+    controlled("max_locks_per_transaction", Preset::Int(64), Check::AtLeast(32, None), PgVersion::V9_1),
+    controlled("track_commit_timestamp", Preset::Text("off"), Check::Bool, PgVersion::V9_5),
+    controlled("max_replication_slots", Preset::Int(10), Check::AtLeast(4, None), PgVersion::V9_4),
+    controlled("max_worker_processes", Preset::Int(8), Check::AtLeast(2, None), PgVersion::V9_4),
+    controlled("wal_log_hints", Preset::Text("on"), Check::Bool, PgVersion::V9_4),
 ];
 
 impl Controlled {

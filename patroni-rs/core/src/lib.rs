@@ -18,6 +18,7 @@ mod mono;
 pub mod mutex;
 pub mod node;
 pub mod parse;
+mod pg_version;
 pub mod quorum;
 pub mod rewind;
 pub mod slots;
@@ -25,3 +26,5 @@ pub mod stores;
 pub mod sync;
 pub mod tags;
 pub mod timing;
+
+pub use pg_version::PgVersion;

@@ -8,6 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use patroni_core::controlled::Controlled;
+use patroni_core::PgVersion;
 use patroni_postgres::files::{
     command_line, format_dsn, AvailableGucs, ConfigHandler, PendingRestart, PendingSetting, PgSetting,
     ServerState, SettingsRead, Upstream, Verdict, WalReceiver,
@@ -80,12 +81,12 @@ struct Run {
     directory: PathBuf,
     config: Value,
     facts: Value,
-    version: u32,
+    version: PgVersion,
     available: AvailableGucs,
     handler: ConfigHandler,
 }
 
-fn facts_of<'a>(facts: &Value, version: u32, available: &'a AvailableGucs) -> ServerState<'a> {
+fn facts_of<'a>(facts: &Value, version: PgVersion, available: &'a AvailableGucs) -> ServerState<'a> {
     ServerState {
         running: flag(facts, "running"),
         starting: flag(facts, "starting"),
@@ -217,7 +218,7 @@ fn run(case: &Value, base: &Value) -> Value {
     std::fs::set_permissions(&data, std::fs::Permissions::from_mode(mode)).unwrap();
 
     let number = |name: &str| u32::try_from(case.get(name).unwrap().as_i64().unwrap()).unwrap();
-    let (major, version) = (number("major"), number("version"));
+    let (major, version) = (PgVersion::from_num(number("major")), PgVersion::from_num(number("version")));
     let names = std::fs::read_to_string(fixtures().join(format!("recorded/available-{}.txt", major / 10000)));
     let available = AvailableGucs::from_describe_config(&names.unwrap_or_default());
     let config = substitute(&merged(base, case.get("config")), "$DIR", &directory);
@@ -286,8 +287,8 @@ fn an_unwritten_configuration_is_not_believed() {
     let mut config = substitute(&base, "$DIR", &directory);
     config.set("pgpass", format!("{directory}/no/such/folder/pgpass").as_str());
     let (facts, available) = (Value::map(), AvailableGucs::default());
-    let facts = ServerState { callbacks_called: true, ..facts_of(&facts, 150_000, &available) };
-    let mut handler = ConfigHandler::new(effective(&config), 150_000, None, &facts).unwrap();
+    let facts = ServerState { callbacks_called: true, ..facts_of(&facts, PgVersion::V15, &available) };
+    let mut handler = ConfigHandler::new(effective(&config), PgVersion::V15, None, &facts).unwrap();
     let member = pyfmt::json::loads(r#"{"conn_url":"postgres://10.0.0.2:5433/postgres"}"#).unwrap();
     let upstream = || Upstream { name: "b", data: &member, remote: false };
     let receiver = WalReceiver { conninfo: None, slot_name: None };

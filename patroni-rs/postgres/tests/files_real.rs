@@ -7,6 +7,7 @@ mod support;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
+use patroni_core::PgVersion;
 use patroni_postgres::files::{command_line, AvailableGucs, ConfigHandler, ServerState, Upstream};
 use pyfmt::Value;
 use support::{differences, files_of, fixtures, read_json, substitute};
@@ -23,7 +24,7 @@ fn generate(recorded: &Value, major: u32, primary: bool, directory: &Path) -> (V
     std::fs::write(data.join("postgresql.conf"), "").unwrap();
     let names = std::fs::read_to_string(fixtures().join(format!("recorded/available-{major}.txt"))).unwrap();
     let available = AvailableGucs::from_describe_config(&names);
-    let version = major * 10_000 + 6;
+    let version = PgVersion::from_num(major * 10_000 + 6);
     let facts = ServerState {
         primary,
         use_slots: true,
@@ -31,7 +32,7 @@ fn generate(recorded: &Value, major: u32, primary: bool, directory: &Path) -> (V
         available: Some(&available),
         ..ServerState::default()
     };
-    let mut handler = ConfigHandler::new(config, major * 10_000, None, &facts).unwrap();
+    let mut handler = ConfigHandler::new(config, version.major(), None, &facts).unwrap();
     if primary {
         let lines =
             ["host replication rep 127.0.0.1/32 md5", "host all all 127.0.0.1/32 md5"].map(str::to_owned);

@@ -5,6 +5,7 @@
 mod support;
 
 use patroni_core::parse::{compare_values, human};
+use patroni_core::PgVersion;
 use patroni_postgres::files::{parse_dsn, AvailableGucs, GucTable};
 use pyfmt::Value;
 use support::{fixtures, read_json};
@@ -38,7 +39,7 @@ fn available() -> AvailableGucs {
 #[test]
 fn parameters() {
     compare("transform", 2, |row| {
-        let version = u32::try_from(row[0].as_i64().unwrap()).unwrap();
+        let version = PgVersion::from_num(u32::try_from(row[0].as_i64().unwrap()).unwrap());
         let done = GucTable::builtin().transform(version, &text(&row[1]), &row[2], &available());
         vec![done.value.into(), done.warning.into()]
     });
@@ -47,7 +48,7 @@ fn parameters() {
 #[test]
 fn recovery_parameters() {
     compare("recovery", 2, |row| {
-        let version = u32::try_from(row[0].as_i64().unwrap()).unwrap();
+        let version = PgVersion::from_num(u32::try_from(row[0].as_i64().unwrap()).unwrap());
         let done = GucTable::builtin().transform_recovery(version, &text(&row[1]), &row[2], &available());
         vec![done.value.into(), done.warning.into()]
     });

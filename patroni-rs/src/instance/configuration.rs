@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use arc_swap::ArcSwap;
 use patroni_core::ha::{PgState, Role};
 use patroni_core::mutex::locked;
+use patroni_core::PgVersion;
 use patroni_postgres::files::{AvailableGucs, ConfigHandler, ServerState};
 use patroni_postgres::process::{blocking, probe};
 
@@ -78,7 +79,7 @@ impl Instance {
     fn server_state(&self) -> ServerState<'static> {
         let b = locked(&self.local_state);
         let version = patroni_postgres::files::effective_version(
-            Some(b.server_version).filter(|v| *v > 0 && b.state == PgState::Running),
+            Some(b.server_version).filter(|v| v.is_known() && b.state == PgState::Running),
             b.binary_version,
             b.major_version,
         );
@@ -111,7 +112,7 @@ mod tests {
         let mut section = pyfmt::Value::map();
         section.set("data_dir", "/nonexistent");
         section.set("listen", "127.0.0.1:5432");
-        let handler = ConfigHandler::new(section, 150_000, None, &ServerState::default()).unwrap();
+        let handler = ConfigHandler::new(section, PgVersion::V15, None, &ServerState::default()).unwrap();
         let config = Arc::new(Configuration::new(handler));
         let (begun, has_begun) = mpsc::channel();
         let (go_on, waits) = mpsc::channel::<()>();

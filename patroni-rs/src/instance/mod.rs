@@ -27,6 +27,7 @@ use std::time::Duration;
 
 use patroni_core::global_config::GlobalConfig;
 use patroni_core::ha::{Callback, DataDir, Mono, PgState, Role};
+use patroni_core::PgVersion;
 use patroni_postgres::files::{AvailableGucs, ConfigHandler, PendingRestart};
 use patroni_postgres::process::callbacks::{self, CallbackExecutor};
 use patroni_postgres::process::control::ControlReader;
@@ -72,9 +73,9 @@ struct LocalState {
     custom_bootstrap: bool,
     keep_existing_recovery_conf: bool,
     hot_standby_feedback: bool,
-    server_version: u32,
-    binary_version: u32,
-    major_version: u32,
+    server_version: PgVersion,
+    binary_version: PgVersion,
+    major_version: PgVersion,
     /// The postmaster last seen, until its end *and* that of all its processes is proven.
     postmaster: Option<Postmaster>,
     /// Where it works: the data directory as it was when the server was started or taken over.
@@ -157,9 +158,10 @@ impl Instance {
         let text = |key: &str| config.get(key).filter(|v| v.truthy()).map(Value::py_str).unwrap_or_default();
         let data_dir = PathBuf::from(text("data_dir"));
         let bin = binaries(&config);
-        let major_version = patroni_postgres::process::probe::data_dir_version(&data_dir).await.unwrap_or(0);
-        let binary_version = patroni_postgres::process::probe::binary_version(&bin).await.unwrap_or(0);
-        let version = if major_version > 0 { major_version } else { binary_version };
+        let major_version =
+            patroni_postgres::process::probe::data_dir_version(&data_dir).await.unwrap_or_default();
+        let binary_version = patroni_postgres::process::probe::binary_version(&bin).await.unwrap_or_default();
+        let version = if major_version.is_known() { major_version } else { binary_version };
         let facts = patroni_postgres::files::ServerState {
             version,
             use_slots: dynamic.use_slots(),
@@ -197,7 +199,7 @@ impl Instance {
                 custom_bootstrap: false,
                 keep_existing_recovery_conf: false,
                 hot_standby_feedback: false,
-                server_version: 0,
+                server_version: PgVersion::UNKNOWN,
                 binary_version,
                 major_version,
                 postmaster: None,
@@ -313,13 +315,13 @@ impl Instance {
         locked(&self.local_state).dynamic.clone()
     }
 
-    /// Major version of the data, else of the programs: 150000.
-    pub fn major_version(&self) -> u32 {
+    /// Major version of the data, else of the programs.
+    pub fn major_version(&self) -> PgVersion {
         let local_state = locked(&self.local_state);
-        if local_state.major_version > 0 {
+        if local_state.major_version.is_known() {
             local_state.major_version
         } else {
-            local_state.binary_version / 100 * 100
+            local_state.binary_version.major()
         }
     }
 

@@ -9,6 +9,7 @@ use patroni_core::model::{Cluster, Lsn};
 use patroni_core::mutex::locked;
 use patroni_core::slots;
 use patroni_core::tags::Tags;
+use patroni_core::PgVersion;
 use patroni_postgres::process::{blocking, datadir, history, unfinished};
 use patroni_postgres::sql::{
     monitor_statement, parse_monitor_row, parse_status_row, python_time, status_statement, Connection,
@@ -291,7 +292,7 @@ impl Instance {
 
     /// A replay that PostgreSQL 14 or newer paused for a parameter goes on.
     pub async fn resume_replay(&self) {
-        if self.major_version() >= 140_000 {
+        if self.major_version().at_least(PgVersion::V14) {
             tracing::info!(target: "patroni.postgresql", "Resuming paused WAL replay for PostgreSQL 14+");
             let _ =
                 self.sql.pool.query(Connection::Heartbeat, "SELECT pg_catalog.pg_wal_replay_resume()").await;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use patroni_core::ha::PgState;
 use patroni_core::mutex::locked;
+use patroni_core::PgVersion;
 use patroni_postgres::files::{ConfigHandler, PendingRestart};
 use patroni_postgres::process::probe;
 use patroni_postgres::sql;
@@ -94,7 +95,7 @@ impl Instance {
             due.judged = None;
         }
         if outcome.reload {
-            let asks = self.major_version() >= 90_500 && self.state() == PgState::Running;
+            let asks = self.major_version().at_least(PgVersion::V9_5) && self.state() == PgState::Running;
             let loaded_before = if asks { self.config_load_time().await } else { None };
             self.reload_server(false).await;
             if asks {
@@ -175,7 +176,7 @@ impl Instance {
 
     /// ALTER SYSTEM and pg_reload_conf() may leave something that waits for a restart, or take it back.
     async fn look_for_external_changes(&self) {
-        if self.major_version() < 90_500 || self.state() != PgState::Running {
+        if self.major_version().before(PgVersion::V9_5) || self.state() != PgState::Running {
             return;
         }
         let Some(loaded) = self.config_load_time().await else { return };

@@ -7,6 +7,7 @@ use patroni_core::ha::{JobResult, PgState, Source};
 use patroni_core::model::ShutdownCheckpoint;
 use patroni_core::mutex::locked;
 use patroni_core::rewind::{LocalPosition, RewindAttempt};
+use patroni_core::PgVersion;
 use patroni_postgres::files::{format_dsn, member_conn_kwargs, ConfigHandler};
 use patroni_postgres::process::rewind::{self, RewindLeader, RewindRequest};
 use patroni_postgres::process::{archive, crash_recovery, waldump};
@@ -76,7 +77,7 @@ impl Instance {
         let config = self.config();
         let rewind = config.rewind_credentials();
         let mut sql = rewind_kwargs(source, &config);
-        if self.major_version() >= 100_000 {
+        if self.major_version().at_least(PgVersion::V10) {
             sql.set("target_session_attrs", "read-write");
         }
         let replication = member_conn_kwargs(&source.member.data, config.replication());

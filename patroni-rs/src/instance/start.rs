@@ -48,8 +48,8 @@ impl Instance {
 
     /// Takes note of the version of a data directory that may be new.
     pub(super) async fn learn_major_version(&self) -> bool {
-        let major = probe::data_dir_version(&self.data_dir).await.unwrap_or(0);
-        if major == 0 {
+        let major = probe::data_dir_version(&self.data_dir).await.unwrap_or_default();
+        if !major.is_known() {
             return false;
         }
         if locked(&self.local_state).major_version != major {

@@ -6,6 +6,7 @@ use patroni_core::ha::{PgState, SyncNames, SyncNamesSet, Walsender};
 use patroni_core::model::Cluster;
 use patroni_core::mutex::locked;
 use patroni_core::sync::{candidates, impersonated, names_value, CurrentState, NameSet, SyncOptions};
+use patroni_core::PgVersion;
 use patroni_postgres::sql::{current_sync_state, sync_names_in_force, walsenders};
 
 use super::{Instance, SqlError};
@@ -151,11 +152,11 @@ impl Instance {
         let config = self.dynamic();
         let major_version = self.major_version();
         let options = SyncOptions {
-            quorum_mode: config.is_quorum_commit_mode() && major_version >= 90_600,
+            quorum_mode: config.is_quorum_commit_mode() && major_version.at_least(PgVersion::V9_6),
             node_count: config.synchronous_node_count(),
             maximum_lag: config.maximum_lag_on_syncnode(),
             major_version,
-            by_slot: config.use_slots() && major_version >= 90_500,
+            by_slot: config.use_slots() && major_version.at_least(PgVersion::V9_5),
         };
         let listed: NameSet = cluster.sync.voters().iter().collect();
         let seen = self.monitor(false).await?;

@@ -14,6 +14,7 @@ use patroni_api::{Backend, BackendError, Batched, FailsafeReply, Restarted, Sing
 use patroni_core::ha::{self, commands, FailsafePing, Job, JobResult, PgState, Role, ScheduledRestart};
 use patroni_core::model::Lsn;
 use patroni_core::model::{Cluster, Member};
+use patroni_core::PgVersion;
 use patroni_postgres::sql::RestStatus;
 use pyfmt::datetime::{self, DateTime, Locale};
 use pyfmt::Value;
@@ -331,7 +332,7 @@ fn time(text: &str) -> Option<DateTime> {
     datetime::parse(text, &locale).ok()
 }
 
-fn typed(row: &RestStatus, timeline: Option<u32>, server_version: u32) -> Option<Queried> {
+fn typed(row: &RestStatus, timeline: Option<u32>, server_version: PgVersion) -> Option<Queried> {
     let lsn = |l: Option<Lsn>| l.and_then(|l| i64::try_from(l.bytes()).ok());
     let wal = match &row.replica {
         None => WalStatus::Primary {
@@ -350,7 +351,7 @@ fn typed(row: &RestStatus, timeline: Option<u32>, server_version: u32) -> Option
     };
     Some(Queried {
         postmaster_start_time: time(row.postmaster_start_time.as_deref()?)?,
-        server_version: i64::from(server_version),
+        server_version,
         wal,
         replication: row.replication.clone().unwrap_or(Value::List(Vec::new())),
     })

@@ -1,6 +1,7 @@
 //! Commands that only read: `history`, `show-config`, `dsn`, `version`
 //! (surface-api-ctl K1, K2, K9 to K11).
 
+use patroni_core::PgVersion;
 use pyfmt::Value;
 
 use super::select::{any_member, members_of, Role};
@@ -103,18 +104,10 @@ fn version_text(reply: &Reply) -> Result<String, String> {
                 let kind = server.type_name();
                 format!("'<' not supported between instances of '{kind}' and 'int'")
             })?;
-            format!(" PostgreSQL {}", pg_version(number))
+            format!(" PostgreSQL {}", PgVersion::from_num(u32::try_from(number).unwrap_or(0)))
         }
     };
     Ok(format!("Patroni {version}{server}"))
-}
-
-/// `server_version_num` as people write it.
-fn pg_version(number: i64) -> String {
-    if number < 100_000 {
-        return format!("{}.{}.{}", number / 10_000, number / 100 % 100, number % 100);
-    }
-    format!("{}.{}", number / 10_000, number % 100)
 }
 
 #[cfg(test)]
@@ -124,7 +117,6 @@ mod tests {
 
     #[test]
     fn versions() {
-        assert_eq!((pg_version(90_624).as_str(), pg_version(150_018).as_str()), ("9.6.24", "15.18"));
         let reply = |body: &str| Reply { status: 200, body: body.as_bytes().to_vec() };
         let both = reply(r#"{"server_version": 170002, "patroni": {"version": "4.1.5"}}"#);
         assert_eq!(version_text(&both).unwrap(), "Patroni 4.1.5 PostgreSQL 17.2");

@@ -62,7 +62,7 @@ pub fn primary() -> Snapshot {
             postmaster_alive: true,
             queried: Some(Queried {
                 postmaster_start_time: DateTime::from_unix(1795244767, 469239, Some(0)).unwrap(),
-                server_version: 150018,
+                server_version: patroni_core::PgVersion::from_num(150_018),
                 wal: WalStatus::Primary { timeline: 1, location: 67108960 },
                 replication: Value::List(vec![]),
             }),

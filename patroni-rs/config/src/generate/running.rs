@@ -1,5 +1,6 @@
 //! The configuration of a PostgreSQL that runs, so that Patroni can take it over.
 
+use patroni_core::PgVersion;
 use pyfmt::{oserror, Value};
 
 use super::FIXME;
@@ -56,12 +57,12 @@ const CREDENTIALS: [(&str, &str); 12] = [
 ];
 
 /// The first versions whose libpq knows a connection parameter.
-const SINCE: [(&str, u32); 5] = [
-    ("gssencmode", 120_000),
-    ("channel_binding", 130_000),
-    ("sslpassword", 130_000),
-    ("sslcrldir", 140_000),
-    ("sslnegotiation", 170_000),
+const SINCE: [(&str, PgVersion); 5] = [
+    ("gssencmode", PgVersion::V12),
+    ("channel_binding", PgVersion::V13),
+    ("sslpassword", PgVersion::V13),
+    ("sslcrldir", PgVersion::V14),
+    ("sslnegotiation", PgVersion::V17),
 ];
 
 /// Settings that stay local: commands, as whoever can write the DCS could run
@@ -80,8 +81,8 @@ const LOCAL: [&str; 8] = [
 /// What the server says of itself.
 #[derive(Debug, Clone, Default)]
 pub struct ServerFacts {
-    /// `server_version_num`.
-    pub version: u32,
+    /// Its version.
+    pub version: PgVersion,
     /// Does the connection's user have all rights?
     pub is_superuser: bool,
     /// Result of [`SETTINGS_QUERY`].
@@ -130,7 +131,7 @@ pub(super) fn complete(
         .facts(dsn, &password)
         .map_err(|e| ConfigError::refused(format!("Failed to establish PostgreSQL connection: {e}")))?;
     for (parameter, since) in SINCE {
-        if facts.version < since {
+        if facts.version.before(since) {
             superuser.remove(parameter);
         }
     }
@@ -226,7 +227,7 @@ fn add_addresses(config: &mut Value, facts: &ServerFacts, connect_port: Option<S
 
 /// Copies pg_hba.conf and pg_ident.conf when they are in PGDATA: elsewhere
 /// Patroni may not be allowed to write them.
-fn add_rules(config: &mut Value, version: u32) -> Result<()> {
+fn add_rules(config: &mut Value, version: PgVersion) -> Result<()> {
     let dir = data_dir(config);
     for (parameter, file, key) in
         [("hba_file", "pg_hba.conf", "pg_hba"), ("ident_file", "pg_ident.conf", "pg_ident")]
@@ -252,10 +253,10 @@ fn add_rules(config: &mut Value, version: u32) -> Result<()> {
     Ok(())
 }
 
-fn is_hba_type(word: &str, version: u32) -> bool {
+fn is_hba_type(word: &str, version: PgVersion) -> bool {
     let types = ["local", "host", "hostssl", "hostnossl", "hostgssenc", "hostnogssenc"];
     let includes = ["include", "include_if_exists", "include_dir"];
-    types.contains(&word) || (version >= 160_000 && includes.contains(&word))
+    types.contains(&word) || (version.at_least(PgVersion::V16) && includes.contains(&word))
 }
 
 /// Where the program of the postmaster is.

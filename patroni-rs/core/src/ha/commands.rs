@@ -7,6 +7,7 @@ use pyfmt::Value;
 use super::memory::Memory;
 use super::types::*;
 use crate::model::Cluster;
+use crate::PgVersion;
 
 /// Why the filters of a restart request exclude this node (11-01).
 pub fn restart_refusal(data: &Value, pg: &PgView) -> Option<&'static str> {
@@ -16,7 +17,7 @@ pub fn restart_refusal(data: &Value, pg: &PgView) -> Option<&'static str> {
         why = Some("host role mismatch");
     }
     let wanted = data.get("postgres_version").and_then(Value::as_str).filter(|v| !v.is_empty());
-    if wanted.and_then(version_number).is_some_and(|version| version <= pg.server_version) {
+    if wanted.and_then(PgVersion::parse).is_some_and(|wanted| pg.server_version.at_least(wanted)) {
         why = Some("postgres version mismatch");
     }
     // The key counts by its presence (11-02).
@@ -24,18 +25,6 @@ pub fn restart_refusal(data: &Value, pg: &PgView) -> Option<&'static str> {
         why = Some("pending restart flag is not set");
     }
     why
-}
-
-/// `9.6.3` is 90603, `15.4` is 150004.
-pub fn version_number(text: &str) -> Option<u32> {
-    let parts: Vec<u32> = text.split('.').map(|p| p.parse().ok()).collect::<Option<_>>()?;
-    match parts[..] {
-        [major, minor] if major >= 10 => Some(major * 10000 + minor),
-        [major] if major >= 10 => Some(major * 10000),
-        [major, middle] => Some(major * 10000 + middle * 100),
-        [major, middle, minor] if major < 10 => Some(major * 10000 + middle * 100 + minor),
-        _ => None,
-    }
 }
 
 /// The job for a restart request that is not refused.
@@ -83,22 +72,4 @@ pub(super) fn clone_source(
     let role = if leader.is_some_and(|l| l.name == member.name) { "leader" } else { "replica" };
     let what = format!("from {role} '{}'", member.name);
     (Some(Source { member: member.clone(), remote: false }), what)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::version_number;
-
-    #[test]
-    fn versions_as_numbers() {
-        for (text, number) in [
-            ("9.6.3", Some(90603)),
-            ("15.4", Some(150004)),
-            ("15", Some(150000)),
-            ("x", None),
-            ("1.2.3.4", None),
-        ] {
-            assert_eq!(version_number(text), number, "{text}");
-        }
-    }
 }

@@ -13,6 +13,7 @@ use super::request::{DcsDown, RecoveryChange, SyncNames, SyncNamesSet};
 use super::script::{Halt, Level, LogLine, Script, Step, Transcript};
 use super::types::*;
 use crate::model::{Cluster, Lsn};
+use crate::PgVersion;
 
 /// The end of a cycle.
 #[derive(Debug, Clone)]
@@ -297,7 +298,7 @@ impl<'a> Cycle<'a> {
 
     /// Quorum needs `ANY n`, which needs PostgreSQL 9.6 or newer.
     pub(super) fn is_quorum_mode(&self) -> bool {
-        self.m.config.is_quorum_commit_mode() && self.pg.major_version >= 90600
+        self.m.config.is_quorum_commit_mode() && self.pg.major_version.at_least(PgVersion::V9_6)
     }
 
     pub(super) fn is_failsafe_mode(&self) -> bool {

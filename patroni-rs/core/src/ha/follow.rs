@@ -13,6 +13,7 @@ use crate::cluster_state::ClusterState;
 use crate::global_config::GlobalConfig;
 use crate::model::{Cluster, Member, NO_REPLICATION_SLOT, STANDBY_SOURCE_KEYS};
 use crate::tags::Tags;
+use crate::PgVersion;
 
 /// How long a failed rewind is not tried again.
 const REWIND_RETRY: Duration = Duration::from_secs(60);
@@ -133,7 +134,9 @@ impl Cycle<'_> {
     /// PostgreSQL 14+ pauses replay when a parameter of the primary is too high for
     /// it; on older ones only people do.
     fn resume_paused_replay(&mut self) -> Step<()> {
-        let looks = !self.is_paused() && self.pg.major_version >= 140_000 && !self.pg.state.is_starting();
+        let looks = !self.is_paused()
+            && self.pg.major_version.at_least(PgVersion::V14)
+            && !self.pg.state.is_starting();
         if looks && self.row()?.replay_paused {
             self.io.ask(ask::ResumeReplay)?;
         }

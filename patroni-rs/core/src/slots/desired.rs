@@ -13,6 +13,7 @@ use crate::global_config::GlobalConfig;
 use crate::ha::{Level, LogLine, Role};
 use crate::model::{Cluster, Lsn, Member};
 use crate::tags::Tags;
+use crate::PgVersion;
 
 /// The node that has the slots.
 #[derive(Debug, Clone)]
@@ -21,14 +22,14 @@ pub struct Node<'a> {
     pub name: &'a str,
     pub tags: &'a Tags,
     pub role: Role,
-    /// Of the server, such as 150000.
-    pub major_version: u32,
+    /// Of the server.
+    pub major_version: PgVersion,
 }
 
 impl Node<'_> {
     /// Has the server `pg_replication_slot_advance()`? (PostgreSQL 11)
     pub fn can_advance_slots(&self) -> bool {
-        self.major_version >= 110_000
+        self.major_version.at_least(PgVersion::V11)
     }
 
     /// The node as the subject of its own slots.

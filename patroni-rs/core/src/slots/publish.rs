@@ -14,6 +14,7 @@ use crate::global_config::GlobalConfig;
 use crate::ha::{Level, LogLine, Mono, Role};
 use crate::model::{Cluster, Lsn};
 use crate::tags::Tags;
+use crate::PgVersion;
 
 /// The slots known of this server, and its own name at its own position: the
 /// others have a slot for the leader. Nothing before PostgreSQL 11.
@@ -21,9 +22,9 @@ pub fn with_own_slot(
     mut slots: IndexMap<String, Lsn>,
     name: &str,
     last_operation: Lsn,
-    major_version: u32,
+    major_version: PgVersion,
 ) -> IndexMap<String, Lsn> {
-    if major_version < 110_000 {
+    if major_version.before(PgVersion::V11) {
         return IndexMap::new();
     }
     slots.insert(member_slot_name(name), last_operation);
@@ -36,7 +37,7 @@ pub fn maybe_filter_permanent_slots(
     cluster: &Cluster,
     config: &GlobalConfig,
     name: &str,
-    major_version: u32,
+    major_version: PgVersion,
     slots: IndexMap<String, Lsn>,
 ) -> IndexMap<String, Lsn> {
     if config.member_slots_ttl() > 0 {
@@ -161,11 +162,11 @@ mod tests {
         let config = [("member_slots_ttl", Value::from(0)), ("slots", permanent)].into_iter().collect();
         let config = GlobalConfig::new(config);
         let cluster = Cluster { members: vec![member("a", false)], ..Default::default() };
-        let all = with_own_slot(slots(&["p", "x"]), "a", Lsn::new(9), 150_000);
-        let published = maybe_filter_permanent_slots(&cluster, &config, "a", 150_000, all.clone());
+        let all = with_own_slot(slots(&["p", "x"]), "a", Lsn::new(9), PgVersion::V15);
+        let published = maybe_filter_permanent_slots(&cluster, &config, "a", PgVersion::V15, all.clone());
         assert_eq!(published.keys().collect::<Vec<_>>(), ["p", "a"]);
         let retaining = GlobalConfig::new(Value::map());
-        assert_eq!(maybe_filter_permanent_slots(&cluster, &retaining, "a", 150_000, all.clone()), all);
-        assert!(with_own_slot(slots(&["p"]), "a", Lsn::new(9), 100_000).is_empty());
+        assert_eq!(maybe_filter_permanent_slots(&cluster, &retaining, "a", PgVersion::V15, all.clone()), all);
+        assert!(with_own_slot(slots(&["p"]), "a", Lsn::new(9), PgVersion::V10).is_empty());
     }
 }

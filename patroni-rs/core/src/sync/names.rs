@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use crate::PgVersion;
 use indexmap::IndexMap;
 use pyfmt::value::str_repr;
 
@@ -92,12 +93,12 @@ const SHOWN: usize = 63;
 
 /// What PostgreSQL makes of a member's name as `application_name`, and compares with `synchronous_standby_names`: 63 bytes
 /// of it, and of these what is no printable ASCII as `?`, or as `\xNN` from 16 on.
-pub fn application_name(name: &str, major_version: u32) -> String {
+pub fn application_name(name: &str, major_version: PgVersion) -> String {
     let mut out = String::new();
     for byte in name.bytes().take(SHOWN) {
         match byte {
             b' '..=b'~' => out.push(char::from(byte)),
-            _ if major_version < 160_000 => out.push('?'),
+            _ if major_version.before(PgVersion::V16) => out.push('?'),
             _ => out.push_str(&format!("\\x{byte:02x}")),
         }
     }
@@ -105,7 +106,7 @@ pub fn application_name(name: &str, major_version: u32) -> String {
 }
 
 /// That name in `pg_stat_replication`, which has room for 63 bytes. In lower case: the server does not tell them apart.
-pub fn shown_name(name: &str, major_version: u32) -> String {
+pub fn shown_name(name: &str, major_version: PgVersion) -> String {
     let mut shown = application_name(name, major_version).to_lowercase();
     shown.truncate(SHOWN);
     shown
@@ -159,11 +160,11 @@ mod tests {
             ("a\tb", "a?b", "a\\x09b"),
             (long.as_str(), &long[..63], &long[..63]),
         ] {
-            assert_eq!(application_name(name, 150_000), old);
-            assert_eq!(application_name(name, 170_000), new);
+            assert_eq!(application_name(name, PgVersion::V15), old);
+            assert_eq!(application_name(name, PgVersion::V17), new);
         }
-        assert_eq!(shown_name("Node-0", 150_000), "node-0");
-        assert_eq!(shown_name(&"\u{e4}".repeat(40), 170_000).len(), 63);
+        assert_eq!(shown_name("Node-0", PgVersion::V15), "node-0");
+        assert_eq!(shown_name(&"\u{e4}".repeat(40), PgVersion::V17).len(), 63);
         assert!(never_synchronous("a,b").is_some() && never_synchronous("knoten-\u{e4}").is_none());
     }
 

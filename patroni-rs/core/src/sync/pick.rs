@@ -6,6 +6,7 @@ use super::value::parse_names;
 use super::{application_name, shown_name, NameSet, SyncNamesValue, SyncType};
 use crate::model::{Cluster, Lsn};
 use crate::slots::member_slot_name;
+use crate::PgVersion;
 
 /// A row of `pg_stat_replication` of a standby that streams.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -51,8 +52,8 @@ pub struct SyncOptions {
     pub node_count: i64,
     /// `maximum_lag_on_syncnode` in bytes; 0 and below: no limit.
     pub maximum_lag: i64,
-    /// Major version of the server, such as 150000.
-    pub major_version: u32,
+    /// Major version of the server.
+    pub major_version: PgVersion,
     /// Members hold their replication slots (`use_slots`).
     pub by_slot: bool,
 }
@@ -107,7 +108,7 @@ pub fn impersonated<'a>(
     rows: &[ReplicaRow],
     candidates: &'a [Candidate],
     by_slot: bool,
-    major_version: u32,
+    major_version: PgVersion,
 ) -> Vec<&'a str> {
     let doubtful = |candidate: &&Candidate| {
         let shown = shown_name(&candidate.name, major_version);
@@ -126,7 +127,7 @@ fn replicas<'a>(
     candidates: &'a [Candidate],
     observed: &Observed<'a>,
     by_slot: bool,
-    major_version: u32,
+    major_version: PgVersion,
 ) -> Vec<Replica<'a>> {
     let doubtful = impersonated(observed.rows, candidates, by_slot, major_version);
     let members: IndexMap<String, &Candidate> =
@@ -305,7 +306,7 @@ impl Tracker {
         let caught_up = replica.lsn >= self.primary_flush_lsn;
         let state = replica.row.sync_state.as_str();
         let ready = if options.quorum_mode {
-            let counts = if options.major_version >= 100_000 {
+            let counts = if options.major_version.at_least(PgVersion::V10) {
                 state == "quorum"
             } else {
                 matches!(state, "quorum" | "sync" | "potential")
@@ -329,7 +330,7 @@ impl Tracker {
         replicas: impl Iterator<Item = &'a Replica<'a>>,
         options: &SyncOptions,
     ) -> (NameSet, NameSet) {
-        let node_count = if options.major_version >= 90_600 { options.node_count } else { 1 };
+        let node_count = if options.major_version.at_least(PgVersion::V9_6) { options.node_count } else { 1 };
         let enough = |active: &NameSet| i64::try_from(active.len()).unwrap_or(i64::MAX) >= node_count;
         let (mut active, mut confirmed) = (NameSet::new(), NameSet::new());
         for replica in replicas {

@@ -1,5 +1,6 @@
 //! The value of `synchronous_standby_names`, read and written.
 
+use crate::PgVersion;
 use pyfmt::value::str_repr;
 
 use super::{application_name, NameSet};
@@ -199,7 +200,7 @@ pub fn names_value(
     names: &NameSet,
     num: Option<i64>,
     quorum_mode: bool,
-    major_version: u32,
+    major_version: PgVersion,
 ) -> Option<String> {
     let star = names.contains("*") || (names.is_empty() && num.is_some_and(|n| n >= 1));
     let list: Vec<String> = if star {
@@ -207,10 +208,10 @@ pub fn names_value(
     } else {
         names.sorted().iter().map(|n| quote_name(&application_name(n, major_version))).collect()
     };
-    let several = major_version >= 90_600;
+    let several = major_version.at_least(PgVersion::V9_6);
     let text = if several { list.join(",") } else { list.first().cloned().unwrap_or_default() };
     if several && (list.len() > 1 || quorum_mode && !list.is_empty()) {
-        let prefix = if quorum_mode && major_version >= 100_000 { "ANY " } else { "" };
+        let prefix = if quorum_mode && major_version.at_least(PgVersion::V10) { "ANY " } else { "" };
         let num = num.unwrap_or_else(|| i64::try_from(list.len()).unwrap_or(i64::MAX));
         return Some(format!("{prefix}{num} ({text})"));
     }
@@ -272,19 +273,19 @@ mod tests {
     #[test]
     fn values_are_written_as_the_reference_writes_them() {
         let cases: &[(&[&str], Option<i64>, bool, u32, Option<&str>)] = &[
-            (&[], None, false, 150_000, None),
-            (&[], Some(0), false, 150_000, None),
-            (&[], Some(1), false, 150_000, Some("*")),
-            (&[], Some(1), true, 150_000, Some("ANY 1 (*)")),
-            (&["*"], None, false, 150_000, Some("*")),
-            (&["node-2"], None, false, 150_000, Some("\"node-2\"")),
-            (&["n2", "node-1"], None, false, 150_000, Some("2 (n2,\"node-1\")")),
-            (&["b", "a", "Z"], None, false, 90_600, Some("3 (Z,a,b)")),
-            (&["b", "a"], None, false, 90_500, Some("a")),
-            (&["any"], Some(1), true, 100_000, Some("ANY 1 (\"any\")")),
-            (&["a"], Some(1), true, 90_600, Some("1 (a)")),
-            (&["a", "b"], Some(1), true, 100_000, Some("ANY 1 (a,b)")),
-            (&[], Some(0), true, 100_000, None),
+            (&[], None, false, PgVersion::V15, None),
+            (&[], Some(0), false, PgVersion::V15, None),
+            (&[], Some(1), false, PgVersion::V15, Some("*")),
+            (&[], Some(1), true, PgVersion::V15, Some("ANY 1 (*)")),
+            (&["*"], None, false, PgVersion::V15, Some("*")),
+            (&["node-2"], None, false, PgVersion::V15, Some("\"node-2\"")),
+            (&["n2", "node-1"], None, false, PgVersion::V15, Some("2 (n2,\"node-1\")")),
+            (&["b", "a", "Z"], None, false, PgVersion::V9_6, Some("3 (Z,a,b)")),
+            (&["b", "a"], None, false, PgVersion::V9_5, Some("a")),
+            (&["any"], Some(1), true, PgVersion::V10, Some("ANY 1 (\"any\")")),
+            (&["a"], Some(1), true, PgVersion::V9_6, Some("1 (a)")),
+            (&["a", "b"], Some(1), true, PgVersion::V10, Some("ANY 1 (a,b)")),
+            (&[], Some(0), true, PgVersion::V10, None),
         ];
         for (names, num, quorum, version, expected) in cases {
             let value = names_value(&names.iter().collect(), *num, *quorum, *version);

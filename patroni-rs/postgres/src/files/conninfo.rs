@@ -2,6 +2,7 @@
 //! goes into `primary_conninfo` (surface-ha-pg 15.3-06, 15.4-04 to 15.4-06).
 
 use indexmap::IndexMap;
+use patroni_core::PgVersion;
 use pyfmt::Value;
 
 use super::text::{escape_with, split_assignment};
@@ -79,45 +80,46 @@ const DEFAULTS: [(&str, &str); 4] = [
 
 /// Keywords in the order in which they are written, with the first major
 /// version of PostgreSQL that takes them.
-const WRITTEN: [(&str, u32); 19] = [
-    ("dbname", 0),
-    ("user", 0),
-    ("password", 0),
-    ("host", 0),
-    ("port", 0),
-    ("sslmode", 0),
-    ("sslcompression", 0),
-    ("sslcert", 0),
-    ("sslkey", 0),
-    ("sslpassword", 130_000),
-    ("sslrootcert", 0),
-    ("sslcrl", 0),
-    ("sslcrldir", 140_000),
-    ("application_name", 0),
-    ("krbsrvname", 0),
-    ("gssencmode", 120_000),
-    ("channel_binding", 130_000),
-    ("target_session_attrs", 100_000),
-    ("sslnegotiation", 170_000),
+const WRITTEN: [(&str, PgVersion); 19] = [
+    ("dbname", PgVersion::UNKNOWN),
+    ("user", PgVersion::UNKNOWN),
+    ("password", PgVersion::UNKNOWN),
+    ("host", PgVersion::UNKNOWN),
+    ("port", PgVersion::UNKNOWN),
+    ("sslmode", PgVersion::UNKNOWN),
+    ("sslcompression", PgVersion::UNKNOWN),
+    ("sslcert", PgVersion::UNKNOWN),
+    ("sslkey", PgVersion::UNKNOWN),
+    ("sslpassword", PgVersion::V13),
+    ("sslrootcert", PgVersion::UNKNOWN),
+    ("sslcrl", PgVersion::UNKNOWN),
+    ("sslcrldir", PgVersion::V14),
+    ("application_name", PgVersion::UNKNOWN),
+    ("krbsrvname", PgVersion::UNKNOWN),
+    ("gssencmode", PgVersion::V12),
+    ("channel_binding", PgVersion::V13),
+    ("target_session_attrs", PgVersion::V10),
+    ("sslnegotiation", PgVersion::V17),
 ];
 
 /// The version that introduced a keyword, as in [`WRITTEN`].
-pub fn keyword_version(keyword: &str) -> u32 {
-    WRITTEN.iter().find(|(k, _)| *k == keyword).map_or(0, |(_, version)| *version)
+pub fn keyword_version(keyword: &str) -> PgVersion {
+    WRITTEN.iter().find(|(k, _)| *k == keyword).map_or(PgVersion::UNKNOWN, |(_, version)| *version)
 }
 
 /// Writes `key=value` pairs separated by spaces, as far as `major_version`
 /// knows the keywords. `passfile` takes the place of the password. Values are
 /// never quoted: quotes, backslashes and white space get a backslash.
-pub fn format_dsn(params: &Value, major_version: u32) -> String {
+pub fn format_dsn(params: &Value, major_version: PgVersion) -> String {
     let with_passfile = params.get("passfile").is_some_and(Value::truthy);
-    let pairs = WRITTEN.iter().filter(|(_, since)| major_version >= *since).filter_map(|(keyword, _)| {
-        let keyword = if *keyword == "password" && with_passfile { "passfile" } else { *keyword };
-        let value = params.get(keyword).filter(|v| !v.is_null())?.py_str();
-        // Any white space ends a value.
-        let special = |c: char| matches!(c, '\'' | '\\' | ' ' | '\t'..='\r');
-        Some(format!("{keyword}={}", escape_with(&value, |c| special(c).then_some('\\'))))
-    });
+    let pairs =
+        WRITTEN.iter().filter(|(_, since)| major_version.at_least(*since)).filter_map(|(keyword, _)| {
+            let keyword = if *keyword == "password" && with_passfile { "passfile" } else { *keyword };
+            let value = params.get(keyword).filter(|v| !v.is_null())?.py_str();
+            // Any white space ends a value.
+            let special = |c: char| matches!(c, '\'' | '\\' | ' ' | '\t'..='\r');
+            Some(format!("{keyword}={}", escape_with(&value, |c| special(c).then_some('\\'))))
+        });
     pairs.collect::<Vec<_>>().join(" ")
 }
 
@@ -305,19 +307,22 @@ mod tests {
         .collect();
         let base = "dbname=postgres password=a\\'b\\\\c\\ d host=h port=5432";
         for (version, expected) in [
-            (110_000, base.to_owned()),
-            (120_000, format!("{base} gssencmode=prefer")),
-            (130_000, format!("{base} gssencmode=prefer channel_binding=prefer")),
-            (170_000, format!("{base} gssencmode=prefer channel_binding=prefer sslnegotiation=postgres")),
+            (PgVersion::V11, base.to_owned()),
+            (PgVersion::V12, format!("{base} gssencmode=prefer")),
+            (PgVersion::V13, format!("{base} gssencmode=prefer channel_binding=prefer")),
+            (
+                PgVersion::V17,
+                format!("{base} gssencmode=prefer channel_binding=prefer sslnegotiation=postgres"),
+            ),
         ] {
             assert_eq!(format_dsn(&params, version), expected);
         }
         let spaces: Value = [("password", "a\tb\nc\u{b}d\u{c}e\rf"), ("host", "h")].into_iter().collect();
-        let text = format_dsn(&spaces, 150_000);
+        let text = format_dsn(&spaces, PgVersion::V15);
         assert_eq!(parse_conninfo(&text), pairs(&[("password", "a\tb\nc\u{b}d\u{c}e\rf"), ("host", "h")]));
         let mut with_file = params.clone();
         with_file.set("passfile", "/p g");
-        assert!(format_dsn(&with_file, 110_000).starts_with("dbname=postgres passfile=/p\\ g host=h"));
+        assert!(format_dsn(&with_file, PgVersion::V11).starts_with("dbname=postgres passfile=/p\\ g host=h"));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::LazyLock;
 
 use patroni_core::parse::{parse_bool, parse_int, parse_real};
+use patroni_core::PgVersion;
 use pyfmt::Value;
 
 static TABLE: LazyLock<GucTable> = LazyLock::new(|| {
@@ -61,8 +62,8 @@ pub(super) enum Kind {
 /// One rule: a kind of value, for a range of versions.
 #[derive(Debug, Clone)]
 pub(super) struct Rule {
-    pub(super) from: u32,
-    pub(super) till: Option<u32>,
+    pub(super) from: PgVersion,
+    pub(super) till: Option<PgVersion>,
     pub(super) kind: Kind,
 }
 
@@ -100,8 +101,8 @@ impl Transformed {
 }
 
 impl Rule {
-    fn applies(&self, version: u32) -> bool {
-        version >= self.from && self.till.is_none_or(|till| version < till)
+    fn applies(&self, version: PgVersion) -> bool {
+        version.at_least(self.from) && self.till.is_none_or(|till| version.before(till))
     }
 
     fn transform(&self, name: &str, value: &Value) -> Transformed {
@@ -194,7 +195,7 @@ impl GucTable {
     /// 150018.
     pub fn transform(
         &self,
-        version: u32,
+        version: PgVersion,
         name: &str,
         value: &Value,
         available: &AvailableGucs,
@@ -209,25 +210,24 @@ impl GucTable {
     }
 
     /// The value to write for a recovery parameter. `version` is the major
-    /// version, as in 150000. Up to version 11 `--describe-config` does not
+    /// version. Up to version 11 `--describe-config` does not
     /// know these parameters, and the table alone decides.
     pub fn transform_recovery(
         &self,
-        version: u32,
+        version: PgVersion,
         name: &str,
         value: &Value,
         available: &AvailableGucs,
     ) -> Transformed {
-        apply(&self.recovery, version, name, value, |n| match version {
-            120_000.. => available.contains(n),
-            _ => self.is_recovery(n),
-        })
+        let listed = version.at_least(PgVersion::V12);
+        let known = |n: &str| if listed { available.contains(n) } else { self.is_recovery(n) };
+        apply(&self.recovery, version, name, value, known)
     }
 }
 
 fn apply(
     rules: &HashMap<String, Vec<Rule>>,
-    version: u32,
+    version: PgVersion,
     name: &str,
     value: &Value,
     known: impl Fn(&str) -> bool,
@@ -247,6 +247,7 @@ fn parse_row<'a>(fields: &[&'a str]) -> Option<(Section, &'a str, Rule)> {
     let &[section, name, kind, from, till, min, max, unit, values] = fields else {
         return None;
     };
+    let version = |text: &str| text.parse().ok().map(PgVersion::from_num);
     let section = if section == "recovery" { Section::Recovery } else { Section::General };
     let values = || values.split('|').map(str::to_owned).collect();
     let number = |real| {
@@ -262,7 +263,7 @@ fn parse_row<'a>(fields: &[&'a str]) -> Option<(Section, &'a str, Rule)> {
         "Real" => number(true)?,
         _ => return None,
     };
-    Some((section, name, Rule { from: from.parse().ok()?, till: till.parse().ok(), kind }))
+    Some((section, name, Rule { from: version(from)?, till: version(till), kind }))
 }
 
 fn parse_number(text: &str) -> Option<Value> {
@@ -275,7 +276,8 @@ mod tests {
 
     fn check(version: u32, name: &str, value: impl Into<Value>) -> (Option<String>, Option<String>) {
         let available = AvailableGucs::from_describe_config("new_guc\tinternal\nallow_alter_system\tx\n");
-        let done = GucTable::builtin().transform(version, name, &value.into(), &available);
+        let done =
+            GucTable::builtin().transform(PgVersion::from_num(version), name, &value.into(), &available);
         (done.value.map(|v| v.py_str()), done.warning)
     }
 
@@ -389,8 +391,9 @@ mod tests {
     fn recovery_parameters_by_version() {
         let none = AvailableGucs::default();
         let table = GucTable::builtin();
-        let value =
-            |version, name: &str, v: &str| table.transform_recovery(version, name, &v.into(), &none).value;
+        let value = |version, name: &str, v: &str| {
+            table.transform_recovery(PgVersion::from_num(version), name, &v.into(), &none).value
+        };
         assert_eq!(value(110_000, "standby_mode", "on"), Some("on".into()));
         assert_eq!(value(120_000, "standby_mode", "on"), None);
         // Known to the table, though not for this version: kept where the server cannot be asked.

@@ -6,6 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
+use patroni_core::PgVersion;
 use pyfmt::value::str_repr;
 use pyfmt::{yaml, Value};
 
@@ -117,7 +118,9 @@ fn rule_of(spec: &Value) -> Result<Rule, String> {
     if let Some(missing) = required.iter().find(|name| spec.get(name).is_none()) {
         return Err(invalid(format!("{kind}.__init__() missing a required argument: {}", str_repr(missing))));
     }
-    let version = |name: &str| spec.get(name).and_then(Value::as_i64).and_then(|v| u32::try_from(v).ok());
+    let version = |name: &str| {
+        spec.get(name).and_then(Value::as_i64).and_then(|v| u32::try_from(v).ok()).map(PgVersion::from_num)
+    };
     let limit = |name: &str| spec.get(name).cloned().unwrap_or_default();
     let number = |real| Kind::Number {
         real,
@@ -136,7 +139,7 @@ fn rule_of(spec: &Value) -> Result<Rule, String> {
         "Real" => number(true),
         kind => Kind::Enum { values: values(), or_bool: kind == "EnumBool" },
     };
-    Ok(Rule { from: version("version_from").unwrap_or(0), till: version("version_till"), kind })
+    Ok(Rule { from: version("version_from").unwrap_or_default(), till: version("version_till"), kind })
 }
 
 #[cfg(test)]
@@ -163,7 +166,10 @@ mod tests {
         let table = GucTable::builtin().clone().with_folder(folder.path());
         let none = AvailableGucs::default();
         let value = |name: &str, value: &str| {
-            table.transform(150_018, name, &value.into(), &none).value.map(|v| v.py_str())
+            table
+                .transform(PgVersion::from_num(150_018), name, &value.into(), &none)
+                .value
+                .map(|v| v.py_str())
         };
         assert_eq!(value("vendor.mode", "b").as_deref(), Some("b"));
         assert_eq!(value("vendor.mode", "c"), None);
@@ -172,7 +178,7 @@ mod tests {
         assert_eq!(value("odd", "1"), None);
         assert_eq!(value("fsync", "on").as_deref(), Some("on"));
         // The file replaces all that was known of the parameter, of other versions too.
-        assert_eq!(table.transform(140_000, "work_mem", &"4MB".into(), &none).value, None);
+        assert_eq!(table.transform(PgVersion::V14, "work_mem", &"4MB".into(), &none).value, None);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use patroni_core::controlled::{Controlled, CONTROLLED};
 use patroni_core::parse::{parse_int, split_host_port};
+use patroni_core::PgVersion;
 use pyfmt::Value;
 
 use super::cimap::Params;
@@ -40,8 +41,8 @@ pub struct ServerFacts<'a> {
     pub listen: &'a str,
     /// Where relative hba_file and ident_file are.
     pub config_dir: &'a Path,
-    /// Major version, as in 150000; 0 if there is no data directory yet.
-    pub major_version: u32,
+    /// Major version; not known if there is no data directory yet.
+    pub major_version: PgVersion,
     /// How `synchronous_standby_names` is set.
     pub sync_names: SyncNames,
     /// Changes made for an MPP database (Citus).
@@ -66,7 +67,8 @@ pub fn server_parameters(configured: &Params, facts: &ServerFacts<'_>) -> Result
         adjust(&mut params);
     }
     params.retain(|name, _| {
-        facts.major_version == 0 || Controlled::find(name).map_or(90_100, |c| c.since) <= facts.major_version
+        let since = Controlled::find(name).map_or(PgVersion::V9_1, |c| c.since);
+        !facts.major_version.is_known() || facts.major_version.at_least(since)
     });
     overrule_places(&mut params, facts);
     Ok(params)
@@ -126,9 +128,12 @@ fn apply_sync_names(params: &mut Params, sync_names: &SyncNames) {
 }
 
 /// `hot_standby` and `archive` became `replica` with 9.6.
-fn translate_wal_level(params: &mut Params, major_version: u32) {
-    let (old, new) =
-        if major_version >= 90_600 { ("hot_standby", "replica") } else { ("replica", "hot_standby") };
+fn translate_wal_level(params: &mut Params, major_version: PgVersion) {
+    let (old, new) = if major_version.at_least(PgVersion::V9_6) {
+        ("hot_standby", "replica")
+    } else {
+        ("replica", "hot_standby")
+    };
     if params.get("wal_level") == Some(&old.into()) {
         params.set("wal_level", new);
     }
@@ -136,12 +141,12 @@ fn translate_wal_level(params: &mut Params, major_version: u32) {
 
 /// `wal_keep_segments` became `wal_keep_size` with 13. One is computed from
 /// the other for segments of 16 MB; nothing is when the version is not known.
-fn translate_wal_keep(params: &mut Params, major_version: u32) {
-    if major_version >= 130_000 {
+fn translate_wal_keep(params: &mut Params, major_version: PgVersion) {
+    if major_version.at_least(PgVersion::V13) {
         let segments = params.remove("wal_keep_segments").and_then(|v| parse_int(&v, None));
         let megabytes = segments.unwrap_or(WAL_KEEP_SEGMENTS).saturating_mul(SEGMENT_MB);
         params.set_default("wal_keep_size", format!("{megabytes}MB"));
-    } else if major_version > 0 {
+    } else if major_version.is_known() {
         let megabytes = match params.remove("wal_keep_size") {
             Some(size) => parse_int(&size, Some("MB")).unwrap_or(0),
             None => WAL_KEEP_SIZE_MB,
@@ -167,7 +172,7 @@ mod tests {
         pairs.iter().map(|(k, v)| ((*k).to_owned(), Value::from(*v))).collect()
     }
 
-    fn compute(pairs: &[(&str, &str)], major_version: u32, sync_names: SyncNames) -> Params {
+    fn compute(pairs: &[(&str, &str)], major_version: PgVersion, sync_names: SyncNames) -> Params {
         let facts = ServerFacts {
             scope: "demo",
             listen: "127.0.0.1,::1:5433",
@@ -190,12 +195,12 @@ mod tests {
         let text =
             |p: &Params| p.sorted().iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join(" ");
         assert_eq!(
-            text(&compute(&pairs, 150_000, SyncNames::FromConfig)),
+            text(&compute(&pairs, PgVersion::V15, SyncNames::FromConfig)),
             "cluster_name=demo hba_file=/etc/pg/x/hba ident_file=/a listen_addresses=127.0.0.1,::1 port=5433 \
              wal_keep_size=128MB wal_level=replica"
         );
         assert_eq!(
-            text(&compute(&pairs, 90_400, SyncNames::FromConfig)),
+            text(&compute(&pairs, PgVersion::V9_4, SyncNames::FromConfig)),
             "hba_file=/etc/pg/x/hba ident_file=/a listen_addresses=127.0.0.1,::1 port=5433 wal_keep_segments=8 \
              wal_level=hot_standby"
         );
@@ -210,14 +215,15 @@ mod tests {
             ("ident_file", "/a/./b/"),
             ("external_pid_file", "/run//x.pid"),
         ];
-        let found = compute(&pairs, 150_000, SyncNames::FromConfig);
+        let found = compute(&pairs, PgVersion::V15, SyncNames::FromConfig);
         let get = |name: &str| found.get(name).map(Value::py_str);
         assert_eq!(get("data_directory"), None);
         assert_eq!(get("config_file"), None);
         assert_eq!(get("hba_file").as_deref(), Some("/etc/pg/pg_hba.conf"));
         assert_eq!(get("ident_file").as_deref(), Some("/a/b"));
         assert_eq!(get("external_pid_file").as_deref(), Some("/run/x.pid"));
-        let own = compute(&[("external_pid_file", "./postmaster.pid")], 150_000, SyncNames::FromConfig);
+        let own =
+            compute(&[("external_pid_file", "./postmaster.pid")], PgVersion::V15, SyncNames::FromConfig);
         assert_eq!(own.get("external_pid_file"), None);
     }
 
@@ -240,9 +246,18 @@ mod tests {
         let get = |pairs: &[(&str, &str)], version, name: &str| {
             compute(pairs, version, SyncNames::FromConfig).get(name).map(Value::py_str)
         };
-        assert_eq!(get(&[("wal_keep_segments", "10")], 130_000, "wal_keep_size").as_deref(), Some("160MB"));
-        assert_eq!(get(&[("wal_keep_size", "1GB")], 120_000, "wal_keep_segments").as_deref(), Some("64"));
-        assert_eq!(get(&[("wal_keep_size", "24MB")], 120_000, "wal_keep_segments").as_deref(), Some("2"));
+        assert_eq!(
+            get(&[("wal_keep_segments", "10")], PgVersion::V13, "wal_keep_size").as_deref(),
+            Some("160MB")
+        );
+        assert_eq!(
+            get(&[("wal_keep_size", "1GB")], PgVersion::V12, "wal_keep_segments").as_deref(),
+            Some("64")
+        );
+        assert_eq!(
+            get(&[("wal_keep_size", "24MB")], PgVersion::V12, "wal_keep_segments").as_deref(),
+            Some("2")
+        );
         assert_eq!(get(&[("wal_keep_segments", "10")], 0, "wal_keep_size"), None);
     }
 
@@ -251,7 +266,7 @@ mod tests {
         let user = [("synchronous_standby_names", "user")];
         let managed = |current: Option<&str>, star_if_none| {
             let current = current.map(Value::from);
-            let p = compute(&user, 150_000, SyncNames::Managed { current, star_if_none });
+            let p = compute(&user, PgVersion::V15, SyncNames::Managed { current, star_if_none });
             p.get("synchronous_standby_names").map(Value::py_str)
         };
         assert_eq!(managed(None, false), None);

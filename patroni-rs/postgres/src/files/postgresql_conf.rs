@@ -1,6 +1,7 @@
 //! The text of postgresql.conf, and the cleaning of postgresql.auto.conf
 //! (surface-ha-pg 15.1).
 
+use patroni_core::PgVersion;
 use pyfmt::Value;
 
 use super::cimap::Params;
@@ -14,8 +15,8 @@ pub struct Conf<'a> {
     pub include: &'a str,
     /// Server parameters.
     pub params: &'a Params,
-    /// Full version of the server, as in 150018.
-    pub version: u32,
+    /// Full version of the server.
+    pub version: PgVersion,
     /// What the server itself knows.
     pub available: &'a AvailableGucs,
     /// `hba_file` to add at the end. During a custom bootstrap it is always

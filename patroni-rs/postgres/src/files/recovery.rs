@@ -4,6 +4,7 @@
 use patroni_core::model::NO_REPLICATION_SLOT;
 use patroni_core::parse::parse_bool;
 use patroni_core::slots::member_slot_name;
+use patroni_core::PgVersion;
 use pyfmt::Value;
 
 use super::cimap::Params;
@@ -40,8 +41,8 @@ pub struct Follower<'a> {
     pub name: &'a str,
     /// Database of the connection.
     pub database: &'a str,
-    /// Major version, as in 150000.
-    pub major_version: u32,
+    /// Major version.
+    pub major_version: PgVersion,
     /// `postgresql.authentication.replication`.
     pub replication: Option<&'a Value>,
     /// `postgresql.krbsrvname`.
@@ -62,7 +63,7 @@ fn primary_conninfo(upstream: Option<Upstream<'_>>, us: &Follower<'_>) -> Option
         ("channel_binding", "prefer"),
         ("sslnegotiation", "postgres"),
     ] {
-        if us.major_version >= keyword_version(keyword) && params.get(keyword).is_none() {
+        if us.major_version.at_least(keyword_version(keyword)) && params.get(keyword).is_none() {
             params.set(keyword, value);
         }
     }
@@ -98,7 +99,7 @@ pub fn standby_params(
     });
     params.set("standby_mode", "on");
     params.set("recovery_target_timeline", "latest");
-    if us.major_version >= 120_000 {
+    if us.major_version.at_least(PgVersion::V12) {
         for name in TARGETS {
             params.set(name, "");
         }
@@ -120,7 +121,7 @@ pub fn standby_params(
 fn set_upstream(params: &mut Params, mut conninfo: Value, upstream: Option<Upstream<'_>>, us: &Follower<'_>) {
     let remote = upstream.filter(|u| u.remote);
     let without_slot = remote.is_some_and(|u| u.setting(NO_REPLICATION_SLOT).is_some());
-    if us.use_slots && us.major_version >= 90_400 && !without_slot {
+    if us.use_slots && us.major_version.at_least(PgVersion::V9_4) && !without_slot {
         let owner = match remote {
             Some(u) => u.setting("primary_slot_name").map(Value::py_str),
             None => Some(us.name.to_owned()),
@@ -130,7 +131,10 @@ fn set_upstream(params: &mut Params, mut conninfo: Value, upstream: Option<Upstr
         }
         // Of several hosts only the one that accepts writes is the leader.
         let several_hosts = conninfo.get("host").is_some_and(|h| h.py_str().contains(','));
-        if remote.is_some() && several_hosts && us.major_version >= keyword_version("target_session_attrs") {
+        if remote.is_some()
+            && several_hosts
+            && us.major_version.at_least(keyword_version("target_session_attrs"))
+        {
             conninfo.set("target_session_attrs", "read-write");
         }
     }
@@ -138,8 +142,8 @@ fn set_upstream(params: &mut Params, mut conninfo: Value, upstream: Option<Upstr
 }
 
 /// Name of the promote trigger file's parameter, and the one of other versions.
-pub fn trigger_file_names(major_version: u32) -> (&'static str, &'static str) {
-    if major_version >= 120_000 {
+pub fn trigger_file_names(major_version: PgVersion) -> (&'static str, &'static str) {
+    if major_version.at_least(PgVersion::V12) {
         ("promote_trigger_file", "trigger_file")
     } else {
         ("trigger_file", "promote_trigger_file")
@@ -148,10 +152,10 @@ pub fn trigger_file_names(major_version: u32) -> (&'static str, &'static str) {
 
 /// Spells what to do at the recovery target as the version does: 9.5 replaced
 /// `pause_at_recovery_target` by `recovery_target_action`.
-pub fn translate_target_action(params: &mut Params, major_version: u32) {
+pub fn translate_target_action(params: &mut Params, major_version: PgVersion) {
     let old = params.get("pause_at_recovery_target").cloned();
     let new = params.get("recovery_target_action").cloned();
-    if major_version >= 90_500 {
+    if major_version.at_least(PgVersion::V9_5) {
         params.remove("pause_at_recovery_target");
         if let Some(pause) = old.as_ref().and_then(parse_bool) {
             params.set_default("recovery_target_action", if pause { "pause" } else { "promote" });
@@ -166,7 +170,11 @@ pub fn translate_target_action(params: &mut Params, major_version: u32) {
 
 /// Names and values to write, sorted; the ones that this version does not take
 /// are logged and left out.
-pub fn rendered(params: &Params, major_version: u32, available: &AvailableGucs) -> Vec<(String, Value)> {
+pub fn rendered(
+    params: &Params,
+    major_version: PgVersion,
+    available: &AvailableGucs,
+) -> Vec<(String, Value)> {
     let table = GucTable::builtin();
     let value = |name: &str, value: &Value| match value {
         conninfo @ Value::Map(_) if name == "primary_conninfo" => {
@@ -187,10 +195,10 @@ mod tests {
     fn target_actions_by_version() {
         let text = |params: &Params| params.to_value().py_repr();
         for (name, value, version, expected) in [
-            ("pause_at_recovery_target", "off", 90_500, "{'recovery_target_action': 'promote'}"),
-            ("pause_at_recovery_target", "on", 150_000, "{'recovery_target_action': 'pause'}"),
-            ("recovery_target_action", "PROMOTE", 90_400, "{'pause_at_recovery_target': 'false'}"),
-            ("recovery_target_action", "pause", 90_400, "{}"),
+            ("pause_at_recovery_target", "off", PgVersion::V9_5, "{'recovery_target_action': 'promote'}"),
+            ("pause_at_recovery_target", "on", PgVersion::V15, "{'recovery_target_action': 'pause'}"),
+            ("recovery_target_action", "PROMOTE", PgVersion::V9_4, "{'pause_at_recovery_target': 'false'}"),
+            ("recovery_target_action", "pause", PgVersion::V9_4, "{}"),
         ] {
             let mut params = Params::new();
             params.set(name, value);
@@ -213,7 +221,7 @@ mod tests {
         let us = Follower {
             name: "n1",
             database: "postgres",
-            major_version: 110_000,
+            major_version: PgVersion::V11,
             replication: None,
             krbsrvname: None,
             use_slots: true,

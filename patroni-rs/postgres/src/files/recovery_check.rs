@@ -3,6 +3,7 @@
 
 use indexmap::IndexMap;
 use patroni_core::parse::{compare_values, parse_int};
+use patroni_core::PgVersion;
 use pyfmt::Value;
 
 use super::cimap::Params;
@@ -52,7 +53,7 @@ pub struct WalReceiver {
 
 /// Names to compare: the recovery parameters of this version, without those
 /// that only matter before the end of recovery.
-pub fn names_to_compare(major_version: u32) -> Vec<&'static str> {
+pub fn names_to_compare(major_version: PgVersion) -> Vec<&'static str> {
     let skipped = [
         "pause_at_recovery_target",
         "recovery_target_inclusive",
@@ -64,10 +65,10 @@ pub fn names_to_compare(major_version: u32) -> Vec<&'static str> {
 }
 
 /// Does a change of `name` in postgresql.conf (12 and later) need a restart?
-fn restart_required(name: &str, major_version: u32) -> bool {
+fn restart_required(name: &str, major_version: PgVersion) -> bool {
     match name {
-        "restore_command" => major_version < 140_000,
-        "primary_conninfo" | "primary_slot_name" => major_version < 130_000,
+        "restore_command" => major_version.before(PgVersion::V14),
+        "primary_conninfo" | "primary_slot_name" => major_version.before(PgVersion::V13),
         _ => false,
     }
 }
@@ -88,7 +89,7 @@ pub fn from_settings(rows: &[PgSetting]) -> Option<CurrentRecovery> {
 
 /// From the text of recovery.conf, where everything needs a restart. `None` if
 /// it cannot be read.
-pub fn from_recovery_conf(text: &str, major_version: u32) -> Option<CurrentRecovery> {
+pub fn from_recovery_conf(text: &str, major_version: PgVersion) -> Option<CurrentRecovery> {
     let entry = |value: Value| Current { value, restart: true, sourcefile: None };
     let mut current = CurrentRecovery::new();
     for line in text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#')) {
@@ -104,7 +105,7 @@ pub fn from_recovery_conf(text: &str, major_version: u32) -> Option<CurrentRecov
 }
 
 /// What the server has once it has read the parameters just written.
-pub fn from_written(params: &Params, major_version: u32, postgresql_conf: &str) -> CurrentRecovery {
+pub fn from_written(params: &Params, major_version: PgVersion, postgresql_conf: &str) -> CurrentRecovery {
     let entry =
         |value: Value, restart| Current { value, restart, sourcefile: Some(postgresql_conf.to_owned()) };
     let mut current: CurrentRecovery = params
@@ -183,8 +184,8 @@ fn escaped(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Option<char>
 
 /// What a check needs besides the parameters.
 pub struct CheckFacts<'a> {
-    /// Major version, as in 150000.
-    pub major_version: u32,
+    /// Major version.
+    pub major_version: PgVersion,
     /// The server is starting: the WAL receiver is not looked at.
     pub starting: bool,
     /// Joining a running server: a rewrite and reload is due once (2-04).
@@ -217,7 +218,7 @@ pub fn check(current: &mut CurrentRecovery, wanted: &Params, facts: &mut CheckFa
     for (name, entry) in current.iter_mut() {
         let elsewhere = match entry.sourcefile.as_deref() {
             Some(file) => !facts.own_files.contains(&file),
-            None => facts.major_version >= 120_000,
+            None => facts.major_version.at_least(PgVersion::V12),
         };
         if elsewhere && ALLOWED_ELSEWHERE.contains(&name.as_str()) && !wanted.contains(name) {
             continue;
@@ -262,7 +263,7 @@ fn conninfo_matches(current: &mut Value, wanted: Option<&Value>, facts: &mut Che
         return false;
     }
     let mut wanted = wanted.clone();
-    if facts.major_version < 170_000 {
+    if facts.major_version.before(PgVersion::V17) {
         wanted.remove("dbname");
     }
     let mut from_receiver = receiver_conninfo(current, facts);

@@ -14,7 +14,7 @@ fn conninfo(pairs: &[(&str, &str)]) -> Value {
 fn run(
     current: &mut CurrentRecovery,
     wanted: &Params,
-    version: u32,
+    version: PgVersion,
     receiver: &WalReceiver,
 ) -> (Verdict, Option<String>) {
     let mut facts = CheckFacts {
@@ -49,7 +49,7 @@ fn wanted() -> Params {
 
 #[test]
 fn what_was_written_is_what_is_wanted() {
-    for version in [120_000, 130_000, 170_000] {
+    for version in [PgVersion::V12, PgVersion::V13, PgVersion::V17] {
         let mut current = from_written(&wanted(), version, CONF);
         assert_eq!(run(&mut current, &wanted(), version, &WalReceiver::default()).0, Verdict::default());
     }
@@ -58,11 +58,11 @@ fn what_was_written_is_what_is_wanted() {
 #[test]
 fn a_difference_needs_what_its_parameter_needs() {
     for (name, version, restart) in [
-        ("primary_slot_name", 120_000, true),
-        ("primary_slot_name", 130_000, false),
-        ("restore_command", 130_000, true),
-        ("restore_command", 140_000, false),
-        ("recovery_end_command", 120_000, false),
+        ("primary_slot_name", PgVersion::V12, true),
+        ("primary_slot_name", PgVersion::V13, false),
+        ("restore_command", PgVersion::V13, true),
+        ("restore_command", PgVersion::V14, false),
+        ("recovery_end_command", PgVersion::V12, false),
     ] {
         let mut current = from_written(&wanted(), version, CONF);
         let mut wanted = wanted();
@@ -100,7 +100,7 @@ fn the_receiver_knows_better() {
             })
             .collect();
         let mut current = from_settings(&rows).unwrap();
-        let (verdict, passfile) = run(&mut current, &wanted(), 170_000, &receiver(conninfo, slot));
+        let (verdict, passfile) = run(&mut current, &wanted(), PgVersion::V17, &receiver(conninfo, slot));
         assert_eq!(verdict, Verdict { change, restart: false }, "{conninfo} {slot}");
         assert_eq!(passfile.is_some(), conninfo != other_file);
     }
@@ -122,7 +122,7 @@ fn settings_of_the_users_own_files_are_left_alone() {
     };
     for (file, change) in [(Some(CONF), true), (Some("/etc/own.conf"), false), (None, false)] {
         let mut current = from_settings(&[row(file), conninfo.clone()]).unwrap();
-        let verdict = run(&mut current, &Params::new(), 150_000, &WalReceiver::default()).0;
+        let verdict = run(&mut current, &Params::new(), PgVersion::V15, &WalReceiver::default()).0;
         assert_eq!(verdict.change, change, "{file:?}");
     }
 }
@@ -131,12 +131,12 @@ fn settings_of_the_users_own_files_are_left_alone() {
 fn recovery_conf_is_read_back() {
     let text = "# head\nstandby_mode = 'on'\nprimary_conninfo = 'user=rep host=h' # x\n\
                 recovery_min_apply_delay = '5min'\n";
-    let current = from_recovery_conf(text, 110_000).unwrap();
+    let current = from_recovery_conf(text, PgVersion::V11).unwrap();
     assert_eq!(current.get("recovery_min_apply_delay").unwrap().value, Value::Int(300_000));
     assert_eq!(current.get("primary_conninfo").unwrap().value.get("user"), Some(&"rep".into()));
     assert_eq!(current.get("restore_command").unwrap().value, Value::from(""));
     for bad in ["standby_mode\n", "standby_mode = 'on\n", "primary_conninfo = 'x'\n"] {
-        assert!(from_recovery_conf(bad, 110_000).is_none(), "{bad}");
+        assert!(from_recovery_conf(bad, PgVersion::V11).is_none(), "{bad}");
     }
 }
 

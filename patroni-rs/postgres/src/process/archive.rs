@@ -4,6 +4,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use patroni_core::PgVersion;
 use pyfmt::text::shlex_split;
 
 use super::binaries::Binaries;
@@ -13,8 +14,8 @@ use super::control::ControlData;
 use super::probe;
 
 /// The WAL directory of a data directory: `pg_wal`, before 10 `pg_xlog`.
-pub fn wal_dir(data_dir: &Path, major_version: u32) -> PathBuf {
-    data_dir.join(if major_version < 100_000 { "pg_xlog" } else { "pg_wal" })
+pub fn wal_dir(data_dir: &Path, major_version: PgVersion) -> PathBuf {
+    data_dir.join(if major_version.before(PgVersion::V10) { "pg_xlog" } else { "pg_wal" })
 }
 
 /// Fills the placeholders `%p %f %r %%` of a command; `%r` is always the first
@@ -133,8 +134,8 @@ pub async fn fetch_wal(
 }
 
 /// The segment that pg_rewind could not open, out of its output.
-pub fn missing_wal(output: &str, major_version: u32) -> Option<String> {
-    let dir_end = if major_version < 100_000 { "/pg_xlog" } else { "/pg_wal" };
+pub fn missing_wal(output: &str, major_version: PgVersion) -> Option<String> {
+    let dir_end = if major_version.before(PgVersion::V10) { "/pg_xlog" } else { "/pg_wal" };
     output.lines().find_map(|line| {
         let path = line.split_once("could not open file \"")?.1.split_once("\": ")?.0;
         let (dir, file) = path.rsplit_once('/')?;
@@ -165,9 +166,9 @@ mod tests {
     fn missing_segments() {
         let text =
             "x\ncould not open file \"/d/pg_wal/0000000A00006AA100000068\": No such file or directory\n";
-        assert_eq!(missing_wal(text, 120_000).unwrap(), "0000000A00006AA100000068");
-        assert_eq!(missing_wal(text, 90_600), None);
-        assert_eq!(missing_wal("could not open file \"/d/global/1262\": No", 120_000), None);
+        assert_eq!(missing_wal(text, PgVersion::V12).unwrap(), "0000000A00006AA100000068");
+        assert_eq!(missing_wal(text, PgVersion::V9_6), None);
+        assert_eq!(missing_wal("could not open file \"/d/global/1262\": No", PgVersion::V12), None);
     }
 
     #[tokio::test]

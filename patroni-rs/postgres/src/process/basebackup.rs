@@ -6,6 +6,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use patroni_core::ha::Unfinished;
+use patroni_core::PgVersion;
 use pyfmt::Value;
 use tokio::sync::watch;
 
@@ -63,15 +64,15 @@ pub struct BaseBackup<'a> {
     /// The section `postgresql.basebackup`: null, a list or a map.
     pub options: &'a Value,
     /// Version of the programs, 150004.
-    pub version: u32,
+    pub version: PgVersion,
     /// Where progress is published; `None` when no copy runs.
     pub progress: &'a watch::Sender<Option<CopyProgress>>,
 }
 
 /// The options that may be used; complaints are logged.
-fn allowed_options(options: &Value, version: u32) -> Vec<String> {
+fn allowed_options(options: &Value, version: PgVersion) -> Vec<String> {
     let mut forbidden = FORBIDDEN.to_vec();
-    if version < 150_000 {
+    if version.before(PgVersion::V15) {
         forbidden.push("compress");
     }
     let none = Value::map();
@@ -203,14 +204,14 @@ mod tests {
     #[test]
     fn options() {
         let list = |items: &[&str]| Value::List(items.iter().map(|i| Value::from(*i)).collect());
-        assert_eq!(allowed_options(&list(&["verbose", "gzip", "dbname"]), 150_000), ["--verbose"]);
+        assert_eq!(allowed_options(&list(&["verbose", "gzip", "dbname"]), PgVersion::V15), ["--verbose"]);
         let mut map = Value::map();
         map.set("max-rate", "100M");
         map.set("compress", "server-zstd");
-        assert_eq!(allowed_options(&map, 150_000), ["--max-rate=100M", "--compress=server-zstd"]);
-        assert_eq!(allowed_options(&map, 140_000), ["--max-rate=100M"]);
+        assert_eq!(allowed_options(&map, PgVersion::V15), ["--max-rate=100M", "--compress=server-zstd"]);
+        assert_eq!(allowed_options(&map, PgVersion::V14), ["--max-rate=100M"]);
         map.set("compress", "gzip");
-        assert_eq!(allowed_options(&map, 170_000), ["--max-rate=100M"]);
-        assert!(allowed_options(&Value::Null, 150_000).is_empty());
+        assert_eq!(allowed_options(&map, PgVersion::V17), ["--max-rate=100M"]);
+        assert!(allowed_options(&Value::Null, PgVersion::V15).is_empty());
     }
 }

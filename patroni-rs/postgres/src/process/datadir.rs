@@ -8,6 +8,8 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use patroni_core::PgVersion;
+
 use super::evidence;
 use super::postmaster::Postmaster;
 use super::unfinished;
@@ -42,8 +44,8 @@ pub fn is_empty(data_dir: &Path) -> io::Result<bool> {
 }
 
 /// Is a backup still to be recovered (a `backup_label` on 15 and later, 10-13)?
-pub fn was_restored_from_backup(data_dir: &Path, major_version: u32) -> bool {
-    major_version >= 150_000 && data_dir.join("backup_label").is_file()
+pub fn was_restored_from_backup(data_dir: &Path, major_version: PgVersion) -> bool {
+    major_version.at_least(PgVersion::V15) && data_dir.join("backup_label").is_file()
 }
 
 /// A symbolic link inside the data directory and the directory it leads to.

@@ -7,6 +7,7 @@ use std::path::Path;
 use jiff::tz::TimeZone;
 use jiff::Timestamp;
 use patroni_core::rewind::parse_history;
+use patroni_core::PgVersion;
 use pyfmt::Value;
 
 use super::archive::wal_dir;
@@ -49,7 +50,12 @@ fn rows(text: &str, timeline: u32, time: Option<String>, name: &str) -> Vec<Valu
 
 /// The rows for `timeline`; none when there is no file or it cannot be read
 /// (logged).
-pub async fn local_history(data_dir: &Path, major_version: u32, timeline: u32, name: &str) -> Vec<Value> {
+pub async fn local_history(
+    data_dir: &Path,
+    major_version: PgVersion,
+    timeline: u32,
+    name: &str,
+) -> Vec<Value> {
     let path = wal_dir(data_dir, major_version).join(format!("{timeline:08X}.history"));
     let shown = path.display().to_string();
     let read = move || Ok((std::fs::metadata(&path)?, std::fs::read_to_string(&path)?));
@@ -77,7 +83,7 @@ mod tests {
         let show = |timeline| Value::List(rows(text, timeline, Some("T".into()), "n")).py_repr();
         assert_eq!(show(3), "[[1, 83886080, 'no recovery target specified'], [2, 100663296, 'x', 'T', 'n']]");
         assert_eq!(show(9), "[[1, 83886080, 'no recovery target specified'], [2, 100663296, 'x']]");
-        assert!(local_history(Path::new("/nonexistent"), 150_000, 2, "n").await.is_empty());
+        assert!(local_history(Path::new("/nonexistent"), PgVersion::V15, 2, "n").await.is_empty());
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use patroni_core::ha::Unfinished;
+use patroni_core::PgVersion;
 use pyfmt::text::{shlex_split, SplitError};
 use pyfmt::Value;
 use tokio::sync::watch;
@@ -51,7 +52,7 @@ pub struct CreateReplica<'a> {
     /// Where to copy from; without it only `no_leader` methods are tried.
     pub source: Option<Source>,
     /// Version of the programs, 150004.
-    pub version: u32,
+    pub version: PgVersion,
     /// Where the progress of pg_basebackup is published.
     pub progress: &'a watch::Sender<Option<CopyProgress>>,
 }
@@ -297,7 +298,7 @@ mod tests {
                 basebackup_only: false,
                 config: &config(options),
                 source: None,
-                version: 150_000,
+                version: PgVersion::V15,
                 progress: &progress,
             };
             (create.run().await, data.exists())

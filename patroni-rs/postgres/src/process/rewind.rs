@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use patroni_core::ha::Unfinished;
 use patroni_core::rewind::{self as core, Compared, HistoryVerdict, LocalPosition, RewindAttempt};
+use patroni_core::PgVersion;
 
 use super::archive;
 use super::binaries::{self, path_text, Binaries};
@@ -47,7 +48,7 @@ pub fn local_position(control: &ControlData) -> Option<LocalPosition> {
 pub async fn needed(
     bin: &Binaries,
     data_dir: &Path,
-    major_version: u32,
+    major_version: PgVersion,
     local: Option<LocalPosition>,
     leader: &impl RewindLeader,
 ) -> Option<bool> {
@@ -83,7 +84,7 @@ pub async fn needed(
 /// Has the leader another timeline of our number, by both history files? One that cannot be read says nothing.
 async fn is_namesake(
     data_dir: &Path,
-    major_version: u32,
+    major_version: PgVersion,
     local: u32,
     primary: u32,
     leader: &impl RewindLeader,
@@ -139,8 +140,8 @@ pub struct RewindRequest<'a> {
     pub data_dir: &'a Path,
     /// The `postgresql.conf` in use.
     pub config_file: &'a Path,
-    /// Major version: 150000.
-    pub major_version: u32,
+    /// Major version.
+    pub major_version: PgVersion,
     /// Name of the leader, for the log.
     pub leader_name: &'a str,
     /// Connection string of the leader, without password.
@@ -163,7 +164,8 @@ impl RewindRequest<'_> {
     /// the data directory, from 15 on anywhere.
     fn rewind_restores(&self) -> bool {
         self.restore_command.is_some()
-            && (self.major_version >= 150_000 || (self.major_version >= 130_000 && !self.config_elsewhere()))
+            && (self.major_version.at_least(PgVersion::V15)
+                || (self.major_version.at_least(PgVersion::V13) && !self.config_elsewhere()))
     }
 
     /// The command line (19-14).
@@ -357,7 +359,7 @@ impl RewindRequest<'_> {
 
     /// Before 11 pg_rewind copies the leader's slots along: they are removed (19-17).
     async fn clean_replslot(&self) {
-        if self.major_version >= 110_000 {
+        if self.major_version.at_least(PgVersion::V11) {
             return;
         }
         let dir = self.data_dir.join("pg_replslot");
@@ -423,7 +425,7 @@ mod tests {
             control: &control,
             data_dir: Path::new("/data"),
             config_file: Path::new("/data/postgresql.conf"),
-            major_version: 150_000,
+            major_version: PgVersion::V15,
             leader_name: "n2",
             dsn: "host=h",
             env: &[],
@@ -461,7 +463,7 @@ mod tests {
             control: &control,
             data_dir: dir.path(),
             config_file: &dir.path().join("postgresql.conf"),
-            major_version: 150_000,
+            major_version: PgVersion::V15,
             leader_name: "n2",
             dsn: "host=h",
             env: &[],
@@ -481,14 +483,14 @@ mod tests {
         let inside = ["--restore-target-wal"].as_slice();
         let elsewhere = ["--restore-target-wal", "--config-file=/etc/pg/postgresql.conf"].as_slice();
         for (version, config_file, restores, want) in [
-            (120_000, "/data/postgresql.conf", true, [].as_slice()),
-            (130_000, "/data/postgresql.conf", true, inside),
-            (130_000, "/etc/pg/postgresql.conf", true, &[]),
-            (140_000, "/etc/pg/postgresql.conf", true, &[]),
-            (150_000, "/data/postgresql.conf", true, inside),
-            (150_000, "/etc/pg/postgresql.conf", true, elsewhere),
-            (180_000, "/etc/pg/postgresql.conf", true, elsewhere),
-            (180_000, "/etc/pg/postgresql.conf", false, &[]),
+            (PgVersion::V12, "/data/postgresql.conf", true, [].as_slice()),
+            (PgVersion::V13, "/data/postgresql.conf", true, inside),
+            (PgVersion::V13, "/etc/pg/postgresql.conf", true, &[]),
+            (PgVersion::V14, "/etc/pg/postgresql.conf", true, &[]),
+            (PgVersion::V15, "/data/postgresql.conf", true, inside),
+            (PgVersion::V15, "/etc/pg/postgresql.conf", true, elsewhere),
+            (PgVersion::V18, "/etc/pg/postgresql.conf", true, elsewhere),
+            (PgVersion::V18, "/etc/pg/postgresql.conf", false, &[]),
         ] {
             let request = RewindRequest {
                 bin: &bin,

@@ -23,6 +23,7 @@ use super::testkit::{versions, Sandbox};
 use super::{crash_recovery, datadir, probe, proc, promote};
 use patroni_core::cluster_state::ClusterState;
 use patroni_core::ha::StopMode;
+use patroni_core::PgVersion;
 
 const LIMIT: Duration = Duration::from_secs(60);
 /// Stops whose beginning was told.
@@ -164,7 +165,7 @@ async fn make_primary(sandbox: &Sandbox) -> Server<'_> {
     server
 }
 
-async fn copy<'a>(sandbox: &'a Sandbox, from: &Server<'_>, version: u32) -> Server<'a> {
+async fn copy<'a>(sandbox: &'a Sandbox, from: &Server<'_>, version: PgVersion) -> Server<'a> {
     let server = Server::new(sandbox, "data1");
     let progress = watch::Sender::new(None);
     let mut options = Value::map();
@@ -191,7 +192,7 @@ async fn rewind_needed(old: &Server<'_>, new: &Server<'_>) -> Option<bool> {
     rewind::needed(&old.sandbox.bin, &old.data, version, local, new).await
 }
 
-async fn rewind_execute(old: &Server<'_>, new: &Server<'_>, major_version: u32) -> RewindAttempt {
+async fn rewind_execute(old: &Server<'_>, new: &Server<'_>, major_version: PgVersion) -> RewindAttempt {
     assert!(rewind::possible(&old.sandbox.bin, &old.control).await);
     let config_file = old.data.join("postgresql.conf");
     let request = RewindRequest {
@@ -217,7 +218,7 @@ async fn whole_life(dir: &Path) {
     eprintln!("PostgreSQL {version}");
     let old = make_primary(&sandbox).await;
     let major = probe::data_dir_version(&old.data).await.unwrap();
-    assert_eq!(major, version / 10_000 * 10_000);
+    assert_eq!(major, version.major());
     let postmaster = old.start().await;
     let stat = proc::stat(postmaster.process.pid).unwrap();
     assert_ne!(stat.ppid, std::process::id() as i32);
@@ -306,7 +307,7 @@ async fn whole_life(dir: &Path) {
 
 /// Two servers are promoted, each without the other, and give their timelines the same number. pg_rewind sees nothing to
 /// do.
-async fn namesakes(old: &Server<'_>, new: &Server<'_>, major: u32) {
+async fn namesakes(old: &Server<'_>, new: &Server<'_>, major: PgVersion) {
     let promote = async |server: &Server<'_>| {
         server.start().await;
         assert_eq!(

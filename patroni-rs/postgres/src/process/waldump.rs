@@ -14,6 +14,7 @@ use super::control::ControlData;
 use super::probe;
 use patroni_core::cluster_state::ClusterState;
 use patroni_core::model::{Lsn, ShutdownCheckpoint};
+use patroni_core::PgVersion;
 
 /// How long reading two records may take.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -62,11 +63,12 @@ pub async fn dump(
     lsn: Lsn,
     limit: u32,
 ) -> io::Result<(String, String)> {
-    let name = if probe::data_dir_version(data_dir).await.is_some_and(|v| v < 100_000) {
-        "pg_xlogdump"
-    } else {
-        "pg_waldump"
-    };
+    let name =
+        if probe::data_dir_version(data_dir).await.is_some_and(|version| version.before(PgVersion::V10)) {
+            "pg_xlogdump"
+        } else {
+            "pg_waldump"
+        };
     let mut command = bin.tool(name);
     binaries::c_locale(&mut command).env("PGDATA", data_dir);
     let lsn = lsn.to_string();

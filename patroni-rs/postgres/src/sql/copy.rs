@@ -9,6 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use patroni_core::slots::{valid_slot_name, Desired, SlotKind};
+use patroni_core::PgVersion;
 use pyfmt::Value;
 
 use super::error::PgError;
@@ -36,12 +37,12 @@ pub struct CopiedSlot {
 /// files takes a privileged user, and our database.
 pub async fn fetch_logical_slots(
     leader: &ConnParams,
-    major_version: u32,
+    major_version: PgVersion,
     names: &[String],
     wanted: &Desired,
 ) -> Result<Vec<CopiedSlot>, PgError> {
     let session = Session::connect(&leader.clone().or_defaults(&DEFAULTS).with_safe_search_path()).await?;
-    let ours = if major_version >= 170_000 { " NOT failover AND" } else { "" };
+    let ours = if major_version.at_least(PgVersion::V17) { " NOT failover AND" } else { "" };
     let sql = format!(
         "SELECT slot_name, slot_type, datname, plugin, catalog_xmin, \
          pg_catalog.pg_wal_lsn_diff(confirmed_flush_lsn, '0/0')::bigint, \

@@ -42,7 +42,7 @@ pub use quote::{literal, text_array};
 pub use remote::{can_be_copied, checkpoint, leader_in_recovery, leader_ran_checkpoint, write_something};
 pub use replication::{IdentifiedSystem, ReplicationClient};
 pub use rows::Row;
-pub use session::{version_number, Session};
+pub use session::Session;
 pub use settings::{load_gucs, pending_restart, pg_settings};
 pub use simple::{Column, Outcome, Refusal, SimpleClient};
 pub use slots::{load_slots, sync_replication_slots, ReadinessSource, SlotExecutor, SlotOutcome, SlotRound};

@@ -5,6 +5,7 @@ use patroni_core::ha::{PgStatus, Role};
 use patroni_core::model::Lsn;
 use patroni_core::slots::{KnownKind, KnownSlot};
 use patroni_core::sync::ReplicaRow;
+use patroni_core::PgVersion;
 use pyfmt::{json, Value};
 
 use super::error::PgError;
@@ -22,10 +23,11 @@ pub struct Names {
 }
 
 impl Names {
-    /// The names of a major version, such as 150000.
-    pub fn of(major_version: u32) -> Names {
-        let (wal, lsn) = if major_version >= 100_000 { ("wal", "lsn") } else { ("xlog", "location") };
-        Names { wal, lsn, flush: if major_version >= 90_600 { "_flush" } else { "" } }
+    /// The names of a major version.
+    pub fn of(major_version: PgVersion) -> Names {
+        let (wal, lsn) =
+            if major_version.at_least(PgVersion::V10) { ("wal", "lsn") } else { ("xlog", "location") };
+        Names { wal, lsn, flush: if major_version.at_least(PgVersion::V9_6) { "_flush" } else { "" } }
     }
 
     /// A position as a number of bytes.
@@ -53,7 +55,7 @@ impl Names {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MonitorOptions {
     /// Major version of the data directory.
-    pub major_version: u32,
+    pub major_version: PgVersion,
     /// The role that we have set last.
     pub role: Role,
     /// Slots matter: they are retained for members, or some are permanent.
@@ -64,7 +66,7 @@ pub struct MonitorOptions {
 
 impl MonitorOptions {
     fn reads_slots(&self) -> bool {
-        self.with_slots && self.major_version >= 110_000
+        self.with_slots && self.major_version.at_least(PgVersion::V11)
     }
 }
 
@@ -78,14 +80,19 @@ pub fn monitor_statement(options: &MonitorOptions) -> String {
     } else {
         "'on', '', NULL".to_owned()
     };
-    if version < 90_600 {
+    if version.before(PgVersion::V9_6) {
         return format!("SELECT {base}, 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL, {sync}");
     }
     let leads_standbys = options.role == Role::StandbyLeader;
     let (control, from) =
         if leads_standbys { ("timeline_id", ", pg_catalog.pg_control_checkpoint()") } else { ("0", "") };
-    let written = if version >= 130_000 { names.bytes("written_lsn") } else { "NULL".to_owned() };
-    let restore = if version >= 120_000 { "pg_catalog.current_setting('restore_command')" } else { "NULL" };
+    let written =
+        if version.at_least(PgVersion::V13) { names.bytes("written_lsn") } else { "NULL".to_owned() };
+    let restore = if version.at_least(PgVersion::V12) {
+        "pg_catalog.current_setting('restore_command')"
+    } else {
+        "NULL"
+    };
     let slots = if options.reads_slots() {
         format!(
             "(SELECT pg_catalog.json_agg(s.*) FROM ({}) AS s)",
@@ -100,9 +107,9 @@ pub fn monitor_statement(options: &MonitorOptions) -> String {
     )
 }
 
-fn sync_columns(names: &Names, version: u32) -> String {
+fn sync_columns(names: &Names, version: PgVersion) -> String {
     // Who holds a slot is known from 9.5 on.
-    let slot = if version >= 90_500 {
+    let slot = if version.at_least(PgVersion::V9_5) {
         "(SELECT s.slot_name FROM pg_catalog.pg_get_replication_slots() s WHERE s.active_pid = w.pid LIMIT 1)"
     } else {
         "NULL::name"
@@ -180,7 +187,7 @@ impl Monitored {
     /// is not in the row: `configured_restore_command` says whether there is one.
     pub fn replication_state(
         &self,
-        major_version: u32,
+        major_version: PgVersion,
         configured_restore_command: bool,
     ) -> Option<&'static str> {
         replication_state(
@@ -196,7 +203,7 @@ impl Monitored {
     pub fn to_status(
         &self,
         slots: IndexMap<String, Lsn>,
-        major_version: u32,
+        major_version: PgVersion,
         configured_restore_command: bool,
     ) -> PgStatus {
         let state = self.replication_state(major_version, configured_restore_command);
@@ -216,19 +223,19 @@ impl Monitored {
 }
 
 pub(super) fn replication_state(
-    major_version: u32,
+    major_version: PgVersion,
     is_primary: bool,
     receiver_status: Option<&str>,
     restore_command: Option<&str>,
     configured_restore_command: bool,
 ) -> Option<&'static str> {
-    if major_version < 90_600 || is_primary {
+    if major_version.before(PgVersion::V9_6) || is_primary {
         return None;
     }
     if receiver_status == Some("streaming") {
         return Some("streaming");
     }
-    let restores = (major_version < 120_000 && configured_restore_command)
+    let restores = (major_version.before(PgVersion::V12) && configured_restore_command)
         || restore_command.is_some_and(|command| !command.is_empty());
     restores.then_some("in archive recovery")
 }
@@ -317,23 +324,23 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    fn options(major_version: u32, role: Role) -> MonitorOptions {
+    fn options(major_version: PgVersion, role: Role) -> MonitorOptions {
         MonitorOptions { major_version, role, with_slots: true, synchronous_mode: true }
     }
 
     #[test]
     fn old_versions_are_asked_for_what_they_have() {
-        let old = monitor_statement(&options(90_500, Role::Primary));
+        let old = monitor_statement(&options(PgVersion::V9_5, Role::Primary));
         assert!(old.contains("pg_current_xlog_location()") && !old.contains("pg_stat_get_wal_receiver"));
-        let v96 = monitor_statement(&options(90_600, Role::StandbyLeader));
+        let v96 = monitor_statement(&options(PgVersion::V9_6, Role::StandbyLeader));
         assert!(v96.contains("pg_current_xlog_flush_location()") && v96.contains("pg_control_checkpoint()"));
         assert!(
             !v96.contains("written_lsn") && !v96.contains("restore_command") && !v96.contains("slot_type")
         );
-        let v12 = monitor_statement(&options(120_000, Role::Replica));
+        let v12 = monitor_statement(&options(PgVersion::V12, Role::Replica));
         assert!(v12.contains("restore_command") && v12.contains("slot_type") && !v12.contains("written_lsn"));
         assert!(!v12.contains("walsenders") && v12.contains("'on', '', NULL"));
-        let v17 = monitor_statement(&options(170_000, Role::Promoted));
+        let v17 = monitor_statement(&options(PgVersion::V17, Role::Promoted));
         assert!(v17.contains("NOT failover") && v17.contains("written_lsn") && v17.contains("wal_senders"));
     }
 

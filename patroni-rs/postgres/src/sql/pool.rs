@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
 
+use patroni_core::PgVersion;
 use tokio::sync::Mutex;
 
 use super::error::PgError;
@@ -77,8 +78,8 @@ impl Pool {
     }
 
     /// Version of the server last connected to, such as 150014; 0 before that.
-    pub fn server_version(&self) -> u32 {
-        self.server_version.load(Ordering::Relaxed)
+    pub fn server_version(&self) -> PgVersion {
+        PgVersion::from_num(self.server_version.load(Ordering::Relaxed))
     }
 
     /// Runs a statement.
@@ -157,7 +158,7 @@ impl Pool {
         let params =
             self.params().with("application_name", format!("Patroni {name}")).with_safe_search_path();
         let session = Arc::new(Session::connect(&params).await?);
-        self.server_version.store(session.server_version(), Ordering::Relaxed);
+        self.server_version.store(session.server_version().num(), Ordering::Relaxed);
         *slot = Some(Arc::clone(&session));
         Ok(session)
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use patroni_core::PgVersion;
 use tokio::task::AbortHandle;
 use tokio_postgres::config::{ChannelBinding, Config, SslMode as TokioSslMode, SslNegotiation};
 use tokio_postgres::{CancelToken, Client, SimpleQueryMessage};
@@ -22,7 +23,7 @@ const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
 pub struct Session {
     client: Client,
     driver: AbortHandle,
-    server_version: u32,
+    server_version: PgVersion,
     params: ConnParams,
     target: Target,
     encryption: Encryption,
@@ -55,7 +56,8 @@ impl Session {
         let encryption = if transport.is_tls() { Encryption::Required } else { Encryption::Plain };
         let config = config(params, target, encryption).await?;
         let (client, connection) = config.connect_raw(transport, Negotiated).await?;
-        let server_version = connection.parameter("server_version").map_or(0, version_number);
+        let server_version =
+            connection.parameter("server_version").map(PgVersion::of_server).unwrap_or_default();
         let driver = tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(target: "patroni.postgresql.connection", "connection ended: {}", chain(&error));
@@ -71,7 +73,7 @@ impl Session {
     }
 
     /// The server's version, such as 150018 or 90624.
-    pub fn server_version(&self) -> u32 {
+    pub fn server_version(&self) -> PgVersion {
         self.server_version
     }
 
@@ -174,40 +176,5 @@ fn row(message: &SimpleQueryMessage) -> Option<Row> {
             Some(Row::new((0..row.len()).map(|i| row.try_get(i).ok().flatten().map(str::to_owned)).collect()))
         }
         _ => None,
-    }
-}
-
-/// `15.14 (Debian ...)` as 150014, `9.6.24` as 90624, `18beta1` as 180000.
-pub fn version_number(text: &str) -> u32 {
-    let numbers: Vec<u32> = text
-        .split(|c: char| c.is_whitespace())
-        .next()
-        .unwrap_or_default()
-        .split('.')
-        .map(|part| part.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default().parse().unwrap_or(0))
-        .collect();
-    let part = |i: usize| numbers.get(i).copied().unwrap_or(0);
-    if part(0) >= 10 {
-        part(0) * 10_000 + part(1)
-    } else {
-        part(0) * 10_000 + part(1) * 100 + part(2)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn versions() {
-        for (text, number) in [
-            ("15.14 (Debian 15.14-0+deb12u1)", 150_014),
-            ("9.6.24", 90_624),
-            ("18beta1", 180_000),
-            ("17.6", 170_006),
-            ("", 0),
-        ] {
-            assert_eq!(version_number(text), number);
-        }
     }
 }

@@ -13,6 +13,7 @@ use patroni_core::slots::{
     desired_slots, slot_name_on_primary, Desired, DropResult, KnownKind, KnownSlot, NewLogicalSlot, Node,
     PhysicalAction, PlannedDrop, Readiness, ReadinessQuery, SlotInventory,
 };
+use patroni_core::PgVersion;
 
 use super::advance::SlotAdvancer;
 use super::error::PgError;
@@ -24,7 +25,7 @@ use super::rows::Row;
 use super::session::Session;
 
 /// Slots exist since 9.4.
-const FIRST_VERSION: u32 = 90_400;
+const FIRST_VERSION: PgVersion = PgVersion::V9_4;
 
 const QUERY_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -43,32 +44,40 @@ pub(super) fn log(line: &LogLine) {
 /// catalog_xmin, confirmed_flush_lsn, wal_status`, null where the version has
 /// none. Temporary slots and those that PostgreSQL synchronises itself are not
 /// ours (18-02). The function has no database, but costs less than the view.
-pub(super) fn slots_statement(major_version: u32, use_function: bool) -> String {
+pub(super) fn slots_statement(major_version: PgVersion, use_function: bool) -> String {
     let names = Names::of(major_version);
-    let since =
-        |version, column: &str| if major_version >= version { column.to_owned() } else { "NULL".to_owned() };
+    let since = |version, column: &str| {
+        if major_version.at_least(version) {
+            column.to_owned()
+        } else {
+            "NULL".to_owned()
+        }
+    };
     let (database, from) = if use_function {
         ("NULL", "pg_catalog.pg_get_replication_slots()")
     } else {
         ("database", "pg_catalog.pg_replication_slots")
     };
     let filters = match major_version {
-        170_000.. => " WHERE NOT temporary AND NOT failover",
-        100_000.. => " WHERE NOT temporary",
+        version if version.at_least(PgVersion::V17) => " WHERE NOT temporary AND NOT failover",
+        version if version.at_least(PgVersion::V10) => " WHERE NOT temporary",
         _ => "",
     };
     format!(
         "SELECT slot_name, slot_type AS type, xmin, {} AS restart_lsn, plugin, {database} AS database, \
          datoid::bigint AS datoid, {} AS catalog_xmin, {} AS confirmed_flush_lsn, {} AS wal_status FROM {from}{filters}",
         names.bytes("restart_lsn"),
-        since(100_000, "catalog_xmin"),
-        since(100_000, &names.bytes("confirmed_flush_lsn")),
-        since(130_000, "wal_status"),
+        since(PgVersion::V10, "catalog_xmin"),
+        since(PgVersion::V10, &names.bytes("confirmed_flush_lsn")),
+        since(PgVersion::V13, "wal_status"),
     )
 }
 
 /// All slots that are ours to manage.
-pub async fn load_slots(pool: &Pool, major_version: u32) -> Result<IndexMap<String, KnownSlot>, PgError> {
+pub async fn load_slots(
+    pool: &Pool,
+    major_version: PgVersion,
+) -> Result<IndexMap<String, KnownSlot>, PgError> {
     let rows = pool.query(Connection::Heartbeat, &slots_statement(major_version, false)).await?;
     rows.iter().map(|row| Ok((row.string(0), known(row)?))).collect()
 }
@@ -126,7 +135,7 @@ pub struct SlotExecutor {
 
 /// One round, of [`SlotExecutor`]. Errors are logged; the cycle goes on (18-21).
 pub async fn sync_replication_slots(executor: &mut SlotExecutor, round: &SlotRound<'_>) -> SlotOutcome {
-    if round.node.major_version < FIRST_VERSION || round.cluster.config.is_none() {
+    if round.node.major_version.before(FIRST_VERSION) || round.cluster.config.is_none() {
         return Vec::new();
     }
     match executor.run(round).await {
@@ -253,8 +262,8 @@ impl SlotExecutor {
         Ok(())
     }
 
-    async fn create_physical(&self, name: &str, version: u32) {
-        let reserve = if version >= 90_600 { ", true" } else { "" };
+    async fn create_physical(&self, name: &str, version: PgVersion) {
+        let reserve = if version.at_least(PgVersion::V9_6) { ", true" } else { "" };
         let quoted = literal(name);
         let sql = format!(
             "SELECT pg_catalog.pg_create_physical_replication_slot({quoted}{reserve}) WHERE NOT EXISTS \

@@ -1,6 +1,7 @@
 //! The statement behind `GET /patroni` (surface-api-ctl 5).
 
 use patroni_core::model::Lsn;
+use patroni_core::PgVersion;
 use pyfmt::Value;
 
 use super::error::PgError;
@@ -42,14 +43,21 @@ pub struct ReplicaStatus {
 
 /// The statement: one row of 12 columns. Times come as JSON, because that does
 /// not depend on `DateStyle`.
-pub fn status_statement(major_version: u32) -> String {
+pub fn status_statement(major_version: PgVersion) -> String {
     let names = Names::of(major_version);
-    let receiver = major_version >= 90_600;
+    let receiver = major_version.at_least(PgVersion::V9_6);
     let end = if receiver { names.bytes("wr.latest_end_lsn") } else { "NULL".to_owned() };
     let status = if receiver { "wr.status" } else { "NULL" };
-    let restore =
-        if major_version >= 120_000 { "pg_catalog.current_setting('restore_command')" } else { "NULL" };
-    let written = if major_version >= 130_000 { names.bytes("wr.written_lsn") } else { "NULL".to_owned() };
+    let restore = if major_version.at_least(PgVersion::V12) {
+        "pg_catalog.current_setting('restore_command')"
+    } else {
+        "NULL"
+    };
+    let written = if major_version.at_least(PgVersion::V13) {
+        names.bytes("wr.written_lsn")
+    } else {
+        "NULL".to_owned()
+    };
     let from = if receiver { " FROM pg_catalog.pg_stat_get_wal_receiver() AS wr" } else { "" };
     format!(
         "SELECT pg_catalog.to_json(pg_catalog.pg_postmaster_start_time()), {}, \
@@ -68,7 +76,7 @@ pub fn status_statement(major_version: u32) -> String {
 /// [`PgError::Unexpected`] if it has another shape.
 pub fn parse_status_row(
     row: &Row,
-    major_version: u32,
+    major_version: PgVersion,
     configured_restore_command: bool,
 ) -> Result<RestStatus, PgError> {
     let timeline = row.parse(1)?;
@@ -128,8 +136,8 @@ mod tests {
 
     #[test]
     fn versions_differ() {
-        assert!(!status_statement(90_500).contains("wr."));
-        assert!(status_statement(90_600).contains("pg_last_xlog_replay_location"));
-        assert!(status_statement(130_000).contains("wr.written_lsn"));
+        assert!(!status_statement(PgVersion::V9_5).contains("wr."));
+        assert!(status_statement(PgVersion::V9_6).contains("pg_last_xlog_replay_location"));
+        assert!(status_statement(PgVersion::V13).contains("wr.written_lsn"));
     }
 }

@@ -2,6 +2,7 @@
 
 use patroni_core::model::Lsn;
 use patroni_core::sync::{Candidate, CurrentState, NameSet, NamesSeen, Observed, SyncOptions, Tracker};
+use patroni_core::PgVersion;
 
 use super::error::PgError;
 use super::monitor::{Monitored, Names};
@@ -19,7 +20,7 @@ pub async fn nudge_wal(pool: &Pool) -> Result<(), PgError> {
 ///
 /// # Errors
 /// PostgreSQL's.
-pub async fn walsenders(pool: &Pool, major_version: u32) -> Result<Vec<(String, Lsn)>, PgError> {
+pub async fn walsenders(pool: &Pool, major_version: PgVersion) -> Result<Vec<(String, Lsn)>, PgError> {
     let names = Names::of(major_version);
     let flushed = names.bytes(&format!("flush_{}", names.lsn));
     let sql = format!(

@@ -4,29 +4,31 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use patroni_core::PgVersion;
 use patroni_postgres::sql::ConnParams;
 
-const INSTALLED: [(u32, &str); 5] = [
-    (130_000, "/opt/patroni-rs/pg13/bin"),
-    (150_000, "/usr/lib/postgresql/15/bin"),
-    (170_000, "/opt/patroni-rs/pg17/bin"),
-    (180_000, "/opt/patroni-rs/pg18/bin"),
-    (190_000, "/opt/patroni-rs/pg19/bin"),
+const INSTALLED: [(PgVersion, &str); 5] = [
+    (PgVersion::V13, "/opt/patroni-rs/pg13/bin"),
+    (PgVersion::V15, "/usr/lib/postgresql/15/bin"),
+    (PgVersion::V17, "/opt/patroni-rs/pg17/bin"),
+    (PgVersion::V18, "/opt/patroni-rs/pg18/bin"),
+    (PgVersion::V19, "/opt/patroni-rs/pg19/bin"),
 ];
 
 /// Major versions and their programs, as far as they are installed and start. 13 and 19 only where `PG_ALL` is set
 /// (scripts/test-pg): they cost time.
-pub fn versions() -> Vec<(u32, &'static str)> {
+pub fn versions() -> Vec<(PgVersion, &'static str)> {
     let all = std::env::var_os("PG_ALL").is_some();
-    let works = |(version, bin): &(u32, &str)| {
+    let works = |(version, bin): &(PgVersion, &str)| {
         let output = Command::new(Path::new(bin).join("initdb")).arg("--version").output();
         let works = output.is_ok_and(|o| o.status.success());
         if !works {
-            eprintln!("PostgreSQL {} in {bin} does not start; left out", version / 10_000);
+            eprintln!("PostgreSQL {} in {bin} does not start; left out", version.num() / 10_000);
         }
         works
     };
-    let wanted = |(version, _): &(u32, &str)| all || !matches!(version, 130_000 | 190_000);
+    let wanted =
+        |(version, _): &(PgVersion, &str)| all || !matches!(*version, PgVersion::V13 | PgVersion::V19);
     INSTALLED.into_iter().filter(wanted).filter(works).collect()
 }
 

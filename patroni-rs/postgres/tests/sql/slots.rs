@@ -6,6 +6,7 @@ use patroni_core::model::Lsn;
 use patroni_core::model::{Cluster, ClusterConfig, Leader, Member};
 use patroni_core::slots::{desired_slots, with_own_slot, Node};
 use patroni_core::tags::Tags;
+use patroni_core::PgVersion;
 use patroni_postgres::sql::*;
 use pyfmt::Value;
 
@@ -21,7 +22,7 @@ fn cluster(config: &str) -> (Cluster, GlobalConfig) {
     (Cluster { members, leader, config: cluster_config, ..Default::default() }, GlobalConfig::new(data))
 }
 
-async fn names(pool: &Pool, version: u32) -> Vec<String> {
+async fn names(pool: &Pool, version: PgVersion) -> Vec<String> {
     let mut names: Vec<String> = load_slots(pool, version).await.unwrap().into_keys().collect();
     names.sort();
     names

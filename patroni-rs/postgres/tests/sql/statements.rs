@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use patroni_core::ha::Role;
 use patroni_core::sync::{Candidate, NameSet, SyncOptions, Tracker};
+use patroni_core::PgVersion;
 use patroni_postgres::files::CurrentParametersQuery;
 use patroni_postgres::sql::*;
 
 use crate::server::{versions, Server};
 
-pub async fn monitor(pool: &Pool, version: u32, role: Role) -> Monitored {
+pub async fn monitor(pool: &Pool, version: PgVersion, role: Role) -> Monitored {
     let options = MonitorOptions { major_version: version, role, with_slots: true, synchronous_mode: true };
     let rows = pool.query(Connection::Heartbeat, &monitor_statement(&options)).await.unwrap();
     parse_monitor_row(rows.first().unwrap()).unwrap()
@@ -98,7 +99,7 @@ async fn monitoring_of_a_primary_and_a_standby() {
     }
 }
 
-async fn synchronous_state(pool: &Arc<Pool>, version: u32) {
+async fn synchronous_state(pool: &Arc<Pool>, version: PgVersion) {
     pool.query(Connection::Heartbeat, "ALTER SYSTEM SET synchronous_standby_names = 'ANY 1 (n2)'")
         .await
         .unwrap();

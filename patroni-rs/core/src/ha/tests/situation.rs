@@ -11,6 +11,7 @@ use crate::cluster_state::ClusterState;
 use crate::global_config::GlobalConfig;
 use crate::model::Lsn;
 use crate::tags::Tags;
+use crate::PgVersion;
 
 fn text<'a>(v: &'a Value, key: &str) -> Option<&'a str> {
     v.get(key).and_then(Value::as_str)
@@ -159,7 +160,7 @@ fn postgres(pg: &mut PgView, v: &Value) {
     pg.sysid = text(v, "sysid").unwrap().into();
     pg.state_since = ago(v, "in_state").unwrap();
     pg.callback_fired = flag(v, "cb_called");
-    pg.major_version = int(v, "major").unwrap() as u32;
+    pg.major_version = PgVersion::from_num(int(v, "major").unwrap() as u32);
     if let Some(pending) = v.get("pending") {
         pg.pending_restart_reason = pending.clone();
     }

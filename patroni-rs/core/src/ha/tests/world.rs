@@ -15,6 +15,7 @@ use crate::model::{Cluster, Lsn, Node, ShutdownCheckpoint};
 use crate::sync::{CurrentState, NameSet};
 use crate::tags::Tags;
 use crate::timing::Timing;
+use crate::PgVersion;
 
 /// The node that the tests are about.
 pub const ME: &str = "a";
@@ -170,8 +171,8 @@ pub fn replica() -> World {
             sysid_problem: String::new(),
             state_since: NOW - Duration::from_secs(60),
             callback_fired: true,
-            server_version: 150_018,
-            major_version: 150_000,
+            server_version: PgVersion::from_num(150_018),
+            major_version: PgVersion::V15,
             pending_restart_reason: Value::map(),
             postmaster_start_time: Some("2026-01-01 00:00:00+00:00".into()),
         },

@@ -6,6 +6,7 @@ use pyfmt::Value;
 use super::{Mono, PgState, Role};
 use crate::cluster_state::ClusterState;
 use crate::model::Lsn;
+use crate::PgVersion;
 
 /// One row of the monitoring statement, or why there is none.
 #[derive(Debug, Clone, PartialEq)]
@@ -99,10 +100,10 @@ pub struct PgView {
     pub state_since: Mono,
     /// Some callback has been fired since the daemon started.
     pub callback_fired: bool,
-    /// `150018`; 0 when unknown.
-    pub server_version: u32,
-    /// The major version of the binaries or data, `150000`.
-    pub major_version: u32,
+    /// The version that the server tells.
+    pub server_version: PgVersion,
+    /// The major version of the binaries or data.
+    pub major_version: PgVersion,
     /// Parameters that wait for a restart, as published.
     pub pending_restart_reason: Value,
     /// As Python prints it: `2026-11-21 10:00:00.120000+00:00`.

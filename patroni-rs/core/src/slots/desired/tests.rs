@@ -2,6 +2,7 @@
 use super::super::{has_permanent_slots, maybe_filter_permanent_slots, should_enforce_hot_standby_feedback};
 use super::*;
 use crate::model::Leader;
+use crate::PgVersion;
 use pyfmt::json;
 
 fn text(record: &Value, key: &str) -> Option<String> {
@@ -42,7 +43,7 @@ fn slots_are_the_references() {
             _ => Role::Replica,
         };
         let version = record.get("version").unwrap().as_i64().unwrap();
-        let major_version = u32::try_from(version).unwrap();
+        let major_version = PgVersion::from_num(u32::try_from(version).unwrap());
         let node = Node { name: &me, tags: &tags, role, major_version };
         let subject = node.subject();
 

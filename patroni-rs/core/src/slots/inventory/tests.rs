@@ -5,6 +5,7 @@ use crate::ha::Role;
 use crate::model::{Cluster, Member};
 use crate::slots::{desired_slots, Node};
 use crate::tags::Tags;
+use crate::PgVersion;
 
 fn physical(xmin: Option<u64>, restart_lsn: Option<u64>, wal_status: &str) -> KnownSlot {
     let restart_lsn = restart_lsn.map(Lsn::new);
@@ -43,7 +44,7 @@ fn wanted(me: &str, role: Role) -> Desired {
     let slots: Value = [("p", Value::Null), ("l", l)].into_iter().collect();
     let config = GlobalConfig::new([("slots", slots)].into_iter().collect());
     let tags = Tags::default();
-    let node = Node { name: me, tags: &tags, role, major_version: 150_000 };
+    let node = Node { name: me, tags: &tags, role, major_version: PgVersion::V15 };
     desired_slots(&cluster, &config, &node, &node.subject()).0
 }
 

@@ -57,7 +57,7 @@ fn choices_are_the_references() {
             quorum_mode: head[0] == "1",
             node_count: head[1].parse().unwrap(),
             maximum_lag: head[2].parse().unwrap(),
-            major_version: head[3].parse().unwrap(),
+            major_version: PgVersion::from_num(head[3].parse().unwrap()),
             by_slot: false,
         };
         let candidates: Vec<Candidate> = list(head[5], ',').into_iter().map(candidate).collect();
@@ -158,7 +158,7 @@ fn nobody_confirms_in_a_members_name() {
                 quorum_mode,
                 node_count: 2,
                 maximum_lag: -1,
-                major_version: 150_000,
+                major_version: PgVersion::V15,
                 by_slot: *by_slot,
             };
             let observed = Observed { synchronous_commit: "on", rows, last_operation: Lsn::new(9) };
@@ -177,7 +177,7 @@ fn members_are_known_by_what_postgresql_makes_of_their_names() {
     let long = "n".repeat(70);
     let candidates =
         [candidate("knoten-\u{e4}"), candidate(&long), candidate("x-\u{f6}"), candidate("X-\u{fc}")];
-    for (version, shown) in [(150_000, "knoten-??"), (170_000, "knoten-\\xc3\\xa4")] {
+    for (version, shown) in [(PgVersion::V15, "knoten-??"), (PgVersion::V17, "knoten-\\xc3\\xa4")] {
         let slots = [0, 1, 2].map(|i| crate::slots::member_slot_name(&candidates[i].name));
         let rows: Vec<ReplicaRow> = [shown, &long[..63], "x-??"]
             .into_iter()

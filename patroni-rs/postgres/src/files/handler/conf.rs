@@ -4,6 +4,7 @@ use std::net::{IpAddr, ToSocketAddrs};
 use std::path::PathBuf;
 
 use patroni_core::parse::{parse_bool, parse_int};
+use patroni_core::PgVersion;
 use pyfmt::Value;
 
 use super::{path_text, ConfigHandler, ServerState};
@@ -49,7 +50,7 @@ impl ConfigHandler {
         }
         let none = AvailableGucs::default();
         let available = facts.available.unwrap_or(&none);
-        let modern = self.major_version >= 120_000;
+        let modern = self.major_version.at_least(PgVersion::V12);
         let recovery = if modern { self.render_recovery_params(available)? } else { Vec::new() };
         let custom_conf = self.config.get("custom_conf").filter(|v| v.truthy()).map(Value::py_str);
         let hba = path_text(&self.pg_hba_conf());
@@ -89,7 +90,7 @@ impl ConfigHandler {
     ) -> Result<Vec<(String, Value)>, FilesError> {
         translate_target_action(&mut self.recovery_params, self.major_version);
         let conninfo = self.recovery_params.get("primary_conninfo").filter(|v| v.as_map().is_some()).cloned();
-        if let Some(mut conninfo) = conninfo.filter(|_| self.major_version >= 100_000) {
+        if let Some(mut conninfo) = conninfo.filter(|_| self.major_version.at_least(PgVersion::V10)) {
             if let Some(passfile) = self.write_pgpass(&conninfo)?.map(path_text) {
                 conninfo.set("passfile", passfile.as_str());
                 self.recovery_params.set("primary_conninfo", conninfo);
@@ -293,7 +294,7 @@ impl ConfigHandler {
             return (params, None);
         }
         let mut pending = PendingRestart::default();
-        for (name, label, _) in CONTROLDATA.iter().filter(|(.., since)| self.major_version >= *since) {
+        for (name, label, _) in CONTROLDATA.iter().filter(|(.., since)| self.major_version.at_least(*since)) {
             let Some(control) = controldata(label) else {
                 let text = format!("{label} is missing from pg_controldata output");
                 LogLine::Warning(text).emit();
@@ -327,7 +328,7 @@ impl ConfigHandler {
         if facts.keep_existing_recovery_conf {
             return true;
         }
-        if self.major_version < 90_500 || self.recovery_params.is_empty() {
+        if self.major_version.before(PgVersion::V9_5) || self.recovery_params.is_empty() {
             return false;
         }
         match self.recovery_params.get("recovery_target_action") {
@@ -376,10 +377,10 @@ impl ConfigHandler {
 
 /// Parameters that a standby must not have lower than pg_controldata says, the
 /// label there, and the first version that it matters for.
-const CONTROLDATA: [(&str, &str, u32); 5] = [
-    ("max_connections", "max_connections setting", 0),
-    ("max_prepared_transactions", "max_prepared_xacts setting", 0),
-    ("max_locks_per_transaction", "max_locks_per_xact setting", 0),
-    ("max_worker_processes", "max_worker_processes setting", 90_400),
-    ("max_wal_senders", "max_wal_senders setting", 120_000),
+const CONTROLDATA: [(&str, &str, PgVersion); 5] = [
+    ("max_connections", "max_connections setting", PgVersion::UNKNOWN),
+    ("max_prepared_transactions", "max_prepared_xacts setting", PgVersion::UNKNOWN),
+    ("max_locks_per_transaction", "max_locks_per_xact setting", PgVersion::UNKNOWN),
+    ("max_worker_processes", "max_worker_processes setting", PgVersion::V9_4),
+    ("max_wal_senders", "max_wal_senders setting", PgVersion::V12),
 ];

@@ -8,6 +8,7 @@ mod reload;
 
 use std::path::{Path, PathBuf};
 
+use patroni_core::PgVersion;
 use pyfmt::Value;
 
 use super::addresses::{resolve, Addresses};
@@ -48,20 +49,24 @@ pub struct ServerState<'a> {
     pub synchronous_mode: bool,
     /// And strict.
     pub synchronous_mode_strict: bool,
-    /// Full version of the server or its binaries, as in 150018
+    /// Full version of the server or its binaries
     /// (see [`effective_version`]).
-    pub version: u32,
+    pub version: PgVersion,
     /// What `postgres --describe-config` lists.
     pub available: Option<&'a AvailableGucs>,
 }
 
 /// The version to validate parameters for: that of the running server, else
 /// that of the binaries if their major version is the data directory's, else
-/// the data directory's (0 if it has none).
-pub fn effective_version(server: Option<u32>, binaries: u32, data_dir_major: u32) -> u32 {
+/// the data directory's (not known if it has none).
+pub fn effective_version(
+    server: Option<PgVersion>,
+    binaries: PgVersion,
+    data_dir_major: PgVersion,
+) -> PgVersion {
     match server {
         Some(version) => version,
-        None if data_dir_major != 0 && binaries / 100 * 100 != data_dir_major => data_dir_major,
+        None if data_dir_major.is_known() && binaries.major() != data_dir_major => data_dir_major,
         None => binaries,
     }
 }
@@ -133,7 +138,7 @@ pub struct ConfigHandler {
     setup: InstanceSetup,
     /// The effective `postgresql` section.
     config: Value,
-    major_version: u32,
+    major_version: PgVersion,
     server_parameters: Params,
     recovery_params: Params,
     current_recovery: Option<CurrentRecovery>,
@@ -144,14 +149,14 @@ pub struct ConfigHandler {
 
 impl ConfigHandler {
     /// For an instance with the effective `postgresql` section `config` and a
-    /// data directory of `major_version` (0 if there is none yet). `adjust`
+    /// data directory of `major_version` (not known if there is none yet). `adjust`
     /// changes parameters for an MPP database.
     ///
     /// # Errors
     /// A configuration that cannot be used.
     pub fn new(
         config: Value,
-        major_version: u32,
+        major_version: PgVersion,
         adjust: Option<fn(&mut Params)>,
         facts: &ServerState<'_>,
     ) -> Result<ConfigHandler, FilesError> {
@@ -179,7 +184,7 @@ impl ConfigHandler {
     /// As [`ConfigHandler::new`].
     pub fn set_major_version(
         &mut self,
-        major_version: u32,
+        major_version: PgVersion,
         facts: &ServerState<'_>,
     ) -> Result<(), FilesError> {
         self.major_version = major_version;
@@ -263,7 +268,7 @@ impl ConfigHandler {
     }
 
     /// Major version of the data directory, or 0.
-    pub fn major_version(&self) -> u32 {
+    pub fn major_version(&self) -> PgVersion {
         self.major_version
     }
 
@@ -305,7 +310,10 @@ impl ConfigHandler {
     /// Credentials for pg_rewind: the superuser's before version 11, or when
     /// there are no others.
     pub fn rewind_credentials(&self) -> Option<&Value> {
-        let own = self.config.at(&["authentication", "rewind"]).filter(|_| self.major_version >= 110_000);
+        let own = self
+            .config
+            .at(&["authentication", "rewind"])
+            .filter(|_| self.major_version.at_least(PgVersion::V11));
         own.or_else(|| self.superuser())
     }
 
@@ -363,7 +371,7 @@ fn path_text(path: &Path) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::effective_version;
+    use super::*;
 
     /// Server, binaries, data directory.
     #[test]
@@ -375,7 +383,9 @@ mod tests {
             // Without PG_VERSION, before the cluster is made.
             (None, 170_010, 0, 170_010),
         ] {
-            assert_eq!(effective_version(server, binaries, data_dir), want);
+            let num = PgVersion::from_num;
+            let found = effective_version(server.map(num), num(binaries), num(data_dir));
+            assert_eq!(found.num(), want);
         }
     }
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use patroni_core::controlled::{Check, CONTROLLED};
 use patroni_core::parse::parse_bool;
+use patroni_core::PgVersion;
 use pyfmt::Value;
 
 use super::{path_text, ConfigHandler, ServerState};
@@ -105,10 +106,10 @@ impl ConfigHandler {
     /// Is there a signal file or recovery.conf?
     pub fn recovery_conf_exists(&self) -> bool {
         let exists = |name: &str| self.data_file(name).exists();
-        match self.major_version {
-            120_000.. => exists("standby.signal") || exists("recovery.signal"),
-            _ => exists("recovery.conf"),
+        if self.major_version.before(PgVersion::V12) {
+            return exists("recovery.conf");
         }
+        exists("standby.signal") || exists("recovery.signal")
     }
 
     /// Takes over recovery parameters. From version 12 on the signal file is
@@ -119,7 +120,7 @@ impl ConfigHandler {
     /// Those of the file system.
     pub fn write_recovery_conf(&mut self, params: Params, facts: &ServerState<'_>) -> Result<(), FilesError> {
         self.recovery_params = params;
-        if self.major_version < 120_000 {
+        if self.major_version.before(PgVersion::V12) {
             let none = AvailableGucs::default();
             let mut text = ConfText::new();
             for (name, value) in self.render_recovery_params(facts.available.unwrap_or(&none))? {
@@ -164,7 +165,10 @@ impl ConfigHandler {
         postmaster: Option<f64>,
         facts: &ServerState<'_>,
     ) -> Option<Vec<String>> {
-        if self.major_version < 120_000 || facts.starting || !self.data_file("standby.signal").exists() {
+        if self.major_version.before(PgVersion::V12)
+            || facts.starting
+            || !self.data_file("standby.signal").exists()
+        {
             return None;
         }
         let changed = self.seen_now(postmaster) != self.seen || self.seen.passfile_changed();
@@ -191,7 +195,7 @@ impl ConfigHandler {
         receiver: &WalReceiver,
         facts: &ServerState<'_>,
     ) -> Verdict {
-        let modern = self.major_version >= 120_000;
+        let modern = self.major_version.at_least(PgVersion::V12);
         let marker = self.data_file(if modern { "standby.signal" } else { "recovery.conf" });
         // No answer is no reason to restart a server; the next cycle asks again.
         if marker.exists() && matches!(read, SettingsRead::Failed) {
@@ -284,7 +288,7 @@ impl ConfigHandler {
         let mut recovery = params.clone();
         recovery.retain(|name, _| GucTable::builtin().is_recovery(name));
         params.retain(|name, _| !GucTable::builtin().is_recovery(name));
-        if !primary && self.major_version >= 120_000 {
+        if !primary && self.major_version.at_least(PgVersion::V12) {
             let conninfo = recovery.remove("primary_conninfo").unwrap_or_default();
             let conninfo = parse_dsn(conninfo.as_str().unwrap_or_default()).unwrap_or_default();
             recovery.set("primary_conninfo", conninfo.into_iter().collect::<Value>());

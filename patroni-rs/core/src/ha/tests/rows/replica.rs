@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::PgVersion;
+
 use super::super::super::*;
 use super::super::world::{replica, World, NOW};
 use super::{row, Row};
@@ -70,7 +72,7 @@ pub fn rows() -> Vec<Row> {
         row("4I-05", replica().row(|r| r.replay_paused = true), FOLLOWS, "load resume slots touch"),
         row(
             "4I-05",
-            replica().row(|r| r.replay_paused = true).view(|v| v.pg.major_version = 130_000),
+            replica().row(|r| r.replay_paused = true).view(|v| v.pg.major_version = PgVersion::V13),
             FOLLOWS,
             "load slots touch",
         ),
