@@ -7,12 +7,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use patroni_core::ha::{ask, Answer, Ask, DcsDown, DcsRequest, Request};
-use patroni_core::model::{failover_value, Cluster, Leader, Status, SyncState};
-use patroni_dcs::{Dcs, DcsError};
+use patroni_core::ha::{ask, Answer, DcsRequest, Request};
+use patroni_core::model::{Cluster, Status, SyncState};
+use patroni_requests::carry_out;
 
 use super::dcs::{Op, Said};
-use super::floor::{Asked, Upper};
+use super::floor::Asked;
 use super::planted::Planted;
 use super::world::{After, Event, World};
 
@@ -22,59 +22,6 @@ pub struct Task(Pin<Box<dyn Future<Output = Answer>>>);
 impl fmt::Debug for Task {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Task")
-    }
-}
-
-fn down(error: DcsError) -> DcsDown {
-    DcsDown(error.to_string())
-}
-
-fn done(outcome: Result<bool, DcsError>) -> bool {
-    outcome.unwrap_or(false)
-}
-
-/// One request, one call, as in `patroni-rs/src/shell/exec.rs`.
-async fn carry_out(
-    upper: Upper,
-    request: DcsRequest,
-    leader: Option<Leader>,
-    status: Option<Status>,
-) -> Answer {
-    match request {
-        DcsRequest::LoadCluster(asked) => asked.reply(upper.get_cluster().await.map_err(down)),
-        DcsRequest::AcquireLeader(asked) => {
-            asked.reply(upper.acquire_leader(leader.as_ref()).await.map_err(down))
-        }
-        DcsRequest::UpdateLeader(asked) => {
-            let Some(leader) = leader else { return asked.reply(Ok(false)) };
-            let updated = upper.update_leader(&leader, status.as_ref(), asked.failsafe.as_ref()).await;
-            asked.reply(updated.map_err(down))
-        }
-        DcsRequest::TakeLeader(asked) => asked.reply(done(upper.take_leader().await)),
-        DcsRequest::DeleteLeader(asked) => {
-            asked.reply(done(upper.delete_leader(leader.as_ref(), asked.last_lsn).await))
-        }
-        DcsRequest::WriteStatus(asked) => {
-            let _ = upper.write_status(asked.0).await;
-            asked.reply(())
-        }
-        DcsRequest::TouchMember(asked) => asked.reply(done(upper.touch_member(&asked.0).await)),
-        DcsRequest::Initialize(asked) => {
-            asked.reply(done(upper.initialize(asked.create_new, &asked.sysid).await))
-        }
-        DcsRequest::CancelInitialization(asked) => asked.reply(done(upper.cancel_initialization().await)),
-        DcsRequest::SetConfig(asked) => asked.reply(done(upper.set_config(&asked.0, None).await)),
-        DcsRequest::WriteFailover(asked) => {
-            let text = failover_value(None, asked.candidate.as_deref(), asked.scheduled_at.as_deref());
-            asked.reply(done(upper.set_failover(&text, asked.version.as_deref()).await))
-        }
-        DcsRequest::WriteSync(asked) => {
-            let ask::WriteSync { leader, standbys, quorum, version } = &asked;
-            let written = upper.write_sync(leader, standbys, *quorum, version.as_deref()).await;
-            asked.reply(written.ok().flatten().and_then(|sync| sync.version))
-        }
-        DcsRequest::DeleteSync(asked) => asked.reply(done(upper.delete_sync(asked.version.as_deref()).await)),
-        DcsRequest::WriteHistory(asked) => asked.reply(done(upper.set_history(&asked.0).await)),
     }
 }
 
@@ -98,15 +45,14 @@ impl World {
                 _ => {}
             }
         }
-        let status = match &request {
-            DcsRequest::UpdateLeader(ask::UpdateLeader { status: Some((lsn, positions)), .. }) => {
-                Some(self.status_of(node, *lsn, positions.clone()))
-            }
-            _ => None,
-        };
+        let mut status = None;
+        if let DcsRequest::UpdateLeader(ask::UpdateLeader { status: Some((lsn, positions)), .. }) = &request {
+            status = Some(self.status_of(node, *lsn, positions.clone()));
+        }
         let member = &self.members[node];
         let leader = member.seen.leader.clone();
-        Task(Box::pin(carry_out(member.upper.clone(), request, leader, status)))
+        let upper = member.upper.clone();
+        Task(Box::pin(async move { carry_out(&*upper, &request, leader.as_ref(), status.as_ref()).await }))
     }
 
     /// Runs the request as far as it gets without another answer of the store.
@@ -223,19 +169,18 @@ impl World {
         let had = now_ours || self.last_leader == member.me.name || member.had_lock_at >= running.asked;
         let lacked = !now_ours || member.lacked_lock_at >= member.loaded_at;
         let Request::Dcs(request) = running.sent.request() else { return };
-        let what = match (request, answer) {
+        let granted = matches!(
+            (request, answer),
             (DcsRequest::AcquireLeader(_) | DcsRequest::UpdateLeader(_), Answer::Dcs(Ok(true)))
-            | (DcsRequest::TakeLeader(_), Answer::Bool(true))
-                if !had =>
-            {
-                "is told that it has the lock, and had it at no time since it asked"
-            }
-            (DcsRequest::UpdateLeader(_), Answer::Dcs(Ok(false)))
-                if !lacked && member.seen.leader.is_some() =>
-            {
-                "is told that it does not have the lock, and had it all the time"
-            }
-            _ => return,
+                | (DcsRequest::TakeLeader(_), Answer::Bool(true))
+        );
+        let refused = matches!((request, answer), (DcsRequest::UpdateLeader(_), Answer::Dcs(Ok(false))));
+        let what = if granted && !had {
+            "is told that it has the lock, and had it at no time since it asked"
+        } else if refused && !lacked && member.seen.leader.is_some() {
+            "is told that it does not have the lock, and had it all the time"
+        } else {
+            return;
         };
         self.fail(12, format!("n{node} {what}"));
     }

@@ -12,20 +12,35 @@ pub struct PgVersion(u32);
 impl PgVersion {
     /// Not known (yet): before all others.
     pub const UNKNOWN: PgVersion = PgVersion(0);
+    /// 9.1.
     pub const V9_1: PgVersion = PgVersion(90_100);
+    /// 9.3.
     pub const V9_3: PgVersion = PgVersion(90_300);
+    /// 9.4.
     pub const V9_4: PgVersion = PgVersion(90_400);
+    /// 9.5.
     pub const V9_5: PgVersion = PgVersion(90_500);
+    /// 9.6.
     pub const V9_6: PgVersion = PgVersion(90_600);
+    /// 10.
     pub const V10: PgVersion = PgVersion(100_000);
+    /// 11.
     pub const V11: PgVersion = PgVersion(110_000);
+    /// 12.
     pub const V12: PgVersion = PgVersion(120_000);
+    /// 13.
     pub const V13: PgVersion = PgVersion(130_000);
+    /// 14.
     pub const V14: PgVersion = PgVersion(140_000);
+    /// 15.
     pub const V15: PgVersion = PgVersion(150_000);
+    /// 16.
     pub const V16: PgVersion = PgVersion(160_000);
+    /// 17.
     pub const V17: PgVersion = PgVersion(170_000);
+    /// 18.
     pub const V18: PgVersion = PgVersion(180_000);
+    /// 19.
     pub const V19: PgVersion = PgVersion(190_000);
 
     /// Of a `server_version_num`; 0 is [`PgVersion::UNKNOWN`].

@@ -212,39 +212,6 @@ pub enum RewindAttempt {
 }
 
 impl RewindState {
-    /// A reason to ask has come up (19-04). `possible`: pg_rewind can be used, or the
-    /// data directory may be removed on diverged timelines.
-    #[must_use]
-    pub fn armed(self, possible: bool) -> RewindState {
-        if possible && self != RewindState::Need {
-            RewindState::Check
-        } else {
-            self
-        }
-    }
-
-    /// The question was answered.
-    #[must_use]
-    pub fn decided(self, needed: bool) -> RewindState {
-        if needed {
-            RewindState::Need
-        } else {
-            RewindState::NotNeeded
-        }
-    }
-
-    /// pg_rewind was tried (19-13 to 19-18).
-    #[must_use]
-    pub fn after(self, attempt: RewindAttempt) -> RewindState {
-        match attempt {
-            RewindAttempt::Succeeded => RewindState::Success,
-            RewindAttempt::Failed
-            | RewindAttempt::BrokenOff
-            | RewindAttempt::LeaderLost { still_possible: false } => RewindState::Failed,
-            RewindAttempt::Postponed | RewindAttempt::LeaderLost { still_possible: true } => self,
-        }
-    }
-
     /// Is the question open, or answered with yes?
     pub fn is_needed(self) -> bool {
         matches!(self, RewindState::Check | RewindState::Need)
@@ -253,11 +220,6 @@ impl RewindState {
     /// Was pg_rewind run?
     pub fn executed(self) -> bool {
         self > RewindState::NotNeeded
-    }
-
-    /// Was it run in vain?
-    pub fn failed(self) -> bool {
-        self == RewindState::Failed
     }
 }
 
@@ -383,19 +345,9 @@ mod tests {
     }
 
     #[test]
-    fn the_machine() {
+    fn states() {
         use RewindState::*;
-        assert_eq!(Initial.armed(false), Initial);
-        assert_eq!(Initial.armed(true), Check);
-        assert_eq!(Need.armed(true), Need);
-        assert_eq!(Check.decided(true), Need);
-        assert_eq!(Check.decided(false), NotNeeded);
         assert!(Check.is_needed() && Need.is_needed() && !NotNeeded.is_needed());
-        assert_eq!(Need.after(RewindAttempt::Postponed), Need);
-        assert_eq!(Need.after(RewindAttempt::LeaderLost { still_possible: true }), Need);
-        assert_eq!(Need.after(RewindAttempt::LeaderLost { still_possible: false }), Failed);
-        assert_eq!(Need.after(RewindAttempt::Succeeded), Success);
         assert!(Success.executed() && Failed.executed() && !NotNeeded.executed());
-        assert!(Need.after(RewindAttempt::Failed).failed());
     }
 }

@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex};
 use arc_swap::ArcSwap;
 use patroni_core::ha::{PgState, Role};
 use patroni_core::mutex::locked;
-use patroni_core::PgVersion;
 use patroni_postgres::files::{AvailableGucs, ConfigHandler, ServerState};
 use patroni_postgres::process::{blocking, probe};
 
@@ -112,7 +111,7 @@ mod tests {
         let mut section = pyfmt::Value::map();
         section.set("data_dir", "/nonexistent");
         section.set("listen", "127.0.0.1:5432");
-        let handler = ConfigHandler::new(section, PgVersion::V15, None, &ServerState::default()).unwrap();
+        let handler = ConfigHandler::new(section, patroni_core::PgVersion::V15, None, &ServerState::default()).unwrap();
         let config = Arc::new(Configuration::new(handler));
         let (begun, has_begun) = mpsc::channel();
         let (go_on, waits) = mpsc::channel::<()>();

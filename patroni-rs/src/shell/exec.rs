@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use patroni_core::ha::{
-    ask, Answer, Ask, ClusterRef, DcsDown, DcsRequest, Mono, NodeRequest, PeerRequest, Request,
-    ServerRequest, StopMode, Stopping, View,
+    ask, Answer, Ask, DcsRequest, Mono, NodeRequest, PeerRequest, Request, ServerRequest, StopMode, Stopping,
+    View,
 };
-use patroni_core::model::{failover_value, Cluster, Lsn, Status};
+use patroni_core::model::{Cluster, Lsn, Status};
 use patroni_core::node::{Cancel, Sent};
-use patroni_dcs::DcsError;
 use patroni_postgres::process::stop::StopEvent;
+use patroni_requests::carry_out;
 use tokio::sync::mpsc;
 
 use super::peers;
@@ -27,16 +27,6 @@ pub struct Executor {
     cluster: Arc<Cluster>,
     /// A stop that goes on after its shutdown checkpoint was reported.
     stopping: Option<tokio::task::JoinHandle<bool>>,
-}
-
-fn down(error: DcsError) -> DcsDown {
-    tracing::debug!(target: "patroni.dcs", "{error}");
-    DcsDown(error.to_string())
-}
-
-/// Where a failure and a refusal come to the same.
-fn done(outcome: Result<bool, DcsError>) -> bool {
-    outcome.unwrap_or(false)
 }
 
 impl Executor {
@@ -60,43 +50,32 @@ impl Executor {
     }
 
     async fn dcs(&mut self, request: &DcsRequest, sent: Mono) -> Answer {
+        let mut status = None;
+        if let DcsRequest::UpdateLeader(ask::UpdateLeader { status: Some((lsn, slots)), .. }) = request {
+            status = Some(self.status_of(*lsn, slots.clone()));
+        }
         let dcs = self.shared.dcs.clone();
-        match request {
-            DcsRequest::LoadCluster(asked) => asked.reply(self.load_cluster().await),
-            DcsRequest::AcquireLeader(asked) => asked.reply(self.acquire_leader(sent).await),
-            DcsRequest::UpdateLeader(asked) => asked.reply(self.update_leader(asked).await),
-            DcsRequest::TakeLeader(asked) => asked.reply(done(dcs.take_leader().await)),
-            DcsRequest::DeleteLeader(asked) => {
-                asked.reply(done(dcs.delete_leader(self.cluster.leader.as_ref(), asked.last_lsn).await))
-            }
-            DcsRequest::WriteStatus(asked) => {
-                let _ = dcs.write_status(asked.0).await;
-                asked.reply(())
-            }
-            DcsRequest::TouchMember(asked) => {
-                let data = &asked.0;
-                let told = done(dcs.touch_member(data).await);
-                self.shared.restart_published.send_replace(data.get("scheduled_restart").is_some());
-                asked.reply(told)
-            }
-            DcsRequest::Initialize(asked) => {
-                asked.reply(done(dcs.initialize(asked.create_new, &asked.sysid).await))
-            }
-            DcsRequest::CancelInitialization(asked) => asked.reply(done(dcs.cancel_initialization().await)),
-            DcsRequest::SetConfig(asked) => asked.reply(done(dcs.set_config(&asked.0, None).await)),
-            DcsRequest::WriteFailover(asked) => {
-                let text = failover_value(None, asked.candidate.as_deref(), asked.scheduled_at.as_deref());
-                asked.reply(done(dcs.set_failover(&text, asked.version.as_deref()).await))
-            }
-            DcsRequest::WriteSync(asked) => {
-                let ask::WriteSync { leader, standbys, quorum, version } = asked;
-                let written = dcs.write_sync(leader, standbys, *quorum, version.as_deref()).await;
-                asked.reply(written.ok().flatten().and_then(|sync| sync.version))
-            }
-            DcsRequest::DeleteSync(asked) => {
-                asked.reply(done(dcs.delete_sync(asked.version.as_deref()).await))
-            }
-            DcsRequest::WriteHistory(asked) => asked.reply(done(dcs.set_history(&asked.0).await)),
+        let answer = carry_out(&*dcs, request, self.cluster.leader.as_ref(), status.as_ref()).await;
+        self.heard(request, &answer, sent);
+        answer
+    }
+
+    /// What this node takes note of with an answer of the DCS.
+    fn heard(&mut self, request: &DcsRequest, answer: &Answer, sent: Mono) {
+        if let Answer::Cluster(Err(error)) | Answer::Dcs(Err(error)) = answer {
+            tracing::debug!(target: "patroni.dcs", "{}", error.0);
+        }
+        if let Answer::Cluster(Ok(cluster)) = answer {
+            self.cluster = cluster.clone();
+            // What this cycle decides on is what PostgreSQL is asked and told by.
+            let instance = &self.shared.instance;
+            instance.set_dynamic(instance.dynamic().updated_from(cluster));
+        }
+        if let (DcsRequest::AcquireLeader(_), Answer::Dcs(Ok(true))) = (request, answer) {
+            locked(&self.shared.retention).restart(&self.cluster.status.retain_slots, sent);
+        }
+        if let DcsRequest::TouchMember(asked) = request {
+            self.shared.restart_published.send_replace(asked.0.get("scheduled_restart").is_some());
         }
     }
 
@@ -196,34 +175,6 @@ impl Executor {
                 asked.reply(())
             }
         }
-    }
-
-    async fn load_cluster(&mut self) -> Result<ClusterRef, DcsDown> {
-        match self.shared.dcs.get_cluster().await {
-            Ok(cluster) => {
-                self.cluster = cluster.clone();
-                // What this cycle decides on is what PostgreSQL is asked and told by.
-                let instance = &self.shared.instance;
-                instance.set_dynamic(instance.dynamic().updated_from(&cluster));
-                Ok(cluster)
-            }
-            Err(e) => Err(down(e)),
-        }
-    }
-
-    async fn acquire_leader(&self, sent: Mono) -> Result<bool, DcsDown> {
-        let outcome = self.shared.dcs.acquire_leader(self.cluster.leader.as_ref()).await;
-        if let Ok(true) = outcome {
-            locked(&self.shared.retention).restart(&self.cluster.status.retain_slots, sent);
-        }
-        outcome.map_err(down)
-    }
-
-    async fn update_leader(&self, asked: &ask::UpdateLeader) -> Result<bool, DcsDown> {
-        let status = asked.status.as_ref().map(|(lsn, slots)| self.status_of(*lsn, slots.clone()));
-        let Some(leader) = self.cluster.leader.clone() else { return Ok(false) };
-        let updated = self.shared.dcs.update_leader(&leader, status.as_ref(), asked.failsafe.as_ref()).await;
-        updated.map_err(down)
     }
 
     fn status_of(&self, last_lsn: Lsn, slots: Option<indexmap::IndexMap<String, Lsn>>) -> Status {

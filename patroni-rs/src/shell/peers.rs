@@ -175,7 +175,7 @@ mod tests {
             StopPolling::Outranked(LeadCriteria { position, tolerated: None, least_timeline: 0, timeline: 0 })
         };
         let enough = |number, least| StopPolling::EnoughCandidates {
-            fit: CandidateCriteria { least, timeline: Some(1) },
+            fit: CandidateCriteria { least: Lsn::new(least), timeline: Some(1) },
             number,
         };
         let heard = || vec![("talks".to_owned(), 5)];

@@ -272,7 +272,7 @@ mod tests {
 
     #[test]
     fn values_are_written_as_the_reference_writes_them() {
-        let cases: &[(&[&str], Option<i64>, bool, u32, Option<&str>)] = &[
+        let cases: &[(&[&str], Option<i64>, bool, PgVersion, Option<&str>)] = &[
             (&[], None, false, PgVersion::V15, None),
             (&[], Some(0), false, PgVersion::V15, None),
             (&[], Some(1), false, PgVersion::V15, Some("*")),

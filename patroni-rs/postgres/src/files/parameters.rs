@@ -258,7 +258,7 @@ mod tests {
             get(&[("wal_keep_size", "24MB")], PgVersion::V12, "wal_keep_segments").as_deref(),
             Some("2")
         );
-        assert_eq!(get(&[("wal_keep_segments", "10")], 0, "wal_keep_size"), None);
+        assert_eq!(get(&[("wal_keep_segments", "10")], PgVersion::UNKNOWN, "wal_keep_size"), None);
     }
 
     #[test]

@@ -263,7 +263,7 @@ impl RewindMemory {
 
     /// It was found out.
     pub fn found(&mut self, diverged: bool) {
-        self.state = self.state.decided(diverged);
+        self.state = if diverged { Rewind::Need } else { Rewind::NotNeeded };
     }
 
     /// This node leads, and has written the checkpoint by which others are rewound.
