@@ -12,9 +12,10 @@ use patroni_core::model::{Cluster, Status, SyncState};
 use patroni_requests::carry_out;
 
 use super::dcs::{Op, Said};
+use super::events::{After, Event};
 use super::floor::Asked;
 use super::planted::Planted;
-use super::world::{After, Event, World};
+use super::world::World;
 
 /// A request that is being carried out.
 pub struct Task(Pin<Box<dyn Future<Output = Answer>>>);

@@ -13,9 +13,10 @@ use patroni_core::node::{Cycle, Kind, Now, Question, Server, Start, Step};
 use patroni_core::timing::Timing;
 use patroni_dcs::Dcs;
 
+use super::events::{After, Event};
 use super::node::{ms, Running};
 use super::planted::Planted;
-use super::world::{After, Event, World};
+use super::world::World;
 
 /// How long an orderly end waits for the job that runs.
 const JOB_PATIENCE: u64 = 30_000;
@@ -369,7 +370,7 @@ impl World {
 
     /// The daemon is gone, and nothing else. What PostgreSQL had begun goes on.
     pub(super) fn daemon_dies(&mut self, node: usize) {
-        use super::world::Postmaster;
+        use super::events::Postmaster;
         let ordered = self.members[node].pg.role == Role::Promoted;
         let promoting = ordered && self.is_job(node, |job| *job == ha::Job::Promote);
         self.break_off_rewind(node);

@@ -5,8 +5,9 @@ use patroni_core::model::Lsn;
 use patroni_core::node::failsafe;
 use patroni_core::tags::Tags;
 
+use super::events::After;
 use super::planted::Planted;
-use super::world::{After, World};
+use super::world::World;
 
 pub(super) type Effect = (u64, Answer, After);
 

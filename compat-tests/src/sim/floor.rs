@@ -4,6 +4,8 @@
 //! A request goes into a mailbox, and its future waits there until the world has decided what becomes of it; nothing
 //! else wakes it, and no clock runs but the node's own.
 
+mod sessions;
+
 use std::fmt;
 use std::future::poll_fn;
 use std::ops::Deref;
@@ -83,6 +85,10 @@ pub struct Asked {
     pub patience: Duration,
 }
 
+/// What came of a request: what the store says, or no answer.
+#[derive(Debug)]
+struct Came(Option<Said>);
+
 /// The leader key as we hold it.
 #[derive(Debug, Clone, Copy)]
 struct Lock {
@@ -103,8 +109,7 @@ struct State {
     claim: u64,
     setbacks: u64,
     asked: Option<Asked>,
-    /// None in it: no answer came.
-    said: Option<Option<Said>>,
+    came: Option<Came>,
 }
 
 /// A node's client of the store.
@@ -130,7 +135,7 @@ impl Client {
             claim: 0,
             setbacks: 0,
             asked: None,
-            said: None,
+            came: None,
         };
         Client { name: name.to_owned(), kind, state: Mutex::new(state), zero, flaws }
     }
@@ -163,7 +168,7 @@ impl Client {
         if said.is_some() {
             state.setbacks = setbacks;
         }
-        state.said = Some(said);
+        state.came = Some(Came(said));
     }
 
     /// What is granted, by what the store says of a session's length.
@@ -253,7 +258,7 @@ impl Client {
                 return Err(Failure::Unknown("no answer in time".into()));
             }
             self.state().asked = Some(Asked { op: op.clone(), patience: share.min(left) });
-            let said = poll_fn(|_| self.state().said.take().map_or(Poll::Pending, Poll::Ready)).await;
+            let Came(said) = poll_fn(|_| self.state().came.take().map_or(Poll::Pending, Poll::Ready)).await;
             match said {
                 Some(said) => return Ok((said, repeated)),
                 None => repeated = true,
@@ -272,84 +277,6 @@ impl Client {
             Said::Key(found) => Ok(found),
             other => Err(Failure::Unknown(format!("{other:?}"))),
         }
-    }
-
-    async fn refresh(&self, force: bool, effort: Effort) -> Result<(u64, Granted), Failure> {
-        let (session, fresh, ttl) = {
-            let mut state = self.state();
-            state.alive = state.now;
-            let age = state.refreshed.map(|at| state.now.saturating_duration_since(at));
-            (state.session, age.is_some_and(|age| age < state.timing.loop_wait), state.timing.ttl)
-        };
-        if let Some(session) = session {
-            if fresh && !force {
-                return Ok(session);
-            }
-            if let Said::Session(id, told) = self.call(Op::KeepAlive(session.0), effort).await?.0 {
-                let granted = if self.kind == Kind::Etcd3 { session.1 } else { self.granted(told) };
-                let mut state = self.state();
-                (state.session, state.refreshed) = (Some((id, granted)), Some(state.now));
-                return Ok((id, granted));
-            }
-            self.state().session = None;
-        }
-        // Consul is asked for half of it, and waits for twice what it was asked for.
-        let ttl = if self.kind == Kind::Consul { ttl / 2 } else { ttl };
-        match self.call(Op::Grant(ttl.as_millis() as u64), effort).await?.0 {
-            Said::Session(id, told) => {
-                let session = (id, self.granted(told));
-                let mut state = self.state();
-                (state.session, state.refreshed) = (Some(session), Some(state.now));
-                Ok(session)
-            }
-            other => Err(Failure::Refused(format!("no session in the answer: {other:?}"))),
-        }
-    }
-
-    /// Made under our session (etcd v2: with a ttl), by which we know it again, and then set free of it.
-    async fn try_claim(&self, key: &str, effort: Effort) -> Result<bool, Failure> {
-        let on = match self.kind {
-            Kind::Etcd2 => On::Ttl(self.timing().ttl.as_millis() as u64),
-            _ => On::Session(self.refresh(false, effort).await?.0),
-        };
-        let put = |on, when| Op::Put { key: bare(key), value: String::new(), on, when: vec![when] };
-        let empty = |found: Option<(Node, u64)>| found.filter(|(node, _)| node.value.is_empty());
-        let made = match (self.write(put(on, Cmp::Absent), effort).await?.0, on) {
-            (Written::Done(_), _) => empty(self.read(key, effort).await?),
-            (Written::Refused, On::Session(id)) => {
-                let found = empty(self.read(key, effort).await?);
-                match &found {
-                    Some((node, _)) if node.session == Some(id.to_string()) => found,
-                    _ => return Ok(self.is_claimed(found)),
-                }
-            }
-            (Written::Refused, _) => return Ok(self.is_claimed(empty(self.read(key, effort).await?))),
-        };
-        let Some((node, created)) = made else { return Ok(false) };
-        self.state().claim = created;
-        let ours = match on {
-            On::Session(id) => Cmp::Session(id),
-            _ => Cmp::Version(node.version.parse().unwrap_or(0)),
-        };
-        if self.write(put(On::Nothing, ours), effort).await?.0.is_done() {
-            self.state().claim = 0;
-            return Ok(true);
-        }
-        let found = empty(self.read(key, effort).await?);
-        Ok(self.is_claimed(found))
-    }
-
-    /// Is this the key that we have made, free of what it hung on?
-    fn is_claimed(&self, found: Option<(Node, u64)>) -> bool {
-        let mut state = self.state();
-        // Where the owner of a key cannot be changed, it was made anew.
-        let anew = matches!(self.kind, Kind::Consul | Kind::ZooKeeper);
-        let ours = state.claim != 0
-            && found.is_some_and(|(node, made)| (anew || made == state.claim) && node.session.is_none());
-        if ours {
-            state.claim = 0;
-        }
-        ours
     }
 }
 

@@ -5,9 +5,10 @@ use patroni_core::ha::guardian::{duty, Doubt, Duty, Server, Watch};
 use patroni_core::ha::Mono;
 use patroni_core::node::guard as told;
 
+use super::events::Event;
 use super::node::ms;
 use super::planted::Planted;
-use super::world::{Event, World};
+use super::world::World;
 
 /// A guardian of one life of the daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -271,7 +271,7 @@ impl World {
             }
             self.tell(node, "! watchdog resets the node");
             self.node_dies(node);
-            self.at(now + 20_000, super::world::Event::Boot { node });
+            self.at(now + 20_000, super::events::Event::Boot { node });
         }
     }
 

@@ -6,9 +6,10 @@ use patroni_core::slots::member_slot_name;
 
 use std::rc::Rc;
 
+use super::events::{Event, Postmaster};
 use super::pg::Data;
 use super::planted::Planted;
-use super::world::{Event, Postmaster, World};
+use super::world::World;
 
 impl World {
     /// The engine starts a job.

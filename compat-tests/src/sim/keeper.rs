@@ -7,9 +7,10 @@ use patroni_core::ha::Mono;
 use patroni_core::node::Renewed;
 
 use super::dcs::{Op, Said};
+use super::events::Event;
 use super::node::ms;
 use super::planted::Planted;
-use super::world::{Event, World};
+use super::world::World;
 
 impl World {
     pub(super) fn keep(&mut self, node: usize) {

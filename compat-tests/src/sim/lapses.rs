@@ -7,10 +7,12 @@ use pyfmt::json;
 
 use super::config::{Config, SyncMode};
 use super::effects::{now_and, Effect};
-use super::faults::{spell, Fault, LEADER};
+use super::events::After;
+use super::faults::{Fault, LEADER};
+use super::plan::spell;
 use super::planted::Planted;
 use super::rng::Rng;
-use super::world::{After, World};
+use super::world::World;
 
 /// How long the server may take to go by new synchronous standbys before the daemon says that it does not.
 const TAKEN_WITHIN: u64 = 2000;

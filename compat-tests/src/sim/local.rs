@@ -11,8 +11,9 @@ use patroni_core::PgVersion;
 use pyfmt::Value;
 
 use super::effects::{now_and, Effect};
+use super::events::{After, Event, Postmaster};
 use super::planted::Planted;
-use super::world::{After, Event, Postmaster, World};
+use super::world::World;
 
 /// What a request comes to is looked at when the answer is there ([`World::as_of_now`]).
 const LATER: Answer = Answer::Done;

@@ -1,7 +1,8 @@
 //! Shortens the plan of a failing seed.
 
 use super::config::Config;
-use super::faults::{Fault, Plan};
+use super::faults::Fault;
+use super::plan::Plan;
 use super::world::{run_plan, Failure};
 
 /// Drops faults, first many at a time and then one by one, as long as the same

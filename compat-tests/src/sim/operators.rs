@@ -5,10 +5,11 @@ use patroni_core::model::failover_value;
 use pyfmt::{datetime, json, Value};
 
 use super::config::SyncMode;
+use super::events::Event;
 use super::faults::Fault;
 use super::node::EPOCH_US;
 use super::planted::Planted;
-use super::world::{Event, World};
+use super::world::World;
 
 /// How long the failover to a named member may last.
 const MANUAL_FOR: u64 = 180_000;

@@ -15,7 +15,7 @@ pub(super) fn orders(seed: u64, config: &Config, until: u64) -> Vec<(u64, Fault)
     for _ in 0..2 {
         let at = rng.between(60_000, until);
         let long = rng.between(1000, 8 * config.ttl);
-        faults.extend(super::faults::spell(at, long, |on| Fault::Silent(LEADER, on)));
+        faults.extend(super::plan::spell(at, long, |on| Fault::Silent(LEADER, on)));
     }
     faults
 }

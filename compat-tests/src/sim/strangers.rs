@@ -4,7 +4,8 @@ use patroni_core::model::Lsn;
 use patroni_core::sync::ReplicaRow;
 
 use super::config::Config;
-use super::faults::{spell, Fault, LEADER};
+use super::faults::{Fault, LEADER};
+use super::plan::spell;
 use super::planted::Planted;
 use super::rng::Rng;
 use super::world::World;

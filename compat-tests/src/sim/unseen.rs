@@ -4,7 +4,8 @@
 use patroni_core::ha::PgState;
 
 use super::config::Config;
-use super::faults::{spell, Fault, LEADER};
+use super::faults::{Fault, LEADER};
+use super::plan::spell;
 use super::planted::Planted;
 use super::rng::Rng;
 use super::world::World;

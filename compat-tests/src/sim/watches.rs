@@ -5,9 +5,10 @@ use std::fmt;
 
 use patroni_dcs::watch::Sink;
 
+use super::events::Event;
 use super::floor::Upper;
 use super::planted::Planted;
-use super::world::{Event, World};
+use super::world::World;
 
 /// A store's watch pauses so long before it opens again what was lost.
 const PAUSE: u64 = 1000;

@@ -3,21 +3,20 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
-use patroni_core::ha::{self, Answer, Job, JobResult, Mono};
+use patroni_core::ha::{self, Job, JobResult, Mono};
 use patroni_core::model::Lsn;
-use patroni_core::node::Renewed;
 use pyfmt::Value;
 
 use super::commits::Ledger;
 use super::config::Config;
 use super::coverage::Coverage;
-use super::dcs::{Kind, Op, Said, Store};
-use super::faults::{Fault, Plan};
+use super::dcs::{Kind, Store};
+use super::events::{Event, Postmaster, Queued};
 use super::node::{ms, Member};
+use super::plan::Plan;
 use super::planted::Planted;
 use super::remote::{Remote, REMOTE};
 use super::rng::Rng;
-use super::watches::Change;
 
 /// Why a run failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,114 +31,6 @@ pub struct Failure {
     pub what: String,
     /// The last lines of the story.
     pub story: Vec<String>,
-}
-
-/// Something that happens at its time.
-#[derive(Debug)]
-pub(super) enum Event {
-    Wake {
-        node: usize,
-        forced: bool,
-    },
-    Answer {
-        node: usize,
-        ticket: u64,
-        answer: Box<Answer>,
-        after: After,
-    },
-    /// What came of a request to the store.
-    Said {
-        node: usize,
-        ticket: u64,
-        said: Option<Box<Said>>,
-    },
-    /// A watch is told what has changed, or is opened again.
-    Told {
-        node: usize,
-        generation: u64,
-        changes: Option<Vec<Change>>,
-    },
-    /// The store's client says that it is there.
-    Heartbeat {
-        node: usize,
-    },
-    Late {
-        node: usize,
-        generation: u64,
-        op: Box<Op>,
-    },
-    Keeper {
-        node: usize,
-    },
-    Renewed {
-        node: usize,
-        generation: u64,
-        sent: Mono,
-        outcome: Renewed,
-    },
-    Fence {
-        node: usize,
-        incarnation: u64,
-    },
-    Guardian {
-        node: usize,
-    },
-    Thaw {
-        node: usize,
-    },
-    Job {
-        node: usize,
-        ticket: u64,
-        step: u32,
-    },
-    Postmaster {
-        node: usize,
-        incarnation: u64,
-        what: Postmaster,
-    },
-    Boot {
-        node: usize,
-    },
-    FillGap {
-        node: usize,
-    },
-    Beat,
-    Fault(Fault),
-}
-
-/// What a postmaster does although its daemon may be gone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Postmaster {
-    Exits,
-    Promotes,
-    Reloads,
-    Opens,
-}
-
-/// What becomes true when an answer arrives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum After {
-    Nothing,
-    Stopped { immediate: bool, incarnation: u64 },
-    Checkpoint,
-}
-
-struct Queued(u64, u64, Event);
-impl PartialEq for Queued {
-    fn eq(&self, other: &Queued) -> bool {
-        (self.0, self.1) == (other.0, other.1)
-    }
-}
-impl Eq for Queued {}
-impl PartialOrd for Queued {
-    fn partial_cmp(&self, other: &Queued) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for Queued {
-    fn cmp(&self, other: &Queued) -> std::cmp::Ordering {
-        (self.0, self.1).cmp(&(other.0, other.1))
-    }
 }
 
 /// The simulated world.
@@ -202,8 +93,6 @@ pub struct World {
     pub namesakes: u64,
 }
 
-/// `wal_retrieve_retry_interval`.
-const RETRIEVE_RETRY: u64 = 5000;
 /// A session of ZooKeeper is of two to twenty of these: as it was asked for, or shortened.
 const TICKS: [u64; 3] = [2000, 1000, 900];
 /// Period of replication, writes and checks.
@@ -479,63 +368,6 @@ impl World {
         self.at(now + BEAT, Event::Beat);
     }
 
-    /// Does WAL flow from `source` to `node`?
-    pub(super) fn streams(&self, node: usize, source: usize) -> bool {
-        let life = self.server(source).incarnation;
-        self.linked(node, source) && self.members[node].pg.fed_by == Some((source, life))
-    }
-
-    /// Can WAL flow from `source` to `node`?
-    fn linked(&self, node: usize, source: usize) -> bool {
-        let to = &self.members[node];
-        if to.pg.gap || to.pg.full {
-            return false;
-        }
-        let Some(from) = self.members.get(source) else { return self.streams_from_remote(node) };
-        let up = |m: &Member| m.pg.running && !m.frozen() && !m.cut_from_peers;
-        let (Some(mine), Some(theirs)) = (&to.pg.data, &from.pg.data) else { return false };
-        to.pg.source == Some(source)
-            && to.pg.recovery
-            && up(to)
-            && up(from)
-            && !to.no_way_to.contains(&source)
-            && !from.no_way_to.contains(&node)
-            && !matches!(to.pg.state, ha::PgState::Starting)
-            && self.has_slot(source, node)
-            && mine.is_prefix_of(theirs)
-    }
-
-    /// The WAL receiver's connection: whom it receives from. A try that fails is repeated after a while, as PostgreSQL does.
-    fn connect(&mut self, node: usize) -> Option<usize> {
-        let (now, pg) = (self.now, &self.members[node].pg);
-        let source = pg.source.filter(|source| self.linked(node, *source));
-        let wanted = source.map(|source| (source, self.server(source).incarnation));
-        let pg = &mut self.members[node].pg;
-        if pg.fed_by != wanted {
-            pg.fed_by = wanted.filter(|_| now >= pg.receiver_at);
-        }
-        if wanted.is_none() && now >= pg.receiver_at {
-            pg.receiver_at = now + RETRIEVE_RETRY;
-        }
-        pg.fed_by.map(|(source, _)| source)
-    }
-
-    fn replicate(&mut self, node: usize) {
-        let source = self.connect(node);
-        self.members[node].pg.receiving = source.is_some();
-        let Some(source) = source.filter(|_| !self.members[node].pg.stalled) else { return };
-        if self.rng.percent(10) {
-            return;
-        }
-        let theirs = self.server(source).data.clone();
-        if let (Some(mine), Some(theirs)) = (self.members[node].pg.data.as_mut(), theirs) {
-            *mine = super::pg::Data { dirty: true, ..theirs };
-        }
-        if source != REMOTE {
-            self.confirm_slot(source, node);
-        }
-    }
-
     fn postmaster(&mut self, node: usize, incarnation: u64, what: Postmaster) {
         if self.members[node].pg.incarnation != incarnation || !self.members[node].pg.running {
             return;
@@ -597,37 +429,6 @@ impl World {
             self.members[node].slot.finish(result);
             self.at(now + 5, Event::Wake { node, forced: true });
         }
-    }
-
-    pub(super) fn reaches_dcs(&self, node: usize) -> bool {
-        !self.store_down && !self.members[node].cut_from_dcs
-    }
-
-    /// How long the DCS takes to answer this node.
-    pub(super) fn dcs_latency(&mut self, node: usize) -> u64 {
-        if (self.store_slow || self.members[node].slow_dcs) && self.rng.percent(40) {
-            self.rng.between(500, 12_000)
-        } else {
-            self.rng.between(1, 20)
-        }
-    }
-
-    /// A request arrives.
-    pub(super) fn packet_passes(&self, from: usize, to: usize) -> bool {
-        let (a, b) = (&self.members[from], &self.members[to]);
-        !a.cut_from_peers
-            && !b.cut_from_peers
-            && !a.no_way_to.contains(&to)
-            && !b.frozen()
-            && !b.stopped(self.now)
-    }
-
-    /// A request arrives, and so does its answer.
-    pub(super) fn reaches_peer(&self, from: usize, to: usize) -> bool {
-        if to == REMOTE {
-            return self.reaches_remote(from);
-        }
-        self.packet_passes(from, to) && self.packet_passes(to, from)
     }
 
     pub(super) fn index_of(&self, name: &str) -> Option<usize> {

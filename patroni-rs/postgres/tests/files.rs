@@ -219,7 +219,8 @@ fn run(case: &Value, base: &Value) -> Value {
 
     let number = |name: &str| u32::try_from(case.get(name).unwrap().as_i64().unwrap()).unwrap();
     let (major, version) = (PgVersion::from_num(number("major")), PgVersion::from_num(number("version")));
-    let names = std::fs::read_to_string(fixtures().join(format!("recorded/available-{}.txt", major.num() / 10000)));
+    let names =
+        std::fs::read_to_string(fixtures().join(format!("recorded/available-{}.txt", major.num() / 10000)));
     let available = AvailableGucs::from_describe_config(&names.unwrap_or_default());
     let config = substitute(&merged(base, case.get("config")), "$DIR", &directory);
     let facts = case.get("facts").unwrap().clone();

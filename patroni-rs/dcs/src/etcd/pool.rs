@@ -1,12 +1,14 @@
 //! The nodes of an etcd cluster: one connection to each, and which to ask (surface-dcs 8).
 
+mod credentials;
+mod nodes;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use patroni_core::model::url::bracketed;
 use patroni_core::mutex::locked;
-use rand::seq::SliceRandom;
 use tokio::sync::watch;
 
 use super::seen::{Seen, Told, Verdict};
@@ -176,22 +178,6 @@ impl<W: Wire> Pool<W> {
         }
     }
 
-    /// After a refusal for want of authentication: logs it; the next connection gets a new token, with the credentials
-    /// that are in force by then. False: there are none.
-    fn note_refusal(&self, refusal: &Failure) -> bool {
-        locked(&self.state).clients.clear();
-        let known = self.options().credentials.is_some();
-        let text = match refusal {
-            Failure::Token(text) if known => format!("Invalid auth token: {text}"),
-            Failure::Password(text) if known => {
-                format!("{} authentication failed: {text}", self.common.wire.name())
-            }
-            _ => "Username or password not set, authentication is not possible".into(),
-        };
-        self.complain(|| text);
-        known
-    }
-
     /// The lock keeper's troubles are no news as long as the HA loop has none; it says itself when they last.
     fn complain(&self, text: impl FnOnce() -> String) {
         if self.asker == Asker::Keeper {
@@ -350,53 +336,6 @@ impl<W: Wire> Pool<W> {
         Ok(reply)
     }
 
-    /// A connection with the credentials in force; if etcd does not accept them (a typing error, or it is told of a
-    /// new password later than we), with those that it accepted last.
-    async fn connect(
-        &self,
-        url: &str,
-        options: &Arc<EtcdOptions>,
-        manner: Manner,
-    ) -> Result<Client<W::Conn>, Failure> {
-        let wire = &self.common.wire;
-        let text = match wire.connect(url, options, manner).await {
-            Ok(conn) => {
-                if wire.shows_credentials(None) {
-                    self.note_accepted(options);
-                }
-                return Ok(Client { conn, options: Arc::clone(options) });
-            }
-            Err(Failure::Password(text)) => text,
-            Err(failure) => return Err(failure),
-        };
-        let Some(old) = self.former(options) else { return Err(Failure::Password(text)) };
-        let conn = wire.connect(url, &old, manner).await.map_err(|_| Failure::Password(text.clone()))?;
-        self.goes_on_with_former(&text);
-        Ok(Client { conn, options: old })
-    }
-
-    fn note_accepted(&self, options: &Arc<EtcdOptions>) {
-        let mut accepted = locked(&self.common.accepted);
-        if !accepted.as_ref().is_some_and(|known| Arc::ptr_eq(known, options)) {
-            *accepted = Some(Arc::clone(options));
-        }
-    }
-
-    /// These options with the credentials that etcd has accepted last, if those are others.
-    fn former(&self, options: &Arc<EtcdOptions>) -> Option<Arc<EtcdOptions>> {
-        let accepted = locked(&self.common.accepted).clone()?;
-        let credentials = accepted.credentials.clone();
-        (credentials != options.credentials)
-            .then(|| Arc::new(EtcdOptions { credentials, ..(**options).clone() }))
-    }
-
-    fn goes_on_with_former(&self, text: &str) {
-        self.complain(|| {
-            let name = self.common.wire.name();
-            format!("{name} authentication failed, going on with the credentials before: {text}")
-        });
-    }
-
     fn manner(&self, slice: Duration) -> Manner {
         let timing = self.timing();
         let ping = (timing.ttl / 3).max(Duration::from_secs(6));
@@ -441,16 +380,6 @@ impl<W: Wire> Pool<W> {
         Ok(())
     }
 
-    fn select(&self, url: &str) {
-        let mut state = locked(&self.state);
-        if state.base != url {
-            self.remark(|| format!("Selected new etcd server {url}"));
-            url.clone_into(&mut state.base);
-        }
-        drop(state);
-        self.selected.send_replace(url.to_owned());
-    }
-
     fn remark(&self, text: impl FnOnce() -> String) {
         if self.asker == Asker::Keeper {
             tracing::debug!(target: LOG, "lock keeper: {}", text());
@@ -466,126 +395,6 @@ impl<W: Wire> Pool<W> {
         }
         tracing::error!(target: LOG, "Request to server {url} failed: {text}");
         tracing::info!(target: LOG, "Reconnection allowed, looking for another server.");
-    }
-
-    /// The selected node has not answered in time, and whoever asked does not wait any longer: the next request goes
-    /// to another one, over a new connection.
-    pub fn leave_selected(&self) {
-        let mut state = locked(&self.state);
-        let base = state.base.clone();
-        state.clients.remove(&base);
-        let at = state.nodes.iter().position(|url| *url == base);
-        let next = at.and_then(|at| state.nodes.get(at + 1)).or(state.nodes.first()).cloned();
-        drop(state);
-        if let Some(next) = next {
-            self.select(&next);
-        }
-    }
-
-    /// The nodes, the selected one first. Looks for them if there are none yet.
-    async fn nodes(&self, budget: Duration) -> Vec<String> {
-        let known = !locked(&self.state).nodes.is_empty();
-        if !known {
-            if let Err(failure) = self.discover(budget).await {
-                tracing::debug!(target: LOG, "Failed to update list of etcd nodes: {}", failure.text());
-            }
-        }
-        let state = locked(&self.state);
-        let mut nodes = state.nodes.clone();
-        nodes.sort_by_key(|url| *url != state.base);
-        nodes
-    }
-
-    /// Asks a node that has just answered for the members, from time to time.
-    async fn refresh_if_due(&self, url: &str, budget: Duration) {
-        let due = locked(&self.state).refresh_at.is_none_or(|at| at <= Instant::now());
-        if due {
-            // Of proxies the configuration's names are all there is, and may have other addresses by now.
-            let _ = match self.options().use_proxies {
-                true => self.discover(budget).await,
-                false => {
-                    let mut known = locked(&self.state).nodes.clone();
-                    known.sort_by_key(|node| node != url);
-                    self.refresh(&known, budget).await
-                }
-            };
-        }
-    }
-
-    /// Finds the members, beginning with the nodes of the configuration.
-    ///
-    /// # Errors
-    /// No node has told of them; wrong credentials.
-    pub async fn discover(&self, budget: Duration) -> Result<(), Failure> {
-        let mut candidates = self.options().nodes(budget / 2).await;
-        let known = locked(&self.state).nodes.clone();
-        // Of proxies only those count that the configuration has now.
-        if !self.options().use_proxies || candidates.is_empty() {
-            let others: Vec<_> = known.into_iter().filter(|url| !candidates.contains(url)).collect();
-            candidates.extend(others);
-        }
-        self.refresh(&candidates, budget).await
-    }
-
-    async fn refresh(&self, candidates: &[String], budget: Duration) -> Result<(), Failure> {
-        let slices = time_slices(candidates.len(), budget);
-        let mut failure = no_nodes();
-        // Not at every request while that fails.
-        locked(&self.state).refresh_at = Some(Instant::now() + Duration::from_secs(5));
-        for url in candidates.iter().take(slices.nodes.max(1)) {
-            let single = Slices { tries: 1, ..slices };
-            let answer = self.ask(url, &self.common.wire.members(), single).await;
-            let answer = answer.map(|reply| {
-                let told = self.common.wire.urls(reply.body).filter(|_| !self.options().use_proxies);
-                // A proxy, or a node that does not speak as we do to the others: what it knows is of no use.
-                told.unwrap_or_else(|| candidates.to_vec())
-            });
-            match answer {
-                Ok(urls) if !urls.is_empty() => {
-                    let shown: Vec<String> = urls.iter().map(|url| pyfmt::value::str_repr(url)).collect();
-                    tracing::debug!(target: LOG, "Retrieved list of machines: [{}]", shown.join(", "));
-                    self.learn(urls);
-                    return Ok(());
-                }
-                Ok(_) => failure = Failure::Node(format!("{url} does not know its cluster")),
-                Err(error) => {
-                    self.complain(|| format!("Failed to get list of machines from {url}: {}", error.text()));
-                    // A wrong password is more telling than whatever the other nodes say.
-                    if !matches!(failure, Failure::Password(_)) {
-                        failure = error;
-                    }
-                }
-            }
-        }
-        Err(failure)
-    }
-
-    fn learn(&self, mut urls: Vec<String>) {
-        urls.sort();
-        urls.dedup();
-        urls.shuffle(&mut rand::rng());
-        let next = Instant::now() + self.timing().ttl * 10;
-        let mut state = locked(&self.state);
-        state.refresh_at = Some(next);
-        state.clients.retain(|url, _| urls.contains(url));
-        let base = urls.iter().find(|url| **url == state.base).or(urls.first()).cloned();
-        state.nodes = urls;
-        drop(state);
-        let news = base.as_ref() != Some(&*self.selected.borrow());
-        if let Some(base) = base.filter(|_| news) {
-            self.select(&base);
-        }
-    }
-
-    /// All known nodes have failed: are there others in the configuration?
-    async fn look_elsewhere(&self, tried: &[String], deadline: Instant) {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let others: Vec<String> =
-            self.options().nodes(left / 4).await.into_iter().filter(|url| !tried.contains(url)).collect();
-        if !others.is_empty() {
-            let budget = deadline.saturating_duration_since(Instant::now()) / 2;
-            let _ = self.refresh(&others, budget).await;
-        }
     }
 }
 

@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout_at;
 
-use super::driver::{self, Command, Shared};
+use super::driver::{self, Command};
 use super::line::{Broken, Exchange, Reply};
 use super::options::Options;
 use super::proto::{Code, Op};
+use super::shared::Shared;
 use crate::kv::Failure;
 use crate::{DcsError, Timing};
 

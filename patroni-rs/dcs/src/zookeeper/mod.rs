@@ -15,6 +15,7 @@ mod options;
 mod proto;
 mod renew;
 mod sasl;
+mod shared;
 mod watch;
 mod write;
 

@@ -6,9 +6,9 @@ use std::time::Instant;
 use tokio::sync::mpsc;
 
 use super::client::{failure, Client};
-use super::driver::Noticed;
 use super::list;
 use super::proto::{Answer, Code, Op};
+use super::shared::Noticed;
 use crate::kv::Failure;
 use crate::watch::{Sink, PAUSE};
 
