@@ -16,6 +16,64 @@ const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// How long the server may take to go by a new value after it was told.
 const TAKEN_WITHIN: Duration = Duration::from_secs(2);
 
+/// A server that is to go by a value of `synchronous_standby_names` that was written.
+trait TakesNames {
+    /// Has it read its files. `quiet`: of a value that is not new.
+    async fn reload(&mut self, quiet: bool) -> bool;
+    /// The value that it goes by, and the file that says so.
+    async fn in_force(&mut self) -> Result<(String, Option<String>), SqlError>;
+}
+
+struct Server<'a>(&'a Instance);
+
+impl TakesNames for Server<'_> {
+    async fn reload(&mut self, quiet: bool) -> bool {
+        self.0.reload_server(quiet).await
+    }
+
+    async fn in_force(&mut self) -> Result<(String, Option<String>), SqlError> {
+        sync_names_in_force(self.0.pool()).await
+    }
+}
+
+/// What came of a value that was written.
+#[derive(Debug)]
+enum Taken {
+    /// The server goes by it, or it is the user's own and nobody counts on it.
+    InForce,
+    /// It goes by another one.
+    Not { shown: String, file: Option<String> },
+    /// It could not be asked.
+    Unknown(SqlError),
+}
+
+/// Has the server read a value that is new (`changed`), and looks whether it goes by it, where that is not the user's
+/// own. It takes it at its next look at the signal.
+async fn take_in(server: &mut impl TakesNames, meant: &str, changed: bool, user: bool) -> Taken {
+    let mut told = changed && server.reload(false).await;
+    if user {
+        return Taken::InForce;
+    }
+    let deadline = tokio::time::Instant::now() + TAKEN_WITHIN;
+    loop {
+        let (shown, file) = match server.in_force().await {
+            Ok(shown) => shown,
+            Err(e) => return Taken::Unknown(e),
+        };
+        if shown == meant {
+            return Taken::InForce;
+        }
+        if !told {
+            // Of a file that was written before.
+            told = server.reload(true).await;
+        }
+        if tokio::time::Instant::now() >= deadline {
+            return Taken::Not { shown, file };
+        }
+        tokio::time::sleep(POLL_INTERVAL).await;
+    }
+}
+
 impl Instance {
     /// Sets the parameter, reloads if its value is new, and looks whether the server goes by it where somebody counts on
     /// that: not with the user's own value.
@@ -45,39 +103,24 @@ impl Instance {
         if self.state() != PgState::Running {
             return SyncNamesSet::InForce;
         }
-        let told = changed && self.reload_server(false).await;
-        if matches!(names, SyncNames::User(_)) {
-            return SyncNamesSet::InForce;
-        }
-        self.sync_names_taken(&meant, told).await
-    }
-
-    /// Does the server go by the value that was written? It takes it at its next look at the signal.
-    async fn sync_names_taken(&self, meant: &str, mut told: bool) -> SyncNamesSet {
-        let deadline = tokio::time::Instant::now() + TAKEN_WITHIN;
-        loop {
-            let (shown, file) = match sync_names_in_force(self.pool()).await {
-                Ok(shown) => shown,
-                Err(e) => {
-                    tracing::error!(
-                        target: "patroni.postgresql.sync", "Can not ask for synchronous_standby_names: {e}"
-                    );
-                    return SyncNamesSet::Unknown;
+        let user = matches!(names, SyncNames::User(_));
+        match take_in(&mut Server(self), &meant, changed, user).await {
+            Taken::InForce => {
+                if !user {
+                    locked(&self.overruled).clear();
                 }
-            };
-            if shown == meant {
-                locked(&self.overruled).clear();
-                return SyncNamesSet::InForce;
+                SyncNamesSet::InForce
             }
-            if !told {
-                // Of a file that was written before.
-                told = self.reload_server(true).await;
+            Taken::Unknown(e) => {
+                tracing::error!(
+                    target: "patroni.postgresql.sync", "Can not ask for synchronous_standby_names: {e}"
+                );
+                SyncNamesSet::Unknown
             }
-            if tokio::time::Instant::now() >= deadline {
-                self.say_overruled(meant, &shown, file.as_deref());
-                return SyncNamesSet::Overruled;
+            Taken::Not { shown, file } => {
+                self.say_overruled(&meant, &shown, file.as_deref());
+                SyncNamesSet::Overruled
             }
-            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 
@@ -178,5 +221,60 @@ impl Instance {
             },
         )
         .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goes by `written` once it was told to read its files so often.
+    struct Fake {
+        shows: &'static str,
+        written: &'static str,
+        takes_after: usize,
+        answers: bool,
+        /// Each time it was told: quietly?
+        told: Vec<bool>,
+    }
+
+    impl TakesNames for Fake {
+        async fn reload(&mut self, quiet: bool) -> bool {
+            self.told.push(quiet);
+            true
+        }
+
+        async fn in_force(&mut self) -> Result<(String, Option<String>), SqlError> {
+            if !self.answers {
+                return Err(SqlError::Unexpected("away".into()));
+            }
+            let taken = self.takes_after > 0 && self.told.len() >= self.takes_after;
+            Ok((if taken { self.written } else { self.shows }.to_owned(), Some("a file".into())))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_new_value_is_read_by_the_server() {
+        let server =
+            |shows, takes_after| Fake { shows, written: "a", takes_after, answers: true, told: vec![] };
+        for (mut fake, changed, user, came_to, told) in [
+            // A new value: the server is told, and goes by it.
+            (server("", 1), true, false, "InForce", vec![false]),
+            // Of the user: it is told, and nobody looks.
+            (server("", 1), true, true, "InForce", vec![false]),
+            (server("", 0), false, true, "InForce", vec![]),
+            // Nothing new, and in force.
+            (server("a", 0), false, false, "InForce", vec![]),
+            // Written before, and the server was not told then.
+            (server("", 1), false, false, "InForce", vec![true]),
+            // Something counts more.
+            (server("b", 0), true, false, "Not { shown: \"b\", file: Some(\"a file\") }", vec![false]),
+            (Fake { answers: false, ..server("", 1) }, true, false, "Unknown", vec![false]),
+        ] {
+            let shown = fake.shows;
+            let taken = format!("{:?}", take_in(&mut fake, "a", changed, user).await);
+            assert!(taken.starts_with(came_to), "{shown} {changed} {user}: {taken}");
+            assert_eq!(fake.told, told, "{shown} {changed} {user}");
+        }
     }
 }

@@ -270,3 +270,30 @@ async fn a_renewal_is_limited() {
         assert!(*limit <= Duration::from_secs(3), "{limit:?}");
     }
 }
+
+/// At the end of the promise the server is stopped by the keeper's thread itself, whatever the loop does.
+#[tokio::test]
+async fn the_keeper_fences_the_server_that_is_known() {
+    let folder = tempfile::tempdir().unwrap();
+    let (shared, _) = parts(folder.path()).await;
+    shared.instance.set_role(Role::Primary);
+    // In the background of a shell SIGQUIT is ignored.
+    let mut server =
+        std::process::Command::new("env").args(["--default-signal=QUIT", "sleep", "60"]).spawn().unwrap();
+    shared.instance.pretend_postmaster(server.id());
+    let now = now(&shared);
+    let asked = now.at - now.timing.ttl + Duration::from_secs(4);
+    let answer = Answer::Dcs(Ok(true));
+    shared.lease.with(|lock| lock.answered((&Request::from(ask::AcquireLeader), &answer), asked, &now));
+    assert_eq!(shared.lease.with(|lock| lock.promise().1), Arm::Writes);
+    shared.lease.start_keeper(shared.instance.clone(), None).unwrap();
+    let began = mono_now();
+    while server.try_wait().unwrap().is_none() {
+        let late = mono_now().since(began) > Duration::from_secs(10);
+        if late {
+            server.kill().unwrap();
+        }
+        assert!(!late, "it lives");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
