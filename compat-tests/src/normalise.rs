@@ -3,9 +3,9 @@
 //!
 //! | what                                               | becomes                                    |
 //! |----------------------------------------------------|--------------------------------------------|
-//! | the test cluster's folder                            | `/tmp/patroni-rs-lab-XXXXXX`               |
+//! | the test cluster's directory                            | `/tmp/patroni-rs-lab-XXXXXX`               |
 //! | the ports of PostgreSQL, the REST API and etcd     | `PG<n>PG`, `RS<n>RS`, `ETCD.` (5 characters, as the port) |
-//! | the folder of what scripts/setup installed         | `/DEPS`                                    |
+//! | the directory of what scripts/setup installed         | `/DEPS`                                    |
 //! | the system identifier                              | `S` for each of its digits                 |
 //! | a date with a time                                 | `D` for each digit; a fraction always `.DDDDDD`, a log line's milliseconds `,DDD` |
 //! | a time zone of such a date                         | stays                                      |
@@ -37,9 +37,9 @@ impl Known {
         }
     }
 
-    /// A folder's name, wherever it stands.
-    pub fn folder(&mut self, folder: &str, placeholder: &str) {
-        if let Ok(pattern) = Regex::new(&format!(r"{}\b", regex::escape(folder))) {
+    /// A directory's name, wherever it stands.
+    pub fn directory(&mut self, directory: &str, placeholder: &str) {
+        if let Ok(pattern) = Regex::new(&format!(r"{}\b", regex::escape(directory))) {
             self.literals.push((pattern, placeholder.into()));
         }
     }
@@ -131,7 +131,7 @@ mod tests {
         known.port(21441, "PG", 0);
         known.port(21442, "RS", 0);
         known.system_identifier("7710584744256742303");
-        known.folder("/opt/patroni-rs", "/DEPS");
+        known.directory("/opt/patroni-rs", "/DEPS");
         known
     }
 

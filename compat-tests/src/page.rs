@@ -60,12 +60,12 @@ mod tests {
         let root = host::repository();
         let mut found: Vec<PathBuf> =
             ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"].map(|f| root.join(f)).into();
-        let mut folders = vec![root.join("docs"), root.join("packaging")];
-        while let Some(folder) = folders.pop() {
-            for entry in std::fs::read_dir(folder).into_iter().flatten() {
+        let mut directories = vec![root.join("docs"), root.join("packaging")];
+        while let Some(directory) = directories.pop() {
+            for entry in std::fs::read_dir(directory).into_iter().flatten() {
                 let path = entry.unwrap().path();
                 if path.is_dir() {
-                    folders.push(path);
+                    directories.push(path);
                 } else if path.extension().is_some_and(|e| e == "md") {
                     found.push(path);
                 }

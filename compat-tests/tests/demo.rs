@@ -56,12 +56,12 @@ impl Demo {
         Ok(Pid::from_raw(i32::try_from(self.child.id())?))
     }
 
-    /// Waits for its end, and for nothing to be left in `folder`. Gives the exit code, -1 after a signal.
-    fn ends(&mut self, folder: &Path) -> Result<i32> {
+    /// Waits for its end, and for nothing to be left in `directory`. Gives the exit code, -1 after a signal.
+    fn ends(&mut self, directory: &Path) -> Result<i32> {
         let status = wait_until("the demonstration ends", END, || {
             self.child.try_wait()?.ok_or_else(|| "it runs".into())
         })?;
-        nothing_left(folder)?;
+        nothing_left(directory)?;
         Ok(status.code().unwrap_or(-1))
     }
 }
@@ -73,8 +73,8 @@ impl Drop for Demo {
     }
 }
 
-/// The folder of the demonstration whose process is `pid`, as its janitor was told.
-fn folder(pid: Pid) -> Result<PathBuf> {
+/// The directory of the demonstration whose process is `pid`, as its janitor was told.
+fn directory(pid: Pid) -> Result<PathBuf> {
     wait_until("the janitor", UP, || {
         let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
         let lines = children
@@ -84,16 +84,16 @@ fn folder(pid: Pid) -> Result<PathBuf> {
             .map(|line| String::from_utf8_lossy(&line).into_owned())
             .find(|line| line.contains("janitor"));
         let janitor = janitor.ok_or("there is none")?;
-        let folder = janitor.trim_end_matches('\0').rsplit('\0').next().unwrap_or_default().to_string();
-        ensure(folder.starts_with("/tmp/"), || folder.clone())?;
-        Ok(PathBuf::from(folder))
+        let directory = janitor.trim_end_matches('\0').rsplit('\0').next().unwrap_or_default().to_string();
+        ensure(directory.starts_with("/tmp/"), || directory.clone())?;
+        Ok(PathBuf::from(directory))
     })
 }
 
-fn nothing_left(folder: &Path) -> Result<()> {
+fn nothing_left(directory: &Path) -> Result<()> {
     wait_until("nothing is left", END, || {
-        let left = process::under(folder);
-        ensure(left.is_empty() && !folder.exists(), || format!("{left:?}, {}", folder.display()))
+        let left = process::under(directory);
+        ensure(left.is_empty() && !directory.exists(), || format!("{left:?}, {}", directory.display()))
     })
 }
 
@@ -101,10 +101,10 @@ fn nothing_left(folder: &Path) -> Result<()> {
 fn ended(arguments: &[&str], after: &str, code: i32, how: impl Fn(Pid, &Path) -> Result<()>) {
     let work = || -> Result<i32> {
         let mut demo = Demo::start(arguments)?;
-        let (pid, folder) = (demo.pid()?, folder(demo.pid()?)?);
+        let (pid, directory) = (demo.pid()?, directory(demo.pid()?)?);
         demo.shows(after)?;
-        how(pid, &folder)?;
-        demo.ends(&folder)
+        how(pid, &directory)?;
+        demo.ends(&directory)
     };
     assert_eq!(work().map_err(|error| error.to_string()), Ok(code));
 }
@@ -124,8 +124,8 @@ fn by_ctrl_c_twice_in_a_failover() {
 
 #[test]
 fn by_a_closed_terminal_and_a_member_killed_by_hand() {
-    ended(&[], "all files", 129, |pid, folder| {
-        process::signal_under(&folder.join("demo/node2"), Signal::SIGKILL);
+    ended(&[], "all files", 129, |pid, directory| {
+        process::signal_under(&directory.join("demo/node2"), Signal::SIGKILL);
         Ok(kill(pid, Signal::SIGHUP)?)
     });
 }
@@ -154,8 +154,8 @@ fn by_a_key_after_a_list() {
     let steps = steps.map(|(wait, keys)| (wait.to_string(), keys.to_string()));
     let shown = terminal::run(command, 120, &steps).unwrap();
     assert_eq!((shown.code, shown.stderr.as_str()), (0, ""), "{}", shown.stdout);
-    let folder = shown.stdout.split("all files  ").nth(1).and_then(|rest| rest.lines().next()).unwrap();
-    nothing_left(&PathBuf::from(folder.trim())).unwrap();
+    let directory = shown.stdout.split("all files  ").nth(1).and_then(|rest| rest.lines().next()).unwrap();
+    nothing_left(&PathBuf::from(directory.trim())).unwrap();
     assert!(
         shown.stdout.contains("nobody holds") || shown.stdout.contains("lease of node1"),
         "{}",

@@ -25,9 +25,9 @@ fn allow_list() -> AllowList {
 }
 
 /// Holds `ours` against the snapshot `name`; for `before` see [`recorded::text`].
-fn assert_snapshot(folder: &Path, name: &str, ours: &Answers, before: &Answers) -> Result<(), String> {
+fn assert_snapshot(directory: &Path, name: &str, ours: &Answers, before: &Answers) -> Result<(), String> {
     let mut settings = insta::Settings::clone_current();
-    settings.set_snapshot_path(folder);
+    settings.set_snapshot_path(directory);
     settings.set_prepend_module_to_snapshot(false);
     settings.set_omit_expression(true);
     let text = recorded::text(ours, before);
@@ -43,11 +43,11 @@ fn our_answers_are_the_recorded_ones() {
     std::env::set_var("INSTA_FORCE_PASS", "0");
     let full = std::env::var("RECORDED").is_ok_and(|value| value == "full");
     let version: u32 = std::env::var("RECORDED_PG").map_or(15, |text| text.parse().expect("a version"));
-    let (folder, allow) = (recorded::folder(version), allow_list());
+    let (directory, allow) = (recorded::directory(version), allow_list());
     let mut side = Side::new(Kind::Ours, version).unwrap();
     let mut different = Vec::new();
     let recorded_states = STATES.iter().enumerate().take_while(|(number, state)| {
-        folder.join(format!("{}.snap", recorded::name(*number, state.name, "files"))).exists()
+        directory.join(format!("{}.snap", recorded::name(*number, state.name, "files"))).exists()
     });
     let mut visited = 0;
     let mut before: BTreeMap<&str, Answers> = BTreeMap::new();
@@ -59,7 +59,7 @@ fn our_answers_are_the_recorded_ones() {
             asked.extend(cli::help(true));
         }
         asked.retain(|probe| {
-            folder.join(format!("{}.snap", recorded::name(number, state.name, probe.area))).exists()
+            directory.join(format!("{}.snap", recorded::name(number, state.name, probe.area))).exists()
         });
         let areas = recorded::areas(&asked);
         let earlier = |area: &str| before.get(area).cloned().unwrap_or_default();
@@ -71,7 +71,7 @@ fn our_answers_are_the_recorded_ones() {
         for area in areas {
             let ours = recorded::of_area(&asked, &answers, area);
             let name = recorded::name(number, state.name, area);
-            different.extend(assert_snapshot(&folder, &name, &ours, &earlier(area)).err());
+            different.extend(assert_snapshot(&directory, &name, &ours, &earlier(area)).err());
         }
         before.extend(wanted);
     }
@@ -132,7 +132,7 @@ fn every_kind_of_change_is_seen() {
     // Many probes have the same answer in many states; one of each is enough.
     let mut seen = BTreeSet::new();
     let mut files: Vec<_> =
-        std::fs::read_dir(recorded::folder(15)).unwrap().map(|file| file.unwrap().path()).collect();
+        std::fs::read_dir(recorded::directory(15)).unwrap().map(|file| file.unwrap().path()).collect();
     files.sort();
     let mut before: BTreeMap<String, Answers> = BTreeMap::new();
     for file in files {

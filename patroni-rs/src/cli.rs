@@ -23,10 +23,10 @@ pub enum Mode {
     },
     /// `--build-info`: an addition, which help does not show.
     BuildInfo,
-    /// `--man-pages FOLDER`: writes the manual pages; an addition for packagers, which help does not show.
+    /// `--man-pages DIRECTORY`: writes the manual pages; an addition for packagers, which help does not show.
     ManPages {
         /// Where `man1` and `man5` are.
-        folder: String,
+        directory: String,
     },
     /// Print this and end with that code.
     Exit {
@@ -75,9 +75,12 @@ pub fn manual_page() -> String {
 /// Parses what follows the program's name.
 pub fn parse(args: impl IntoIterator<Item = String>) -> Args {
     let args: Vec<String> = args.into_iter().collect();
-    if let [option, folder] = &args[..] {
+    if let [option, directory] = &args[..] {
         if option == "--man-pages" {
-            return Args { mode: Mode::ManPages { folder: folder.clone() }, config_file: String::new() };
+            return Args {
+                mode: Mode::ManPages { directory: directory.clone() },
+                config_file: String::new(),
+            };
         }
     }
     let mut parser = Parser {

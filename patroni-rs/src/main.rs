@@ -23,9 +23,9 @@ fn main() {
         print(&build_info::page(patroni_net::tls_library()), 0);
         std::process::exit(0);
     }
-    if let Mode::ManPages { folder } = &mode {
-        if let Err(e) = write_man_pages(folder.as_ref()) {
-            fail(&format!("{folder}: {e}"));
+    if let Mode::ManPages { directory } = &mode {
+        if let Err(e) = write_man_pages(directory.as_ref()) {
+            fail(&format!("{directory}: {e}"));
         }
         std::process::exit(0);
     }
@@ -68,13 +68,13 @@ fn main() {
     std::process::exit(outcome.code);
 }
 
-fn write_man_pages(folder: &std::path::Path) -> std::io::Result<()> {
+fn write_man_pages(directory: &std::path::Path) -> std::io::Result<()> {
     for (section, name, page) in [
         ("man1", "patroni.1", cli::manual_page()),
         ("man5", "patroni.yml.5", patroni_config::reference::manual_page()),
     ] {
-        std::fs::create_dir_all(folder.join(section))?;
-        std::fs::write(folder.join(section).join(name), page)?;
+        std::fs::create_dir_all(directory.join(section))?;
+        std::fs::write(directory.join(section).join(name), page)?;
     }
     Ok(())
 }

@@ -57,7 +57,7 @@ fn run(arguments: &[&str], environment: &BTreeMap<String, String>, work: &Path) 
     (daemon.wait().unwrap().code().filter(|_| !waits), text)
 }
 
-/// Exit code, the last line without its time, and how many files were left in the working folder.
+/// Exit code, the last line without its time, and how many files were left in the working directory.
 fn start(configuration: &str) -> (Option<i32>, String, usize) {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("patroni.yml");
@@ -77,7 +77,7 @@ fn what_leads_to_an_empty_name_address_or_path_is_refused() {
         (
             "  data_dir: data\n",
             "",
-            format!("{postgresql} the path of a folder for \"data_dir\", but it is not set"),
+            format!("{postgresql} the path of a directory for \"data_dir\", but it is not set"),
         ),
         (
             "  listen: 127.0.0.1:5432\n",

@@ -27,7 +27,7 @@ pub fn main(words: &[String]) -> i32 {
 }
 
 /// What packagers ask for, by options that help does not show: `--completion SHELL` prints the script that the shell
-/// sources, `--man-pages FOLDER` writes the manual pages; and what tells this program from the reference, `--build-info`.
+/// sources, `--man-pages DIRECTORY` writes the manual pages; and what tells this program from the reference, `--build-info`.
 fn hidden(words: &[String]) -> Option<i32> {
     if words == ["--build-info"] {
         crate::out::print(&patroni_core::build_info::page(patroni_net::tls_library()));

@@ -180,7 +180,7 @@ fn floor(lab: &mut Cluster, rounds: usize) -> Result<Vec<String>> {
 
 fn pg_ctl(lab: &Cluster, name: &str, arguments: &[&str]) -> Result<Duration> {
     let member = lab.member(name)?;
-    let mut command = process::command(&lab.bin().join("pg_ctl"), &member.folder, &lab.bin())?;
+    let mut command = process::command(&lab.bin().join("pg_ctl"), &member.directory, &lab.bin())?;
     command.arg("-D").arg(member.data()).arg("-w").args(arguments);
     let began = Instant::now();
     // The new postmaster must not hold our pipes.

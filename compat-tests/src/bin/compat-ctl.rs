@@ -109,20 +109,20 @@ fn compare(asked: &Args) -> Result<usize> {
     let mut ports = Vec::new();
     if cases.iter().any(needs_sql) {
         eprintln!("compat-ctl: bringing up PostgreSQL");
-        certificates(&lab.folder)?;
+        certificates(&lab.directory)?;
         lab.bring_up(&[Kind::Reference, Kind::Reference])?;
         ports.extend(lab.members.iter().map(|member| member.postgres));
         lab.member("node0")?.sql("CREATE ROLE certuser LOGIN")?;
     }
-    let (folder, bin) = (lab.folder.clone(), lab.bin());
-    let etcd = Arc::new(Etcd::start(&folder.join("keys"))?);
-    host::install("patronictl", &folder)?;
+    let (directory, bin) = (lab.directory.clone(), lab.bin());
+    let etcd = Arc::new(Etcd::start(&directory.join("keys"))?);
+    host::install("patronictl", &directory)?;
     let next = AtomicUsize::new(0);
     let findings: Mutex<Vec<(usize, String)>> = Mutex::default();
     let began = Instant::now();
     std::thread::scope(|scope| {
         let work = |number: usize| -> Result<()> {
-            let world = World::new(number, folder.clone(), bin.clone(), Arc::clone(&etcd), ports.clone())?;
+            let world = World::new(number, directory.clone(), bin.clone(), Arc::clone(&etcd), ports.clone())?;
             loop {
                 let index = next.fetch_add(1, Ordering::Relaxed);
                 let Some(case) = cases.get(index) else { return Ok(()) };
@@ -202,7 +202,7 @@ fn tls() -> pyfmt::Value {
 }
 
 /// An authority, one that nobody trusts, a server's and a client's certificate.
-fn certificates(folder: &Path) -> Result<()> {
+fn certificates(directory: &Path) -> Result<()> {
     let script = "set -e
 for ca in ca other; do
   openssl req -x509 -newkey rsa:2048 -nodes -keyout $ca.key -out $ca.crt -days 2 -subj /CN=$ca
@@ -217,7 +217,7 @@ chmod 600 *.key
 cp client.key open.key && chmod 644 open.key
 echo nonsense >nonsense.crt
 ";
-    let mut command = process::command(Path::new("/bin/sh"), folder, Path::new("/usr/bin"))?;
+    let mut command = process::command(Path::new("/bin/sh"), directory, Path::new("/usr/bin"))?;
     command.args(["-c", script]);
     process::run(command, std::time::Duration::from_secs(60))?.ok().map(drop)
 }

@@ -4,7 +4,7 @@
 //! `allow.tsv` does not name, 2 when a cluster could not be brought into a state. `--states` leaves out what does not
 //! depend on a state: help pages and configurations. `--full` visits all states; `--from` goes through those before the
 //! N-th (counted from 0) without asking, `--to` ends after it. `--areas` asks these alone. `--answers` writes
-//! both answers to each probe that differs into a folder, as a whole.
+//! both answers to each probe that differs into a directory, as a whole.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -34,7 +34,7 @@ struct Args {
     /// Ask these areas alone, with commas between them.
     #[arg(long, value_delimiter = ',')]
     areas: Vec<String>,
-    /// Write both answers to each probe that differs into this folder.
+    /// Write both answers to each probe that differs into this directory.
     #[arg(long)]
     answers: Option<PathBuf>,
     /// Version of PostgreSQL: 13, 15, 17, 18 or 19.
@@ -79,8 +79,8 @@ fn run(args: &Args) -> Result<Table> {
         pair.compare(state.name, &questions, &allow, &mut table);
         for (index, difference) in table.differences().iter().enumerate().skip(before) {
             eprint!("{difference}");
-            if let Some(folder) = answers {
-                difference.write(folder, index)?;
+            if let Some(directory) = answers {
+                difference.write(directory, index)?;
             }
         }
     }

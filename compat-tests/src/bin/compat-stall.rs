@@ -46,7 +46,7 @@ fn run(long: Duration) -> Result<()> {
     let mut columns = Vec::new();
     for kind in [Kind::Ours, Kind::Reference] {
         let mut lab = Cluster::new(Options::default())?;
-        let disk = Disk::mount(&lab.folder).map_err(|error| eprintln!("no file system: {error}")).ok();
+        let disk = Disk::mount(&lab.directory).map_err(|error| eprintln!("no file system: {error}")).ok();
         lab.bring_up(&[kind, kind])?;
         let column: Vec<String> = LOADS
             .iter()
@@ -70,7 +70,7 @@ fn run(long: Duration) -> Result<()> {
             })
             .collect();
         columns.push(column);
-        process::kill_under(&lab.folder)?;
+        process::kill_under(&lab.directory)?;
         drop(disk);
     }
     println!("| load | ours | the reference |\n|---|---:|---:|");
@@ -107,9 +107,9 @@ struct Burden {
 }
 
 impl Burden {
-    fn shell(&mut self, folder: &Path, script: &str) -> Result<()> {
+    fn shell(&mut self, directory: &Path, script: &str) -> Result<()> {
         let mut command = Command::new("sh");
-        command.args(["-c", script]).current_dir(folder).stdin(Stdio::null());
+        command.args(["-c", script]).current_dir(directory).stdin(Stdio::null());
         self.children.push(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?);
         Ok(())
     }
@@ -140,7 +140,7 @@ impl Drop for Burden {
 fn busy(lab: &mut Cluster) -> Result<Burden> {
     let mut burden = Burden::default();
     for _ in 0..8 {
-        burden.shell(&lab.folder, "while :; do :; done")?;
+        burden.shell(&lab.directory, "while :; do :; done")?;
     }
     Ok(burden)
 }
@@ -154,29 +154,29 @@ fn memory(lab: &mut Cluster) -> Result<Burden> {
     std::fs::write(group.join("memory.limit_in_bytes"), LIMIT)?;
     let join = format!("echo $$ > {}/cgroup.procs; ", group.display());
     let hog = "while :; do dd if=/dev/zero of=hog bs=1M count=512 2>&-; cat hog; done";
-    burden.shell(&lab.folder, &format!("{join}{hog}"))?;
+    burden.shell(&lab.directory, &format!("{join}{hog}"))?;
     std::fs::write(group.join("cgroup.procs"), daemon.to_string())?;
     Ok(burden)
 }
 
 fn storm(lab: &mut Cluster) -> Result<Burden> {
     let mut burden = Burden::default();
-    let folder = lab.member("node0")?.folder.clone();
+    let directory = lab.member("node0")?.directory.clone();
     for number in 0..4 {
         let write = format!("dd if=/dev/zero of=storm{number} bs=64k count=200 oflag=dsync");
-        burden.shell(&folder, &format!("while :; do {write}; done"))?;
+        burden.shell(&directory, &format!("while :; do {write}; done"))?;
     }
     Ok(burden)
 }
 
 /// Everything of the members that writes waits: PGDATA and the log.
 fn frozen(lab: &mut Cluster) -> Result<Burden> {
-    let mount = lab.folder.join(&lab.options.scope);
+    let mount = lab.directory.join(&lab.options.scope);
     let text = mount.to_string_lossy().into_owned();
     tool("fsfreeze", &["-f", &text])?;
     let mut burden = Burden::default();
     burden.frozen = Some(mount);
-    burden.shell(&lab.folder, &format!("sleep {}; fsfreeze -u '{text}'", FROZEN.as_secs()))?;
+    burden.shell(&lab.directory, &format!("sleep {}; fsfreeze -u '{text}'", FROZEN.as_secs()))?;
     Ok(burden)
 }
 

@@ -33,7 +33,7 @@ fn main() -> ExitCode {
 
 fn run(runs: usize) -> Result<usize> {
     let lab = Cluster::new(Options::default())?;
-    let etcd = Etcd::start(&lab.folder.join("keys"))?;
+    let etcd = Etcd::start(&lab.directory.join("keys"))?;
     let member = r#"{"conn_url": "postgres://127.0.0.1:5432/postgres", "api_url": "http://127.0.0.1:8008/patroni", "state": "running", "role": "primary", "version": "4.1.5", "xlog_location": 67108864, "timeline": 1}"#;
     etcd.put("/service/demo/initialize", "7710517561466687807")?;
     etcd.put("/service/demo/leader", "a")?;
@@ -41,14 +41,14 @@ fn run(runs: usize) -> Result<usize> {
     etcd.put("/service/demo/members/b", &member.replace("primary", "replica"))?;
     let held = Arc::new(AtomicU64::new(0));
     let proxy = proxy(etcd.port, Arc::clone(&held))?;
-    let config = lab.folder.join("ctl.yml");
+    let config = lab.directory.join("ctl.yml");
     std::fs::write(&config, format!("etcd3:\n  host: 127.0.0.1:{proxy}\n"))?;
     host::give_away(&config)?;
-    let programs = [host::install("patronictl", &lab.folder)?, host::reference("patronictl")];
+    let programs = [host::install("patronictl", &lab.directory)?, host::reference("patronictl")];
     let config = config.display().to_string();
     let time = |kind: Kind, words: &[&str]| -> Result<Duration> {
         let program = &programs[usize::from(kind == Kind::Reference)];
-        let mut command = process::command(program, &lab.folder, &lab.bin())?;
+        let mut command = process::command(program, &lab.directory, &lab.bin())?;
         command.args(words);
         let began = Instant::now();
         process::run(command, Duration::from_secs(60))?.ok()?;

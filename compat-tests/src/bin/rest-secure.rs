@@ -33,7 +33,7 @@ const KEYS: [&str; 12] = [
     "https_extra_headers",
 ];
 
-/// `restapi` sections, with the certificate that a client needs; `-` no TLS. CERTS is the folder.
+/// `restapi` sections, with the certificate that a client needs; `-` no TLS. CERTS is the directory.
 const SECTIONS: [(&str, &str); 16] = [
     ("-", "authentication: {username: adm, password: 's:ec'}\nserver_tokens: ProductOnly\nhttp_extra_headers: {X-N: 5, Content-Type: x}\nhttps_extra_headers: {X-S: only}"),
     ("-", "allowlist: [10.0.0.0/8, 192.168.1.1]\nserver_tokens: minimal"),
@@ -105,7 +105,7 @@ struct Score {
 
 fn run() -> Result<usize> {
     let mut pair = Pair::new(15)?;
-    let certs = pair.sides[0].lab.folder.join("certs");
+    let certs = pair.sides[0].lab.directory.join("certs");
     certificates(&certs)?;
     let mut score = Score::default();
     for (number, (client, section)) in SECTIONS.iter().enumerate() {

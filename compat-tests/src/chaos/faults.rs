@@ -94,7 +94,7 @@ pub struct Aim {
     pub asynchronous: bool,
 }
 
-/// An endless pack of kinds: each comes once before any comes again. Its order hangs on the seed alone, not on
+/// An endless pack of kinds: each comes once before any comes again. Its order depends on the seed alone, not on
 /// what the faults meet, so that a seed can be chosen for the kinds that come first.
 #[derive(Debug)]
 pub struct Deck {
@@ -337,15 +337,18 @@ impl Fleet {
 
     /// For so long, in a thread of its own, these servers stand still and go on by turns.
     fn slow_down(&self, servers: &[usize], stop: Duration, go: Duration, hold: Duration) {
-        let folders: Vec<_> =
-            servers.iter().filter_map(|i| self.servers.get(*i)).map(|server| server.folder.clone()).collect();
+        let directories: Vec<_> = servers
+            .iter()
+            .filter_map(|i| self.servers.get(*i))
+            .map(|server| server.directory.clone())
+            .collect();
         std::thread::spawn(move || {
             let until = Instant::now() + hold;
             let left = || until.saturating_duration_since(Instant::now());
             while !left().is_zero() {
-                folders.iter().for_each(|folder| process::signal_under(folder, Signal::SIGSTOP));
+                directories.iter().for_each(|directory| process::signal_under(directory, Signal::SIGSTOP));
                 std::thread::sleep(stop.min(left()));
-                folders.iter().for_each(|folder| process::signal_under(folder, Signal::SIGCONT));
+                directories.iter().for_each(|directory| process::signal_under(directory, Signal::SIGCONT));
                 std::thread::sleep(go.min(left()));
             }
         });

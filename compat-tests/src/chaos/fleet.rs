@@ -23,8 +23,8 @@ const USUAL_TOKEN: &str = "etcd-cluster";
 /// What all nodes share.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The folder of everything.
-    pub folder: PathBuf,
+    /// The directory of everything.
+    pub directory: PathBuf,
     /// PostgreSQL's programs.
     pub bin: PathBuf,
     /// `ttl`, `loop_wait`, `retry_timeout`, seconds.
@@ -48,8 +48,8 @@ pub struct Node {
     pub kind: Kind,
     /// What its daemon is now.
     pub runs: Kind,
-    /// Its folder: logs, sockets, the disk.
-    pub folder: PathBuf,
+    /// Its directory: logs, sockets, the disk.
+    pub directory: PathBuf,
     child: Option<Child>,
     /// Consul's agent beside it.
     pub(super) agent: Option<Child>,
@@ -58,7 +58,7 @@ pub struct Node {
 impl Node {
     /// The tmpfs with PGDATA in it.
     pub fn disk(&self) -> PathBuf {
-        self.folder.join("disk")
+        self.directory.join("disk")
     }
 
     /// The postmaster's process, if it lives.
@@ -95,7 +95,7 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    /// Makes networks, disks and folders, and starts nothing.
+    /// Makes networks, disks and directories, and starts nothing.
     ///
     /// # Errors
     /// The system refuses.
@@ -104,15 +104,16 @@ impl Fleet {
         let mut nodes = Vec::new();
         for (index, kind) in kinds.iter().enumerate() {
             let name = format!("node{index}");
-            let folder = settings.folder.join(&name);
-            let node = Node { name, kind: *kind, runs: *kind, folder, child: None, agent: None };
+            let directory = settings.directory.join(&name);
+            let node = Node { name, kind: *kind, runs: *kind, directory, child: None, agent: None };
             std::fs::create_dir_all(node.disk())?;
             sys::mount_tmpfs(&node.disk(), DISK).map_err(|e| format!("tmpfs: {e}"))?;
-            host::give_away(&node.folder)?;
+            host::give_away(&node.directory)?;
             host::give_away(&node.disk())?;
             nodes.push(node);
         }
-        let servers = (0..SERVERS).map(|index| Server::new(settings.folder.join(format!("server{index}"))));
+        let servers =
+            (0..SERVERS).map(|index| Server::new(settings.directory.join(format!("server{index}"))));
         let servers = servers.collect::<Result<Vec<_>>>()?;
         Ok(Fleet {
             net,
@@ -129,19 +130,19 @@ impl Fleet {
 
     fn config(&self, index: usize) -> Result<Value> {
         let node = self.nodes.get(index).ok_or("no such member")?;
-        let Settings { folder, bin, timing: [ttl, loop_wait, retry_timeout], sync, .. } = &self.settings;
+        let Settings { directory, bin, timing: [ttl, loop_wait, retry_timeout], sync, .. } = &self.settings;
         let facts = Facts {
             scope: "chaos",
             name: &node.name,
-            folder: &node.folder,
-            lab: folder,
+            directory: &node.directory,
+            lab: directory,
             bin,
             ports: [5432, 8008],
             dcs: self.settings.dcs.section(&self.server_addresses()),
         };
         let mut config = config::usual(&facts)?;
         let me = address(index);
-        let (home, disk) = (node.folder.display(), node.disk().display().to_string());
+        let (home, disk) = (node.directory.display(), node.disk().display().to_string());
         let over = format!(
             "restapi: {{listen: '0.0.0.0:8008', connect_address: '{me}:8008'}}
 bootstrap:
@@ -180,16 +181,16 @@ postgresql:
         if node.daemon().is_some() {
             return Ok(());
         }
-        let file = node.folder.join("patroni.yml");
+        let file = node.directory.join("patroni.yml");
         std::fs::write(&file, config::text(&config))?;
         host::give_away(&file)?;
         let program = match node.kind {
-            Kind::Ours => host::install("patroni", &self.settings.folder)?,
+            Kind::Ours => host::install("patroni", &self.settings.directory)?,
             Kind::Reference => host::reference("patroni"),
         };
-        let mut command = process::command(&program, &node.folder, &self.settings.bin)?;
+        let mut command = process::command(&program, &node.directory, &self.settings.bin)?;
         command.arg(file).envs(self.settings.environment.iter().copied());
-        let log = node.folder.join("patroni.log");
+        let log = node.directory.join("patroni.log");
         let namespace = self.net.nodes.get(index).ok_or("no network")?;
         node.child = Some(namespace.spawn(|| process::daemon(command, &log))?);
         node.runs = node.kind;
@@ -203,10 +204,10 @@ postgresql:
     pub fn sql(&self, index: usize, sql: &str) -> Result<String> {
         let node = self.nodes.get(index).ok_or("no such member")?;
         let bin = &self.settings.bin;
-        let mut command = process::command(&bin.join("psql"), &self.settings.folder, bin)?;
+        let mut command = process::command(&bin.join("psql"), &self.settings.directory, bin)?;
         command
             .args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-U", "postgres", "-d", "postgres", "-p", "5432", "-h"])
-            .arg(&node.folder)
+            .arg(&node.directory)
             .args(["-c", sql])
             .env("PGCONNECT_TIMEOUT", "3");
         process::run(command, Duration::from_secs(20))?.ok().map(|text| text.trim_end().to_string())
@@ -228,11 +229,11 @@ postgresql:
     pub fn ctl(&self, kind: Kind, index: usize, arguments: &[&str]) -> Result<process::Output> {
         let node = self.nodes.get(index).ok_or("no such member")?;
         let program = match kind {
-            Kind::Ours => host::install("patronictl", &self.settings.folder)?,
+            Kind::Ours => host::install("patronictl", &self.settings.directory)?,
             Kind::Reference => host::reference("patronictl"),
         };
-        let mut command = process::command(&program, &self.settings.folder, &self.settings.bin)?;
-        command.arg("-c").arg(node.folder.join("patroni.yml")).args(arguments);
+        let mut command = process::command(&program, &self.settings.directory, &self.settings.bin)?;
+        command.arg("-c").arg(node.directory.join("patroni.yml")).args(arguments);
         let namespace = self.net.nodes.get(index).ok_or("no network")?;
         namespace.enter(|| process::run(command, Duration::from_secs(15)))
     }
@@ -254,7 +255,7 @@ postgresql:
     /// Sends a signal to all of the node.
     pub fn signal_node(&self, index: usize, signal: Signal) {
         if let Some(node) = self.nodes.get(index) {
-            process::signal_under(&node.folder, signal);
+            process::signal_under(&node.directory, signal);
         }
     }
 
@@ -277,7 +278,7 @@ postgresql:
         self.net.mend();
         for node in &self.nodes {
             let _ = std::fs::remove_file(node.disk().join("ballast"));
-            process::signal_under(&node.folder, Signal::SIGCONT);
+            process::signal_under(&node.directory, Signal::SIGCONT);
         }
         for index in 0..SERVERS {
             self.signal_server(index, Signal::SIGCONT);
@@ -292,7 +293,7 @@ postgresql:
 
 impl Drop for Fleet {
     fn drop(&mut self) {
-        let _ = process::end_under(&self.settings.folder);
+        let _ = process::end_under(&self.settings.directory);
         for node in &mut self.nodes {
             for mut child in [node.child.take(), node.agent.take()].into_iter().flatten() {
                 let _ = child.wait();

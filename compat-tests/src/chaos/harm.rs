@@ -81,13 +81,13 @@ fn parent(pid: Pid) -> Option<Pid> {
 
 /// Programs that write a data directory from outside, each once: pg_basebackup forks. Who only asks for its version
 /// or its options names none, and writes nothing.
-fn copiers(folder: &Path) -> Vec<Pid> {
+fn copiers(directory: &Path) -> Vec<Pid> {
     let is_one = |pid: &Pid| {
         let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
         matches!(name.trim_end(), "pg_rewind" | "pg_basebackup")
             && arguments(*pid).iter().any(|word| word == "-D" || word.starts_with("--pgdata="))
     };
-    let all: Vec<Pid> = process::under(folder).into_iter().filter(is_one).collect();
+    let all: Vec<Pid> = process::under(directory).into_iter().filter(is_one).collect();
     all.iter().copied().filter(|pid| parent(*pid).is_none_or(|parent| !all.contains(&parent))).collect()
 }
 
@@ -131,7 +131,7 @@ impl Fleet {
         let old =
             line.and_then(|line| line.split_whitespace().next()).ok_or("no limit of open files")?.parse()?;
         let programs = Path::new("/usr/bin");
-        let mut command = process::command(&programs.join("prlimit"), &self.settings.folder, programs)?;
+        let mut command = process::command(&programs.join("prlimit"), &self.settings.directory, programs)?;
         command.args(["--pid", &pid.to_string(), &format!("--nofile={soft}:")]);
         process::run(command, Duration::from_secs(5))?.ok()?;
         Ok(old)
@@ -204,7 +204,7 @@ impl Fleet {
         let harm = std::mem::take(&mut self.harm);
         for (index, limit) in harm.limits {
             // Also for what was started meanwhile.
-            for pid in self.nodes.get(index).map(|n| process::under(&n.folder)).unwrap_or_default() {
+            for pid in self.nodes.get(index).map(|n| process::under(&n.directory)).unwrap_or_default() {
                 let _ = self.limit_descriptors(pid, limit);
             }
         }
@@ -258,7 +258,7 @@ impl Fleet {
     fn state_of_files(&self, index: usize) -> Result<String> {
         let node = self.nodes.get(index).ok_or("no such member")?;
         let bin = &self.settings.bin;
-        let mut command = process::command(&bin.join("pg_controldata"), &self.settings.folder, bin)?;
+        let mut command = process::command(&bin.join("pg_controldata"), &self.settings.directory, bin)?;
         command.arg(node.disk().join("data"));
         let text = process::run(command, Duration::from_secs(10))?.ok()?;
         let line = text.lines().find_map(|line| line.strip_prefix("Database cluster state:"));
@@ -340,11 +340,12 @@ impl Fleet {
 
     /// Waits until one runs on this member, and stops it where it is.
     fn catch_copier(&self, index: usize) -> Option<Pid> {
-        let folder = &self.nodes.get(index)?.folder;
+        let directory = &self.nodes.get(index)?.directory;
         let until = Instant::now() + POLL_INTERVAL;
         while Instant::now() < until {
-            if let Some(pid) = copiers(folder).first() {
-                for pid in process::under(folder).into_iter().filter(|p| p == pid || parent(*p) == Some(*pid))
+            if let Some(pid) = copiers(directory).first() {
+                for pid in
+                    process::under(directory).into_iter().filter(|p| p == pid || parent(*p) == Some(*pid))
                 {
                     let _ = kill(pid, Signal::SIGSTOP);
                 }
@@ -376,7 +377,7 @@ impl Fleet {
             }
         }
         if let Some(node) = self.nodes.get(target) {
-            process::signal_under(&node.folder, Signal::SIGCONT);
+            process::signal_under(&node.directory, Signal::SIGCONT);
         }
         Some((program, breaches))
     }
@@ -385,8 +386,8 @@ impl Fleet {
     fn watch_copiers(&self, index: usize, left: Pid) -> Vec<Breach> {
         let Some(node) = self.nodes.get(index) else { return Vec::new() };
         let until = Instant::now() + Duration::from_secs(8);
-        while Instant::now() < until && copiers(&node.folder).contains(&left) {
-            let second = copiers(&node.folder).into_iter().find(|pid| *pid != left);
+        while Instant::now() < until && copiers(&node.directory).contains(&left) {
+            let second = copiers(&node.directory).into_iter().find(|pid| *pid != left);
             if second.is_some() || node.postmaster().is_some() {
                 let what = second.map_or("PostgreSQL".to_owned(), |pid| arguments(pid).join(" "));
                 let what =

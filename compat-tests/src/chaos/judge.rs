@@ -62,7 +62,7 @@ impl Chaos {
     /// Says the end of this member's log that it refuses every etcd for the terms of before?
     fn believes_old_terms(&self, index: usize) -> bool {
         let node = self.fleet.nodes.get(index).filter(|node| node.runs == Kind::Reference);
-        let log = node.and_then(|node| std::fs::read_to_string(node.folder.join("patroni.log")).ok());
+        let log = node.and_then(|node| std::fs::read_to_string(node.directory.join("patroni.log")).ok());
         log.is_some_and(|log| log.lines().rev().take(20).any(|line| line.contains("Old known term")))
     }
 

@@ -30,8 +30,8 @@ pub struct Plan {
 
 impl Fleet {
     fn etcdctl(&self, index: usize, arguments: &[&str]) -> Result<()> {
-        let folder = &self.servers.get(index).ok_or("no such etcd")?.folder;
-        let mut command = process::command(Path::new(ETCDCTL), folder, Path::new("/usr/bin"))?;
+        let directory = &self.servers.get(index).ok_or("no such etcd")?.directory;
+        let mut command = process::command(Path::new(ETCDCTL), directory, Path::new("/usr/bin"))?;
         command.env("ETCDCTL_API", "3").args(arguments);
         let namespace = self.net.nodes.get(self.server_port(index)).ok_or("no network")?;
         namespace.enter(|| process::run(command, Duration::from_secs(20)))?.ok().map(drop)
@@ -55,7 +55,7 @@ impl Fleet {
             self.move_etcd_leader()?;
         }
         let source = self.store_leader().ok_or("etcd has no leader")?;
-        let snapshot = self.servers.get(source).ok_or("no such etcd")?.folder.join("snapshot.db");
+        let snapshot = self.servers.get(source).ok_or("no such etcd")?.directory.join("snapshot.db");
         let file = snapshot.display().to_string();
         let _ = std::fs::remove_file(&snapshot);
         self.etcdctl(source, &["snapshot", "save", &file])?;
@@ -83,8 +83,8 @@ impl Fleet {
             self.server_addresses().iter().map(|at| format!("http://{at}:2380")).collect();
         let all: Vec<String> = urls.iter().enumerate().map(|(i, url)| format!("etcd{i}={url}")).collect();
         for (index, url) in urls.iter().enumerate() {
-            let folder = &self.servers.get(index).ok_or("no such etcd")?.folder;
-            std::fs::remove_dir_all(folder.join("data"))?;
+            let directory = &self.servers.get(index).ok_or("no such etcd")?.directory;
+            std::fs::remove_dir_all(directory.join("data"))?;
             let (name, all) = (format!("etcd{index}"), all.join(","));
             let words = ["snapshot", "restore", &file, "--name", &name, "--data-dir", "data"];
             let cluster = ["--initial-cluster", &all, "--initial-cluster-token", &token];

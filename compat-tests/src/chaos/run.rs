@@ -67,7 +67,7 @@ pub(super) struct Chaos {
     pub(super) checked: Duration,
     pub(super) seen: HashSet<(usize, u32, usize, u32)>,
     pub(super) report: Report,
-    pub(super) folder: PathBuf,
+    pub(super) directory: PathBuf,
     pub(super) _janitor: crate::lab::janitor::Janitor,
 }
 
@@ -115,14 +115,14 @@ impl Chaos {
         if options.fleet != FleetKind::Reference {
             options.guardian = options.guardian && has_guardian()?;
         }
-        let folder = nix::unistd::mkdtemp("/tmp/patroni-rs-chaos-XXXXXX")?;
-        std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o755))?;
-        let janitor = crate::lab::janitor::Janitor::start(&folder)?;
-        host::give_away(&folder)?;
-        let script = folder.join("callback.sh");
+        let directory = nix::unistd::mkdtemp("/tmp/patroni-rs-chaos-XXXXXX")?;
+        std::fs::set_permissions(&directory, std::fs::Permissions::from_mode(0o755))?;
+        let janitor = crate::lab::janitor::Janitor::start(&directory)?;
+        host::give_away(&directory)?;
+        let script = directory.join("callback.sh");
         std::fs::write(&script, "#!/bin/sh\n")?;
         std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755))?;
-        let log = File::create(folder.join("chaos.log"))?;
+        let log = File::create(directory.join("chaos.log"))?;
         let mut rng = Rng::new(options.seed ^ 0xf1ee7);
         let one = (rng.number() % MEMBERS as u64) as usize;
         let kinds: Vec<Kind> = (0..MEMBERS)
@@ -134,7 +134,7 @@ impl Chaos {
             })
             .collect();
         let settings = Settings {
-            folder: folder.clone(),
+            directory: directory.clone(),
             bin: host::postgres_bin(options.pg),
             timing: options.timing,
             sync: options.mode.yaml(),
@@ -157,7 +157,7 @@ impl Chaos {
             checked: Duration::ZERO,
             seen: HashSet::new(),
             report: Report::default(),
-            folder,
+            directory,
             _janitor: janitor,
         })
     }
@@ -187,7 +187,7 @@ impl Chaos {
         self.fleet.sql(0, "CREATE TABLE journal (n bigint PRIMARY KEY, member int)")?;
         (1..MEMBERS).try_for_each(|index| self.fleet.start_daemon(index))?;
         let doors = self.fleet.nodes.iter().enumerate();
-        let doors = doors.map(|(member, node)| Door { member, socket: node.folder.clone() }).collect();
+        let doors = doors.map(|(member, node)| Door { member, socket: node.directory.clone() }).collect();
         self.writers = Some(Writers::start(doors, self.began));
         let took = self.wait_whole(BRING_UP)?;
         let kinds: Vec<String> =
@@ -356,7 +356,8 @@ impl Chaos {
             wait_until("it is dead", Duration::from_secs(10), || {
                 ensure(node.daemon().is_none() && process::under(&data).is_empty(), || "it lives".into())
             })?;
-            let _ = std::fs::rename(&data, node.folder.join(format!("data-{}", self.report.episodes.len())));
+            let _ =
+                std::fs::rename(&data, node.directory.join(format!("data-{}", self.report.episodes.len())));
             let _ = std::fs::remove_dir_all(&data);
             self.fleet.start_daemon(index)?;
         }
@@ -404,7 +405,7 @@ impl Chaos {
     }
 
     fn keep_or_remove(&mut self, acks: &[Ack], remove: bool) {
-        let _ = process::end_under(&self.folder);
+        let _ = process::end_under(&self.directory);
         if remove {
             return;
         }
@@ -413,14 +414,14 @@ impl Chaos {
             let (sent, acked) = (a.sent.as_secs_f64(), a.acked.as_secs_f64());
             text += &format!("{}\t{}\t{}\t{}\t{sent:.3}\t{acked:.3}\n", a.n, a.member, a.timeline, a.lsn);
         }
-        let _ = std::fs::write(self.folder.join("acks.tsv"), text);
-        let _ = std::fs::write(self.folder.join("keep"), "");
+        let _ = std::fs::write(self.directory.join("acks.tsv"), text);
+        let _ = std::fs::write(self.directory.join("keep"), "");
         for index in 0..SERVERS {
-            let _ = std::fs::remove_dir_all(self.folder.join(format!("server{index}/data")));
+            let _ = std::fs::remove_dir_all(self.directory.join(format!("server{index}/data")));
         }
         for program in ["patroni", "patronictl"] {
-            let _ = std::fs::remove_file(self.folder.join(program));
+            let _ = std::fs::remove_file(self.directory.join(program));
         }
-        self.say(&format!("logs are in {}", self.folder.display()));
+        self.say(&format!("logs are in {}", self.directory.display()));
     }
 }

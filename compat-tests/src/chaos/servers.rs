@@ -82,20 +82,20 @@ impl Dcs {
 /// One server.
 #[derive(Debug)]
 pub struct Server {
-    /// Its folder: log and data.
-    pub folder: PathBuf,
+    /// Its directory: log and data.
+    pub directory: PathBuf,
     pub(super) child: Option<Child>,
 }
 
 impl Server {
-    /// With its folder, and not started.
+    /// With its directory, and not started.
     ///
     /// # Errors
-    /// The folder cannot be made.
-    pub fn new(folder: PathBuf) -> Result<Server> {
-        std::fs::create_dir_all(&folder)?;
-        host::give_away(&folder)?;
-        Ok(Server { folder, child: None })
+    /// The directory cannot be made.
+    pub fn new(directory: PathBuf) -> Result<Server> {
+        std::fs::create_dir_all(&directory)?;
+        host::give_away(&directory)?;
+        Ok(Server { directory, child: None })
     }
 
     /// Does its process live?
@@ -143,24 +143,24 @@ impl Fleet {
         if server.runs() {
             return Ok(());
         }
-        let folder = server.folder.clone();
+        let directory = server.directory.clone();
         let command = match self.settings.dcs {
-            Dcs::Consul => self.consul_server(index, &folder)?,
-            Dcs::Zookeeper => self.zookeeper_server(index, &folder)?,
-            _ => self.etcd_server(index, &folder)?,
+            Dcs::Consul => self.consul_server(index, &directory)?,
+            Dcs::Zookeeper => self.zookeeper_server(index, &directory)?,
+            _ => self.etcd_server(index, &directory)?,
         };
         let namespace = self.net.nodes.get(self.server_port(index)).ok_or("no network")?;
-        let child = namespace.spawn(|| process::daemon(command, &folder.join("server.log")))?;
+        let child = namespace.spawn(|| process::daemon(command, &directory.join("server.log")))?;
         self.servers.get_mut(index).ok_or("no such server")?.child = Some(child);
         Ok(())
     }
 
-    fn etcd_server(&self, index: usize, folder: &Path) -> Result<Command> {
+    fn etcd_server(&self, index: usize, directory: &Path) -> Result<Command> {
         let servers = self.server_addresses();
         let me = servers.get(index).ok_or("no address")?;
         let all: Vec<String> =
             servers.iter().enumerate().map(|(i, at)| format!("etcd{i}=http://{at}:2380")).collect();
-        let mut command = process::command(Path::new("/usr/bin/etcd"), folder, Path::new("/usr/bin"))?;
+        let mut command = process::command(Path::new("/usr/bin/etcd"), directory, Path::new("/usr/bin"))?;
         command
             .args(["--name", &format!("etcd{index}"), "--data-dir", "data", "--logger", "zap"])
             .args(["--log-outputs", "stderr", "--unsafe-no-fsync", "--initial-cluster", &all.join(",")])
@@ -175,31 +175,31 @@ impl Fleet {
         Ok(command)
     }
 
-    fn consul_server(&self, index: usize, folder: &Path) -> Result<Command> {
+    fn consul_server(&self, index: usize, directory: &Path) -> Result<Command> {
         let servers = self.server_addresses();
         let me = servers.get(index).ok_or("no address")?;
         let more = format!(
             r#","server":true,"bootstrap_expect":{SERVERS},"raft_protocol":3,"performance":{{"raft_multiplier":1}}"#
         );
         let text = consul_file(&format!("consul{index}"), me, "0.0.0.0", &servers, &more);
-        consul_agent(folder, &text)
+        consul_agent(directory, &text)
     }
 
-    fn zookeeper_server(&self, index: usize, folder: &Path) -> Result<Command> {
+    fn zookeeper_server(&self, index: usize, directory: &Path) -> Result<Command> {
         let servers = self.server_addresses();
         let mut text = format!(
             "tickTime=1000\ninitLimit=10\nsyncLimit=4\nmaxSessionTimeout=60000\ndataDir={}\nclientPort=2181\n\
              admin.enableServer=false\nforceSync=no\n4lw.commands.whitelist=srvr\n",
-            folder.join("data").display()
+            directory.join("data").display()
         );
         for (number, server) in servers.iter().enumerate() {
             text += &format!("server.{}={server}:2888:3888\n", number + 1);
         }
-        std::fs::create_dir_all(folder.join("data"))?;
-        host::give_away(&folder.join("data"))?;
-        std::fs::write(folder.join("data/myid"), format!("{}\n", index + 1))?;
-        std::fs::write(folder.join("zoo.cfg"), text)?;
-        zookeeper::command(folder)
+        std::fs::create_dir_all(directory.join("data"))?;
+        host::give_away(&directory.join("data"))?;
+        std::fs::write(directory.join("data/myid"), format!("{}\n", index + 1))?;
+        std::fs::write(directory.join("zoo.cfg"), text)?;
+        zookeeper::command(directory)
     }
 
     /// Starts the agent of Consul on a member's node, where there is to be one and it does not run.
@@ -215,27 +215,27 @@ impl Fleet {
         if process::living(&mut node.agent).is_some() {
             return Ok(());
         }
-        let folder = node.folder.join("agent");
-        std::fs::create_dir_all(&folder)?;
-        host::give_away(&folder)?;
+        let directory = node.directory.join("agent");
+        std::fs::create_dir_all(&directory)?;
+        host::give_away(&directory)?;
         let command =
-            consul_agent(&folder, &consul_file(&node.name, &address(index), "127.0.0.1", &servers, ""))?;
+            consul_agent(&directory, &consul_file(&node.name, &address(index), "127.0.0.1", &servers, ""))?;
         let namespace = self.net.nodes.get(index).ok_or("no network")?;
-        node.agent = Some(namespace.spawn(|| process::daemon(command, &folder.join("agent.log")))?);
+        node.agent = Some(namespace.spawn(|| process::daemon(command, &directory.join("agent.log")))?);
         Ok(())
     }
 
     /// Sends a signal to a server.
     pub fn signal_server(&self, index: usize, signal: Signal) {
         if let Some(server) = self.servers.get(index) {
-            process::signal_under(&server.folder, signal);
+            process::signal_under(&server.directory, signal);
         }
     }
 
     /// Sends a signal to the agent of a member's node. Is there one?
     pub fn signal_agent(&self, index: usize, signal: Signal) -> bool {
         let Some(node) = self.nodes.get(index).filter(|node| node.agent.is_some()) else { return false };
-        process::signal_under(&node.folder.join("agent"), signal);
+        process::signal_under(&node.directory.join("agent"), signal);
         true
     }
 
@@ -334,10 +334,10 @@ impl Fleet {
     }
 }
 
-/// An agent of Consul with this configuration, which is written to its folder.
-fn consul_agent(folder: &Path, configuration: &str) -> Result<Command> {
-    std::fs::write(folder.join("agent.json"), configuration)?;
-    let mut command = process::command(&consul::program(), folder, Path::new("/usr/bin"))?;
+/// An agent of Consul with this configuration, which is written to its directory.
+fn consul_agent(directory: &Path, configuration: &str) -> Result<Command> {
+    std::fs::write(directory.join("agent.json"), configuration)?;
+    let mut command = process::command(&consul::program(), directory, Path::new("/usr/bin"))?;
     command.args(["agent", "-config-file=agent.json"]);
     Ok(command)
 }

@@ -35,7 +35,7 @@ const PAUSE: &str = "COPY (SELECT) TO PROGRAM 'sleep 0.03'";
 pub struct Door {
     /// The member's number.
     pub member: usize,
-    /// The folder of its Unix socket.
+    /// The directory of its Unix socket.
     pub socket: PathBuf,
 }
 

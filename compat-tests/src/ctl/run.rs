@@ -50,7 +50,7 @@ fn command(world: &World, case: &Case, kind: Kind) -> Result<Command> {
         Kind::Ours => host::install("patronictl", &world.lab)?,
         Kind::Reference => host::reference("patronictl"),
     };
-    let mut command = process::command(&program, &world.folder, &world.bin)?;
+    let mut command = process::command(&program, &world.directory, &world.bin)?;
     if let Some(config) = world.config(case)? {
         command.arg("-c").arg(config);
     }

@@ -9,15 +9,15 @@ use super::Case;
 use crate::lab::etcd::Etcd;
 use crate::lab::{host, Result};
 
-/// The keys that every case starts with; see [`World::filled`] for the placeholders. `service` is the folder.
+/// The keys that every case starts with; see [`World::filled`] for the placeholders. `service` is the directory.
 pub const KEYS: &str = include_str!("world.tsv");
 
 /// The world of one worker.
 pub struct World {
-    /// The test cluster's folder, where our program is.
+    /// The test cluster's directory, where our program is.
     pub lab: PathBuf,
-    /// The worker's folder: home, working folder, configurations.
-    pub folder: PathBuf,
+    /// The worker's directory: home, working directory, configurations.
+    pub directory: PathBuf,
     /// Where PostgreSQL's programs are.
     pub bin: PathBuf,
     /// The REST APIs.
@@ -38,10 +38,10 @@ pub fn this_year() -> String {
 }
 
 impl World {
-    /// Makes the folder and starts the server.
+    /// Makes the directory and starts the server.
     ///
     /// # Errors
-    /// No port, no folder.
+    /// No port, no directory.
     pub fn new(
         number: usize,
         lab: PathBuf,
@@ -49,9 +49,9 @@ impl World {
         etcd: Arc<Etcd>,
         postgres: Vec<u16>,
     ) -> Result<World> {
-        let folder = lab.join(format!("home{number}"));
-        std::fs::create_dir_all(&folder)?;
-        host::give_away(&folder)?;
+        let directory = lab.join(format!("home{number}"));
+        std::fs::create_dir_all(&directory)?;
+        host::give_away(&directory)?;
         let namespace = format!("/n{number}/");
         let (shared, prefix) = (Arc::clone(&etcd), namespace.clone());
         let port = host::free_port()?;
@@ -60,7 +60,7 @@ impl World {
             rest: port,
             etcd: etcd.port,
             postgres: postgres.clone(),
-            folder: folder.clone(),
+            directory: directory.clone(),
         };
         let puts: Puts = Arc::new(move |changes: &[(String, String)]| {
             for (key, value) in changes {
@@ -68,13 +68,13 @@ impl World {
             }
         });
         let fake = Fake::start(port, puts)?;
-        Ok(World { lab, folder, bin, fake, etcd, namespace, postgres, before: Mutex::default() })
+        Ok(World { lab, directory, bin, fake, etcd, namespace, postgres, before: Mutex::default() })
     }
 
     fn filler(&self) -> Filler {
         let space = self.namespace.trim_matches('/').to_owned();
         let (rest, etcd) = (self.fake.port, self.etcd.port);
-        Filler { space, rest, etcd, postgres: self.postgres.clone(), folder: self.folder.clone() }
+        Filler { space, rest, etcd, postgres: self.postgres.clone(), directory: self.directory.clone() }
     }
 
     /// `text` with its placeholders filled in: `REST1`..`REST9` (addresses with a port where a member
@@ -89,7 +89,7 @@ impl World {
         for (index, port) in self.postgres.iter().enumerate() {
             text = text.replace(&format!("port {port} "), &format!("port PG{} ", index + 1));
         }
-        text.replace(&self.folder.display().to_string(), "HOMEDIR")
+        text.replace(&self.directory.display().to_string(), "HOMEDIR")
             .replace(&self.lab.display().to_string(), "LAB")
             .replace(&format!(":{}", self.fake.port), ":REST")
             .replace(&format!("port={}", self.fake.port), "port=REST")
@@ -122,7 +122,7 @@ impl World {
             self.etcd.put(key, value)?;
         }
         for (name, text) in &case.files {
-            let path = self.folder.join(name);
+            let path = self.directory.join(name);
             std::fs::write(&path, self.filled(text))?;
             use std::os::unix::fs::PermissionsExt;
             let mode = if name.ends_with(".sh") || text.starts_with("#!") { 0o755 } else { 0o600 };
@@ -160,7 +160,7 @@ impl World {
     /// It cannot be written.
     pub fn config(&self, case: &Case) -> Result<Option<PathBuf>> {
         let Some(text) = &case.config else { return Ok(None) };
-        let path = self.folder.join("ctl.yml");
+        let path = self.directory.join("ctl.yml");
         let head =
             format!("namespace: {}service/\netcd3:\n  hosts: 127.0.0.1:{}\n", self.namespace, self.etcd.port);
         let text = self.filled(text);
@@ -176,7 +176,7 @@ struct Filler {
     rest: u16,
     etcd: u16,
     postgres: Vec<u16>,
-    folder: PathBuf,
+    directory: PathBuf,
 }
 
 impl Filler {
@@ -184,8 +184,8 @@ impl Filler {
         let mut text = text
             .replace("ETCD", &self.etcd.to_string())
             .replace("SPACE", &self.space)
-            .replace("HOMEDIR", &self.folder.display().to_string())
-            .replace("LAB/", &format!("{}/", self.folder.parent().unwrap_or(&self.folder).display()))
+            .replace("HOMEDIR", &self.directory.display().to_string())
+            .replace("LAB/", &format!("{}/", self.directory.parent().unwrap_or(&self.directory).display()))
             .replace("DEAD", "127.0.0.1:1");
         for member in 1..=9 {
             text = text.replace(&format!("REST{member}"), &format!("127.0.0.{member}:{}", self.rest));

@@ -1,4 +1,4 @@
-//! How the demonstration ends, whoever asks for it: everything that was started is ended, its folder is removed, the
+//! How the demonstration ends, whoever asks for it: everything that was started is ended, its directory is removed, the
 //! terminal is as it was, and then the program ends. What kills the program itself is answered by the janitor
 //! ([`crate::lab::janitor`]), which does the same from outside.
 
@@ -13,16 +13,16 @@ use nix::sys::signal::{SigSet, Signal};
 
 use crate::lab::{cluster, process};
 
-/// The folder of everything, once it is there.
-static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+/// The directory of everything, once it is there.
+static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
 /// The terminal's settings before ours, in stty's words.
 static TERMINAL: OnceLock<String> = OnceLock::new();
 /// Held by the one who ends; whoever comes later waits for the end of the program.
 static ENDING: Mutex<()> = Mutex::new(());
 
-/// From now on this folder is what an end has to clear.
-pub fn remember(folder: &Path) {
-    let _ = FOLDER.set(folder.to_path_buf());
+/// From now on this directory is what an end has to clear.
+pub fn remember(directory: &Path) {
+    let _ = DIRECTORY.set(directory.to_path_buf());
 }
 
 /// Ends the program at SIGINT, SIGTERM and SIGHUP, with the exit code of a shell. To be called before there are threads;
@@ -43,11 +43,11 @@ pub fn on_signals() {
 pub fn end(code: i32) -> ! {
     let _only = locked(&ENDING);
     let _ = writeln!(std::io::stdout(), "stopping");
-    if let Some(folder) = FOLDER.get() {
-        if let Err(error) = process::end_under(folder) {
+    if let Some(directory) = DIRECTORY.get() {
+        if let Err(error) = process::end_under(directory) {
             let _ = writeln!(std::io::stderr(), "{error}");
         }
-        cluster::remove(folder);
+        cluster::remove(directory);
     }
     if let Some(settings) = TERMINAL.get() {
         let _ = stty(&[settings]);

@@ -116,7 +116,7 @@ fn open(screen: Screen) -> Result<Stage> {
     let overrides = yaml::load("bootstrap: {dcs: {synchronous_mode: true}}")?;
     let mut lab =
         Cluster::new(Lab { scope: "demo".into(), overrides, store: "etcd3".into(), ..Lab::default() })?;
-    ending::remember(&lab.folder);
+    ending::remember(&lab.directory);
     done("etcd answers", started);
     for name in ["node1", "node2", "node3"] {
         lab.add(name, Kind::Ours)?;
@@ -137,13 +137,13 @@ fn open(screen: Screen) -> Result<Stage> {
     let ports = haproxy::start(&lab)?;
     lab.ctl(Kind::Ours, &["list"])?.ok()?;
     let writer = Writer::start(&lab, "node1")?;
-    let folder = lab.folder.display().to_string();
+    let directory = lab.directory.display().to_string();
     for (what, line) in [
         ("write", psql(ports.primary)),
         ("read", format!("the same with port={}", ports.replicas)),
         ("HAProxy", format!("http://127.0.0.1:{}/", ports.statistics)),
-        ("patronictl", format!("{folder}/patronictl -c {folder}/ctl.yml list")),
-        ("all files", folder),
+        ("patronictl", format!("{directory}/patronictl -c {directory}/ctl.yml list")),
+        ("all files", directory),
     ] {
         screen.say(&format!("  {:<11}{line}", what));
     }

@@ -44,15 +44,15 @@ const GENERATED_SHORT: u64 = 6;
 /// Runs `patroni` of the side's kind.
 fn patroni(side: &Side, arguments: &[&str]) -> Result<String> {
     let program = match side.kind {
-        Kind::Ours => host::install("patroni", &side.lab.folder)?,
+        Kind::Ours => host::install("patroni", &side.lab.directory)?,
         Kind::Reference => host::reference("patroni"),
     };
-    let mut command = process::command(&program, &side.lab.folder, &side.lab.bin())?;
+    let mut command = process::command(&program, &side.lab.directory, &side.lab.bin())?;
     command.args(arguments);
     process::run(command, Duration::from_secs(30)).map(shown)
 }
 
-/// Validates and prints a configuration that lies in the side's folder.
+/// Validates and prints a configuration that lies in the side's directory.
 fn validated(side: &Side, file: &Path) -> Result<String> {
     let file = file.display().to_string();
     patroni(side, &["--validate-config", "--print", "--ignore-listen-port", &file])
@@ -105,7 +105,7 @@ pub fn probes(full: bool) -> Vec<Probe> {
             "configuration",
             format!("generated from seed {seed}"),
             Box::new(move |side| {
-                let file = side.lab.folder.join(format!("generated{seed}.yml"));
+                let file = side.lab.directory.join(format!("generated{seed}.yml"));
                 let mut value = side.lab.member("node0")?.config.clone();
                 config::merge(&mut value, &generated(seed));
                 std::fs::write(&file, config::text(&value))?;
@@ -117,24 +117,24 @@ pub fn probes(full: bool) -> Vec<Probe> {
     probes
 }
 
-/// A copy of `file` in the side's folder, with the placeholders of fixtures/config/record.py replaced: `@TMP@`, a
-/// folder with what layout.sh makes, and `@PORT@`, a port that is in use. Not all files are text.
+/// A copy of `file` in the side's directory, with the placeholders of fixtures/config/record.py replaced: `@TMP@`, a
+/// directory with what layout.sh makes, and `@PORT@`, a port that is in use. Not all files are text.
 fn filled_in(side: &Side, file: &Path) -> Result<PathBuf> {
-    // Probes are asked some at a time, and the first makes the folder.
+    // Probes are asked some at a time, and the first makes the directory.
     static MAKING: Mutex<()> = Mutex::new(());
     let making = MAKING.lock().map_err(|e| e.to_string())?;
-    let folder = side.lab.folder.join("corpus");
-    if !folder.exists() {
+    let directory = side.lab.directory.join("corpus");
+    if !directory.exists() {
         let script = file.with_file_name("layout.sh");
-        let status = Command::new("/bin/sh").arg(script).arg(&folder).status()?;
+        let status = Command::new("/bin/sh").arg(script).arg(&directory).status()?;
         ensure(status.success(), || format!("layout.sh: {status}"))?;
     }
     drop(making);
     let port = side.lab.store.port().to_string();
     let bytes = replaced(&std::fs::read(file)?, b"@PORT@", port.as_bytes());
-    let bytes = replaced(&bytes, b"@TMP@", folder.display().to_string().as_bytes());
+    let bytes = replaced(&bytes, b"@TMP@", directory.display().to_string().as_bytes());
     let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let copy = side.lab.folder.join(format!("corpus-{name}"));
+    let copy = side.lab.directory.join(format!("corpus-{name}"));
     std::fs::write(&copy, bytes)?;
     Ok(copy)
 }
@@ -157,8 +157,8 @@ fn replaced(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
 
 /// The configurations that were written for the recordings.
 fn corpus() -> Vec<PathBuf> {
-    let folder = host::repository().join("fixtures/config");
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let directory = host::repository().join("fixtures/config");
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
     let mut files: Vec<PathBuf> = entries
         .map(|entry| entry.path())
         .filter(|path| path.extension().is_some_and(|e| e == "yml"))

@@ -55,7 +55,7 @@ impl Side {
         lab.ctl(kind, &["version"])?.ok()?;
         let forks = match kind {
             Kind::Ours => None,
-            Kind::Reference => Some(Forks::start("patronictl", &lab.folder, &lab.bin())?),
+            Kind::Reference => Some(Forks::start("patronictl", &lab.directory, &lab.bin())?),
         };
         let mut side = Side { forks, kind, lab, known: Known::default(), said: Vec::new() };
         side.learn()?;
@@ -69,7 +69,7 @@ impl Side {
     pub fn learn(&mut self) -> Result<()> {
         let lab = &self.lab;
         let mut known = Known::default();
-        known.folder(&host::deps().display().to_string(), "/DEPS");
+        known.directory(&host::deps().display().to_string(), "/DEPS");
         known.number(&lab.store.port().to_string(), "ETCD.");
         for (index, member) in lab.members.iter().enumerate() {
             known.port(member.postgres, "PG", index);

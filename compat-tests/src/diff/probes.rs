@@ -174,7 +174,7 @@ const REFUSED_LOOKS: &[&str] = &[
     "-k list @ -f tsv",
 ];
 
-/// Files of a member, relative to its folder.
+/// Files of a member, relative to its directory.
 const FILES: &[&str] = &[
     "pgpass",
     "callbacks",
@@ -240,7 +240,7 @@ fn key(name: String, scope: &'static str) -> Probe {
 /// A file with its mode.
 fn file(member: &'static str, path: &'static str) -> Probe {
     probe("files", format!("{path} of {member}"), move |side| {
-        let file = side.lab.member(member)?.folder.join(path);
+        let file = side.lab.member(member)?.directory.join(path);
         let Ok(data) = std::fs::metadata(&file) else {
             return Ok("absent".into());
         };
@@ -249,10 +249,10 @@ fn file(member: &'static str, path: &'static str) -> Probe {
     })
 }
 
-/// The names in a folder with their modes.
-fn listing(folder: &Path) -> Result<String> {
+/// The names in a directory with their modes.
+fn listing(directory: &Path) -> Result<String> {
     let mut names = Vec::new();
-    for entry in std::fs::read_dir(folder)? {
+    for entry in std::fs::read_dir(directory)? {
         let entry = entry?;
         names.push(format!(
             "{:o} {}",

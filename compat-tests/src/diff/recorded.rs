@@ -25,7 +25,7 @@ const PATIENCE: usize = 8;
 pub type Answers = Vec<(String, String)>;
 
 /// Where the recordings of a PostgreSQL version are.
-pub fn folder(version: u32) -> PathBuf {
+pub fn directory(version: u32) -> PathBuf {
     host::repository().join(format!("fixtures/recorded/pg{version}"))
 }
 
@@ -174,7 +174,7 @@ pub fn parse(snapshot: &str, before: &Answers) -> Result<Answers> {
 /// # Errors
 /// There is none, or it cannot be read.
 pub fn read(version: u32, name: &str, before: &Answers) -> Result<Answers> {
-    let file = folder(version).join(format!("{name}.snap"));
+    let file = directory(version).join(format!("{name}.snap"));
     let text = std::fs::read_to_string(&file).map_err(|e| format!("{}: {e}", file.display()))?;
     parse(&text, before).map_err(|e| format!("{}: {e}", file.display()).into())
 }
@@ -184,12 +184,12 @@ pub fn read(version: u32, name: &str, before: &Answers) -> Result<Answers> {
 /// # Errors
 /// The file cannot be written.
 pub fn write(version: u32, name: &str, state: &str, answers: &Answers, before: &Answers) -> Result<()> {
-    let folder = folder(version);
-    std::fs::create_dir_all(&folder)?;
+    let directory = directory(version);
+    std::fs::create_dir_all(&directory)?;
     let head = format!(
         "---\nsource: compat-tests/tests/recorded.rs\ndescription: \"Patroni 4.1.5 on PostgreSQL {version}: {state}. Made by fixtures/record, never by hand.\"\n---\n"
     );
-    Ok(std::fs::write(folder.join(format!("{name}.snap")), head + &text(answers, before))?)
+    Ok(std::fs::write(directory.join(format!("{name}.snap")), head + &text(answers, before))?)
 }
 
 /// The answers of one area.

@@ -135,7 +135,7 @@ fn request(side: &mut Side, member: &str, method: &str, path: &str, body: Option
 fn stop_postgres(side: &Side, name: &str) -> Result<()> {
     let member = side.lab.member(name)?;
     let program = side.lab.bin().join("pg_ctl");
-    let mut command = process::command(&program, &side.lab.folder, &side.lab.bin())?;
+    let mut command = process::command(&program, &side.lab.directory, &side.lab.bin())?;
     command.args(["stop", "-m", "fast", "-w", "-D"]).arg(member.data());
     process::run(command, SOON)?.ok()?;
     says(side, name, "state", "stopped")

@@ -55,15 +55,15 @@ pub struct Difference {
 }
 
 impl Difference {
-    /// Writes both answers as a whole into `folder`, for `diff`.
+    /// Writes both answers as a whole into `directory`, for `diff`.
     ///
     /// # Errors
     /// They cannot be written.
-    pub fn write(&self, folder: &Path, number: usize) -> Result<()> {
-        std::fs::create_dir_all(folder)?;
+    pub fn write(&self, directory: &Path, number: usize) -> Result<()> {
+        std::fs::create_dir_all(directory)?;
         for (side, answer) in [("ours", &self.ours), ("reference", &self.theirs)] {
             let text = format!("{}: {}\n{answer}", self.area, self.what);
-            std::fs::write(folder.join(format!("{number:03}.{side}")), text)?;
+            std::fs::write(directory.join(format!("{number:03}.{side}")), text)?;
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! A test cluster: the DCS and the members of one or more clusters, in one folder.
+//! A test cluster: the DCS and the members of one or more clusters, in one directory.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -49,40 +49,40 @@ impl Default for Options {
 /// A test cluster with its members, first those of the first cluster.
 #[derive(Debug)]
 pub struct Cluster {
-    /// The folder of everything.
-    pub folder: PathBuf,
+    /// The directory of everything.
+    pub directory: PathBuf,
     /// The DCS, of the kind that `STORE` names.
     pub store: Box<dyn Store>,
     /// The members, in the order of their making.
     pub members: Vec<Member>,
     /// How it was made.
     pub options: Options,
-    /// Whether the folder stays when this is dropped (logs and configuration, not PGDATA).
+    /// Whether the directory stays when this is dropped (logs and configuration, not PGDATA).
     pub keep: bool,
     _janitor: Janitor,
 }
 
 impl Cluster {
-    /// Makes the folder and starts the DCS.
+    /// Makes the directory and starts the DCS.
     ///
     /// # Errors
     /// Programs are missing, or the DCS does not come up.
     pub fn new(options: Options) -> Result<Cluster> {
-        let folder = nix::unistd::mkdtemp("/tmp/patroni-rs-lab-XXXXXX")?;
-        std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o755))?;
-        let janitor = Janitor::start(&folder)?;
-        host::give_away(&folder)?;
-        let script = folder.join("callback.sh");
+        let directory = nix::unistd::mkdtemp("/tmp/patroni-rs-lab-XXXXXX")?;
+        std::fs::set_permissions(&directory, std::fs::Permissions::from_mode(0o755))?;
+        let janitor = Janitor::start(&directory)?;
+        host::give_away(&directory)?;
+        let script = directory.join("callback.sh");
         std::fs::write(&script, CALLBACK)?;
         std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755))?;
         // Where libpq looks for passwords: patronictl query and dsn's users need no prompt.
-        let passwords = folder.join(".pgpass");
+        let passwords = directory.join(".pgpass");
         std::fs::write(&passwords, "*:*:*:*:lab-super\n")?;
         std::fs::set_permissions(&passwords, std::fs::Permissions::from_mode(0o600))?;
         host::give_away(&passwords)?;
-        let store = store::start(&options.store, &folder)?;
+        let store = store::start(&options.store, &directory)?;
         let keep = std::env::var_os("LAB_KEEP").is_some();
-        Ok(Cluster { folder, store, members: Vec::new(), options, keep, _janitor: janitor })
+        Ok(Cluster { directory, store, members: Vec::new(), options, keep, _janitor: janitor })
     }
 
     /// For what only etcd can do.
@@ -113,7 +113,7 @@ impl Cluster {
     /// As [`Member::new`].
     pub fn add_to(&mut self, scope: &str, name: &str, kind: Kind) -> Result<&mut Member> {
         let bin = self.bin();
-        let mut member = Member::new(scope, name, kind, &self.folder, &bin, self.store.section())?;
+        let mut member = Member::new(scope, name, kind, &self.directory, &bin, self.store.section())?;
         self.store.welcome(scope, name)?;
         member.environment.clone_from(&self.options.environment);
         member.environment.extend(self.store.member_environment());
@@ -254,7 +254,7 @@ impl Cluster {
     /// # Errors
     /// It cannot be written.
     pub fn ctl_config(&self) -> Result<PathBuf> {
-        let path = self.folder.join("ctl.yml");
+        let path = self.directory.join("ctl.yml");
         let (name, section) = self.store.section();
         let config = Value::from_iter([("scope", Value::from(self.options.scope.as_str())), (name, section)]);
         let text = super::config::text(&config);
@@ -290,20 +290,20 @@ impl Cluster {
     /// patronictl of either implementation, to be run by somebody else.
     ///
     /// # Errors
-    /// Its program or its configuration cannot be put into the folder.
+    /// Its program or its configuration cannot be put into the directory.
     pub fn ctl_command(&self, kind: Kind, arguments: &[&str]) -> Result<Command> {
         let program = match kind {
-            Kind::Ours => host::install("patronictl", &self.folder)?,
+            Kind::Ours => host::install("patronictl", &self.directory)?,
             Kind::Reference => host::reference("patronictl"),
         };
-        let mut command = process::command(&program, &self.folder, &self.bin())?;
+        let mut command = process::command(&program, &self.directory, &self.bin())?;
         command.arg("-c").arg(self.ctl_config()?).args(arguments).envs(self.store.environment());
         Ok(command)
     }
 
     /// The keys and the ends of all logs, for a failure's message.
     pub fn report(&self, lines: usize) -> String {
-        let mut text = format!("laboratory {}\n", self.folder.display());
+        let mut text = format!("laboratory {}\n", self.directory.display());
         match self.keys() {
             Ok(keys) => keys.iter().for_each(|key| text += &format!("{} = {}\n", key.name, key.value)),
             Err(error) => text += &format!("the DCS: {error}\n"),
@@ -328,36 +328,37 @@ fn takes_writes(member: &Member) -> Result<()> {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        if process::end_under(&self.folder).is_err() {
-            eprintln!("processes live on under {}", self.folder.display());
+        if process::end_under(&self.directory).is_err() {
+            eprintln!("processes live on under {}", self.directory.display());
         }
         for member in &mut self.members {
             let _ = member.wait_exit(Duration::from_secs(5));
         }
         let _ = self.store.kill();
-        for disk in self.members.iter().map(|member| member.folder.join("disk")).filter(|disk| disk.exists())
+        for disk in
+            self.members.iter().map(|member| member.directory.join("disk")).filter(|disk| disk.exists())
         {
             // Not a mount unless a scenario made it one.
             let _ = std::process::Command::new("umount").arg("-l").arg(disk).stderr(Stdio::null()).status();
         }
         if self.keep {
-            let _ = std::fs::write(self.folder.join("keep"), "");
+            let _ = std::fs::write(self.directory.join("keep"), "");
             for member in &self.members {
                 let _ = std::fs::remove_dir_all(member.data());
             }
             for data in ["etcd", "consul", "kubernetes", "zookeeper"] {
-                let _ = std::fs::remove_dir_all(self.folder.join(data));
+                let _ = std::fs::remove_dir_all(self.directory.join(data));
             }
             for program in ["patroni", "patronictl"] {
-                let _ = std::fs::remove_file(self.folder.join(program));
+                let _ = std::fs::remove_file(self.directory.join(program));
             }
         } else {
-            remove(&self.folder);
+            remove(&self.directory);
         }
     }
 }
 
-/// Removes the folder of a test cluster; a process that just died may have left a file on its way.
-pub fn remove(folder: &Path) {
-    let _ = std::fs::remove_dir_all(folder).or_else(|_| std::fs::remove_dir_all(folder));
+/// Removes the directory of a test cluster; a process that just died may have left a file on its way.
+pub fn remove(directory: &Path) {
+    let _ = std::fs::remove_dir_all(directory).or_else(|_| std::fs::remove_dir_all(directory));
 }

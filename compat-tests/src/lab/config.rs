@@ -22,9 +22,9 @@ pub struct Facts<'a> {
     pub scope: &'a str,
     /// The member's name.
     pub name: &'a str,
-    /// The member's folder.
-    pub folder: &'a Path,
-    /// The test cluster's folder, for sockets and the callback script.
+    /// The member's directory.
+    pub directory: &'a Path,
+    /// The test cluster's directory, for sockets and the callback script.
     pub lab: &'a Path,
     /// Where PostgreSQL's programs are.
     pub bin: &'a Path,
@@ -40,8 +40,8 @@ pub struct Facts<'a> {
 /// # Errors
 /// None, unless this file is wrong.
 pub fn usual(facts: &Facts<'_>) -> Result<Value> {
-    let Facts { scope, name, folder, lab, bin, ports: [postgres, rest], dcs } = facts;
-    let (folder, lab, bin) = (folder.display(), lab.display(), bin.display());
+    let Facts { scope, name, directory, lab, bin, ports: [postgres, rest], dcs } = facts;
+    let (directory, lab, bin) = (directory.display(), lab.display(), bin.display());
     let text = format!(
         "scope: {scope}
 name: {name}
@@ -65,9 +65,9 @@ bootstrap:
 postgresql:
   listen: 127.0.0.1:{postgres}
   connect_address: 127.0.0.1:{postgres}
-  data_dir: {folder}/data
+  data_dir: {directory}/data
   bin_dir: {bin}
-  pgpass: {folder}/pgpass
+  pgpass: {directory}/pgpass
   authentication:
     superuser:
       username: postgres
@@ -86,11 +86,11 @@ postgresql:
     unix_socket_directories: {lab}
     fsync: 'off'
   callbacks:
-    on_start: {lab}/callback.sh {folder}/callbacks
-    on_stop: {lab}/callback.sh {folder}/callbacks
-    on_restart: {lab}/callback.sh {folder}/callbacks
-    on_reload: {lab}/callback.sh {folder}/callbacks
-    on_role_change: {lab}/callback.sh {folder}/callbacks
+    on_start: {lab}/callback.sh {directory}/callbacks
+    on_stop: {lab}/callback.sh {directory}/callbacks
+    on_restart: {lab}/callback.sh {directory}/callbacks
+    on_reload: {lab}/callback.sh {directory}/callbacks
+    on_role_change: {lab}/callback.sh {directory}/callbacks
 "
     );
     let mut config = yaml::load(&text)?;
@@ -119,10 +119,10 @@ pub fn merge(under: &mut Value, over: &Value) {
 }
 
 /// The configuration with what overrides may write for paths: `LABDATA` is the member's PGDATA,
-/// `LABNODE` its folder, `LABROOT` the test cluster's, `LABBIN` that of PostgreSQL's programs.
+/// `LABNODE` its directory, `LABROOT` the test cluster's, `LABBIN` that of PostgreSQL's programs.
 ///
 /// # Errors
-/// The folder's name is no YAML.
+/// The directory's name is no YAML.
 pub fn fill_in(config: &Value, data: &Path, node: &Path, lab: &Path, bin: &Path) -> Result<Value> {
     Ok(yaml::load(&fill_in_text(&text(config), data, node, lab, bin))?)
 }

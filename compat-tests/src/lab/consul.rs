@@ -42,7 +42,7 @@ fn first(http: u16, server: u16, serf: u16) -> String {
 #[derive(Debug)]
 pub struct Consul {
     http: u16,
-    folder: PathBuf,
+    directory: PathBuf,
     child: Option<Child>,
     /// May what Patroni's documentation asks for, and no more.
     token: String,
@@ -60,18 +60,18 @@ impl Consul {
         self.agent.as_ref().map_or(self.http, |(_, port)| *port)
     }
 
-    /// Starts it with its data under `folder`.
+    /// Starts it with its data under `directory`.
     ///
     /// # Errors
     /// It is not installed, or does not answer in time.
-    pub fn start(folder: &Path) -> Result<Consul> {
-        let folder = folder.join("consul");
-        std::fs::create_dir_all(&folder)?;
+    pub fn start(directory: &Path) -> Result<Consul> {
+        let directory = directory.join("consul");
+        std::fs::create_dir_all(&directory)?;
         let (http, server, serf) = (host::free_port()?, host::free_port()?, host::free_port()?);
-        std::fs::write(folder.join("agent.json"), first(http, server, serf))?;
-        host::give_away(&folder)?;
+        std::fs::write(directory.join("agent.json"), first(http, server, serf))?;
+        host::give_away(&directory)?;
         let (child, others, agent) = (None, Vec::new(), None);
-        let mut consul = Consul { http, folder, child, token: ROOT.into(), serf, others, agent };
+        let mut consul = Consul { http, directory, child, token: ROOT.into(), serf, others, agent };
         consul.restart()?;
         consul.token = consul.make_token()?;
         Ok(consul)
@@ -79,13 +79,13 @@ impl Consul {
 
     /// Another agent that joins the first: a server, or in client mode.
     fn another(&self, name: &str, server: bool) -> Result<(Server, u16)> {
-        let folder = self.folder.join(name);
+        let directory = self.directory.join(name);
         let ports = [host::free_port()?, host::free_port()?, host::free_port()?];
         let more =
             format!(r#","server":{server},"retry_join":["127.0.0.1:{}"],"retry_interval":"1s""#, self.serf);
-        let file = folder.join("agent.json").display().to_string();
+        let file = directory.join("agent.json").display().to_string();
         let made =
-            Server::new(&program(), folder.clone(), vec!["agent".into(), format!("-config-file={file}")])?;
+            Server::new(&program(), directory.clone(), vec!["agent".into(), format!("-config-file={file}")])?;
         std::fs::write(file, configuration(name, ports, &more))?;
         Ok((made, ports[0]))
     }
@@ -118,9 +118,9 @@ impl Consul {
 
     /// Starts the first server, and does not wait for it.
     fn begin(&mut self) -> Result<()> {
-        let mut command = process::command(&program(), &self.folder, Path::new("/usr/bin"))?;
+        let mut command = process::command(&program(), &self.directory, Path::new("/usr/bin"))?;
         command.args(["agent", "-config-file=agent.json"]);
-        self.child = Some(process::daemon(command, &self.folder.join("consul.log"))?);
+        self.child = Some(process::daemon(command, &self.directory.join("consul.log"))?);
         Ok(())
     }
 
@@ -177,7 +177,7 @@ impl Store for Consul {
     }
 
     fn kill(&mut self) -> Result<()> {
-        process::kill_under(&self.folder)?;
+        process::kill_under(&self.directory)?;
         if let Some(mut child) = self.child.take() {
             child.wait()?;
         }
@@ -232,10 +232,10 @@ impl Store for Consul {
     }
 
     fn freeze(&self) {
-        process::signal_under(&self.folder, Signal::SIGSTOP);
+        process::signal_under(&self.directory, Signal::SIGSTOP);
     }
 
     fn thaw(&self) {
-        process::signal_under(&self.folder, Signal::SIGCONT);
+        process::signal_under(&self.directory, Signal::SIGCONT);
     }
 }

@@ -29,7 +29,7 @@ pub struct Etcd {
     /// The port of its clients.
     pub port: u16,
     peer_port: u16,
-    folder: PathBuf,
+    directory: PathBuf,
     child: Option<Child>,
     /// The token of the etcd cluster, of which and of the URLs its id is made.
     token: String,
@@ -47,30 +47,30 @@ pub enum Restore {
     SameToken,
     /// `snapshot restore` with another token: another cluster id.
     NewToken,
-    /// The data folder as it was, started with `--force-new-cluster`: the same cluster id, the terms of that time.
+    /// The data directory as it was, started with `--force-new-cluster`: the same cluster id, the terms of that time.
     ForceNewCluster,
 }
 
 impl Etcd {
-    /// Starts it with its data under `folder`.
+    /// Starts it with its data under `directory`.
     ///
     /// # Errors
     /// It does not answer in time.
-    pub fn start(folder: &Path) -> Result<Etcd> {
-        Etcd::speaking(folder, Speech::V3)
+    pub fn start(directory: &Path) -> Result<Etcd> {
+        Etcd::speaking(directory, Speech::V3)
     }
 
     /// The same, for members that speak to it in that way.
     ///
     /// # Errors
     /// It does not answer in time.
-    pub fn speaking(folder: &Path, speech: Speech) -> Result<Etcd> {
-        let folder = folder.join("etcd");
-        std::fs::create_dir_all(&folder)?;
-        host::give_away(&folder)?;
+    pub fn speaking(directory: &Path, speech: Speech) -> Result<Etcd> {
+        let directory = directory.join("etcd");
+        std::fs::create_dir_all(&directory)?;
+        host::give_away(&directory)?;
         let (port, peer_port) = (host::free_port()?, host::free_port()?);
         let (token, others) = ("lab".into(), Vec::new());
-        let mut etcd = Etcd { port, peer_port, folder, child: None, token, users: false, others, speech };
+        let mut etcd = Etcd { port, peer_port, directory, child: None, token, users: false, others, speech };
         etcd.restart()?;
         Ok(etcd)
     }
@@ -100,8 +100,8 @@ impl Etcd {
                 arguments.push("--enable-v2");
             }
             let arguments = arguments.into_iter().map(str::to_owned).collect();
-            let folder = self.folder.join(format!("other{n}"));
-            let mut other = Server::new(Path::new("/usr/bin/etcd"), folder, arguments)?;
+            let directory = self.directory.join(format!("other{n}"));
+            let mut other = Server::new(Path::new("/usr/bin/etcd"), directory, arguments)?;
             other.start()?;
             self.others.push(other);
             wait_until("the member answers", Duration::from_secs(20), || {
@@ -171,7 +171,8 @@ impl Etcd {
     fn begin(&mut self, more: &[&str]) -> Result<()> {
         let client = format!("http://127.0.0.1:{}", self.port);
         let peer = format!("http://127.0.0.1:{}", self.peer_port);
-        let mut command = process::command(Path::new("/usr/bin/etcd"), &self.folder, Path::new("/usr/bin"))?;
+        let mut command =
+            process::command(Path::new("/usr/bin/etcd"), &self.directory, Path::new("/usr/bin"))?;
         command
             .args(["--name", "lab", "--data-dir", "data", "--logger", "zap", "--log-outputs", "stderr"])
             .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
@@ -182,7 +183,7 @@ impl Etcd {
         if self.speech == Speech::V2 {
             command.arg("--enable-v2");
         }
-        self.child = Some(process::daemon(command, &self.folder.join("etcd.log"))?);
+        self.child = Some(process::daemon(command, &self.directory.join("etcd.log"))?);
         Ok(())
     }
 
@@ -191,7 +192,7 @@ impl Etcd {
     /// # Errors
     /// It lives on.
     pub fn kill(&mut self) -> Result<()> {
-        process::kill_under(&self.folder)?;
+        process::kill_under(&self.directory)?;
         if let Some(mut child) = self.child.take() {
             child.wait()?;
         }
@@ -199,7 +200,7 @@ impl Etcd {
         Ok(())
     }
 
-    /// Takes a snapshot, and a copy of the data folder, for [`Etcd::restore`].
+    /// Takes a snapshot, and a copy of the data directory, for [`Etcd::restore`].
     ///
     /// # Errors
     /// etcdctl or the copy fails.
@@ -240,14 +241,14 @@ impl Etcd {
     }
 
     fn run(&self, program: &str, words: &[&str]) -> Result<()> {
-        let mut command = process::command(Path::new(program), &self.folder, Path::new("/usr/bin"))?;
+        let mut command = process::command(Path::new(program), &self.directory, Path::new("/usr/bin"))?;
         command.env("ETCDCTL_API", "3").args(words);
         process::run(command, Duration::from_secs(20))?.ok().map(drop)
     }
 
-    /// Removes a file or folder beside the data, if it is there.
+    /// Removes a file or directory beside the data, if it is there.
     fn remove(&self, name: &str) -> Result<()> {
-        let path = self.folder.join(name);
+        let path = self.directory.join(name);
         let removed = if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
         match removed {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e.into()),
@@ -257,12 +258,12 @@ impl Etcd {
 
     /// Stops it with SIGSTOP: connections stay open and silent.
     pub fn freeze(&self) {
-        process::signal_under(&self.folder, Signal::SIGSTOP);
+        process::signal_under(&self.directory, Signal::SIGSTOP);
     }
 
     /// Lets it go on after [`Etcd::freeze`].
     pub fn thaw(&self) {
-        process::signal_under(&self.folder, Signal::SIGCONT);
+        process::signal_under(&self.directory, Signal::SIGCONT);
     }
 
     fn post(&self, call: &str, request: &Value) -> Result<Value> {
@@ -300,9 +301,9 @@ impl Etcd {
     pub fn prefix(&self, prefix: &str) -> Result<Vec<Key>> {
         if self.speech == Speech::V2 {
             let mut found = Vec::new();
-            // A prefix that is no folder is a key, or the beginning of one.
-            let (folder, _) = prefix.rsplit_once('/').ok_or("no folder")?;
-            leaves(self.v2("GET", folder, "?recursive=true")?.get("node"), &mut found);
+            // A prefix that is no directory is a key, or the beginning of one.
+            let (directory, _) = prefix.rsplit_once('/').ok_or("no directory")?;
+            leaves(self.v2("GET", directory, "?recursive=true")?.get("node"), &mut found);
             found.retain(|key| key.name.starts_with(prefix));
             return Ok(found);
         }
@@ -340,7 +341,7 @@ impl Etcd {
         Ok(Some(left).filter(|left| *left >= 0))
     }
 
-    /// Whole seconds that the lease of a key has left; `None`: there is no such key, or it hangs on none, or that has
+    /// Whole seconds that the lease of a key has left; `None`: there is no such key, or it is attached to none, or that has
     /// ended.
     ///
     /// # Errors

@@ -20,22 +20,22 @@ const SCRIPT: &str = include_str!("forks.py");
 #[derive(Debug)]
 pub struct Forks {
     child: Child,
-    folder: PathBuf,
+    directory: PathBuf,
     socket: PathBuf,
     calls: AtomicUsize,
 }
 
 impl Forks {
-    /// Starts it for the console script `program` of the reference, in the test cluster's `folder`.
+    /// Starts it for the console script `program` of the reference, in the test cluster's `directory`.
     ///
     /// # Errors
     /// It does not come up.
-    pub fn start(program: &str, folder: &Path, bin: &Path) -> Result<Forks> {
-        let socket = folder.join(format!(".{program}.sock"));
-        let mut command = process::command(&host::reference("python3"), folder, bin)?;
+    pub fn start(program: &str, directory: &Path, bin: &Path) -> Result<Forks> {
+        let socket = directory.join(format!(".{program}.sock"));
+        let mut command = process::command(&host::reference("python3"), directory, bin)?;
         command.args(["-c", SCRIPT]).arg(host::reference(program)).arg(&socket);
-        let child = process::daemon(command, &folder.join(format!("{program}-forks.log")))?;
-        let forks = Forks { child, folder: folder.into(), socket, calls: AtomicUsize::new(0) };
+        let child = process::daemon(command, &directory.join(format!("{program}-forks.log")))?;
+        let forks = Forks { child, directory: directory.into(), socket, calls: AtomicUsize::new(0) };
         wait_until("patronictl listens for calls", Duration::from_secs(60), || {
             Ok(UnixStream::connect(&forks.socket).map(drop)?)
         })?;
@@ -48,7 +48,7 @@ impl Forks {
     /// The process is gone, or the call hangs.
     pub fn call(&self, arguments: &[&str], columns: Option<u32>, within: Duration) -> Result<Output> {
         let number = self.calls.fetch_add(1, Ordering::Relaxed);
-        let file = |kind: &str| self.folder.join(format!(".call{number}.{kind}"));
+        let file = |kind: &str| self.directory.join(format!(".call{number}.{kind}"));
         let (stdout, stderr) = (file("stdout"), file("stderr"));
         let mut environment = Value::map();
         if let Some(columns) = columns {

@@ -45,10 +45,10 @@ fn configuration(lab: &Cluster, ports: Ports) -> String {
 pub fn start(lab: &Cluster) -> Result<Ports> {
     let ports =
         Ports { primary: host::free_port()?, replicas: host::free_port()?, statistics: host::free_port()? };
-    let file = lab.folder.join("haproxy.cfg");
+    let file = lab.directory.join("haproxy.cfg");
     std::fs::write(&file, configuration(lab, ports))?;
-    let mut command = process::command(Path::new("/usr/sbin/haproxy"), &lab.folder, &lab.bin())?;
+    let mut command = process::command(Path::new("/usr/sbin/haproxy"), &lab.directory, &lab.bin())?;
     command.arg("-f").arg(&file).arg("-db");
-    process::daemon(command, &lab.folder.join("haproxy.log"))?;
+    process::daemon(command, &lab.directory.join("haproxy.log"))?;
     Ok(ports)
 }

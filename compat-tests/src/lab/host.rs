@@ -20,7 +20,7 @@ pub fn reference(program: &str) -> PathBuf {
     deps().join("reference/bin").join(program)
 }
 
-/// The folder with PostgreSQL's programs of a major version (13, 15, 17, 18 or 19).
+/// The directory with PostgreSQL's programs of a major version (13, 15, 17, 18 or 19).
 pub fn postgres_bin(version: u32) -> PathBuf {
     match version {
         15 => PathBuf::from("/usr/lib/postgresql/15/bin"),
@@ -63,28 +63,28 @@ pub fn repository() -> PathBuf {
     here.parent().map_or(here.clone(), Path::to_path_buf)
 }
 
-/// Our binary `name`: in the folder `PATRONI_RS_BIN`, or the newer of `target/release` and `target/debug`.
+/// Our binary `name`: in the directory `PATRONI_RS_BIN`, or the newer of `target/release` and `target/debug`.
 ///
 /// # Errors
 /// It was not built.
 pub fn our_binary(name: &str) -> Result<PathBuf> {
-    let folders = match std::env::var_os("PATRONI_RS_BIN") {
-        Some(folder) => vec![PathBuf::from(folder)],
+    let directories = match std::env::var_os("PATRONI_RS_BIN") {
+        Some(directory) => vec![PathBuf::from(directory)],
         None => vec![repository().join("target/release"), repository().join("target/debug")],
     };
-    let built = folders.iter().map(|folder| folder.join(name)).filter(|path| path.is_file());
+    let built = directories.iter().map(|directory| directory.join(name)).filter(|path| path.is_file());
     let newest = built.max_by_key(|path| path.metadata().and_then(|data| data.modified()).ok());
-    newest.ok_or_else(|| format!("no {name} in {folders:?}: cargo build --release first").into())
+    newest.ok_or_else(|| format!("no {name} in {directories:?}: cargo build --release first").into())
 }
 
-/// Copies our binary `name` into `folder`, for the checkout may be unreadable to PostgreSQL's user.
+/// Copies our binary `name` into `directory`, for the checkout may be unreadable to PostgreSQL's user.
 ///
 /// # Errors
 /// The binary was not built, or the copy fails.
-pub fn install(name: &str, folder: &Path) -> Result<PathBuf> {
-    let target = folder.join(name);
+pub fn install(name: &str, directory: &Path) -> Result<PathBuf> {
+    let target = directory.join(name);
     if !target.is_file() {
-        let scratch = folder.join(format!(".{name}"));
+        let scratch = directory.join(format!(".{name}"));
         std::fs::copy(our_binary(name)?, &scratch)?;
         std::fs::set_permissions(&scratch, std::fs::Permissions::from_mode(0o755))?;
         std::fs::rename(&scratch, &target)?;

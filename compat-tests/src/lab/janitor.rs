@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use super::Result;
 
 /// Reads until our end of the pipe closes, whatever the reason; then kills all that works under the
-/// folder and removes it, unless it is to be kept.
+/// directory and removes it, unless it is to be kept.
 const SCRIPT: &str = r#"
 cat >/dev/null
 for round in 1 2 3 4 5; do
@@ -29,11 +29,11 @@ for disk in "$1"/*/*/disk; do umount -l "$disk" 2>/dev/null; done
 pub struct Janitor(Child);
 
 impl Janitor {
-    /// Starts it for `folder`, out of the reach of the terminal's Ctrl-C.
-    pub fn start(folder: &Path) -> Result<Janitor> {
+    /// Starts it for `directory`, out of the reach of the terminal's Ctrl-C.
+    pub fn start(directory: &Path) -> Result<Janitor> {
         let child = Command::new("/bin/sh")
             .args(["-c", SCRIPT, "janitor"])
-            .arg(folder)
+            .arg(directory)
             .current_dir("/")
             .stdin(Stdio::piped())
             .stdout(Stdio::null())

@@ -39,7 +39,7 @@ pub struct Kubernetes {
     port: u16,
     etcd: u16,
     peer: u16,
-    folder: PathBuf,
+    directory: PathBuf,
     children: Vec<Child>,
     endpoints: bool,
     /// How many Pods there are: each has an address of its own.
@@ -47,17 +47,17 @@ pub struct Kubernetes {
 }
 
 impl Kubernetes {
-    /// Starts it with its data under `folder`; the state is in Endpoints, or in ConfigMaps.
+    /// Starts it with its data under `directory`; the state is in Endpoints, or in ConfigMaps.
     ///
     /// # Errors
     /// It is not installed, or does not answer in time.
-    pub fn start(folder: &Path, endpoints: bool) -> Result<Kubernetes> {
-        let folder = folder.join("kubernetes");
-        std::fs::create_dir_all(folder.join("certs"))?;
+    pub fn start(directory: &Path, endpoints: bool) -> Result<Kubernetes> {
+        let directory = directory.join("kubernetes");
+        std::fs::create_dir_all(directory.join("certs"))?;
         let tokens = format!("{ADMIN},admin,1,\"system:masters\"\n{PATRONI},patroni,2,\"patroni\"\n");
-        std::fs::write(folder.join("tokens.csv"), tokens)?;
+        std::fs::write(directory.join("tokens.csv"), tokens)?;
         let key = openssl::rsa::Rsa::generate(2048)?.private_key_to_pem()?;
-        std::fs::write(folder.join("sa.key"), key)?;
+        std::fs::write(directory.join("sa.key"), key)?;
         let (port, etcd, peer) = (host::free_port()?, host::free_port()?, host::free_port()?);
         let config = format!(
             "apiVersion: v1\nkind: Config\ncurrent-context: lab\n\
@@ -65,12 +65,12 @@ impl Kubernetes {
              clusters: [{{name: lab, cluster: {{server: 'https://127.0.0.1:{port}', insecure-skip-tls-verify: true}}}}]\n\
              users: [{{name: lab, user: {{token: {PATRONI}}}}}]\n"
         );
-        std::fs::write(folder.join("kubeconfig"), config)?;
+        std::fs::write(directory.join("kubeconfig"), config)?;
         for path in ["", "certs", "tokens.csv", "sa.key", "kubeconfig"] {
-            host::give_away(&folder.join(path))?;
+            host::give_away(&directory.join(path))?;
         }
         let (children, pods) = (Vec::new(), Mutex::new(0));
-        let mut server = Kubernetes { port, etcd, peer, folder, children, endpoints, pods };
+        let mut server = Kubernetes { port, etcd, peer, directory, children, endpoints, pods };
         server.restart()?;
         let rbac = "/apis/rbac.authorization.k8s.io/v1/namespaces/default";
         server.ask("POST", &format!("{rbac}/roles"), ROLE)?;
@@ -273,7 +273,7 @@ impl Store for Kubernetes {
     }
 
     fn environment(&self) -> Vec<(&'static str, String)> {
-        vec![("KUBECONFIG", self.folder.join("kubeconfig").display().to_string())]
+        vec![("KUBECONFIG", self.directory.join("kubeconfig").display().to_string())]
     }
 
     fn member_environment(&self) -> Vec<(String, String)> {
@@ -320,7 +320,7 @@ impl Store for Kubernetes {
     }
 
     fn kill(&mut self) -> Result<()> {
-        process::kill_under(&self.folder)?;
+        process::kill_under(&self.directory)?;
         for mut child in self.children.drain(..) {
             child.wait()?;
         }
@@ -330,13 +330,13 @@ impl Store for Kubernetes {
     fn restart(&mut self) -> Result<()> {
         let (bin, clients) = (Path::new("/usr/bin"), format!("http://127.0.0.1:{}", self.etcd));
         let peers = format!("http://127.0.0.1:{}", self.peer);
-        let mut etcd = process::command(&bin.join("etcd"), &self.folder, bin)?;
+        let mut etcd = process::command(&bin.join("etcd"), &self.directory, bin)?;
         etcd.args(["--data-dir", "etcd", "--unsafe-no-fsync"])
             .args(["--listen-client-urls", &clients, "--advertise-client-urls", &clients])
             .args(["--listen-peer-urls", &peers, "--initial-advertise-peer-urls", &peers])
             .args(["--initial-cluster", &format!("default={peers}")]);
-        self.children.push(process::daemon(etcd, &self.folder.join("etcd.log"))?);
-        let mut api = process::command(&program(), &self.folder, bin)?;
+        self.children.push(process::daemon(etcd, &self.directory.join("etcd.log"))?);
+        let mut api = process::command(&program(), &self.directory, bin)?;
         api.arg(format!("--etcd-servers={clients}")).arg(format!("--secure-port={}", self.port)).args([
             "--bind-address=127.0.0.1",
             // Endpoints take no address of this machine alone.
@@ -350,7 +350,7 @@ impl Store for Kubernetes {
             "--token-auth-file=tokens.csv",
             "--disable-admission-plugins=ServiceAccount,PersistentVolumeClaimResize",
         ]);
-        self.children.push(process::daemon(api, &self.folder.join("apiserver.log"))?);
+        self.children.push(process::daemon(api, &self.directory.join("apiserver.log"))?);
         wait_until("Kubernetes answers", Duration::from_secs(180), || {
             let ready = self.send("GET", "/readyz", "")?.status == 200;
             let there = !self.ask("GET", "/api/v1/namespaces/default/endpoints/kubernetes", "")?.is_null();
@@ -371,10 +371,10 @@ impl Store for Kubernetes {
     }
 
     fn freeze(&self) {
-        process::signal_under(&self.folder, Signal::SIGSTOP);
+        process::signal_under(&self.directory, Signal::SIGSTOP);
     }
 
     fn thaw(&self) {
-        process::signal_under(&self.folder, Signal::SIGCONT);
+        process::signal_under(&self.directory, Signal::SIGCONT);
     }
 }

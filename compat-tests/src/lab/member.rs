@@ -1,4 +1,4 @@
-//! One member of a cluster: its folder, its daemon, its PostgreSQL.
+//! One member of a cluster: its directory, its daemon, its PostgreSQL.
 
 use std::path::{Path, PathBuf};
 use std::process::Child;
@@ -23,8 +23,8 @@ pub struct Member {
     pub name: String,
     /// Which implementation it runs, from the next start on.
     pub kind: Kind,
-    /// Its folder, the working folder of all its processes.
-    pub folder: PathBuf,
+    /// Its directory, the working directory of all its processes.
+    pub directory: PathBuf,
     /// The port of its REST API.
     pub rest: u16,
     /// The port of its PostgreSQL.
@@ -39,10 +39,10 @@ pub struct Member {
 }
 
 impl Member {
-    /// Makes the folder and the configuration, and starts nothing.
+    /// Makes the directory and the configuration, and starts nothing.
     ///
     /// # Errors
-    /// No free port, or the folder cannot be made.
+    /// No free port, or the directory cannot be made.
     pub fn new(
         scope: &str,
         name: &str,
@@ -51,18 +51,18 @@ impl Member {
         bin: &Path,
         dcs: (&'static str, Value),
     ) -> Result<Member> {
-        let folder = lab.join(scope).join(name);
-        std::fs::create_dir_all(&folder)?;
+        let directory = lab.join(scope).join(name);
+        std::fs::create_dir_all(&directory)?;
         host::give_away(&lab.join(scope))?;
-        host::give_away(&folder)?;
+        host::give_away(&directory)?;
         let (postgres, rest) = (host::free_port()?, host::free_port()?);
         let ports = [postgres, rest];
-        let config = config::usual(&Facts { scope, name, folder: &folder, lab, bin, ports, dcs })?;
+        let config = config::usual(&Facts { scope, name, directory: &directory, lab, bin, ports, dcs })?;
         let (bin, lab) = (bin.to_path_buf(), lab.to_path_buf());
         Ok(Member {
             name: name.into(),
             kind,
-            folder,
+            directory,
             rest,
             postgres,
             config,
@@ -76,29 +76,29 @@ impl Member {
     /// PGDATA, by the configuration.
     pub fn data(&self) -> PathBuf {
         let named = self.config.at(&["postgresql", "data_dir"]).and_then(Value::as_str);
-        let named = named.map(|text| text.replace("LABNODE", &self.folder.display().to_string()));
-        named.map_or_else(|| self.folder.join("data"), PathBuf::from)
+        let named = named.map(|text| text.replace("LABNODE", &self.directory.display().to_string()));
+        named.map_or_else(|| self.directory.join("data"), PathBuf::from)
     }
 
     /// Lays `over` upon the configuration, with its paths filled in.
     ///
     /// # Errors
-    /// The folder's name is no YAML.
+    /// The directory's name is no YAML.
     pub fn configure(&mut self, over: &Value) -> Result<()> {
         config::merge(&mut self.config, over);
-        self.config = config::fill_in(&self.config, &self.data(), &self.folder, &self.lab, &self.bin)?;
+        self.config = config::fill_in(&self.config, &self.data(), &self.directory, &self.lab, &self.bin)?;
         Ok(())
     }
 
     /// A text with the paths of this member filled in, and PostgreSQL's port for `LABPORT`.
     pub fn fill_in(&self, text: &str) -> String {
-        let text = config::fill_in_text(text, &self.data(), &self.folder, &self.lab, &self.bin);
+        let text = config::fill_in_text(text, &self.data(), &self.directory, &self.lab, &self.bin);
         text.replace("LABPORT", &self.postgres.to_string())
     }
 
     /// Links to all of PostgreSQL's programs in `LABNODE/bin`, where `bin_dir` names that.
     fn link_programs(&self) -> Result<()> {
-        let own = self.folder.join("bin");
+        let own = self.directory.join("bin");
         let named = self.config.at(&["postgresql", "bin_dir"]).and_then(Value::as_str);
         if named != own.to_str() || own.exists() {
             return Ok(());
@@ -112,12 +112,12 @@ impl Member {
         Ok(())
     }
 
-    /// Mounts a file system of `megabytes` in memory at the member's folder `disk`, until the test cluster ends.
+    /// Mounts a file system of `megabytes` in memory at the member's directory `disk`, until the test cluster ends.
     ///
     /// # Errors
     /// We are not root.
     pub fn mount_disk(&self, megabytes: u32) -> Result<()> {
-        let disk = self.folder.join("disk");
+        let disk = self.directory.join("disk");
         std::fs::create_dir_all(&disk)?;
         let size = format!("size={megabytes}m,mode=755");
         let disk_text = disk.display().to_string();
@@ -133,7 +133,7 @@ impl Member {
     /// # Errors
     /// The file cannot be written.
     pub fn write_config(&self) -> Result<PathBuf> {
-        let path = self.folder.join("patroni.yml");
+        let path = self.directory.join("patroni.yml");
         std::fs::write(&path, config::text(&self.config))?;
         host::give_away(&path)?;
         Ok(path)
@@ -151,7 +151,7 @@ impl Member {
             Kind::Ours => host::install("patroni", &self.lab)?,
             Kind::Reference => host::reference("patroni"),
         };
-        let mut command = process::command(&program, &self.folder, &self.bin)?;
+        let mut command = process::command(&program, &self.directory, &self.bin)?;
         command.arg(file).envs(self.environment.iter().map(|(name, value)| (name, value)));
         self.child = Some(process::daemon(command, &self.log())?);
         Ok(())
@@ -212,13 +212,13 @@ impl Member {
     /// # Errors
     /// Something lives on.
     pub fn kill_node(&mut self) -> Result<()> {
-        process::kill_under(&self.folder)?;
+        process::kill_under(&self.directory)?;
         self.wait_exit(SHUTDOWN).map(drop)
     }
 
     /// Stops (SIGSTOP) or continues (SIGCONT) everything of the node.
     pub fn signal_node(&self, signal: Signal) {
-        process::signal_under(&self.folder, signal);
+        process::signal_under(&self.directory, signal);
     }
 
     /// The postmaster's process, if it lives.
@@ -234,7 +234,7 @@ impl Member {
             let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
             line.starts_with(b"patroni: guardian\0")
         };
-        process::under(&self.folder).into_iter().filter(own).collect()
+        process::under(&self.directory).into_iter().filter(own).collect()
     }
 
     /// Kills the postmaster, whose children then end by themselves.
@@ -280,7 +280,7 @@ impl Member {
 
     /// The daemon's log, with PostgreSQL's in it.
     pub fn log(&self) -> PathBuf {
-        self.folder.join("patroni.log")
+        self.directory.join("patroni.log")
     }
 
     /// The log's text.
@@ -292,7 +292,7 @@ impl Member {
 
     /// The callbacks so far: `ACTION ROLE SCOPE` each.
     pub fn callbacks(&self) -> Vec<String> {
-        let text = std::fs::read_to_string(self.folder.join("callbacks")).unwrap_or_default();
+        let text = std::fs::read_to_string(self.directory.join("callbacks")).unwrap_or_default();
         text.lines().map(str::to_string).collect()
     }
 

@@ -1,8 +1,8 @@
 //! The test cluster: real clusters, of PostgreSQL, etcd and either implementation of Patroni, on
 //! 127.0.0.1, for the acceptance scenarios, the differential and the measurements.
 //!
-//! All calls block, with a deadline each. A test cluster lives in one folder under `/tmp`; every
-//! process it starts has its working folder in there, and this is how all of them, also those that
+//! All calls block, with a deadline each. A test cluster lives in one directory under `/tmp`; every
+//! process it starts has its working directory in there, and this is how all of them, also those that
 //! PostgreSQL detaches, are found and ended: by [`cluster::Cluster`]'s drop, or by the janitor
 //! process ([`janitor`]) when the program itself dies.
 

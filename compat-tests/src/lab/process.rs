@@ -1,4 +1,4 @@
-//! Processes of the test cluster: started in their own session, found by their working folder.
+//! Processes of the test cluster: started in their own session, found by their working directory.
 
 use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader};
@@ -68,17 +68,17 @@ impl Output {
     }
 }
 
-/// A command that runs as the unprivileged user in `folder`, in a session of its own, with a small
+/// A command that runs as the unprivileged user in `directory`, in a session of its own, with a small
 /// environment that has no PATRONI_* variables.
 ///
 /// # Errors
 /// There is no unprivileged user.
-pub fn command(program: &Path, folder: &Path, bin: &Path) -> Result<Command> {
+pub fn command(program: &Path, directory: &Path, bin: &Path) -> Result<Command> {
     let mut command = Command::new(program);
     command
-        .current_dir(folder)
+        .current_dir(directory)
         .env_clear()
-        .env("HOME", folder)
+        .env("HOME", directory)
         .env("LC_ALL", "C.UTF-8")
         .env("TZ", "UTC")
         .env("PATH", format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", bin.display()))
@@ -154,38 +154,38 @@ pub fn run_quietly(mut command: Command, within: Duration) -> Result<()> {
     super::wait::ensure(status.success(), || format!("{what}: {status}"))
 }
 
-/// The processes whose working folder is `folder` or lies in it, zombies aside.
-pub fn under(folder: &Path) -> Vec<Pid> {
+/// The processes whose working directory is `directory` or lies in it, zombies aside.
+pub fn under(directory: &Path) -> Vec<Pid> {
     let Ok(entries) = std::fs::read_dir("/proc") else {
         return Vec::new();
     };
     let ids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
     ids.filter(|id| {
-        std::fs::read_link(format!("/proc/{id}/cwd")).is_ok_and(|cwd: PathBuf| cwd.starts_with(folder))
+        std::fs::read_link(format!("/proc/{id}/cwd")).is_ok_and(|cwd: PathBuf| cwd.starts_with(directory))
     })
     .map(Pid::from_raw)
     .collect()
 }
 
-/// Sends `signal` to all processes under `folder`.
-pub fn signal_under(folder: &Path, signal: Signal) {
-    for pid in under(folder) {
+/// Sends `signal` to all processes under `directory`.
+pub fn signal_under(directory: &Path, signal: Signal) {
+    for pid in under(directory) {
         let _ = kill(pid, signal);
     }
 }
 
-/// Ends all processes under `folder`, as [`kill_under`] does, but lets postmasters remove their shared memory before: the
+/// Ends all processes under `directory`, as [`kill_under`] does, but lets postmasters remove their shared memory before: the
 /// system keeps what a killed one leaves, and has 4096 segments.
 ///
 /// # Errors
 /// Some live on.
-pub fn end_under(folder: &Path) -> Result<()> {
+pub fn end_under(directory: &Path) -> Result<()> {
     let is_postmaster = |pid: &Pid| {
         let arguments = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         let mut words = arguments.split(|byte| *byte == 0);
         words.next().is_some_and(|program| program.ends_with(b"postgres")) && words.any(|word| word == b"-D")
     };
-    let (servers, others): (Vec<Pid>, Vec<Pid>) = under(folder).into_iter().partition(is_postmaster);
+    let (servers, others): (Vec<Pid>, Vec<Pid>) = under(directory).into_iter().partition(is_postmaster);
     let daemons = others.into_iter().filter(|pid| {
         let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
         name.trim_end() != "postgres"
@@ -202,17 +202,17 @@ pub fn end_under(folder: &Path) -> Result<()> {
         let left = servers.iter().filter(|pid| is_postmaster(pid)).count();
         super::wait::ensure(left == 0, || format!("{left} live"))
     });
-    kill_under(folder)
+    kill_under(directory)
 }
 
-/// Kills all processes under `folder` until none is left.
+/// Kills all processes under `directory` until none is left.
 ///
 /// # Errors
 /// Some live on.
-pub fn kill_under(folder: &Path) -> Result<()> {
+pub fn kill_under(directory: &Path) -> Result<()> {
     wait_until("all processes killed", Duration::from_secs(10), || {
-        signal_under(folder, Signal::SIGKILL);
-        let left = under(folder);
+        signal_under(directory, Signal::SIGKILL);
+        let left = under(directory);
         super::wait::ensure(left.is_empty(), || format!("{left:?} live"))
     })
 }

@@ -14,19 +14,19 @@ use super::{host, process, wait_until, Result};
 pub struct Server {
     program: PathBuf,
     arguments: Vec<String>,
-    folder: PathBuf,
+    directory: PathBuf,
     child: Option<Child>,
 }
 
 impl Server {
-    /// With a folder of its own, and not started.
+    /// With a directory of its own, and not started.
     ///
     /// # Errors
-    /// The folder cannot be made.
-    pub fn new(program: &Path, folder: PathBuf, arguments: Vec<String>) -> Result<Server> {
-        std::fs::create_dir_all(&folder)?;
-        host::give_away(&folder)?;
-        Ok(Server { program: program.to_owned(), arguments, folder, child: None })
+    /// The directory cannot be made.
+    pub fn new(program: &Path, directory: PathBuf, arguments: Vec<String>) -> Result<Server> {
+        std::fs::create_dir_all(&directory)?;
+        host::give_away(&directory)?;
+        Ok(Server { program: program.to_owned(), arguments, directory, child: None })
     }
 
     /// Starts it, unless it runs, and does not wait for it.
@@ -37,9 +37,9 @@ impl Server {
         if process::living(&mut self.child).is_some() {
             return Ok(());
         }
-        let mut command = process::command(&self.program, &self.folder, Path::new("/usr/bin"))?;
+        let mut command = process::command(&self.program, &self.directory, Path::new("/usr/bin"))?;
         command.args(&self.arguments);
-        self.child = Some(process::daemon(command, &self.folder.join("server.log"))?);
+        self.child = Some(process::daemon(command, &self.directory.join("server.log"))?);
         Ok(())
     }
 

@@ -52,7 +52,7 @@ pub trait Store: Debug + Send + Sync {
     /// The store does not answer.
     fn prefix(&self, prefix: &str) -> Result<Vec<Key>>;
 
-    /// Writes one key that hangs on nothing.
+    /// Writes one key that is attached to nothing.
     ///
     /// # Errors
     /// The store does not answer.
@@ -156,20 +156,20 @@ pub fn is_here(name: &str) -> bool {
     }
 }
 
-/// Starts the store of that name, with its data under `folder`.
+/// Starts the store of that name, with its data under `directory`.
 ///
 /// # Errors
 /// It does not answer in time, or there is no such store.
-pub fn start(name: &str, folder: &Path) -> Result<Box<dyn Store>> {
+pub fn start(name: &str, directory: &Path) -> Result<Box<dyn Store>> {
     Ok(match name {
-        "etcd3" => Box::new(Etcd::start(folder)?),
-        "etcd3http" => Box::new(Etcd::speaking(folder, Speech::Gateway)?),
-        "etcd" => Box::new(Etcd::speaking(folder, Speech::V2)?),
-        "consul" => Box::new(Consul::start(folder)?),
-        "kubernetes" => Box::new(Kubernetes::start(folder, true)?),
-        "kubernetes-cm" => Box::new(Kubernetes::start(folder, false)?),
-        "zookeeper" => Box::new(ZooKeeper::start(folder)?),
-        "exhibitor" => Box::new(ZooKeeper::behind_exhibitor(folder)?),
+        "etcd3" => Box::new(Etcd::start(directory)?),
+        "etcd3http" => Box::new(Etcd::speaking(directory, Speech::Gateway)?),
+        "etcd" => Box::new(Etcd::speaking(directory, Speech::V2)?),
+        "consul" => Box::new(Consul::start(directory)?),
+        "kubernetes" => Box::new(Kubernetes::start(directory, true)?),
+        "kubernetes-cm" => Box::new(Kubernetes::start(directory, false)?),
+        "zookeeper" => Box::new(ZooKeeper::start(directory)?),
+        "exhibitor" => Box::new(ZooKeeper::behind_exhibitor(directory)?),
         other => return Err(format!("STORE={other}: there is no such store").into()),
     })
 }

@@ -61,7 +61,7 @@ pub struct Writer {
 struct Work {
     psql: PathBuf,
     bin: PathBuf,
-    folder: PathBuf,
+    directory: PathBuf,
     ports: Vec<String>,
     /// The first row.
     first: u64,
@@ -90,7 +90,7 @@ impl Writer {
         let work = Work {
             psql: bin.join("psql"),
             bin,
-            folder: cluster.folder.clone(),
+            directory: cluster.directory.clone(),
             ports: names
                 .iter()
                 .map(|name| Ok(cluster.member(name)?.postgres.to_string()))
@@ -169,7 +169,7 @@ struct Session {
 
 impl Session {
     fn open(work: &Work, port: &str) -> Result<Session> {
-        let mut command = process::command(&work.psql, &work.folder, &work.bin)?;
+        let mut command = process::command(&work.psql, &work.directory, &work.bin)?;
         command
             .args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-U", "postgres", "-d", "postgres"])
             .args(["-p", port])

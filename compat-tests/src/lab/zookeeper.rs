@@ -17,7 +17,7 @@ use super::{host, process, wait_until, Result};
 #[derive(Debug)]
 pub struct ZooKeeper {
     port: u16,
-    folder: PathBuf,
+    directory: PathBuf,
     child: Option<Child>,
     /// The port of the Exhibitor in front of it, if there is one.
     exhibitor: Option<u16>,
@@ -32,27 +32,27 @@ pub fn jars() -> PathBuf {
     host::deps().join("zookeeper-3.8/lib")
 }
 
-/// A server that reads `zoo.cfg` in its folder.
+/// A server that reads `zoo.cfg` in its directory.
 ///
 /// # Errors
 /// There is none on this machine.
-pub fn command(folder: &Path) -> Result<Command> {
+pub fn command(directory: &Path) -> Result<Command> {
     let jars = jars();
     if !jars.is_dir() {
         return Err(format!("no ZooKeeper in {}: scripts/setup, and it needs Java", jars.display()).into());
     }
-    let mut command = process::command(Path::new("/usr/bin/java"), folder, Path::new("/usr/bin"))?;
+    let mut command = process::command(Path::new("/usr/bin/java"), directory, Path::new("/usr/bin"))?;
     command.args(arguments());
     Ok(command)
 }
 
 /// Sessions of 2 to 60 seconds. A leader of the ensemble that stands still is left after two seconds, which is less than
 /// the scenarios' retry_timeout.
-fn configuration(folder: &Path, port: u16) -> String {
+fn configuration(directory: &Path, port: u16) -> String {
     format!(
         "tickTime=1000\nminSessionTimeout=2000\nmaxSessionTimeout=60000\ninitLimit=10\nsyncLimit=2\ndataDir={}\n\
          clientPort={port}\nclientPortAddress=127.0.0.1\nadmin.enableServer=false\nforceSync=no\n",
-        folder.join("data").display()
+        directory.join("data").display()
     )
 }
 
@@ -87,18 +87,18 @@ pub fn value(port: u16, path: &str) -> Result<Option<String>> {
 }
 
 impl ZooKeeper {
-    /// Starts it with its data under `folder`.
+    /// Starts it with its data under `directory`.
     ///
     /// # Errors
     /// There is none on this machine (no Java?), or it does not answer in time.
-    pub fn start(folder: &Path) -> Result<ZooKeeper> {
-        let folder = folder.join("zookeeper");
-        std::fs::create_dir_all(folder.join("data"))?;
+    pub fn start(directory: &Path) -> Result<ZooKeeper> {
+        let directory = directory.join("zookeeper");
+        std::fs::create_dir_all(directory.join("data"))?;
         let port = host::free_port()?;
-        std::fs::write(folder.join("zoo.cfg"), configuration(&folder, port))?;
-        host::give_away(&folder)?;
-        host::give_away(&folder.join("data"))?;
-        let mut server = ZooKeeper { port, folder, child: None, exhibitor: None, others: Vec::new() };
+        std::fs::write(directory.join("zoo.cfg"), configuration(&directory, port))?;
+        host::give_away(&directory)?;
+        host::give_away(&directory.join("data"))?;
+        let mut server = ZooKeeper { port, directory, child: None, exhibitor: None, others: Vec::new() };
         server.restart()?;
         Ok(server)
     }
@@ -107,8 +107,8 @@ impl ZooKeeper {
     ///
     /// # Errors
     /// See [`ZooKeeper::start`].
-    pub fn behind_exhibitor(folder: &Path) -> Result<ZooKeeper> {
-        let server = ZooKeeper::start(folder)?;
+    pub fn behind_exhibitor(directory: &Path) -> Result<ZooKeeper> {
+        let server = ZooKeeper::start(directory)?;
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let exhibitor = Some(listener.local_addr()?.port());
         let body = format!(r#"{{"servers":["127.0.0.1"],"port":{}}}"#, server.port);
@@ -131,8 +131,8 @@ impl ZooKeeper {
 
     /// Starts the first server, and does not wait for it.
     fn begin(&mut self) -> Result<()> {
-        let command = command(&self.folder)?;
-        self.child = Some(process::daemon(command, &self.folder.join("zookeeper.log"))?);
+        let command = command(&self.directory)?;
+        self.child = Some(process::daemon(command, &self.directory.join("zookeeper.log"))?);
         Ok(())
     }
 
@@ -166,16 +166,16 @@ impl Store for ZooKeeper {
     fn prefix(&self, prefix: &str) -> Result<Vec<Key>> {
         let mut client = self.client()?;
         let mut found = Vec::new();
-        let mut folders = vec!["/service".to_owned()];
-        while let Some(folder) = folders.pop() {
-            for name in client.children(&folder)? {
-                let path = format!("{folder}/{name}");
-                let Some((value, owner, is_folder)) = client.get(&path)? else { continue };
-                if !is_folder && path.starts_with(prefix) {
+        let mut directories = vec!["/service".to_owned()];
+        while let Some(directory) = directories.pop() {
+            for name in client.children(&directory)? {
+                let path = format!("{directory}/{name}");
+                let Some((value, owner, is_directory)) = client.get(&path)? else { continue };
+                if !is_directory && path.starts_with(prefix) {
                     let lease = (owner != 0).then(|| owner.to_string());
                     found.push(Key { name: path.clone(), value, leased: owner != 0, lease });
                 }
-                folders.push(path);
+                directories.push(path);
             }
         }
         found.sort_by(|a, b| a.name.cmp(&b.name));
@@ -191,7 +191,7 @@ impl Store for ZooKeeper {
     }
 
     fn kill(&mut self) -> Result<()> {
-        process::kill_under(&self.folder)?;
+        process::kill_under(&self.directory)?;
         if let Some(mut child) = self.child.take() {
             child.wait()?;
         }
@@ -206,8 +206,8 @@ impl Store for ZooKeeper {
         }
         self.kill()?;
         for n in 1..3 {
-            let folder = self.folder.join(format!("other{n}"));
-            let other = Server::new(Path::new("/usr/bin/java"), folder, arguments())?;
+            let directory = self.directory.join(format!("other{n}"));
+            let other = Server::new(Path::new("/usr/bin/java"), directory, arguments())?;
             self.others.push((other, host::free_port()?));
         }
         let mut peers = String::new();
@@ -215,14 +215,14 @@ impl Store for ZooKeeper {
             peers += &format!("server.{number}=127.0.0.1:{}:{}\n", host::free_port()?, host::free_port()?);
         }
         for number in 0..3 {
-            let (folder, port) = match number {
-                0 => (self.folder.clone(), self.port),
-                _ => (self.folder.join(format!("other{number}")), self.others[number - 1].1),
+            let (directory, port) = match number {
+                0 => (self.directory.clone(), self.port),
+                _ => (self.directory.join(format!("other{number}")), self.others[number - 1].1),
             };
-            std::fs::create_dir_all(folder.join("data"))?;
-            host::give_away(&folder.join("data"))?;
-            std::fs::write(folder.join("data/myid"), format!("{}\n", number + 1))?;
-            std::fs::write(folder.join("zoo.cfg"), configuration(&folder, port) + &peers)?;
+            std::fs::create_dir_all(directory.join("data"))?;
+            host::give_away(&directory.join("data"))?;
+            std::fs::write(directory.join("data/myid"), format!("{}\n", number + 1))?;
+            std::fs::write(directory.join("zoo.cfg"), configuration(&directory, port) + &peers)?;
         }
         self.restart()
     }
@@ -248,11 +248,11 @@ impl Store for ZooKeeper {
     }
 
     fn freeze(&self) {
-        process::signal_under(&self.folder, Signal::SIGSTOP);
+        process::signal_under(&self.directory, Signal::SIGSTOP);
     }
 
     fn thaw(&self) {
-        process::signal_under(&self.folder, Signal::SIGCONT);
+        process::signal_under(&self.directory, Signal::SIGCONT);
     }
 }
 
@@ -356,7 +356,7 @@ impl Client {
         }
     }
 
-    /// The value, the owner, and whether it is a folder.
+    /// The value, the owner, and whether it is a directory.
     fn get(&mut self, path: &str) -> Result<Option<(String, i64, bool)>> {
         let mut body = Vec::new();
         text(&mut body, path);

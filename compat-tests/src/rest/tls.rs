@@ -14,7 +14,7 @@ use crate::lab::{host, Result};
 /// How long an answer is waited for.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Makes, in `folder`: an authority `ca`, certificates `server`, `next` and `client` of it, `self` and `rogue`
+/// Makes, in `directory`: an authority `ca`, certificates `server`, `next` and `client` of it, `self` and `rogue`
 /// of nobody, each as `.pem` with its `.key`; `server.locked.key` is encrypted with `geheim`, and
 /// `server.both.pem` has the key inside.
 const MAKE: &str = r#"set -e
@@ -33,14 +33,14 @@ cat server.pem server.key >server.both.pem
 ///
 /// # Errors
 /// There is no `openssl`, or it does not do so.
-pub fn certificates(folder: &Path) -> Result<()> {
-    std::fs::create_dir_all(folder)?;
-    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755))?;
-    let done = Command::new("sh").args(["-c", MAKE, "sh"]).arg(folder).output()?;
+pub fn certificates(directory: &Path) -> Result<()> {
+    std::fs::create_dir_all(directory)?;
+    std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o755))?;
+    let done = Command::new("sh").args(["-c", MAKE, "sh"]).arg(directory).output()?;
     if !done.status.success() {
         return Err(String::from_utf8_lossy(&done.stderr).into_owned().into());
     }
-    for entry in std::fs::read_dir(folder)? {
+    for entry in std::fs::read_dir(directory)? {
         host::give_away(&entry?.path())?;
     }
     Ok(())
@@ -49,7 +49,7 @@ pub fn certificates(folder: &Path) -> Result<()> {
 /// What a client brings to the handshake.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Client<'a> {
-    /// Its certificate and key: this name with `.pem` and `.key`, in the folder.
+    /// Its certificate and key: this name with `.pem` and `.key`, in the directory.
     pub certificate: Option<(&'a Path, &'a str)>,
     /// The only version it speaks.
     pub version: Option<SslVersion>,
@@ -77,9 +77,9 @@ pub fn ask(port: u16, client: Option<Client<'_>>, request: &str) -> Result<Strin
     if let Some(ciphers) = client.ciphers {
         builder.set_cipher_list(ciphers)?;
     }
-    if let Some((folder, name)) = client.certificate {
-        builder.set_certificate_file(folder.join(format!("{name}.pem")), SslFiletype::PEM)?;
-        builder.set_private_key_file(folder.join(format!("{name}.key")), SslFiletype::PEM)?;
+    if let Some((directory, name)) = client.certificate {
+        builder.set_certificate_file(directory.join(format!("{name}.pem")), SslFiletype::PEM)?;
+        builder.set_private_key_file(directory.join(format!("{name}.key")), SslFiletype::PEM)?;
     }
     let Ok(mut stream) = builder.build().configure()?.verify_hostname(false).connect("localhost", tcp) else {
         return Ok("no handshake".into());

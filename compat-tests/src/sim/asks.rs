@@ -186,7 +186,7 @@ impl World {
         self.fail(12, format!("n{node} {what}"));
     }
 
-    /// What the keeper has renewed is what the leader key hangs on.
+    /// What the keeper has renewed is what the leader key is attached to.
     pub(super) fn check_renewal(&mut self, node: usize, session: Option<u64>) {
         let ours = self.store.get("leader") == Some(self.members[node].me.name.as_str());
         let hangs = self.store.session_of("leader");

@@ -18,7 +18,7 @@ pub enum Kind {
     ZooKeeper,
 }
 
-/// What a key hangs on.
+/// What a key is attached to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum On {
     /// Nothing.
@@ -42,7 +42,7 @@ pub enum Op {
         key: String,
         /// What.
         value: String,
-        /// What it hangs on afterwards.
+        /// What it is attached to afterwards.
         on: On,
         /// The conditions.
         when: Vec<Cmp>,
@@ -75,9 +75,9 @@ pub enum Cmp {
     Value(String),
     /// It was made before this revision.
     MadeBefore(u64),
-    /// It hangs on this session.
+    /// It is attached to this session.
     Session(u64),
-    /// There is no such key, or it hangs on nothing, or on this session.
+    /// There is no such key, or it is attached to nothing, or to this session.
     FreeFor(u64),
 }
 
@@ -309,7 +309,7 @@ impl Store {
         Some(session.told)
     }
 
-    /// What a key hangs on.
+    /// What a key is attached to.
     pub fn session_of(&self, key: &str) -> Option<u64> {
         self.keys.get(key).and_then(|key| key.session)
     }

@@ -22,7 +22,7 @@ impl World {
         let mut answers = Vec::new();
         for member in members {
             let known = self.index_of(&member.name);
-            // A lock that the node has is believed: whoever is asked has nothing to say.
+            // A lock that the node has is believed: a node that is asked has nothing to say.
             let believes = self.config.planted == Planted::BelievesInheritedLock
                 && matches!(decisive, Some(StopPolling::Outranked(_)))
                 && self.store.get("leader") == Some(self.members[node].me.name.as_str());
@@ -56,7 +56,7 @@ impl World {
                 None => PeerStatus::unreachable(&member.name),
             });
         }
-        // Answers that decide end the round: whoever is slow is left out. They come in any order, so the
+        // Answers that decide end the round: a node that is slow is left out. They come in any order, so the
         // first that are enough are drawn.
         if let Some(decisive) = decisive.as_ref().filter(|d| d.by(&answers)) {
             latency = latency.min(20);

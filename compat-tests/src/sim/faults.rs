@@ -105,7 +105,7 @@ pub enum Fault {
     Stranger(Option<usize>),
     /// In a pause: `/initialize` is another cluster's, or right again.
     Foreign(bool),
-    /// In a pause: an operator promotes a standby by hand.
+    /// In a pause: an operator promotes a standby manually.
     PromoteByHand(usize),
     /// In a pause: somebody deletes the leader key.
     DropLeaderKey,
@@ -119,7 +119,7 @@ pub enum Fault {
     Heal,
 }
 
-/// In place of a node: whoever leads at that moment; what is mended for it is
+/// In place of a node: the node that leads at that moment; what is mended for it is
 /// mended for all.
 pub const LEADER: usize = 99;
 
@@ -304,7 +304,7 @@ impl World {
     }
 }
 
-/// The fault, with whoever leads now in the place of [`LEADER`].
+/// The fault, with the node that leads now in the place of [`LEADER`].
 fn aimed(fault: Fault, leader: usize) -> Fault {
     let at = |node: usize| if node == LEADER { leader } else { node };
     match fault {

@@ -26,8 +26,8 @@ use pyfmt::Value;
 
 use super::dcs::{Cmp, Kind, On, Op, Said};
 
-/// The folder of the cluster.
-const FOLDER: &str = "/service/sim";
+/// The directory of the cluster.
+const DIRECTORY: &str = "/service/sim";
 
 /// With less time than this no attempt is made.
 const LEAST: Duration = Duration::from_millis(200);
@@ -42,8 +42,8 @@ impl Upper {
         let settings = Settings {
             name: name.to_owned(),
             scope: "sim".into(),
-            root_path: FOLDER.into(),
-            base_path: FOLDER.into(),
+            root_path: DIRECTORY.into(),
+            base_path: DIRECTORY.into(),
             timing,
             ctl: false,
         };
@@ -280,9 +280,9 @@ impl Client {
     }
 }
 
-/// The name below the folder.
+/// The name below the directory.
 pub(super) fn bare(key: &str) -> String {
-    key.strip_prefix(FOLDER).map_or(key, |rest| rest.trim_start_matches('/')).to_owned()
+    key.strip_prefix(DIRECTORY).map_or(key, |rest| rest.trim_start_matches('/')).to_owned()
 }
 
 fn written(said: Said) -> Result<Written, Failure> {

@@ -1,6 +1,6 @@
 //! What befalls few clusters, and decides on rows of the decision table that are seldom reached: data directories that are
 //! removed, unreadable or foreign, starts and promotions that last longer than their timeout, custom bootstraps, copies
-//! without a leader, restarts on a schedule, and operators who promote by hand in a pause.
+//! without a leader, restarts on a schedule, and operators who promote manually in a pause.
 //!
 //! Only in the profiles that ask for it, from random numbers of its own.
 
@@ -165,7 +165,7 @@ impl World {
         pg.slots.clear();
     }
 
-    /// `patronictl failover` to whoever has most, if nobody leads: a quorum that lost data never comes back by itself.
+    /// `patronictl failover` to the node that has most, if nobody leads: a quorum that lost data never comes back by itself.
     /// Nor does a cluster whose maker died in the bootstrap: `/initialize` keeps others away until somebody removes it,
     /// as in the reference.
     pub(super) fn rescue(&mut self) {

@@ -19,7 +19,7 @@ impl World {
     ///   It ends with the first cycle of the daemon that is started again;
     /// - a *late pause*: the cluster was resumed, and the node still believes in
     ///   the pause because it has not reached the DCS since. It ends when it does;
-    /// - what an operator *promoted by hand*, until a cycle has seen it;
+    /// - what an operator *promoted manually*, until a cycle has seen it;
     /// - a node that *stood still with its clocks*, until its keeper has asked for the lock, or has given up asking;
     /// - a member with the *reference's timing* that has lost the lock and does not know it.
     pub(super) fn excuse(&self, node: usize) -> Option<&'static str> {

@@ -88,7 +88,7 @@ pub struct Member {
     pub slot: JobSlot,
     /// Its number: tells a step of it from one of a job before.
     pub job_ticket: u64,
-    /// An operator has promoted its PostgreSQL by hand, then; until a cycle has seen it.
+    /// An operator has promoted its PostgreSQL manually, then; until a cycle has seen it.
     pub by_hand: Option<u64>,
     /// A restart that waits for its time.
     pub scheduled: Option<ScheduledRestart>,
@@ -164,7 +164,7 @@ pub struct Member {
     pub began_at: u64,
     /// Its daemon was started over a running primary in a pause, and knows nothing of who led meanwhile.
     pub started_in_pause: bool,
-    /// The branch that an operator has made here by hand.
+    /// The branch that an operator has made here manually.
     pub hand_branch: Option<u64>,
     /// When the cluster was last read.
     pub loaded_at: u64,

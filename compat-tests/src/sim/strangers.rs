@@ -53,7 +53,7 @@ impl World {
         self.stranger = Stranger { poses_as, at: None };
     }
 
-    /// It receives from whoever leads, as those do that go by a virtual address.
+    /// It receives from the node that leads, as those do that go by a virtual address.
     pub(super) fn stranger_connects(&mut self) {
         if self.stranger.poses_as.is_none() {
             return;

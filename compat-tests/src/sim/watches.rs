@@ -72,7 +72,7 @@ impl World {
         self.members.iter_mut().for_each(|member| member.watch.lost = true);
     }
 
-    /// After each event: what has changed is on its way to whoever has a watch open.
+    /// After each event: what has changed is on its way to each node that has a watch open.
     pub(super) fn tell_watches(&mut self) {
         let changes = self.store.take_changes();
         if changes.is_empty() {
@@ -98,7 +98,7 @@ impl World {
         }
     }
 
-    /// Watches that were lost are opened again, where that is possible, and whoever hears of a leader looks.
+    /// Watches that were lost are opened again, where that is possible, and a node that hears of a leader looks.
     pub(super) fn tend_watches(&mut self) {
         for node in 0..self.members.len() {
             let (now, generation, hears) = (self.now, self.members[node].generation, self.hears(node));

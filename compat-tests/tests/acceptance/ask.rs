@@ -263,7 +263,7 @@ fn log_silent(state: &mut State, call: &Call) -> Result<()> {
 
 fn file_matches(state: &mut State, call: &Call) -> Result<()> {
     let (file, pattern) =
-        (state.cluster()?.member(call.arg(1))?.folder.join(call.arg(0)), Regex::new(call.arg(2))?);
+        (state.cluster()?.member(call.arg(1))?.directory.join(call.arg(0)), Regex::new(call.arg(2))?);
     wait_until(&call.text, call.seconds(3), || {
         let text = std::fs::read_to_string(&file)?;
         let end: String = text.chars().rev().take(2000).collect::<Vec<_>>().into_iter().rev().collect();

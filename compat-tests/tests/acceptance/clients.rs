@@ -34,15 +34,15 @@ const SEEN: Duration = Duration::from_secs(30);
 fn bash(state: &State, line: &str) -> Result<process::Output> {
     let lab = state.cluster()?;
     let ctl = match kind_of(0) {
-        compat_tests::lab::Kind::Ours => host::install("patronictl", &lab.folder)?,
+        compat_tests::lab::Kind::Ours => host::install("patronictl", &lab.directory)?,
         compat_tests::lab::Kind::Reference => host::reference("patronictl"),
     };
-    let config = lab.folder.join("ctl.yml");
+    let config = lab.directory.join("ctl.yml");
     if !config.exists() {
         // Written by the first call.
         lab.ctl(kind_of(0), &["list"])?;
     }
-    let mut command = process::command(&PathBuf::from("/bin/bash"), &lab.folder, &lab.bin())?;
+    let mut command = process::command(&PathBuf::from("/bin/bash"), &lab.directory, &lab.bin())?;
     command
         .args(["-o", "pipefail", "-c", line])
         .env("CTL", format!("{} -c {}", ctl.display(), config.display()))
@@ -97,7 +97,7 @@ fn through_haproxy(state: &mut State, call: &Call) -> Result<()> {
     let port = *state.ports.get(call.arg(2)).ok_or("no HAProxy")?;
     let lab = state.cluster()?;
     wait_until(&call.text, call.seconds(3), || {
-        let mut command = process::command(&lab.bin().join("psql"), &lab.folder, &lab.bin())?;
+        let mut command = process::command(&lab.bin().join("psql"), &lab.directory, &lab.bin())?;
         command
             .args(["-XAtq", "-h", "127.0.0.1", "-U", "postgres", "-d", "postgres", "-c", call.arg(0)])
             .args(["-p", &port.to_string()])
@@ -117,14 +117,14 @@ fn prometheus(state: &mut State, _: &Call) -> Result<()> {
         "global: {{scrape_interval: 1s}}\nscrape_configs:\n- job_name: patroni\n  static_configs:\n  - targets: [{}]\n",
         targets.join(", ")
     );
-    let file = lab.folder.join("prometheus.yml");
+    let file = lab.directory.join("prometheus.yml");
     std::fs::write(&file, text)?;
-    let mut command = process::command(&PathBuf::from("/usr/bin/prometheus"), &lab.folder, &lab.bin())?;
+    let mut command = process::command(&PathBuf::from("/usr/bin/prometheus"), &lab.directory, &lab.bin())?;
     command
         .arg(format!("--config.file={}", file.display()))
-        .arg(format!("--storage.tsdb.path={}", lab.folder.join("tsdb").display()))
+        .arg(format!("--storage.tsdb.path={}", lab.directory.join("tsdb").display()))
         .arg(format!("--web.listen-address=127.0.0.1:{port}"));
-    process::daemon(command, &lab.folder.join("prometheus.log"))?;
+    process::daemon(command, &lab.directory.join("prometheus.log"))?;
     let count = lab.members.len();
     wait_until("Prometheus reads all members", SEEN, || {
         let body = http::call(port, "GET", "/api/v1/targets", None)?.json()?;
@@ -159,7 +159,7 @@ const TRIGGERS: [&str; 2] = ["etcd", "patroni"];
 /// Two vip-managers for each member, each in a network namespace of its own (`clients/vip_manager.py`).
 fn vip_manager(state: &mut State, _: &Call) -> Result<()> {
     let lab = state.cluster()?;
-    let script = lab.folder.join("vip_manager.py");
+    let script = lab.directory.join("vip_manager.py");
     std::fs::copy(host::repository().join("compat-tests/clients/vip_manager.py"), &script)?;
     let leader_key = lab.key("leader");
     for (member, trigger) in lab.members.iter().flat_map(|member| TRIGGERS.map(|trigger| (member, trigger))) {
@@ -167,20 +167,20 @@ fn vip_manager(state: &mut State, _: &Call) -> Result<()> {
             "etcd" => (lab.store.port(), leader_key.as_str(), member.name.as_str()),
             _ => (member.rest, "/leader", "200"),
         };
-        let mut command = process::command(&PathBuf::from("/usr/bin/python3"), &lab.folder, &lab.bin())?;
+        let mut command = process::command(&PathBuf::from("/usr/bin/python3"), &lab.directory, &lab.bin())?;
         command
             .arg(&script)
             .arg(host::deps().join("vip-manager/usr/bin/vip-manager"))
             .args([trigger, &port.to_string(), key, value])
-            .arg(address_file(&lab.folder, &member.name, trigger));
-        process::daemon(command, &lab.folder.join(format!("vip-manager-{trigger}-{}.log", member.name)))?;
+            .arg(address_file(&lab.directory, &member.name, trigger));
+        process::daemon(command, &lab.directory.join(format!("vip-manager-{trigger}-{}.log", member.name)))?;
     }
     Ok(())
 }
 
 /// Where `clients/vip_manager.py` says whether a member has the virtual address.
-fn address_file(folder: &Path, member: &str, trigger: &str) -> PathBuf {
-    folder.join(format!("vip-{trigger}-{member}"))
+fn address_file(directory: &Path, member: &str, trigger: &str) -> PathBuf {
+    directory.join(format!("vip-{trigger}-{member}"))
 }
 
 fn virtual_addresses(state: &mut State, call: &Call) -> Result<()> {
@@ -188,7 +188,7 @@ fn virtual_addresses(state: &mut State, call: &Call) -> Result<()> {
     wait_until(&call.text, call.seconds(1), || {
         for (member, trigger) in lab.members.iter().flat_map(|m| TRIGGERS.map(|trigger| (m, trigger))) {
             let wanted = if member.name == call.arg(0) { "up" } else { "down" };
-            let file = address_file(&lab.folder, &member.name, trigger);
+            let file = address_file(&lab.directory, &member.name, trigger);
             let found = std::fs::read_to_string(file).unwrap_or_default();
             ensure(found == wanted, || format!("{trigger}, {}: {found:?}, not {wanted}", member.name))?;
         }
@@ -200,10 +200,10 @@ fn virtual_addresses(state: &mut State, call: &Call) -> Result<()> {
 /// `<REST_node0>` in it are that member's ports.
 fn read_dcs(state: &mut State, call: &Call) -> Result<()> {
     let lab = state.cluster()?;
-    let script = lab.folder.join("read_dcs.py");
+    let script = lab.directory.join("read_dcs.py");
     std::fs::copy(host::repository().join("compat-tests/clients/read_dcs.py"), &script)?;
     wait_until("the reference's client code reads", SEEN, || {
-        let mut command = process::command(&host::reference("python"), &lab.folder, &lab.bin())?;
+        let mut command = process::command(&host::reference("python"), &lab.directory, &lab.bin())?;
         command.arg(&script).args([&lab.options.scope, &lab.store.port().to_string()]);
         let found = json::loads(&process::run(command, PATIENCE)?.ok()?).map_err(|e| e.to_string())?;
         for row in &call.table {

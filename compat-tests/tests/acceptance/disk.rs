@@ -27,11 +27,11 @@ pub const STEPS: &[(&str, Step)] = &[
     (r"a restart of (\w+) is posted for (\d+) s from now", schedule_restart),
 ];
 
-/// A program of the test cluster, in its folder.
+/// A program of the test cluster, in its directory.
 fn script(state: &mut State, call: &Call) -> Result<()> {
     let lab = state.lab()?;
-    let path = lab.folder.join(call.arg(0));
-    let text = call.doc.replace("LABROOT", &lab.folder.display().to_string());
+    let path = lab.directory.join(call.arg(0));
+    let text = call.doc.replace("LABROOT", &lab.directory.display().to_string());
     let text = text.replace("LABBIN", &lab.bin().display().to_string());
     std::fs::write(&path, text.trim_start())?;
     Ok(std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))?)
@@ -55,14 +55,14 @@ fn disk(state: &mut State, call: &Call) -> Result<()> {
     state.cluster()?.member(call.arg(0))?.mount_disk(call.arg(1).parse()?)
 }
 
-/// Runs a shell's line as the unprivileged user in the member's folder, for at most 30 s.
+/// Runs a shell's line as the unprivileged user in the member's directory, for at most 30 s.
 fn run(state: &State, member: &Member, line: &str) -> Result<String> {
     let lab = state.cluster()?;
     let bin = lab.bin();
     let line = lab.members.iter().fold(line.to_owned(), |text, member| {
         text.replace(&format!("PORT({})", member.name), &member.postgres.to_string())
     });
-    let mut command = process::command("/bin/sh".as_ref(), &member.folder, &bin)?;
+    let mut command = process::command("/bin/sh".as_ref(), &member.directory, &bin)?;
     command.args(["-c", &member.fill_in(&line)]).env("PGPASSWORD", "lab-repl");
     process::run(command, Duration::from_secs(30))?.ok()
 }
@@ -83,7 +83,7 @@ fn titled(member: &Member, text: &str) -> Vec<Pid> {
         let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         String::from_utf8_lossy(&line).replace('\0', " ").contains(text)
     };
-    process::under(&member.folder).into_iter().filter(has).collect()
+    process::under(&member.directory).into_iter().filter(has).collect()
 }
 
 fn process_signal(state: &mut State, call: &Call) -> Result<()> {

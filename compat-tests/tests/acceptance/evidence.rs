@@ -50,7 +50,7 @@ fn descriptors(state: &mut State, call: &Call) -> Result<()> {
         up_to => up_to.trim_start_matches("up to ").trim_end_matches(" files"),
     };
     // As the user whom the daemon runs as: nobody else may.
-    let mut command = process::command(Path::new("/usr/bin/prlimit"), &lab.folder, &lab.bin())?;
+    let mut command = process::command(Path::new("/usr/bin/prlimit"), &lab.directory, &lab.bin())?;
     command.args(["--pid", &pid.to_string(), &format!("--nofile={limit}:")]);
     process::run(command, Duration::from_secs(5))?.ok().map(drop)
 }
@@ -67,12 +67,12 @@ fn never_waits(state: &mut State, call: &Call) -> Result<()> {
             "DO $$ BEGIN FOR i IN 1..2000000000 LOOP INSERT INTO told_{client} VALUES (i); COMMIT; \
              RAISE NOTICE 'row %', i; END LOOP; END $$"
         );
-        let mut command = process::command(&lab.bin().join("psql"), &lab.folder, &lab.bin())?;
+        let mut command = process::command(&lab.bin().join("psql"), &lab.directory, &lab.bin())?;
         command
             .args(["-XAtq", "-h", "127.0.0.1", "-U", "postgres", "-d", "postgres"])
             .args(["-p", &member.postgres.to_string(), "-c", &sql])
             .env("PGPASSWORD", "lab-super");
-        let log = lab.folder.join(format!("told_{client}.log"));
+        let log = lab.directory.join(format!("told_{client}.log"));
         state.talkers.push(Some(process::daemon(command, &log)?));
         wait_until("rows are told", Duration::from_secs(10), || {
             let text = std::fs::read_to_string(&log).unwrap_or_default();
@@ -93,7 +93,7 @@ fn cut_off(state: &mut State, call: &Call) -> Result<()> {
 fn told(state: &mut State, call: &Call) -> Result<()> {
     let name = state.name(call.arg(0))?;
     for client in 0..state.talkers.len() {
-        let text = std::fs::read_to_string(state.cluster()?.folder.join(format!("told_{client}.log")))?;
+        let text = std::fs::read_to_string(state.cluster()?.directory.join(format!("told_{client}.log")))?;
         let told = text.lines().filter_map(|line| line.rsplit_once("row ")?.1.parse::<u64>().ok()).max();
         let told = told.ok_or("nothing was told")?;
         let sql = format!("SELECT coalesce(max(n), 0) FROM told_{client}");
@@ -107,18 +107,18 @@ fn told(state: &mut State, call: &Call) -> Result<()> {
 fn poses_as(state: &mut State, call: &Call) -> Result<()> {
     let lab = state.cluster.as_mut().ok_or("no cluster")?;
     let member = lab.member(call.arg(0))?;
-    let folder = lab.folder.join("stranger");
-    let mut command = process::command(Path::new("/bin/mkdir"), &lab.folder, &lab.bin())?;
-    command.arg("-p").arg(&folder);
+    let directory = lab.directory.join("stranger");
+    let mut command = process::command(Path::new("/bin/mkdir"), &lab.directory, &lab.bin())?;
+    command.arg("-p").arg(&directory);
     process::run(command, Duration::from_secs(5))?.ok()?;
-    let mut command = process::command(&lab.bin().join("pg_receivewal"), &lab.folder, &lab.bin())?;
+    let mut command = process::command(&lab.bin().join("pg_receivewal"), &lab.directory, &lab.bin())?;
     let dsn = format!(
         "host=127.0.0.1 port={} user=replicator password=lab-repl application_name={}",
         member.postgres,
         call.arg(1)
     );
-    command.args(["--synchronous", "--no-loop", "-d", &dsn, "-D"]).arg(&folder);
-    state.stranger = Some(process::daemon(command, &lab.folder.join("stranger.log"))?);
+    command.args(["--synchronous", "--no-loop", "-d", &dsn, "-D"]).arg(&directory);
+    state.stranger = Some(process::daemon(command, &lab.directory.join("stranger.log"))?);
     wait_until("the stranger receives", Duration::from_secs(10), || {
         let found = member.sql(
             "SELECT count(*) FROM pg_stat_activity a JOIN pg_stat_replication r USING (pid) \

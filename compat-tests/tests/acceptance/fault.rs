@@ -279,7 +279,7 @@ fn schedule(state: &mut State, call: &Call) -> Result<()> {
     ensure(answer.status == 202, || format!("{} {}", answer.status, answer.body))
 }
 
-/// A member with a name that is taken, in a folder and on ports of its own.
+/// A member with a name that is taken, in a directory and on ports of its own.
 fn second(state: &mut State, call: &Call) -> Result<()> {
     let kind = kind_of(0);
     let lab = state.lab()?;

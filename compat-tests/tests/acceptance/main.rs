@@ -4,7 +4,7 @@
 //! `FLEET=ours|reference|alternating|alternating2 cargo test -p compat-tests --test acceptance [-- --tags EXPR]`
 //! Without `--tags` or `--name`, the scenarios tagged `@ci` run; `--tags 'not @none'` is all of them.
 //! (`alternating`: even members ours, odd ones the reference's; `alternating2` the other way round.)
-//! Two scenarios at a time, or `--concurrency N`. `LAB_KEEP=1` keeps the folders of all scenarios; that of a
+//! Two scenarios at a time, or `--concurrency N`. `LAB_KEEP=1` keeps the directories of all scenarios; that of a
 //! failed one is always kept. fixtures/README.md says more.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

@@ -70,7 +70,7 @@ fn shell(state: &mut State, line: &Line) -> Result<()> {
         // The addresses of a lab are those of one machine, which the validator refuses.
         let member = lab.member(&member_of(&line.host)?)?;
         let text = std::fs::read_to_string(member.write_config()?)?;
-        let file = member.folder.join("checked.yml");
+        let file = member.directory.join("checked.yml");
         std::fs::write(&file, text.replace("connect_address: 127.0.0.1:", "connect_address: 192.0.2.1:"))?;
         compat_tests::lab::host::give_away(&file)?;
         command = command.replace("/etc/patroni/config.yml", &file.display().to_string());
@@ -80,13 +80,13 @@ fn shell(state: &mut State, line: &Line) -> Result<()> {
         .chain(ctl.get_args())
         .map(|word| format!("'{}'", word.to_string_lossy()))
         .collect();
-    let daemon = compat_tests::lab::host::install("patroni", &lab.folder)?;
+    let daemon = compat_tests::lab::host::install("patroni", &lab.directory)?;
     let script = format!(
         "set -e\npatronictl() {{ {} \"$@\"; }}\npatroni() {{ '{}' \"$@\"; }}\n{command}",
         words.join(" "),
         daemon.display()
     );
-    let mut shell = process::command("/bin/sh".as_ref(), &lab.folder, &lab.bin())?;
+    let mut shell = process::command("/bin/sh".as_ref(), &lab.directory, &lab.bin())?;
     shell.arg("-c").arg(script).envs(lab.store.environment());
     state.output = process::run(shell, PATIENCE)?;
     ensure(state.output.code == 0, || format!("exit code {}", state.output.code))

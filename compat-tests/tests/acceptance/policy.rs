@@ -45,14 +45,14 @@ fn with_watchdogs(state: &mut State, call: &Call) -> Result<()> {
     for index in 0..count {
         let name = format!("node{index}");
         let member = state.lab()?.add(&name, kind_of(index))?;
-        let fifo = Fifo::at(&member.folder.join("data.watchdog"))?;
+        let fifo = Fifo::at(&member.directory.join("data.watchdog"))?;
         state.watchdogs.insert(name, fifo);
     }
     state.lab()?.start_all()
 }
 
 fn gets_watchdog(state: &mut State, call: &Call) -> Result<()> {
-    let fifo = Fifo::at(&state.cluster()?.member(call.arg(0))?.folder.join("data.watchdog"))?;
+    let fifo = Fifo::at(&state.cluster()?.member(call.arg(0))?.directory.join("data.watchdog"))?;
     state.watchdogs.insert(call.arg(0).into(), fifo);
     Ok(())
 }
@@ -274,12 +274,12 @@ fn sent(state: &mut State, call: &Call) -> Result<()> {
 fn by_hand(state: &mut State, call: &Call) -> Result<()> {
     let lab = state.cluster()?;
     let member = lab.member(call.arg(0))?;
-    let mut command = process::command(&lab.bin().join("pg_ctl"), &member.folder, &lab.bin())?;
+    let mut command = process::command(&lab.bin().join("pg_ctl"), &member.directory, &lab.bin())?;
     command.arg("-D").arg(member.data()).arg("-w");
     if call.arg(1) == "stopped" {
         command.args(["-m", "fast", "stop"]);
     } else {
-        command.arg("-l").arg(member.folder.join("by-hand.log")).arg("start");
+        command.arg("-l").arg(member.directory.join("by-hand.log")).arg("start");
     }
     process::run_quietly(command, Duration::from_secs(60))
 }

@@ -51,12 +51,12 @@ fn sentence(text: &str) -> Result<&'static (Regex, Step)> {
     }
 }
 
-/// Reads every feature of the folder, so that a sentence that is none is found by whatever is run.
+/// Reads every feature of the directory, so that a sentence that is none is found by whatever is run.
 ///
 /// # Errors
 /// The first step that is not one sentence.
-pub fn check_features(folder: &str) -> Result<()> {
-    for entry in std::fs::read_dir(folder)? {
+pub fn check_features(directory: &str) -> Result<()> {
+    for entry in std::fs::read_dir(directory)? {
         let feature = Feature::parse_path(entry?.path(), GherkinEnv::default())?;
         let scenarios = feature.scenarios.iter().flat_map(|scenario| &scenario.steps);
         let steps = feature.background.iter().flat_map(|background| &background.steps).chain(scenarios);

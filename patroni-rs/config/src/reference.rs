@@ -77,7 +77,7 @@ environment wins over the file; `PATRONI_CONFIGURATION` holds a whole document, 
 pub fn manual_page() -> String {
     let mut out = String::from(
         ".TH PATRONI.YML 5 \"\" \"Patroni 4.1.5\" \"Patroni\"\n.SH NAME\npatroni.yml \\- configuration of patroni and patronictl\n\
-         .SH DESCRIPTION\nA YAML file, or a folder of files that end in .yml or .yaml and are merged in the order of their names.\n\
+         .SH DESCRIPTION\nA YAML file, or a directory of files that end in .yml or .yaml and are merged in the order of their names.\n\
          Keys are written as paths here: restapi.listen is listen in the section restapi.\nA variable of the environment wins over the file.\n",
     );
     for (heading, about, rows) in CHAPTERS {

@@ -43,7 +43,7 @@ const RULES: [(&[&str], Want); 24] = [
     (&["namespace"], Want::TextOrNothing("text")),
     (&["scope"], Want::Text("text")),
     (&["watchdog"], Want::Section),
-    (&["postgresql", "data_dir"], Want::Text("the path of a folder")),
+    (&["postgresql", "data_dir"], Want::Text("the path of a directory")),
     (&["postgresql", "listen"], Want::Address),
     (&["postgresql", "connect_address"], Want::AddressOrNothing),
     (&["postgresql", "proxy_address"], Want::AddressOrNothing),
@@ -143,8 +143,8 @@ mod tests {
         // A star: it is no text.
         for (from, to, key, expected, got) in [
             ("/d", "/d, recovery_conf: cp", "postgresql.recovery_conf", "a mapping", "it is of type str"),
-            ("data_dir: /d, ", "", "postgresql.data_dir", "the path of a folder", "it is not set"),
-            ("/d", "''", "postgresql.data_dir", "the path of a folder", "got ''"),
+            ("data_dir: /d, ", "", "postgresql.data_dir", "the path of a directory", "it is not set"),
+            ("/d", "''", "postgresql.data_dir", "the path of a directory", "got ''"),
             (", listen: '127.0.0.1:5432'", "", "postgresql.listen", ADDRESS, "it is not set"),
             ("'127.0.0.1:5432'", "5432", "postgresql.listen", ADDRESS, "got 5432*"),
             ("5432'", "abc'", "postgresql.listen", ADDRESS, "got '127.0.0.1:abc'"),

@@ -52,10 +52,10 @@ z:
 
 #[test]
 fn merged_files() {
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("a.yml"), FIRST).unwrap();
-    std::fs::write(folder.path().join("b.yml"), SECOND).unwrap();
-    let path = folder.path().to_str().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("a.yml"), FIRST).unwrap();
+    std::fs::write(directory.path().join("b.yml"), SECOND).unwrap();
+    let path = directory.path().to_str().unwrap();
     let config = Config::load(path, &Environment::default(), &Check::Nothing).unwrap();
     assert_eq!(config.local_yaml(), PRINTED);
 }

@@ -50,7 +50,7 @@ const CRATES: &[Crate] = &[
 
 /// Sources that must not contain one of these texts, outside of tests and comments, but for the files named.
 struct Never {
-    folder: &'static str,
+    directory: &'static str,
     says: &'static [&'static str],
     but: &'static [&'static str],
     why: &'static str,
@@ -80,93 +80,93 @@ const DRIVES: &[&str] =
     &["keeper::Keeper", "Keeper::new", "ha::run", "run_shutdown", "Arm::of", ".job_finished("];
 
 const NEVER: &[Never] = &[
-    Never { folder: "patroni-rs/src", says: DRIVES, but: &[], why: "core/node drives the engine, in the daemon and in the simulation" },
-    Never { folder: "compat-tests/src/sim", says: DRIVES, but: &[], why: "core/node drives the engine, in the daemon and in the simulation" },
+    Never { directory: "patroni-rs/src", says: DRIVES, but: &[], why: "core/node drives the engine, in the daemon and in the simulation" },
+    Never { directory: "compat-tests/src/sim", says: DRIVES, but: &[], why: "core/node drives the engine, in the daemon and in the simulation" },
     // build_info: the names of the machine and the system it was built for.
-    Never { folder: "patroni-rs/core/src", says: OUTSIDE, but: &["build_info.rs"], why: "core does no I/O, reads no clock, rolls no dice" },
-    Never { folder: "patroni-rs/pyfmt/src", says: OUTSIDE, but: &[], why: "pyfmt makes values of texts, and texts of values" },
+    Never { directory: "patroni-rs/core/src", says: OUTSIDE, but: &["build_info.rs"], why: "core does no I/O, reads no clock, rolls no dice" },
+    Never { directory: "patroni-rs/pyfmt/src", says: OUTSIDE, but: &[], why: "pyfmt makes values of texts, and texts of values" },
     Never {
-        folder: "patroni-rs/pyfmt/src",
+        directory: "patroni-rs/pyfmt/src",
         says: &["patroni", "Patroni", "postgres", "Postgres"],
         but: &[],
         why: "pyfmt knows Python, and not Patroni",
     },
     Never {
-        folder: "patroni-rs/config/src",
+        directory: "patroni-rs/config/src",
         says: RUNS_PROGRAMS,
         // The validator asks `postgres --version`.
         but: &["validate/files.rs"],
         why: "config reads and writes configurations; it starts nothing",
     },
     Never {
-        folder: "patroni-rs/dcs/src",
+        directory: "patroni-rs/dcs/src",
         says: &["patroni_core::ha", "patroni_core::quorum", "patroni_core::sync", "patroni_core::slots", "patroni_core::rewind"],
         but: &[],
         why: "a store carries out operations; whether, and when, is the engine's to say",
     },
     Never {
-        folder: "patroni-rs/postgres/src/files",
+        directory: "patroni-rs/postgres/src/files",
         says: &["Command::new", "std::process", "tokio::process", "Invocation", "crate::sql"],
         but: &[],
         why: "files are written from values; no process is run and no server asked for them",
     },
     Never {
-        folder: "patroni-rs/postgres/src",
+        directory: "patroni-rs/postgres/src",
         says: &["ha::run", "ha::Memory", "ha::View", "ha::Request", "patroni_core::quorum"],
         but: &[],
         why: "PostgreSQL's processes, files and statements decide nothing",
     },
     Never {
-        folder: "patroni-rs",
+        directory: "patroni-rs",
         // The signal that is none: it asks whether a process is there.
         says: &["raw(pid), None)", "pid, None)", "kill(None"],
         but: &["postgres/src/process/evidence.rs", "postgres/src/process/proc.rs"],
         why: "whether a server has ended is said in one place, by proof: a look that failed says nothing",
     },
     Never {
-        folder: "patroni-rs/postgres/src/process/evidence.rs",
+        directory: "patroni-rs/postgres/src/process/evidence.rs",
         says: &[".exists()", ".is_dir()", ".is_file()", "unwrap_or(false)"],
         but: &[],
         why: "a look that failed is not an answer: errors are told from `no`",
     },
     Never {
-        folder: "patroni-rs/api/src",
+        directory: "patroni-rs/api/src",
         says: &["ha::run", "ha::Memory", "ha::Request", "patroni_dcs", "patroni_postgres", "etcd"],
         but: &[],
         why: "the REST API answers from a snapshot; effects go through `Backend`",
     },
     Never {
-        folder: "patroni-rs/src/instance",
+        directory: "patroni-rs/src/instance",
         says: &["ha::run", "ha::Memory", "patroni_dcs", "crate::shell"],
         but: &[],
         why: "an instance does what it is told",
     },
     Never {
-        folder: "patroni-rs/src/guardian",
+        directory: "patroni-rs/src/guardian",
         says: &["Role", "patroni_dcs", "patroni_config", "patroni_api", "crate::shell", "Instance", "sql::", "postgres::files"],
         but: &[],
         why: "the guardian knows a postmaster and an instant, no role, no DCS",
     },
     Never {
-        folder: "patroni-rs/src/guardian/process.rs",
+        directory: "patroni-rs/src/guardian/process.rs",
         says: &["tokio", "File::", "data_dir", "Mutex", "sql::"],
         but: &[],
         why: "the guardian's own process waits for nothing but its pipe and its clock; PGDATA is a name to it",
     },
     Never {
-        folder: "patroni-rs/src/shell/lease.rs",
+        directory: "patroni-rs/src/shell/lease.rs",
         says: &["tokio::time", "tokio::runtime", "tokio::spawn", "std::fs", "sql::", "data_dir", ".await"],
         but: &[],
         why: "the lock keeper's thread touches neither PGDATA nor SQL nor the runtime of the HA loop",
     },
     Never {
-        folder: "patroni-rs/src/log",
+        directory: "patroni-rs/src/log",
         says: &["std::fs", "File::", "OpenOptions"],
         but: &["file.rs", "writer.rs"],
         why: "who logs never waits for a disk: the writer's thread alone touches files",
     },
     Never {
-        folder: "patroni-rs",
+        directory: "patroni-rs",
         says: WALL_CLOCK,
         but: &[
             // What the loop sees, and what the log, the keys and the answers tell people. Promises and waits go by CLOCK_BOOTTIME.
@@ -183,7 +183,7 @@ const NEVER: &[Never] = &[
         why: "the wall clock may be set back: nothing that is safe may hang on it",
     },
     Never {
-        folder: "patroni-rs",
+        directory: "patroni-rs",
         says: &["thread::sleep"],
         but: &[
             // Threads of their own, what says of itself that it blocks, and programs that do one thing.
@@ -215,7 +215,7 @@ fn passwords_are_compared_in_constant_time() {
 }
 
 /// Each row of the map in docs/architecture.md that must never do something: which part it is, the words, and the
-/// folders of [`NEVER`] that hold them.
+/// directories of [`NEVER`] that hold them.
 const MUST_NEVER: &[(&str, &str, &[&str])] = &[
     ("`patroni-rs/pyfmt`", "know Patroni", &["patroni-rs/pyfmt/src"]),
     ("`patroni-rs/core` `model/`", "do I/O", &["patroni-rs/core/src"]),
@@ -262,8 +262,8 @@ fn read(path: &Path) -> String {
 }
 
 /// Names in `[dependencies]`, without those of tests.
-fn dependencies(crate_folder: &str) -> BTreeSet<String> {
-    let manifest = read(&root().join(crate_folder).join("Cargo.toml"));
+fn dependencies(crate_directory: &str) -> BTreeSet<String> {
+    let manifest = read(&root().join(crate_directory).join("Cargo.toml"));
     let mut inside = false;
     let mut found = BTreeSet::new();
     for line in manifest.lines() {
@@ -280,31 +280,31 @@ fn dependencies(crate_folder: &str) -> BTreeSet<String> {
     found
 }
 
-fn package(crate_folder: &str) -> String {
-    let manifest = read(&root().join(crate_folder).join("Cargo.toml"));
+fn package(crate_directory: &str) -> String {
+    let manifest = read(&root().join(crate_directory).join("Cargo.toml"));
     let name = manifest.lines().find_map(|line| line.strip_prefix("name = \""));
     name.and_then(|name| name.split('"').next()).expect("a package has a name").to_owned()
 }
 
 #[test]
 fn crates_use_only_those_below_them() {
-    let names: Vec<String> = CRATES.iter().map(|(folder, ..)| package(folder)).collect();
+    let names: Vec<String> = CRATES.iter().map(|(directory, ..)| package(directory)).collect();
     let workspace = read(&root().join("Cargo.toml"));
     let members =
         workspace.split_once("members = [").and_then(|(_, rest)| rest.split_once(']')).expect("members").0;
     for member in members.lines().map(|line| line.trim().trim_matches([',', '"'])).filter(|m| !m.is_empty()) {
-        assert!(CRATES.iter().any(|(folder, ..)| *folder == member), "{member} is missing here");
+        assert!(CRATES.iter().any(|(directory, ..)| *directory == member), "{member} is missing here");
     }
-    for (at, (folder, ours, others)) in CRATES.iter().enumerate() {
-        for name in dependencies(folder) {
+    for (at, (directory, ours, others)) in CRATES.iter().enumerate() {
+        for name in dependencies(directory) {
             match names.iter().position(|known| *known == name) {
                 Some(there) => {
-                    assert!(ours.contains(&name.as_str()), "{folder} must not use {name}");
-                    assert!(there > at, "{folder} uses {name}, which stands above it");
+                    assert!(ours.contains(&name.as_str()), "{directory} must not use {name}");
+                    assert!(there > at, "{directory} uses {name}, which stands above it");
                 }
                 None => {
                     let allowed = others.is_none_or(|others| others.contains(&name.as_str()));
-                    assert!(allowed, "{folder} must not use {name}");
+                    assert!(allowed, "{directory} must not use {name}");
                 }
             }
         }
@@ -349,10 +349,10 @@ fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
 }
 
 fn broken(never: &Never) -> Vec<String> {
-    let folder = root().join(never.folder);
+    let directory = root().join(never.directory);
     let mut found = Vec::new();
-    for path in sources(&folder) {
-        let inside = path.strip_prefix(&folder).unwrap_or(&path).display().to_string();
+    for path in sources(&directory) {
+        let inside = path.strip_prefix(&directory).unwrap_or(&path).display().to_string();
         if never.but.iter().any(|but| inside.starts_with(but)) {
             continue;
         }
@@ -405,8 +405,8 @@ fn no_arm_is_for_whatever_else_is_asked() {
 /// None of what, and None of that? A type with names says it.
 #[test]
 fn no_option_of_an_option() {
-    for folder in ["patroni-rs", "patronictl-rs/src", "compat-tests/src"] {
-        for path in sources(&root().join(folder)) {
+    for directory in ["patroni-rs", "patronictl-rs/src", "compat-tests/src"] {
+        for path in sources(&root().join(directory)) {
             let text = read(&path);
             let found = code(&text).find(|(_, line)| line.contains("Option<Option<"));
             assert!(found.is_none(), "{}: {found:?}", path.display());
@@ -423,8 +423,8 @@ fn each_part_of_the_memory_is_written_by_its_own_methods() {
         assert!(memory.contains(&format!("    pub {part}: ")), "Memory has a part {part}");
     }
     let mut written = Vec::new();
-    for folder in ["patroni-rs/core/src/ha", "patroni-rs/core/src/node", "patroni-rs/src"] {
-        for path in sources(&root().join(folder)) {
+    for directory in ["patroni-rs/core/src/ha", "patroni-rs/core/src/node", "patroni-rs/src"] {
+        for path in sources(&root().join(directory)) {
             for (at, line) in code(&read(&path)) {
                 for part in parts {
                     for (begins, _) in line.match_indices(&format!("m.{part}.")) {
@@ -454,9 +454,12 @@ fn each_must_never_of_the_map_is_held() {
         .collect();
     let held: Vec<(&str, &str)> = MUST_NEVER.iter().map(|(part, words, _)| (*part, *words)).collect();
     assert_eq!(written, held, "docs/architecture.md and what is held here");
-    for (part, _, folders) in MUST_NEVER {
-        for folder in *folders {
-            assert!(NEVER.iter().any(|never| never.folder == *folder), "{part}: nothing holds {folder}");
+    for (part, _, directories) in MUST_NEVER {
+        for directory in *directories {
+            assert!(
+                NEVER.iter().any(|never| never.directory == *directory),
+                "{part}: nothing holds {directory}"
+            );
         }
     }
 }
@@ -464,19 +467,19 @@ fn each_must_never_of_the_map_is_held() {
 #[test]
 fn dependencies_are_used() {
     let root = root();
-    for (folder, ..) in CRATES {
-        let inner = CRATES.iter().map(|(other, ..)| *other).filter(|other| other != folder);
+    for (directory, ..) in CRATES {
+        let inner = CRATES.iter().map(|(other, ..)| *other).filter(|other| other != directory);
         let inner: Vec<PathBuf> = inner.map(|other| root.join(other).join("src")).collect();
         let mut text = String::new();
-        for path in all_sources(&root.join(folder).join("src")) {
+        for path in all_sources(&root.join(directory).join("src")) {
             if !inner.iter().any(|other| path.starts_with(other)) {
                 text.push_str(&read(&path));
             }
         }
-        for name in dependencies(folder) {
+        for name in dependencies(directory) {
             let name = name.replace('-', "_");
             let used = [format!("{name}::"), format!("use {name};")].iter().any(|word| text.contains(word));
-            assert!(used, "{folder} does not use {name}");
+            assert!(used, "{directory} does not use {name}");
         }
     }
 }
@@ -510,9 +513,9 @@ fn exceptions_are_there() {
     for never in NEVER {
         for but in never.but {
             assert!(
-                root().join(never.folder).join(but).exists(),
+                root().join(never.directory).join(but).exists(),
                 "{}: there is no {but} to except",
-                never.folder
+                never.directory
             );
         }
     }

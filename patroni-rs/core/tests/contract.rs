@@ -62,12 +62,12 @@ fn documents() -> BTreeMap<&'static str, Document> {
 
 fn source_files() -> Vec<PathBuf> {
     let mut files = Vec::new();
-    let mut folders: Vec<PathBuf> = SOURCES.iter().map(|folder| root().join(folder)).collect();
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).expect("a folder of sources").flatten() {
+    let mut directories: Vec<PathBuf> = SOURCES.iter().map(|directory| root().join(directory)).collect();
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(&directory).expect("a directory of sources").flatten() {
             let path = entry.path();
             if path.is_dir() && entry.file_name() != "target" {
-                folders.push(path);
+                directories.push(path);
             } else if path.extension().is_some_and(|e| e == "rs" || e == "feature") {
                 files.push(path);
             }
@@ -286,22 +286,22 @@ fn row_key(line: &str) -> Option<(String, String)> {
     Some((document.to_owned(), section.to_owned()))
 }
 
-/// `folder/`: names; the next folder ...
-fn by_folder(files: &BTreeSet<String>) -> String {
-    let mut folders: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+/// `directory/`: names; the next directory ...
+fn by_directory(files: &BTreeSet<String>) -> String {
+    let mut directories: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for file in files {
-        let (folder, name) = file.rsplit_once('/').unwrap_or(("", file));
-        folders.entry(folder).or_default().push(name);
+        let (directory, name) = file.rsplit_once('/').unwrap_or(("", file));
+        directories.entry(directory).or_default().push(name);
     }
-    let texts = folders.iter().map(|(folder, names)| format!("`{folder}/`: {}", names.join(", ")));
+    let texts = directories.iter().map(|(directory, names)| format!("`{directory}/`: {}", names.join(", ")));
     texts.collect::<Vec<_>>().join("; ")
 }
 
-/// The files that [`by_folder`] wrote.
+/// The files that [`by_directory`] wrote.
 fn files_of(text: &str) -> BTreeSet<String> {
     let parts = text.split("; ").filter_map(|part| part.split_once(": "));
-    let files = parts.flat_map(|(folder, names)| {
-        names.split(", ").map(move |name| format!("{}{name}", folder.trim_matches('`')))
+    let files = parts.flat_map(|(directory, names)| {
+        names.split(", ").map(move |name| format!("{}{name}", directory.trim_matches('`')))
     });
     files.collect()
 }
@@ -311,7 +311,7 @@ fn table(documents: &BTreeMap<&'static str, Document>, cited: &Cited) -> String 
     for name in DOCUMENTS {
         for (section, title) in &documents[name].sections {
             if let Some(files) = cited.get(&(name.to_owned(), section.clone())) {
-                let (title, files) = (title.replace('|', "\\|"), by_folder(files));
+                let (title, files) = (title.replace('|', "\\|"), by_directory(files));
                 text.push_str(&format!("| [{name} {section}]({name}.md#s{section}) | {title} | {files} |\n"));
             }
         }

@@ -81,7 +81,7 @@ pub trait Dcs: Send + Sync {
     /// Publishes `last_lsn`, then deletes the leader key if it is ours.
     async fn delete_leader(&self, leader: Option<&Leader>, last_lsn: Option<Lsn>) -> Outcome;
 
-    /// Writes our member key if it has changed or hangs on an old lease.
+    /// Writes our member key if it has changed or is attached to an old lease.
     async fn touch_member(&self, data: &Value) -> Outcome;
 
     /// Writes `/config`; with a version only if that is still the current one.
@@ -129,7 +129,7 @@ pub trait Dcs: Send + Sync {
     /// Deletes `/initialize`.
     async fn cancel_initialization(&self) -> Outcome;
 
-    /// Deletes the cluster's whole folder.
+    /// Deletes the cluster's whole directory.
     async fn delete_cluster(&self) -> Outcome;
 
     /// New durations. A new TTL makes the next [`Dcs::watch`] return at once.

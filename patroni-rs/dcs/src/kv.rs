@@ -18,7 +18,7 @@
 //! # How the known stores say it
 //! | | etcd v3 | etcd v2 | Consul | ZooKeeper |
 //! |---|---|---|---|---|
-//! | [`KvStore::list`] | range of the prefix, linearizable | `?recursive=true`, leaves only; 404/100 is empty | `?recurse=1`; 404 is empty, **unless the token may not read** | children, then each; no folder is empty |
+//! | [`KvStore::list`] | range of the prefix, linearizable | `?recursive=true`, leaves only; 404/100 is empty | `?recurse=1`; 404 is empty, **unless the token may not read** | children, then each; no directory is empty |
 //! | version | mod revision | modifiedIndex | ModifyIndex | znode version; `modify_version` mzxid |
 //! | [`If::Absent`] | create revision 0 | `prevExist=false` | `cas=0`; with an owner `acquire=` | create |
 //! | [`If::Version`] | mod revision | `prevIndex` | `cas=` | setData(version), also for version 0 |
@@ -94,7 +94,7 @@ pub enum If<'a> {
     AbsentOr(&'a str),
 }
 
-/// What a key hangs on: it goes when that ends.
+/// What a key is attached to: it goes when that ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Session {
     /// As [`Node::session`](patroni_core::model::Node::session) has it. None: the store has no sessions, and each key
@@ -105,7 +105,7 @@ pub struct Session {
 }
 
 impl Session {
-    /// Does a key with this owner hang on this session?
+    /// Is a key with this owner attached to this session?
     pub fn owns(&self, owner: Option<&str>) -> bool {
         self.id.is_some() && self.id.as_deref() == owner
     }
@@ -120,7 +120,7 @@ pub struct Put<'a> {
     pub value: &'a str,
     /// What it depends on.
     pub condition: If<'a>,
-    /// What it is to hang on **afterwards, whatever it hung on before**; None: on nothing. Where the owner of a key
+    /// What it is to be attached to **afterwards, whatever it was attached to before**; None: on nothing. Where the owner of a key
     /// cannot be changed (Consul, ZooKeeper), the store deletes the key under the condition and creates it; another
     /// who comes in between is a refusal.
     pub owner: Option<&'a Session>,
@@ -210,7 +210,7 @@ pub struct Words {
     pub session: &'static str,
     /// The error of a cluster that cannot be read: `Etcd is not responding properly`.
     pub not_responding: &'static str,
-    /// The warning when the leader key is ours and hangs on something that is not; None: no warning.
+    /// The warning when the leader key is ours and is attached to something that is not; None: no warning.
     pub foreign_owner: Option<&'static str>,
 }
 
@@ -256,7 +256,7 @@ pub trait KvStore: Send + Sync + 'static {
         Instant::now()
     }
 
-    /// New durations. A new ttl: the session of before is forgotten (not destroyed: our keys still hang on it), and the
+    /// New durations. A new ttl: the session of before is forgotten (not destroyed: our keys are still attached to it), and the
     /// next [`KvStore::session`] makes one. True: the next cycle is to begin at once.
     fn set_timing(&self, timing: Timing) -> bool;
 
@@ -267,13 +267,13 @@ pub trait KvStore: Send + Sync + 'static {
     fn reload(&self, section: &Value) -> Result<(), DcsError>;
 
     /// All keys below `prefix` (which ends with a slash), by their names without it; none is an answer, too. Never an
-    /// old copy: what we have written ourselves is in it. Folders are no keys.
+    /// old copy: what we have written ourselves is in it. Directorys are no keys.
     ///
     /// A store that answers the same for "nothing there" and "you may not look" (Consul) must find out which it is, and
     /// is [`Failure::Denied`] in doubt: an empty cluster is bootstrapped.
     fn list(&self, prefix: &str, effort: Effort) -> impl Future<Output = Result<Nodes, Failure>> + Send;
 
-    /// Writes a key, and the folders above it where a store needs them.
+    /// Writes a key, and the directories above it where a store needs them.
     fn put(&self, put: Put<'_>, effort: Effort) -> impl Future<Output = Result<Written, Failure>> + Send;
 
     /// Deletes a key; what is not there is done for [`If::Always`], and refused for the others. The version of a
@@ -285,7 +285,7 @@ pub trait KvStore: Send + Sync + 'static {
         effort: Effort,
     ) -> impl Future<Output = Result<Written, Failure>> + Send;
 
-    /// Deletes all keys below a prefix (which ends with a slash), and the folder itself.
+    /// Deletes all keys below a prefix (which ends with a slash), and the directory itself.
     fn delete_all(
         &self,
         prefix: &str,
@@ -307,7 +307,7 @@ pub trait KvStore: Send + Sync + 'static {
     /// The next [`KvStore::session`] asks, whenever the last did: called at the end of each cycle.
     fn expect_refresh(&self);
 
-    /// The leader key (`key`, with `value`) is ours and hangs on that session, or None: it is not ours, or that is not
+    /// The leader key (`key`, with `value`) is ours and is attached to that session, or None: it is not ours, or that is not
     /// known because it is being written. What the [`LockRenewer`] renews.
     fn set_leader(&self, leader: Option<Held<'_>>);
 
@@ -376,6 +376,6 @@ pub struct Held<'a> {
     pub key: &'a str,
     /// Our name.
     pub value: &'a str,
-    /// What it hangs on.
+    /// What it is attached to.
     pub session: &'a Session,
 }

@@ -75,7 +75,7 @@ impl Published {
         Status { last_lsn, ..self.state().status.clone() }
     }
 
-    /// Need `/optime/leader` be written for members of old?
+    /// Need `/optime/leader` be written for legacy members?
     pub fn legacy_lsn_due(&self, last_lsn: Lsn, now: Instant) -> bool {
         let old = self
             .cluster(now)

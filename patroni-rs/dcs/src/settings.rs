@@ -12,7 +12,7 @@ pub struct Settings {
     pub name: String,
     /// Name of the cluster.
     pub scope: String,
-    /// `/namespace/scope`: with Citus the folder of all groups.
+    /// `/namespace/scope`: with Citus the directory of all groups.
     pub root_path: String,
     /// `/namespace/scope`, with the group below it for Citus; no slash at the end.
     pub base_path: String,
@@ -35,7 +35,7 @@ impl Settings {
         let timing = Timing::of(get);
         let namespace = text("namespace").unwrap_or_else(|| "service".into());
         let scope = required("scope")?;
-        // Numbers, dates and collections name no folder: a typing error that must not become a cluster's name.
+        // Numbers, dates and collections name no directory: a typing error that must not become a cluster's name.
         for (item, key) in [(1, "namespace"), (2, "scope")] {
             if let Some(other) = get(key).filter(|v| !matches!(v, Value::Str(_) | Value::Null)) {
                 return Err(DcsError::Config(format!(
@@ -59,7 +59,7 @@ impl Settings {
         self.base_path.strip_prefix(&self.root_path)?.strip_prefix('/')
     }
 
-    /// The folder of the cluster with a slash at its end: what is listed and watched.
+    /// The directory of the cluster with a slash at its end: what is listed and watched.
     pub fn prefix(&self) -> String {
         format!("{}/", self.base_path)
     }

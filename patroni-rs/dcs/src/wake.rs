@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-/// What was last seen in the keys that matter, by their names below the cluster's folder.
+/// What was last seen in the keys that matter, by their names below the cluster's directory.
 #[derive(Debug)]
 pub struct WakeRules {
     name: String,

@@ -286,7 +286,7 @@ fn an_unwritten_configuration_is_not_believed() {
     std::fs::write(data.join("postgresql.conf"), "# original\n").unwrap();
     let base = read_json(&fixtures().join("cases.json")).get("base").unwrap().clone();
     let mut config = substitute(&base, "$DIR", &directory);
-    config.set("pgpass", format!("{directory}/no/such/folder/pgpass").as_str());
+    config.set("pgpass", format!("{directory}/no/such/directory/pgpass").as_str());
     let (facts, available) = (Value::map(), AvailableGucs::default());
     let facts = ServerState { callbacks_called: true, ..facts_of(&facts, PgVersion::V15, &available) };
     let mut handler = ConfigHandler::new(effective(&config), PgVersion::V15, None, &facts).unwrap();

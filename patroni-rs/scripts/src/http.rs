@@ -60,15 +60,16 @@ pub fn join(base: &str, path: &str) -> String {
     }
     let base = base.split(['?', '#']).next().unwrap_or_default();
     let Some((scheme, rest)) = base.split_once("://") else { return path.to_owned() };
-    let (authority, folder) = match rest.split_once('/') {
-        Some((authority, folder)) => (authority, folder),
+    let (authority, directory) = match rest.split_once('/') {
+        Some((authority, directory)) => (authority, directory),
         None => (rest, ""),
     };
     if path.starts_with('/') {
         return format!("{scheme}://{authority}{path}");
     }
-    let folder = folder.rsplit_once('/').map_or(String::new(), |(folder, _)| format!("{folder}/"));
-    format!("{scheme}://{authority}/{folder}{path}")
+    let directory =
+        directory.rsplit_once('/').map_or(String::new(), |(directory, _)| format!("{directory}/"));
+    format!("{scheme}://{authority}/{directory}{path}")
 }
 
 #[cfg(test)]

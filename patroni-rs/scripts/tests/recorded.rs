@@ -73,14 +73,14 @@ fn helper_programs() {
 
 /// What came out, beside what was recorded.
 fn play(scenario: &Value, want: &Value) -> Vec<(&'static str, String, String)> {
-    let folder = tempfile::tempdir().unwrap();
-    let tmp = folder.path().to_str().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let tmp = directory.path().to_str().unwrap();
     let files: BTreeMap<String, String> = scenario
         .get("files")
         .and_then(Value::as_map)
         .map(|map| map.iter().map(|(k, v)| (k.py_str(), v.py_str())).collect())
         .unwrap_or_default();
-    prepare(scenario, folder.path(), &files);
+    prepare(scenario, directory.path(), &files);
     let answers: Vec<(u16, String)> = scenario
         .get("answers")
         .and_then(Value::as_list)
@@ -99,7 +99,7 @@ fn play(scenario: &Value, want: &Value) -> Vec<(&'static str, String, String)> {
     let url = if listening { url } else { "http://127.0.0.1:1".into() };
     let args: Vec<String> = texts(scenario.get("args"));
     let args: Vec<String> = args.iter().map(|a| a.replace("@URL@", &url).replace("@TMP@", tmp)).collect();
-    let done = run(scenario.get("program").unwrap().as_str().unwrap(), &args, folder.path(), &[]);
+    let done = run(scenario.get("program").unwrap().as_str().unwrap(), &args, directory.path(), &[]);
     let text = |bytes: &[u8]| normalised(&String::from_utf8_lossy(bytes), &url, tmp);
     let field = |name: &str| normalised(&want.get(name).unwrap().py_str(), "@URL@", "@TMP@");
     let asked: Vec<Value> = asked
@@ -117,31 +117,31 @@ fn play(scenario: &Value, want: &Value) -> Vec<(&'static str, String, String)> {
         ("stderr", text(&done.stderr), field("stderr")),
         ("requests", json::dumps(&asked.into()), json::dumps(want.get("requests").unwrap())),
     ];
-    let mut data: Vec<String> = std::fs::read_dir(folder.path().join("data"))
+    let mut data: Vec<String> = std::fs::read_dir(directory.path().join("data"))
         .map(|dir| dir.map(|e| e.unwrap().file_name().into_string().unwrap()).collect())
         .unwrap_or_default();
     data.sort();
     found.push(("data", data.join(" "), texts(want.get("data")).join(" ")));
     for (file, content) in want.get("files").and_then(Value::as_map).unwrap() {
-        let got = std::fs::read(folder.path().join(file.as_str().unwrap())).unwrap_or_default();
+        let got = std::fs::read(directory.path().join(file.as_str().unwrap())).unwrap_or_default();
         found.push(("file", text(&got), content.py_str()));
     }
     found
 }
 
-fn prepare(scenario: &Value, folder: &Path, files: &BTreeMap<String, String>) {
-    std::fs::create_dir(folder.join("bin")).unwrap();
+fn prepare(scenario: &Value, directory: &Path, files: &BTreeMap<String, String>) {
+    std::fs::create_dir(directory.join("bin")).unwrap();
     if scenario.get("no envdir").is_none() {
-        let file = folder.join("bin/envdir");
+        let file = directory.join("bin/envdir");
         std::fs::write(&file, envdir()).unwrap();
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
     }
     for (path, text) in files {
-        let path = folder.join(path);
+        let path = directory.join(path);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, text).unwrap();
     }
     if let Some(link) = scenario.get("link") {
-        std::os::unix::fs::symlink("/nowhere", folder.join(link.as_str().unwrap())).unwrap();
+        std::os::unix::fs::symlink("/nowhere", directory.join(link.as_str().unwrap())).unwrap();
     }
 }

@@ -122,7 +122,7 @@ pub struct Instance {
     rewind_possible: Mutex<Option<(std::time::Instant, bool)>>,
     last_row: tokio::sync::Mutex<Option<patroni_postgres::sql::Monitored>>,
     checkpointing: AtomicBool,
-    /// A start is under way, and whoever asked for it hears of its end.
+    /// A start is under way, and the caller hears of its end.
     starting: AtomicBool,
     /// Something is at work on the data directory.
     working: AtomicBool,

@@ -21,7 +21,7 @@ pub struct StopHow {
     pub checkpoint: bool,
     /// No callbacks and no states: part of a restart.
     pub quiet: bool,
-    /// No callback: whoever asked for the stop fires it in the role that comes of it.
+    /// No callback: the caller fires it in the role that comes of it.
     pub no_callback: bool,
     /// Tell when the shutdown checkpoint is there.
     pub early: bool,

@@ -222,7 +222,7 @@ impl Daemon {
         }
     }
 
-    /// A lock that is ours, and that the cycle did not ask for, is to run out: it hangs on the lease of our member key,
+    /// A lock that is ours, and that the cycle did not ask for, is to run out: it is attached to the lease of our member key,
     /// which each cycle renews.
     fn note_end_of_cycle(&self) {
         let asked = self.shared.lease.with(|lock| lock.cycle_ended(mono_now()));

@@ -314,7 +314,7 @@ fn started(started: Started) -> JobResult {
     }
 }
 
-/// Copies, then follows whoever leads by then.
+/// Copies, then follows the node that leads by then.
 async fn clone(shared: &Arc<Shared>, source: Option<Source>, what: &str, from_leader: bool) -> JobResult {
     let pg = &shared.instance;
     let created = pg.create_replica(source.as_ref(), from_leader).await;

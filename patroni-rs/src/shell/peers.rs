@@ -16,7 +16,7 @@ use pyfmt::{json, Value};
 const PEER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Asks every member at the same time; the answers are in the members' order. Answers that decide end the
-/// round, and whoever has not answered by then is left out.
+/// round, and a node that has not answered by then is left out.
 pub async fn statuses(
     client: &HttpClient,
     members: &[Member],

@@ -131,12 +131,12 @@ impl Dcs for Away {
 }
 
 /// A daemon's parts over a store that is away, and no PostgreSQL.
-async fn parts(folder: &std::path::Path) -> (Arc<Shared>, Arc<Away>) {
-    let file = folder.join("patroni.yml");
+async fn parts(directory: &std::path::Path) -> (Arc<Shared>, Arc<Away>) {
+    let file = directory.join("patroni.yml");
     let text = format!(
         "scope: s\nname: n0\nrestapi: {{listen: '127.0.0.1:1', connect_address: '127.0.0.1:1'}}\n\
          postgresql: {{listen: '127.0.0.1:1', connect_address: '127.0.0.1:1', data_dir: {0}/data, bin_dir: {0}}}\n",
-        folder.display()
+        directory.display()
     );
     std::fs::write(&file, text).unwrap();
     let config = Config::load(&file.to_string_lossy(), &Environment::default(), &Check::NotEmpty).unwrap();
@@ -169,8 +169,8 @@ fn won(shared: &Shared) {
 
 #[tokio::test]
 async fn a_primary_without_the_dcs_is_refused_by_who_holds_the_lock() {
-    let folder = tempfile::tempdir().unwrap();
-    let (shared, _) = parts(folder.path()).await;
+    let directory = tempfile::tempdir().unwrap();
+    let (shared, _) = parts(directory.path()).await;
     let backend = ApiBackend::new(shared.clone());
     let ping = || Value::from_iter([("name", "n1")]);
     assert!(matches!(backend.failsafe(ping()).await, Ok(FailsafeReply::Accepted(_))));
@@ -184,8 +184,8 @@ async fn a_primary_without_the_dcs_is_refused_by_who_holds_the_lock() {
 /// before the next answer.
 #[tokio::test]
 async fn a_server_arms_the_fence_as_soon_as_it_is_known() {
-    let folder = tempfile::tempdir().unwrap();
-    let (shared, _) = parts(folder.path()).await;
+    let directory = tempfile::tempdir().unwrap();
+    let (shared, _) = parts(directory.path()).await;
     won(&shared);
     let armed = || shared.lease.with(|lock| lock.promise().1);
     assert_ne!(armed(), Arm::Writes);
@@ -201,8 +201,8 @@ async fn a_server_arms_the_fence_as_soon_as_it_is_known() {
 /// By a reload of the files or of `/config`.
 #[tokio::test]
 async fn a_new_ttl_reaches_the_keeper_and_the_store() {
-    let folder = tempfile::tempdir().unwrap();
-    let (shared, dcs) = parts(folder.path()).await;
+    let directory = tempfile::tempdir().unwrap();
+    let (shared, dcs) = parts(directory.path()).await;
     won(&shared);
     let until = || shared.lease.with(|lock| lock.lease_until()).unwrap();
     let long = until();
@@ -221,8 +221,8 @@ async fn a_new_ttl_reaches_the_keeper_and_the_store() {
 /// Before the engine stops PostgreSQL, a restart that an operator has just begun ends.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stop_waits_for_the_end_of_a_restart() {
-    let folder = tempfile::tempdir().unwrap();
-    let (shared, _) = parts(folder.path()).await;
+    let directory = tempfile::tempdir().unwrap();
+    let (shared, _) = parts(directory.path()).await;
     let restart = Job::Restart { timeout: Duration::from_secs(1), release_sync: false };
     let ended = shared.jobs.pretend(&restart);
     let running = tokio::spawn({
@@ -250,8 +250,8 @@ async fn a_renewal_is_limited() {
             Renewal::NoAnswer("away".into())
         }
     }
-    let folder = tempfile::tempdir().unwrap();
-    let (shared, _) = parts(folder.path()).await;
+    let directory = tempfile::tempdir().unwrap();
+    let (shared, _) = parts(directory.path()).await;
     won(&shared);
     let limits = Arc::new(Mutex::new(Vec::new()));
     // In doubt, and with a permit: it asks at once.
@@ -274,8 +274,8 @@ async fn a_renewal_is_limited() {
 /// At the end of the promise the server is stopped by the keeper's thread itself, whatever the loop does.
 #[tokio::test]
 async fn the_keeper_fences_the_server_that_is_known() {
-    let folder = tempfile::tempdir().unwrap();
-    let (shared, _) = parts(folder.path()).await;
+    let directory = tempfile::tempdir().unwrap();
+    let (shared, _) = parts(directory.path()).await;
     shared.instance.set_role(Role::Primary);
     // In the background of a shell SIGQUIT is ignored.
     let mut server =

@@ -16,16 +16,16 @@ const ENVIRONMENT: &[(&str, &str)] = &[
     ("PGHOST, PGUSER, PGPASSFILE ...", "What query takes for its connections, as libpq does."),
 ];
 
-/// Writes all pages into a folder: `patronictl.1`, and `patronictl-list.1` and so on.
+/// Writes all pages into a directory: `patronictl.1`, and `patronictl-list.1` and so on.
 ///
 /// # Errors
-/// The folder or a file cannot be written.
-pub fn write_all(group: &Group, version: &str, folder: &Path) -> std::io::Result<()> {
-    std::fs::create_dir_all(folder)?;
-    std::fs::write(folder.join(format!("{}.1", group.root.name)), page(group, None, version))?;
+/// The directory or a file cannot be written.
+pub fn write_all(group: &Group, version: &str, directory: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(directory)?;
+    std::fs::write(directory.join(format!("{}.1", group.root.name)), page(group, None, version))?;
     for command in group.commands {
         let name = format!("{}-{}.1", group.root.name, command.name);
-        std::fs::write(folder.join(name), page(group, Some(command), version))?;
+        std::fs::write(directory.join(name), page(group, Some(command), version))?;
     }
     Ok(())
 }

@@ -340,8 +340,8 @@ mod tests {
         })
     }
 
-    fn sources(folder: &std::path::Path, found: &mut Vec<String>) {
-        for entry in std::fs::read_dir(folder).unwrap().flatten() {
+    fn sources(directory: &std::path::Path, found: &mut Vec<String>) {
+        for entry in std::fs::read_dir(directory).unwrap().flatten() {
             if entry.path().is_dir() {
                 sources(&entry.path(), found);
             } else {

@@ -46,7 +46,7 @@ pub struct Case {
     pub replies: Vec<Reply>,
     /// Keys that are different from the world's; `None` for absent.
     pub keys: Vec<(String, Option<String>)>,
-    /// Files in the working folder; those called `*.sh`, or that begin with `#!`, may be run.
+    /// Files in the working directory; those called `*.sh`, or that begin with `#!`, may be run.
     pub files: Vec<(String, String)>,
     /// The configuration after its DCS section (`NODCS` leaves that out); `None` for no `-c` at all.
     pub config: Option<String>,

@@ -19,7 +19,7 @@ const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// What was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// To a candidate, whoever leads.
+    /// To a candidate, the node that leads.
     Failover,
     /// From the leader.
     Switchover,

@@ -23,7 +23,7 @@ pub struct HostAddress {
 }
 
 impl HostAddress {
-    /// Asks the system; what it does not know has to be filled in by hand, and
+    /// Asks the system; what it does not know has to be filled in manually, and
     /// a warning is logged.
     pub fn of_this_host() -> HostAddress {
         let name = std::fs::read_to_string("/proc/sys/kernel/hostname").map(|name| name.trim().to_owned());

@@ -45,7 +45,7 @@ fn words(rule: &Rule) -> String {
         Rule::List(Rule::Or(_)) => "list".into(),
         Rule::List(item) => format!("list of {}s", words(item)),
         Rule::Or(rules) => rules.iter().map(words).collect::<Vec<_>>().join(" or "),
-        Rule::BinDir => "folder".into(),
+        Rule::BinDir => "directory".into(),
         Rule::Check(check) => check_words(check),
     }
 }
@@ -73,7 +73,7 @@ fn check_words(check: &Check) -> String {
         Check::ListenHosts => "`host,host:port`".into(),
         Check::ReachableCsv => "`host:port,host:port`".into(),
         Check::ReachableList => "list of `host:port`".into(),
-        Check::DataDir => "folder".into(),
+        Check::DataDir => "directory".into(),
         Check::Binary => "name of a program".into(),
     }
 }

@@ -30,7 +30,7 @@ impl Bench {
         Bench { dir, port }
     }
 
-    /// With the folder below which the paths of real configurations lie, as `corpus.py` makes it.
+    /// With the directory below which the paths of real configurations lie, as `corpus.py` makes it.
     pub fn of_corpus() -> Bench {
         let bench = Bench::new();
         let programs = bench.dir.path().join("root/usr/lib/postgresql/15");

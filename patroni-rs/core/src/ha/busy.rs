@@ -7,7 +7,7 @@ use super::script::Step;
 use super::types::*;
 
 impl Cycle<'_> {
-    /// Keep the lock, or get out of the way of whoever has it.
+    /// Keep the lock, or get out of the way of the node that has it.
     pub(super) fn long_action_in_progress(&mut self) -> Step<String> {
         let Some(job) = self.job.clone() else { return Ok(String::new()) };
         let action = job.name();

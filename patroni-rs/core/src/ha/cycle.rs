@@ -37,7 +37,7 @@ pub enum Progress {
     Finished(Box<Finished>),
 }
 
-/// The state of one run. Modules of this folder add their questions to it.
+/// The state of one run. Modules of this directory add their questions to it.
 pub(super) struct Cycle<'a> {
     pub(super) v: &'a View,
     pub(super) io: Script<'a>,
@@ -317,7 +317,7 @@ impl<'a> Cycle<'a> {
         self.is_quorum_mode() && !self.cluster.sync.is_empty()
     }
 
-    /// Does the number of votes in `/sync` bind whoever wants the lock? Also after the
+    /// Does the number of votes in `/sync` bind a node that wants the lock? Also after the
     /// mode was changed to `on` while nobody led: the key still tells how commits were
     /// acknowledged. (The reference forgets the votes then, and with them commits.)
     pub(super) fn votes_are_binding(&self) -> bool {

@@ -149,7 +149,7 @@ impl Cycle<'_> {
         Ok(line)
     }
 
-    /// After the stop of a switchover: if nobody has its shutdown checkpoint, whoever took over would lack what was
+    /// After the stop of a switchover: if nobody has its shutdown checkpoint, the node that took over would lack what was
     /// acknowledged; while the lock is ours the server is started again as the primary that it was. (The reference
     /// gives the key away: docs/safety.md S12.) What the others tell of themselves may be a moment old.
     fn heirs(&mut self, demotion: &Demotion, checkpoint: Option<ShutdownCheckpoint>) -> Step<Heirs> {

@@ -146,7 +146,7 @@ impl Cycle<'_> {
     /// In pause a primary stays one, and a replica moves only to a known leader
     /// (surface-ha-pg 8-02).
     fn follow_in_pause(&mut self, is_primary: bool, has_source: bool) -> Step<Option<String>> {
-        // A running primary is one whatever a check that was due before says: somebody has promoted it by hand. (The
+        // A running primary is one whatever a check that was due before says: somebody has promoted it manually. (The
         // reference restarts it as a standby then: docs/safety.md, `hazards` 419.)
         let rewind_due = !is_primary && self.m.rewind.state.is_needed() && self.rewind_allowed()?;
         if rewind_due && !self.cluster.is_unlocked() {
@@ -162,7 +162,7 @@ impl Cycle<'_> {
         Ok((!has_source).then(|| format!("no action. I am ({})", self.name())))
     }
 
-    /// In a pause: has somebody promoted PostgreSQL by hand since the cycle looked at it? A restart would make it a
+    /// In a pause: has somebody promoted PostgreSQL manually since the cycle looked at it? A restart would make it a
     /// standby again. (The reference does not look again: docs/safety.md, `hazards-quorum` 1355.)
     fn promoted_meanwhile(&mut self) -> Step<bool> {
         if !self.is_paused() || !self.pg.running {

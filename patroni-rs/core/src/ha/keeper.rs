@@ -74,7 +74,7 @@ pub enum Next {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Keeper {
     timing: Timing,
-    /// How long the lease that the key hangs on is known to last: a new ttl makes a
+    /// How long the lease that the key is attached to is known to last: a new ttl makes a
     /// new lease, which the loop moves the key to.
     granted: Duration,
     /// What the store grants, however long the ttl is.
@@ -120,7 +120,7 @@ impl Keeper {
     }
 
     /// New durations, from `now` on. A shorter ttl holds for the promise that is out:
-    /// the key may hang on a lease of that length from now on, even if we never hear
+    /// the key may be attached to a lease of that length from now on, even if we never hear
     /// of it. A longer one does not before the loop has moved the key.
     pub fn set_timing(&mut self, timing: Timing, now: Mono) {
         self.timing = timing;
@@ -155,7 +155,7 @@ impl Keeper {
         self.lease_renewed(sent);
     }
 
-    /// The lease that the key hangs on was renewed by a request sent at `sent`.
+    /// The lease that the key is attached to was renewed by a request sent at `sent`.
     pub fn lease_renewed(&mut self, sent: Mono) {
         if self.jumped.is_some_and(|at| sent < at) {
             // From before a time that this clock has missed.
@@ -242,7 +242,7 @@ impl Keeper {
         self.renew_at = now + Duration::from_secs(1).min(self.renew_interval());
     }
 
-    /// The DCS has said, to a request sent at `sent`, that the lease that the key hangs on is gone. A server that writes under it is stopped soon, unless
+    /// The DCS has said, to a request sent at `sent`, that the lease that the key is attached to is gone. A server that writes under it is stopped soon, unless
     /// the loop turns out to be alive and to know ([`Keeper::cluster_read`]); at once where that is no news but the
     /// confirmation of what a jump of the clock has shown.
     pub fn lease_gone(&mut self, sent: Mono, now: Mono) {
@@ -304,7 +304,7 @@ impl Keeper {
 
     /// How long before the lease's end PostgreSQL is stopped: the time that an
     /// immediate stop takes, with room for a clock that drifts. By the lease that is out: with
-    /// the margin of a much longer ttl it would be over before the key hangs on the new one.
+    /// the margin of a much longer ttl it would be over before the key is attached to the new one.
     pub fn fence_margin(&self) -> Duration {
         (self.granted / 10).max(Duration::from_secs(2))
     }

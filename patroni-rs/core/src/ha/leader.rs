@@ -156,7 +156,7 @@ impl Cycle<'_> {
             }
         }
         if self.pg.is_primary() {
-            // It may have been promoted by hand.
+            // It may have been promoted manually.
             self.m.lock.is_ours();
             self.set_role(Role::Primary)?;
             self.process_sync_replication()?;

@@ -88,7 +88,7 @@ impl Cycle<'_> {
     fn lose_race(&mut self) -> Step<String> {
         let nofailover = self.v.me.tags.nofailover();
         // A manual failover need not choose the node that is furthest ahead, and
-        // a nofailover node may be ahead of whoever wins.
+        // a nofailover node may be ahead of the node that wins.
         if self.failover_candidate().is_some() || (nofailover && !self.is_paused()) {
             self.arm_rewind_check()?;
             self.io.ask(ask::YieldRace(RACE_BACKOFF))?;

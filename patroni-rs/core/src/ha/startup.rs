@@ -164,7 +164,7 @@ impl Cycle<'_> {
     }
 
     /// No server may run on what work that was broken off has left, even if it would start. (The reference does not
-    /// know: it rewinds again, from whoever leads by then, or starts PostgreSQL on it forever.)
+    /// know: it rewinds again, from the node that leads by then, or starts PostgreSQL on it forever.)
     fn half_made(&mut self, work: Unfinished) -> Step<String> {
         let what = work.as_str();
         if self.is_paused() {

@@ -44,7 +44,7 @@ pub struct Node {
     pub session: Option<String>,
 }
 
-/// The keys of one cluster by their path below its folder: `leader`, `members/a`.
+/// The keys of one cluster by their path below its directory: `leader`, `members/a`.
 pub type Nodes = BTreeMap<String, Node>;
 
 impl Cluster {
@@ -124,7 +124,7 @@ impl Cluster {
     }
 }
 
-/// Keys in folders below `members/` are no members.
+/// Keys in directories below `members/` are no members.
 fn member(path: &str, node: &Node) -> Option<Member> {
     let name = path.strip_prefix("members/").filter(|name| !name.contains('/'))?;
     Some(Member::from_node(&node.version, name, node.session.clone(), &node.value))

@@ -19,7 +19,7 @@ pub struct Status {
 }
 
 impl Status {
-    /// Reads the key: a JSON document, or the bare number of old.
+    /// Reads the key: a JSON document, or the legacy bare number.
     pub fn from_node(text: &str) -> Status {
         json::loads(text).map(|data| Status::from_value(&data)).unwrap_or_default()
     }

@@ -26,7 +26,7 @@ impl Position {
     }
 }
 
-/// Watches for ever.
+/// Watches forever.
 pub async fn run(api: Arc<Api>, prefix: String, mut sink: Sink) {
     let mut position = Position::default();
     loop {

@@ -48,7 +48,7 @@ impl Entry {
     }
 }
 
-/// The keys below a prefix by their names without it; folders that somebody made by hand are none.
+/// The keys below a prefix by their names without it; directories that somebody made manually are none.
 pub fn nodes(entries: &[Entry], prefix: &str) -> Nodes {
     let named = entries.iter().filter_map(|entry| {
         let name = entry.key.strip_prefix(prefix)?;

@@ -398,7 +398,7 @@ impl<W: Wire> Pool<W> {
     }
 }
 
-/// What the reference's client begins with: the one host of the configuration, or etcd's address of old.
+/// What the reference's client begins with: the one host of the configuration, or etcd's legacy address.
 fn first_base(options: &EtcdOptions) -> String {
     match &options.source.host {
         Some((host, port)) => format!("{}://{}:{port}", options.protocol, bracketed(host)),

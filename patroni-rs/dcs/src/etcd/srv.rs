@@ -226,7 +226,7 @@ fn records(message: &[u8]) -> Option<Vec<(String, u16)>> {
     Some(found)
 }
 
-/// A name, and where it ends; pointers lead back only, and not for ever.
+/// A name, and where it ends; pointers lead back only, and not forever.
 fn name_at(message: &[u8], start: usize) -> Option<(String, usize)> {
     let (mut at, mut end, mut labels) = (start, None, Vec::new());
     for _ in 0..128 {

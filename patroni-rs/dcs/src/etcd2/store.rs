@@ -109,7 +109,7 @@ fn as_it_is(found: &wire::Node, ours: &str) -> Option<Cond> {
     same.then(|| Cond::Index(found.modified.to_string()))
 }
 
-/// The keys below a folder, by their names without `prefix`.
+/// The keys below a directory, by their names without `prefix`.
 fn leaves(node: wire::Node, prefix: &str, found: &mut Vec<(String, wire::Node)>) {
     if node.dir {
         node.nodes.into_iter().for_each(|node| leaves(node, prefix, found));
@@ -118,7 +118,7 @@ fn leaves(node: wire::Node, prefix: &str, found: &mut Vec<(String, wire::Node)>)
     }
 }
 
-fn folder(prefix: &str) -> String {
+fn directory(prefix: &str) -> String {
     prefix.trim_end_matches('/').to_owned()
 }
 
@@ -151,7 +151,7 @@ impl KvStore for Store {
 
     async fn list(&self, prefix: &str, effort: Effort) -> Result<Nodes, kv::Failure> {
         let mut found = Vec::new();
-        if let Some(node) = self.read(&folder(prefix), effort).await? {
+        if let Some(node) = self.read(&directory(prefix), effort).await? {
             leaves(node, prefix, &mut found);
         }
         let node = |node: wire::Node| Node {
@@ -189,7 +189,7 @@ impl KvStore for Store {
     }
 
     async fn delete_all(&self, prefix: &str, effort: Effort) -> Result<Written, kv::Failure> {
-        Ok(written(&self.pool.call(&Rpc::DeleteAll(folder(prefix)), effort).await?))
+        Ok(written(&self.pool.call(&Rpc::DeleteAll(directory(prefix)), effort).await?))
     }
 
     async fn session(&self, _: bool, _: Effort) -> Result<Session, kv::Failure> {
@@ -238,7 +238,7 @@ impl Store {
     /// Lists, then waits for one change after the other. Returns when the list has to be read again.
     async fn follow(&self, prefix: &str, sink: &mut Sink) -> Result<(), Failure> {
         let mut selected = self.pool.selected();
-        let list = self.pool.call(&Rpc::Get(folder(prefix)), self.pool.deadline()).await?;
+        let list = self.pool.call(&Rpc::Get(directory(prefix)), self.pool.deadline()).await?;
         let mut next = u64::try_from(list.revision()).unwrap_or(0) + 1;
         let mut found = Vec::new();
         if let Body::Node(Some(node)) = list.body {
@@ -253,7 +253,7 @@ impl Store {
         let url = selected.borrow_and_update().clone();
         let mut conn = self.pool.connect_for_watch(&url).await?;
         loop {
-            let wait = Rpc::Wait(folder(prefix), next);
+            let wait = Rpc::Wait(directory(prefix), next);
             // Whoever waits does not notice that the other side is gone.
             let waiting = crate::etcd::wire::Wire::send(&Wire, &mut conn, &wait);
             let reply = tokio::select! {
@@ -268,7 +268,7 @@ impl Store {
                     next = node.modified + 1;
                     let gone = ["delete", "expire", "compareAndDelete"].contains(&action.as_str());
                     if gone && node.dir {
-                        // A folder went: which keys were in it is not said.
+                        // A directory went: which keys were in it is not said.
                         return Ok(());
                     }
                     let value = if gone { None } else { node.value.as_deref() };

@@ -15,7 +15,7 @@ const LONG: Duration = Duration::from_secs(3600);
 /// One request.
 #[derive(Debug, Clone)]
 pub enum Rpc {
-    /// Everything below a folder, or one key, as of now or later.
+    /// Everything below a directory, or one key, as of now or later.
     Get(String),
     /// Put.
     Put {
@@ -30,9 +30,9 @@ pub enum Rpc {
     },
     /// Delete a key.
     Delete(String, Option<Cond>),
-    /// Delete a folder and all below.
+    /// Delete a directory and all below.
     DeleteAll(String),
-    /// Wait for a change below a folder, from that index on.
+    /// Wait for a change below a directory, from that index on.
     Wait(String, u64),
     /// The client URLs of all nodes.
     Machines,
@@ -52,7 +52,7 @@ pub enum Cond {
 /// What is in an answer.
 #[derive(Debug, Clone)]
 pub enum Body {
-    /// A key, or a folder with what is below; None: there is none.
+    /// A key, or a directory with what is below; None: there is none.
     Node(Option<Node>),
     /// What has changed, and the action.
     Change(String, Node),
@@ -64,7 +64,7 @@ pub enum Body {
     Urls(Vec<String>),
 }
 
-/// A key or a folder.
+/// A key or a directory.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct Node {
@@ -72,9 +72,9 @@ pub struct Node {
     pub key: String,
     /// The value of a key.
     pub value: Option<String>,
-    /// Is it a folder?
+    /// Is it a directory?
     pub dir: bool,
-    /// What is in the folder.
+    /// What is in the directory.
     pub nodes: Vec<Node>,
     /// Seconds that it has left.
     pub ttl: Option<i64>,

@@ -133,7 +133,7 @@ pub fn kv(found: &KeyValue) -> Kv {
     }
 }
 
-/// The options of a put that hangs on a lease; 0 for none.
+/// The options of a put that is attached to a lease; 0 for none.
 fn put_options(lease: i64) -> Option<PutOptions> {
     (lease != 0).then(|| PutOptions::new().with_lease(lease))
 }

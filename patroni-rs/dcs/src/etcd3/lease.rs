@@ -1,4 +1,4 @@
-//! The lease that our leader key and our member key hang on (surface-dcs 9).
+//! The lease that our leader key and our member key are attached to (surface-dcs 9).
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ struct State {
     refreshed: Option<Instant>,
     /// What etcd has granted.
     granted: Option<Duration>,
-    /// What the leader key hangs on, if it is ours, and what was granted for it.
+    /// What the leader key is attached to, if it is ours, and what was granted for it.
     of_leader: Option<(i64, Granted)>,
 }
 
@@ -51,18 +51,18 @@ impl Lease {
         self.state().id = None;
     }
 
-    /// What the leader key is known to hang on, if it is ours.
+    /// What the leader key is known to be attached to, if it is ours.
     pub fn of_leader(&self) -> Option<(i64, Granted)> {
         self.state().of_leader
     }
 
-    /// The leader key hangs on that lease; None: that is not known (it is being
+    /// The leader key is attached to that lease; None: that is not known (it is being
     /// written), or the key is not ours.
     pub fn set_of_leader(&self, lease: Option<(i64, Granted)>) {
         self.state().of_leader = lease;
     }
 
-    /// The leader key is to run out, and hangs on the lease that everything else of ours hangs on: that gets another one.
+    /// The leader key is to run out, and is attached to the lease that everything else of ours is attached to: that gets another one.
     pub fn leave_to_leader(&self) {
         let mut state = self.state();
         if state.id.is_some() && state.id == state.of_leader.map(|(id, _)| id) {
@@ -151,7 +151,7 @@ impl LeaseKeeper {
     }
 }
 
-/// Renews the lease that the leader key hangs on, on the lock keeper's thread.
+/// Renews the lease that the leader key is attached to, on the lock keeper's thread.
 pub struct Renewer {
     lease: Arc<Lease>,
     keeper: LeaseKeeper,

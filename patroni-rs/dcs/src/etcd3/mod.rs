@@ -75,12 +75,12 @@ impl Etcd3 {
         Ok(Keys::over(settings, "etcd3", store).await)
     }
 
-    /// The id of the lease that our keys hang on.
+    /// The id of the lease that our keys are attached to.
     pub fn lease_id(&self) -> Option<i64> {
         self.store().lease.id()
     }
 
-    /// The id of the lease that the leader key is known to hang on, if it is ours: after
+    /// The id of the lease that the leader key is known to be attached to, if it is ours: after
     /// a change of the ttl not the one that new keys get.
     pub fn leader_lease_id(&self) -> Option<i64> {
         self.store().lease.of_leader().map(|(lease, _)| lease)

@@ -94,7 +94,7 @@ pub struct Kv {
     pub create_revision: i64,
     /// When it was changed last.
     pub mod_revision: i64,
-    /// What it hangs on, or 0.
+    /// What it is attached to, or 0.
     pub lease: i64,
 }
 

@@ -14,7 +14,7 @@ use super::wire::Node;
 use super::Pool;
 use crate::watch::{Sink, PAUSE};
 
-/// Watches for ever; to be spawned, and aborted at the end.
+/// Watches forever; to be spawned, and aborted at the end.
 pub async fn run(pool: Arc<Pool>, prefix: String, mut sink: Sink) {
     loop {
         if let Err(failure) = follow(&pool, &prefix, &mut sink).await {

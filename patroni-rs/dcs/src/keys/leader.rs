@@ -34,7 +34,7 @@ impl<S: KvStore> Keys<S> {
         Ok(created)
     }
 
-    /// Renewing the session renews the key; only when the key hangs on another one, such as from before a restart, or
+    /// Renewing the session renews the key; only when the key is attached to another one, such as from before a restart, or
     /// has a TTL of its own, it has to be written.
     pub(super) async fn try_update(&self, leader: &Leader) -> Result<bool, Failure> {
         let (effort, deadline) = self.lock_deadline();
@@ -44,7 +44,7 @@ impl<S: KvStore> Keys<S> {
             return Ok(true);
         }
         self.enough_time(deadline, "update_leader timeout")?;
-        // Without an answer nobody knows what the key hangs on.
+        // Without an answer nobody knows what the key is attached to.
         if session.id.is_some() {
             self.held(None);
         }

@@ -5,7 +5,7 @@ use patroni_core::parse::deep_compare;
 use super::*;
 
 impl<S: KvStore> Keys<S> {
-    /// Writes the key if it has changed, hangs on another session, or has a TTL of its own.
+    /// Writes the key if it has changed, is attached to another session, or has a TTL of its own.
     pub(super) async fn try_touch(&self, data: &Value) -> Result<bool, Failure> {
         let session = self.session(false, self.effort()).await?;
         let cluster = self.published.cluster(self.store.now());

@@ -1,6 +1,6 @@
 //! The upper floor: the Patroni layout, written once over any [`KvStore`] (surface-dcs 2, 6).
 //!
-//! What is in which key, what hangs on the session, what is conditional and on what, which failure means what: here. How
+//! What is in which key, what is attached to the session, what is conditional and on what, which failure means what: here. How
 //! a store says it: below.
 
 mod leader;
@@ -139,7 +139,7 @@ impl<S: KvStore> Keys<S> {
         })
     }
 
-    /// What the leader key hangs on is not ours although the key says we are the leader.
+    /// What the leader key is attached to is not ours although the key says we are the leader.
     fn warn_of_foreign_owner(&self, nodes: &Nodes) {
         let Some(text) = self.store.words().foreign_owner.filter(|_| !self.settings.ctl) else { return };
         let own = self.store.session_id();
@@ -174,12 +174,12 @@ impl<S: KvStore> Keys<S> {
     }
 }
 
-/// The keys of each Citus group, by the number that their folder is called.
+/// The keys of each Citus group, by the number that their directory is called.
 fn groups_of(nodes: Nodes) -> BTreeMap<i64, Nodes> {
     let mut groups: BTreeMap<i64, Nodes> = BTreeMap::new();
     for (path, node) in nodes {
-        let Some((folder, rest)) = path.split_once('/') else { continue };
-        let group = folder.parse::<i64>().ok().filter(|n| *n >= 0 && n.to_string() == folder);
+        let Some((directory, rest)) = path.split_once('/') else { continue };
+        let group = directory.parse::<i64>().ok().filter(|n| *n >= 0 && n.to_string() == directory);
         if let Some(group) = group {
             groups.entry(group).or_default().insert(rest.to_owned(), node);
         }
@@ -374,7 +374,7 @@ mod tests {
     use patroni_core::model::Node;
 
     #[test]
-    fn groups_by_their_folders() {
+    fn groups_by_their_directories() {
         let node = || Node { value: "x".into(), ..Node::default() };
         let paths = ["0/leader", "12/members/a", "01/leader", "-1/leader", "leader", "x/leader"];
         let nodes: Nodes = paths.iter().map(|path| ((*path).to_owned(), node())).collect();

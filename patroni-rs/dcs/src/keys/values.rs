@@ -1,4 +1,4 @@
-//! The keys that hang on nothing (surface-dcs 2.2, 2.3).
+//! The keys that are attached to nothing (surface-dcs 2.2, 2.3).
 
 use patroni_core::model::status_value;
 
@@ -46,7 +46,7 @@ impl<S: KvStore> Keys<S> {
         Ok(self.store.put(Put::new(&key, sysid).when(If::Absent), effort).await?.is_done())
     }
 
-    /// Writes `/status` if it has changed, and `/optime/leader` where members of old need it.
+    /// Writes `/status` if it has changed, and `/optime/leader` where legacy members need it.
     pub(super) async fn publish_status(&self, status: &Status) -> bool {
         let mut ok = true;
         if self.published.status_differs(status) {

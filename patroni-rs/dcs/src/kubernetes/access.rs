@@ -100,23 +100,23 @@ impl Access {
         }
     }
 
-    /// `folder` has the token and the authority.
+    /// `directory` has the token and the authority.
     fn in_cluster(
         options: &Options,
         environment: &dyn Fn(&str) -> Option<String>,
-        folder: &Path,
+        directory: &Path,
     ) -> Result<Access, String> {
         let (host, port) = environment("KUBERNETES_SERVICE_HOST")
             .zip(environment("KUBERNETES_SERVICE_PORT"))
             .ok_or("Service host/port is not set.")?;
-        let cafile = options.cacert.as_ref().map_or_else(|| folder.join("ca.crt"), PathBuf::from);
+        let cafile = options.cacert.as_ref().map_or_else(|| directory.join("ca.crt"), PathBuf::from);
         let read = |path: &Path, what: &str| match std::fs::read_to_string(path) {
             Ok(text) if text.is_empty() => Err(format!("{what} exists but empty.")),
             Ok(text) => Ok(text),
             Err(_) => Err(format!("{what} does not exists.")),
         };
         read(&cafile, "Service certificate file")?;
-        let path = folder.join("token");
+        let path = directory.join("token");
         let token = read(&path, "Service token file")?.trim().to_owned();
         Ok(Access {
             server: format!("https://{}:{port}", bracketed(&host)),
@@ -205,7 +205,7 @@ fn by_name<'a>(config: &'a Value, what: &str, name: &str) -> Result<&'a Value, S
     found.and_then(|entry| entry.get(what)).ok_or_else(|| format!("there is no {what} {name}"))
 }
 
-/// A file that is in no folder, and that nobody else can read: OpenSSL wants a name, and a key belongs on no disk.
+/// A file that is in no directory, and that nobody else can read: OpenSSL wants a name, and a key belongs on no disk.
 fn in_memory(data: &[u8]) -> std::io::Result<OwnedFd> {
     use std::io::Write as _;
     let flags = nix::sys::memfd::MFdFlags::MFD_CLOEXEC;
@@ -278,30 +278,30 @@ mod tests {
 
     #[tokio::test]
     async fn in_a_cluster() {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let variables = |name: &str| match name {
             "KUBERNETES_SERVICE_HOST" => Some("fd00::1".to_owned()),
             "KUBERNETES_SERVICE_PORT" => Some("443".into()),
             _ => None,
         };
-        let find = || Access::in_cluster(&options(), &variables, folder.path());
+        let find = || Access::in_cluster(&options(), &variables, directory.path());
         let error = || find().map(drop).unwrap_err();
         assert_eq!(error(), "Service certificate file does not exists.");
-        std::fs::write(folder.path().join("ca.crt"), "").unwrap();
+        std::fs::write(directory.path().join("ca.crt"), "").unwrap();
         assert_eq!(error(), "Service certificate file exists but empty.");
-        std::fs::write(folder.path().join("ca.crt"), "ca").unwrap();
+        std::fs::write(directory.path().join("ca.crt"), "ca").unwrap();
         assert_eq!(error(), "Service token file does not exists.");
-        std::fs::write(folder.path().join("token"), "one\n").unwrap();
+        std::fs::write(directory.path().join("token"), "one\n").unwrap();
         let access = find().unwrap();
         assert_eq!(access.server, "https://[fd00::1]:443");
         assert_eq!(access.authorization(false).await.as_deref(), Some("Bearer one"));
         // Another token is read when the old one is refused.
-        std::fs::write(folder.path().join("token"), "two").unwrap();
+        std::fs::write(directory.path().join("token"), "two").unwrap();
         assert_eq!(access.authorization(false).await.as_deref(), Some("Bearer one"));
         assert_eq!(access.authorization(true).await.as_deref(), Some("Bearer two"));
         // A file that is gone for a moment: the token before.
-        std::fs::remove_file(folder.path().join("token")).unwrap();
+        std::fs::remove_file(directory.path().join("token")).unwrap();
         assert_eq!(access.authorization(true).await.as_deref(), Some("Bearer two"));
-        assert!(Access::in_cluster(&options(), &|_| None, folder.path()).is_err());
+        assert!(Access::in_cluster(&options(), &|_| None, directory.path()).is_err());
     }
 }

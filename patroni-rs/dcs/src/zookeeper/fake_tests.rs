@@ -214,7 +214,7 @@ async fn a_hanging_loop_loses_its_session() {
         let mut state = client.shared().state();
         (state.alive, state.attended) = (Instant::now() - Duration::from_millis(3900), true);
     }
-    // The old session is left to end; who reads gets another one, that nothing hangs on.
+    // The old session is left to end; who reads gets another one, that nothing is attached to.
     assert_eq!(client.connected_other(21, soon()).await, Some(22));
     assert_eq!(*fake.asked.lock().unwrap(), [0, 0]);
     assert!(!client.shared().state().attended);

@@ -20,7 +20,7 @@ pub struct OurLock {
 }
 
 impl OurLock {
-    /// The session that it hangs on.
+    /// The session that it is attached to.
     pub fn session(&self) -> Option<i64> {
         self.session.as_deref().and_then(|id| id.parse().ok())
     }

@@ -44,7 +44,7 @@ pub struct State {
     pub asked: Duration,
     /// The last session that has ended, say the servers. One that we have left lives on for a while.
     pub ended: Option<i64>,
-    /// The last sessions that we have left to end by themselves: keys of ours may hang on them.
+    /// The last sessions that we have left to end by themselves: keys of ours may be attached to them.
     pub left: VecDeque<i64>,
     /// The HA loop, or the lock keeper in its place, was last seen alive.
     pub alive: Instant,

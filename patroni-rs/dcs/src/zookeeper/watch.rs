@@ -1,4 +1,4 @@
-//! The watch: one that lasts and covers everything below the folder (ZooKeeper 3.6 and later), or one-shot watches of
+//! The watch: one that lasts and covers everything below the directory (ZooKeeper 3.6 and later), or one-shot watches of
 //! every key, also of those that are not there yet.
 
 use std::time::Instant;
@@ -17,11 +17,11 @@ const LOG: &str = "patroni.dcs.zookeeper";
 /// Keys that wake the HA loop when they are made, too: an older server watches them by name.
 const AWAITED: [&str; 4] = ["leader", "config", "status", "optime/leader"];
 
-/// Tells the sink of changes below the folder for as long as it lives.
-pub async fn run(client: Client, folder: String, mut sink: Sink) {
+/// Tells the sink of changes below the directory for as long as it lives.
+pub async fn run(client: Client, directory: String, mut sink: Sink) {
     let (noticer, mut noticed) = mpsc::unbounded_channel();
     client.shared().notice(noticer);
-    let mut watcher = Watcher { client, folder, lasting: true, armed: false };
+    let mut watcher = Watcher { client, directory, lasting: true, armed: false };
     // Of a connection that was there before, a first look; and then of each that comes.
     while let Some(what) = noticed.recv().await {
         let mut again = watcher.hear(what, &mut sink).await;
@@ -35,7 +35,7 @@ pub async fn run(client: Client, folder: String, mut sink: Sink) {
 
 struct Watcher {
     client: Client,
-    folder: String,
+    directory: String,
     /// The server knows watches that last.
     lasting: bool,
     armed: bool,
@@ -59,7 +59,7 @@ impl Watcher {
                 Ok(())
             }
             Noticed::Changed(path) => {
-                let name = path.strip_prefix(&self.folder).and_then(|rest| rest.strip_prefix('/'));
+                let name = path.strip_prefix(&self.directory).and_then(|rest| rest.strip_prefix('/'));
                 match name {
                     Some(name) if self.lasting => {
                         let name = name.to_owned();
@@ -74,7 +74,7 @@ impl Watcher {
 
     /// What has become of one key.
     async fn look(&self, name: &str, sink: &mut Sink) -> Result<(), Failure> {
-        let path = format!("{}/{name}", self.folder);
+        let path = format!("{}/{name}", self.directory);
         let reply = self.client.ask(&[Op::Get { path }], None, self.deadline(), false).await?.replies.pop();
         let Some(reply) = reply else { return Ok(()) };
         match reply.result {
@@ -94,7 +94,7 @@ impl Watcher {
     /// Sets the watches, then reads what they cover.
     async fn arm(&mut self, sink: &mut Sink) -> Result<(), Failure> {
         if self.lasting {
-            let op = Op::AddWatch { path: self.folder.clone() };
+            let op = Op::AddWatch { path: self.directory.clone() };
             let reply = self.client.ask(&[op], None, self.deadline(), false).await?.replies.pop();
             match reply.map(|reply| reply.result) {
                 Some(Ok(_)) => {}
@@ -105,7 +105,7 @@ impl Watcher {
                 Some(Err(code)) => return Err(failure(code, "watch")),
             }
         }
-        let nodes = list::list(&self.client, &self.folder, self.deadline()).await?;
+        let nodes = list::list(&self.client, &self.directory, self.deadline()).await?;
         if !self.lasting {
             self.watch_each(nodes.keys().map(String::as_str)).await?;
         }
@@ -121,11 +121,11 @@ impl Watcher {
     }
 
     async fn watch_each(&self, names: impl Iterator<Item = &str>) -> Result<(), Failure> {
-        let folders = [self.folder.clone(), format!("{}/members", self.folder)];
-        let folders = folders.into_iter().map(|path| Op::Children { path, watch: true });
+        let directories = [self.directory.clone(), format!("{}/members", self.directory)];
+        let directories = directories.into_iter().map(|path| Op::Children { path, watch: true });
         let names = names.filter(|name| !AWAITED.contains(name)).chain(AWAITED);
-        let keys = names.map(|name| Op::Exists { path: format!("{}/{name}", self.folder), watch: true });
-        let ops: Vec<Op> = folders.chain(keys).collect();
+        let keys = names.map(|name| Op::Exists { path: format!("{}/{name}", self.directory), watch: true });
+        let ops: Vec<Op> = directories.chain(keys).collect();
         self.client.ask(&ops, None, self.deadline(), false).await.map(drop)
     }
 }

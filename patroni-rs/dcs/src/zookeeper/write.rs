@@ -77,28 +77,28 @@ impl Writer<'_> {
         Op::Create { path, value, acl: self.acl(), ephemeral: owner.is_some() }
     }
 
-    /// The folders above a key, as far up as they are missing: one may have the right to make them in the lowest only.
-    async fn make_folders(&self, key: &str) -> Result<(), Failure> {
+    /// The directories above a key, as far up as they are missing: one may have the right to make them in the lowest only.
+    async fn make_directories(&self, key: &str) -> Result<(), Failure> {
         let mut missing = Vec::new();
         for (end, _) in key.rmatch_indices('/').filter(|(at, _)| *at > 0) {
-            let folder = key.get(..end).unwrap_or_default();
-            if self.make_folder(folder).await? {
+            let directory = key.get(..end).unwrap_or_default();
+            if self.make_directory(directory).await? {
                 break;
             }
-            missing.push(folder);
+            missing.push(directory);
         }
-        for folder in missing.into_iter().rev() {
-            self.make_folder(folder).await?;
+        for directory in missing.into_iter().rev() {
+            self.make_directory(directory).await?;
         }
         Ok(())
     }
 
-    /// False: the folder above is missing.
-    async fn make_folder(&self, folder: &str) -> Result<bool, Failure> {
-        match self.ask(self.creation(folder, "", None), None).await?.result {
+    /// False: the directory above is missing.
+    async fn make_directory(&self, directory: &str) -> Result<bool, Failure> {
+        match self.ask(self.creation(directory, "", None), None).await?.result {
             Ok(_) | Err(Code::NODE_EXISTS) => Ok(true),
             Err(Code::NO_NODE) => Ok(false),
-            Err(code) => Err(failure(code, folder)),
+            Err(code) => Err(failure(code, directory)),
         }
     }
 
@@ -107,7 +107,7 @@ impl Writer<'_> {
         let mut told = self.ask(self.creation(key, value, owner), owner).await?;
         let mut repeated = told.repeated;
         if told.result == Err(Code::NO_NODE) {
-            self.make_folders(key).await?;
+            self.make_directories(key).await?;
             told = self.ask(self.creation(key, value, owner), owner).await?;
             repeated |= told.repeated;
         }
@@ -354,10 +354,10 @@ impl Writer<'_> {
     }
 
     /// See [`KvStore::delete_all`](crate::kv::KvStore::delete_all): the deepest first.
-    pub async fn delete_all(&self, folder: &str) -> Result<Written, Failure> {
+    pub async fn delete_all(&self, directory: &str) -> Result<Written, Failure> {
         // Others may write below it meanwhile.
         for _ in 0..5 {
-            let mut all = vec![folder.to_owned()];
+            let mut all = vec![directory.to_owned()];
             let mut next = 0;
             while let Some(path) = all.get(next).cloned() {
                 next += 1;
@@ -375,7 +375,7 @@ impl Writer<'_> {
                 return Ok(done(0));
             }
         }
-        Err(Failure::Unknown(format!("{folder}: somebody else writes below it at the same time")))
+        Err(Failure::Unknown(format!("{directory}: somebody else writes below it at the same time")))
     }
 
     async fn children(&self, path: &str) -> Result<Vec<String>, Failure> {

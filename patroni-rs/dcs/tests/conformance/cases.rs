@@ -251,7 +251,7 @@ pub async fn a_restarted_node_keeps_its_lock<T: Server>() {
     let held = leader(&*after).await.unwrap();
     assert_eq!(held.name(), "a");
     assert_eq!(after.update_leader(&held, None, None).await, Ok(true));
-    // From here on it hangs on the new one.
+    // From here on it is attached to the new one.
     let began = Instant::now();
     let long = Duration::from_secs(server.ttl()) + server.grace();
     while began.elapsed() < long {
@@ -269,7 +269,7 @@ pub async fn what_is_anothers_stays<T: Server>() {
     assert_eq!(acquire(&*a).await, Ok(true));
     let ours = leader(&*a).await.unwrap();
     soon(SOON, || async { a.delete_leader(Some(&ours), None).await }).await;
-    // A key that is gone is not made again by whoever led. (Of another session: where the session is what is renewed,
+    // A key that is gone is not made again by the node that led. (Of another session: where the session is what is renewed,
     // a view that is as old as that tells nothing.)
     let ours = Leader { session: None, ..ours };
     assert_eq!(a.update_leader(&ours, None, None).await, Ok(false));

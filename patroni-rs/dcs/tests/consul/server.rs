@@ -54,9 +54,9 @@ impl Consul {
         Some(consul)
     }
 
-    /// A server that speaks TLS on another port, `https`, to those who have a certificate that `folder/crt` has signed.
-    pub async fn secured(folder: &Path, https: u16) -> Option<Consul> {
-        let file = |name: &str| folder.join(name).display().to_string();
+    /// A server that speaks TLS on another port, `https`, to those who have a certificate that `directory/crt` has signed.
+    pub async fn secured(directory: &Path, https: u16) -> Option<Consul> {
+        let file = |name: &str| directory.join(name).display().to_string();
         let extra = format!(
             r#""server":true,"bootstrap_expect":1,"raft_protocol":3,"performance":{{"raft_multiplier":1}},
                 "ca_file":"{0}","cert_file":"{0}","key_file":"{1}","verify_incoming_https":true,

@@ -243,7 +243,7 @@ async fn leases() {
     assert!(next.watch(false, Duration::from_secs(5)).await);
     assert_eq!(next.touch_member(&data("running")).await, Ok(true));
     assert_ne!(next.lease_id(), Some(before));
-    // The leader key hangs on the old one, which is what has to be renewed, until it is moved.
+    // The leader key is attached to the old one, which is what has to be renewed, until it is moved.
     assert_eq!(next.leader_lease_id(), Some(before));
     assert_eq!(etcd.field(&key("leader"), "lease"), before);
     let leader = next.get_cluster().await.unwrap().leader.clone().unwrap();
@@ -279,7 +279,7 @@ async fn the_lock_of_another_life() {
     assert_eq!(etcd.value(&key("leader")), "");
 }
 
-/// What the lock keeper renews is what the key hangs on, and nothing while that is not known.
+/// What the lock keeper renews is what the key is attached to, and nothing while that is not known.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_the_leader_key_hangs_on() {
     let etcd = Etcd::single();
@@ -291,7 +291,7 @@ async fn what_the_leader_key_hangs_on() {
     let leader = dcs.get_cluster().await.unwrap().leader.clone().unwrap();
     assert_eq!(dcs.update_leader(&leader, None, None).await, Ok(true));
     assert_eq!(dcs.leader_lease_id(), Some(lease));
-    // Being moved, and no answer comes: it hangs on the old lease, or on the new one.
+    // Being moved, and no answer comes: it is attached to the old lease, or on the new one.
     dcs.set_timing(Timing {
         ttl: Duration::from_secs(6),
         retry_timeout: Duration::from_secs(3),

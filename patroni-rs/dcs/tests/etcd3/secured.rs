@@ -75,7 +75,7 @@ async fn a_password_is_changed() {
     let keeper = dcs.lease_keeper();
     assert_eq!(dcs.acquire_leader(None).await, Ok(true));
     let leader = dcs.get_cluster().await.unwrap().leader.clone().unwrap();
-    // A key that has to be written, for it hangs on another lease.
+    // A key that has to be written, for it is attached to another lease.
     let elsewhere = patroni_core::model::Leader::default();
     // A typing error in the file harms nobody: the token is good.
     dcs.reload(&configured(&etcd.url, "patroni", "typo")).unwrap();

@@ -37,7 +37,7 @@ fn etcd_program() -> PathBuf {
 /// One kubeconfig for the whole process, with a context for each server: it is found by a variable.
 struct Contexts {
     dir: TempDir,
-    /// What is in a static is never dropped: whoever removes the folder hears by this that the process has ended.
+    /// What is in a static is never dropped: whoever removes the directory hears by this that the process has ended.
     _remover: Option<ChildStdin>,
     known: Vec<(String, String, String)>,
 }
@@ -83,7 +83,7 @@ pub struct Kubernetes {
     namespaces: usize,
 }
 
-/// Both in the background, their process ids in files; waits for the end of the input. The folder goes with them unless
+/// Both in the background, their process ids in files; waits for the end of the input. The directory goes with them unless
 /// there was a word in it: it may be a static's, which is never dropped.
 const KEEPER: &str = r#"
 cd "$1"

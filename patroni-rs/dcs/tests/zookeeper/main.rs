@@ -104,7 +104,7 @@ async fn a_lock_under_a_session_that_was_left_is_given_up() {
     let a = node("a", &server.host()).await;
     assert_eq!(a.acquire_leader(None).await, Ok(true));
     let held = leader(&*a).await.unwrap();
-    // With a ttl of 5 s the key lives for as long; the new session is not the one that it hangs on.
+    // With a ttl of 5 s the key lives for as long; the new session is not the one that it is attached to.
     a.let_leader_run_out();
     tokio::time::sleep(S / 2).await;
     assert_eq!(leader(&*a).await.unwrap().session, held.session);

@@ -10,7 +10,7 @@ fn run(program: &str, args: &[&str], dir: &Path) {
     assert!(output.status.success(), "{program} {args:?}: {output:?}");
 }
 
-/// A key and a certificate of that subject, signed by the authority `ca` of the folder.
+/// A key and a certificate of that subject, signed by the authority `ca` of the directory.
 fn certificate(dir: &Path, name: &str, subject: &str) {
     let (key, request, cert) = (format!("{name}.key"), format!("{name}.csr"), format!("{name}.crt"));
     let new =
@@ -60,8 +60,8 @@ async fn tls_and_the_rights_of_certificates() {
     if !server::is_there() {
         return;
     }
-    let folder = tempfile::Builder::new().prefix("patroni-dcs-").tempdir_in("/tmp").unwrap();
-    let dir = folder.path();
+    let directory = tempfile::Builder::new().prefix("patroni-dcs-").tempdir_in("/tmp").unwrap();
+    let dir = directory.path();
     authority(dir);
     certificate(dir, "server", "/CN=a host of another name");
     certificate(dir, "client", "/CN=client");
@@ -119,7 +119,7 @@ async fn a_digest_gives_rights() {
     run(&python.display().to_string(), &["-c", &script], Path::new("/tmp"));
     works(&config("a", &server.host(), r#","auth_data":{"digest":"u:p"}"#)).await;
     let stranger = node("a", &server.host()).await;
-    assert_ne!(stranger.set_history("[]").await, Ok(false), "the folder of the cluster is the world's");
+    assert_ne!(stranger.set_history("[]").await, Ok(false), "the directory of the cluster is the world's");
     let config =
         r#"{"scope":"other","name":"a","ttl":5,"loop_wait":1,"retry_timeout":3,"zookeeper":{"hosts":"H"}}"#;
     let stranger = opened(&json::loads(&config.replace('H', &server.host())).unwrap()).await;
@@ -132,8 +132,8 @@ async fn sasl() {
     if !server::is_there() {
         return;
     }
-    let folder = tempfile::Builder::new().prefix("patroni-dcs-").tempdir_in("/tmp").unwrap();
-    let jaas = folder.path().join("jaas.conf");
+    let directory = tempfile::Builder::new().prefix("patroni-dcs-").tempdir_in("/tmp").unwrap();
+    let jaas = directory.path().join("jaas.conf");
     let module = "org.apache.zookeeper.server.auth.DigestLoginModule";
     std::fs::write(&jaas, format!("Server {{ {module} required user_bob=\"s\\\"e,c=ret\"; }};")).unwrap();
     let server = ZooKeeper::with(

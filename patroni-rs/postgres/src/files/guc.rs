@@ -15,8 +15,8 @@ static TABLE: LazyLock<GucTable> = LazyLock::new(|| {
     let mut table = GucTable::parse(include_str!("../../data/gucs.tsv"));
     let newer = GucTable::parse(include_str!("../../data/gucs_19.tsv"));
     table.general.extend(newer.general);
-    match super::guc_files::folder() {
-        Some(folder) => table.with_folder(&folder),
+    match super::guc_files::directory() {
+        Some(directory) => table.with_directory(&directory),
         None => table,
     }
 });
@@ -151,7 +151,7 @@ pub struct GucTable {
 
 impl GucTable {
     /// The table that comes with the program, extended by the files of vendors
-    /// (see [`with_folder`](Self::with_folder)).
+    /// (see [`with_directory`](Self::with_directory)).
     pub fn builtin() -> &'static GucTable {
         &TABLE
     }

@@ -1,7 +1,7 @@
 //! YAML files of vendors that extend the table of parameters (surface-config 12.1).
 //!
-//! The reference reads every file of its package folder `available_parameters`. Ours is
-//! `share/patroni/available_parameters` beside the folder of the program: for
+//! The reference reads every file of its package directory `available_parameters`. Ours is
+//! `share/patroni/available_parameters` beside the directory of the program: for
 //! `/usr/bin/patroni` it is `/usr/share/patroni/available_parameters`.
 
 use std::path::{Path, PathBuf};
@@ -14,29 +14,29 @@ use super::guc::{GucTable, Kind, Rule, Section};
 
 const TARGET: &str = "patroni.postgresql.validator";
 
-/// The folder of the running program; a link to it is followed.
-pub(super) fn folder() -> Option<PathBuf> {
+/// The directory of the running program; a link to it is followed.
+pub(super) fn directory() -> Option<PathBuf> {
     let program = std::env::current_exe().ok()?;
     Some(program.parent()?.parent()?.join("share/patroni/available_parameters"))
 }
 
 impl GucTable {
-    /// The table with the rules of the YAML files in and below a folder: folders and
+    /// The table with the rules of the YAML files in and below a directory: directories and
     /// files in the order of their names, a later file replacing what an earlier one
     /// says of a parameter. What cannot be used is logged and left out.
-    pub fn with_folder(mut self, folder: &Path) -> GucTable {
-        self.read_folder(folder);
+    pub fn with_directory(mut self, directory: &Path) -> GucTable {
+        self.read_directory(directory);
         self
     }
 
-    fn read_folder(&mut self, folder: &Path) {
-        let Ok(entries) = std::fs::read_dir(folder) else { return };
+    fn read_directory(&mut self, directory: &Path) {
+        let Ok(entries) = std::fs::read_dir(directory) else { return };
         let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
         paths.sort();
         for path in paths {
             let name = path.file_name().map(|n| n.to_string_lossy().to_lowercase()).unwrap_or_default();
             if path.is_dir() {
-                self.read_folder(&path);
+                self.read_directory(&path);
             } else if name.ends_with(".yml") || name.ends_with(".yaml") {
                 self.read_file(&path);
             } else if !name.ends_with(".py") && !name.ends_with(".pyc") {
@@ -150,9 +150,9 @@ mod tests {
 
     #[test]
     fn files_extend_and_replace() {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| {
-            let path = folder.path().join(name);
+            let path = directory.path().join(name);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, text).unwrap();
         };
@@ -163,7 +163,7 @@ mod tests {
         write("2/x.YAML", "parameters:\n  Work_Mem:\n  - {type: Integer, version_from: 150000, min_val: 1, max_val: 5, unit: MB}\n  odd:\n  - {version_from: 1}\n  - {type: Any}\n  - {type: Bool, version_from: 1, unit: s}\n  - {type: Real, version_from: 1}\n");
         write("3_broken.yml", "parameters: [");
         write("readme.txt", "");
-        let table = GucTable::builtin().clone().with_folder(folder.path());
+        let table = GucTable::builtin().clone().with_directory(directory.path());
         let none = AvailableGucs::default();
         let value = |name: &str, value: &str| {
             table

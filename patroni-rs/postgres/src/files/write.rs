@@ -51,7 +51,7 @@ pub fn write(path: &Path, content: &[u8], mode: u32, links: Links) -> io::Result
 
 /// Writes a secret: nobody but us can read the file at any time.
 ///
-/// A file that others have put there, or a link of theirs, is replaced where the folder allows it, never written into:
+/// A file that others have put there, or a link of theirs, is replaced where the directory allows it, never written into:
 /// in place only a file that is ours is written, which is closed to others before the first byte.
 ///
 /// # Errors
@@ -297,7 +297,7 @@ mod tests {
         assert_eq!((std::fs::metadata(&strange).unwrap().uid(), mode(&strange)), (own_uid(), 0o600));
     }
 
-    /// As the server's user, in a folder like `/tmp` where others were first.
+    /// As the server's user, in a directory like `/tmp` where others were first.
     #[test]
     fn a_secret_is_refused_where_the_place_is_taken() {
         let tmp = tempfile::tempdir().unwrap();

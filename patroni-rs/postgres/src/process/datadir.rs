@@ -152,7 +152,7 @@ fn remove_now(data_dir: &Path) -> io::Result<()> {
     fs::remove_dir_all(data_dir)
 }
 
-/// Removes all that is in a directory. The directory itself stays: what is linked to may be a disk of its own, in a folder
+/// Removes all that is in a directory. The directory itself stays: what is linked to may be a disk of its own, in a directory
 /// that is not ours to write.
 fn empty(dir: &Path) -> io::Result<()> {
     for entry in fs::read_dir(dir)? {

@@ -149,7 +149,7 @@ impl RewindRequest<'_> {
     }
 
     /// What pg_rewind changes first: in the order of their names it makes the files that only the source has and
-    /// truncates those that are no relations, so the folders of the databases and their maps come before everything
+    /// truncates those that are no relations, so the directories of the databases and their maps come before everything
     /// else that counts. None: they cannot be read.
     async fn footprint(&self) -> Option<Vec<(PathBuf, i64, i64)>> {
         let dir = self.data_dir.to_owned();

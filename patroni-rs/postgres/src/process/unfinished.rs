@@ -120,7 +120,7 @@ fn subject(data_dir: &Path, work: Unfinished) -> PathBuf {
     }
 }
 
-/// Where the mark lies: beside PGDATA; in it where the folder around it is not ours to write (a mount point), as soon
+/// Where the mark lies: beside PGDATA; in it where the directory around it is not ours to write (a mount point), as soon
 /// as there is something in it.
 fn places(data_dir: &Path) -> [PathBuf; 2] {
     let name = data_dir.file_name().unwrap_or_default().to_string_lossy();

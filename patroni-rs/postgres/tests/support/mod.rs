@@ -64,7 +64,7 @@ pub fn captured_log<T>(action: impl FnOnce() -> T) -> (Vec<String>, T) {
     (lines.clone(), result)
 }
 
-/// The folder of the recorded files.
+/// The directory of the recorded files.
 pub fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/pgfiles")
 }

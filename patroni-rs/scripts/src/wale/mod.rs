@@ -243,7 +243,7 @@ impl Restore {
         exit_code(status)
     }
 
-    /// A backup has no folder for WAL, or a link to one on another machine.
+    /// A backup has no directory for WAL, or a link to one on another machine.
     fn make_wal_directory(&self) -> bool {
         let major = std::fs::read_to_string(Path::new(&self.datadir).join("PG_VERSION"));
         let major = major.ok().and_then(|text| text.trim().parse::<f64>().ok()).unwrap_or(0.0);

@@ -1,4 +1,4 @@
-//! A server that gives prepared answers, and the folder and programs of a scenario.
+//! A server that gives prepared answers, and the directory and programs of a scenario.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};

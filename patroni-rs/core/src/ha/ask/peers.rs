@@ -10,7 +10,7 @@ use crate::model::Member;
 pub struct Peers {
     /// Who.
     pub members: Vec<Member>,
-    /// Answers that decide end the round; whoever has not answered by then is left out.
+    /// Answers that decide end the round; a node that has not answered by then is left out.
     pub decisive: Option<StopPolling>,
 }
 

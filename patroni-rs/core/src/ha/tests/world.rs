@@ -68,7 +68,7 @@ pub struct Answers {
     /// Answers to `CurrentSync`; the last one stays.
     pub sync: Vec<CurrentState>,
     pub stopping: Stopping,
-    /// Somebody promotes PostgreSQL by hand after the first look at it.
+    /// Somebody promotes PostgreSQL manually after the first look at it.
     pub promoted_by_hand: bool,
     /// The stop ends while candidates are asked again.
     pub exits: bool,

@@ -53,7 +53,7 @@ impl PeerStatus {
     }
 }
 
-/// What ends a round of questions before everybody has answered; whoever was not heard is left out.
+/// What ends a round of questions before everybody has answered; a node that was not heard is left out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StopPolling {
     /// One answer that keeps the asking node from taking the lock.
