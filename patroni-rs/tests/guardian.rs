@@ -34,7 +34,7 @@ fn server() -> Child {
 
 fn guardian(dir: &std::path::Path) -> Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_patroni"));
-    command.arg0("patroni: guardian").arg(dir).arg(dir.join("log")).env_clear();
+    command.arg0("patroni: guardian").arg(dir).arg(dir.join("log"));
     command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
 }
 

@@ -92,7 +92,7 @@ async fn failsafe_one(client: &HttpClient, member: &Member, body: &str) -> Fails
             Ok(response) => {
                 let text = String::from_utf8_lossy(&response.body).into_owned();
                 tracing::info!(target: "patroni.ha", "Got response from {} {url}: {text}", member.name);
-                let lsn = response.header("lsn").and_then(|v| v.trim().parse().ok());
+                let lsn = response.header("lsn").and_then(|v| v.trim().parse().ok()).map(Lsn::new);
                 return FailsafeAnswer {
                     name: member.name.clone(),
                     accepted: response.status == 200 && text == "Accepted",
@@ -144,13 +144,24 @@ mod tests {
             let _ = std::io::Read::read(&mut stream, &mut head);
             match body {
                 Some(body) => {
-                    let text = format!("HTTP/1.0 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+                    let text =
+                        format!("HTTP/1.0 200 OK\r\nlsn: 77\r\nContent-Length: {}\r\n\r\n{body}", body.len());
                     std::io::Write::write_all(&mut stream, text.as_bytes()).unwrap();
                 }
                 None => std::thread::sleep(Duration::from_secs(10)),
             }
         });
         Member { name: body.map_or("silent", |_| "talks").into(), data, ..Member::default() }
+    }
+
+    /// With its position, as a number of bytes.
+    #[tokio::test]
+    async fn a_member_consents_to_a_primary_without_a_dcs() {
+        let client = HttpClient::new(&patroni_net::ClientOptions::default()).unwrap();
+        let members = [server(Some("Accepted")), server(Some("Running as a leader"))];
+        let answers = failsafe(&client, &Value::map(), &members).await;
+        let told: Vec<_> = answers.iter().map(|answer| (answer.accepted, answer.lsn)).collect();
+        assert_eq!(told, [(true, Some(Lsn::new(77))), (false, Some(Lsn::new(77)))]);
     }
 
     const AHEAD: &str =

@@ -23,13 +23,14 @@ fn candidate(text: &str) -> Candidate {
 /// `application_name:sync_state:write:flush:replay`
 fn row(text: &str) -> ReplicaRow {
     let f: Vec<&str> = text.split(':').collect();
+    let lsn = |text: &str| text.parse().ok().map(Lsn::new);
     ReplicaRow {
         pid: 1,
         application_name: f[0].into(),
         sync_state: f[1].into(),
-        write_lsn: f[2].parse().ok(),
-        flush_lsn: f[3].parse().ok(),
-        replay_lsn: f[4].parse().ok(),
+        write_lsn: lsn(f[2]),
+        flush_lsn: lsn(f[3]),
+        replay_lsn: lsn(f[4]),
         slot: None,
     }
 }
@@ -76,7 +77,7 @@ fn choices_are_the_references() {
                 // The reference takes the last of them.
                 break;
             }
-            let last_operation = f[1].parse().unwrap();
+            let last_operation = Lsn::new(f[1].parse().unwrap());
             let observed = Observed { synchronous_commit: head[4], rows: &rows, last_operation };
             let _ = tracker.observe_value(f[0], last_operation);
             let state = tracker.current_state(&candidates, &listed, &observed, &options);
