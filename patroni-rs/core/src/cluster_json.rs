@@ -85,7 +85,7 @@ fn put_lags(doc: &mut Map, m: &Member, cluster: &Cluster) {
             }
             Some(lsn) => {
                 doc.insert(lag_key, cluster.status.last_lsn.ahead_of(lsn).into());
-                doc.insert(lsn_key, lsn.to_string().into());
+                doc.insert(lsn_key, lsn.text().into());
             }
         }
     }

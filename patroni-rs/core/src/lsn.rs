@@ -1,13 +1,12 @@
 //! Positions in the WAL.
 
-use std::fmt;
-use std::str::FromStr;
-
 use pyfmt::Value;
 
 /// A WAL position: the number of bytes since its start. 0 stands for one that is not known.
 ///
-/// Its text is PostgreSQL's, `1/3000060`. The DCS, the REST API and our statements have the number: `bytes`, `from_number`.
+/// There are two texts of one: `1/3000060` of PostgreSQL ([`Lsn::text`], [`Lsn::parse`]), and the number in the DCS, the REST
+/// API and our statements ([`Lsn::bytes`], [`Lsn::from_number`]). It has no `Display` and no `FromStr`: the wrong one would
+/// go unnoticed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Lsn(u64);
 
@@ -51,41 +50,24 @@ impl Lsn {
         }
     }
 
+    /// Reads what PostgreSQL writes: `1/3000060`.
+    pub fn parse(text: &str) -> Option<Lsn> {
+        let (high, low) = text.trim().split_once('/')?;
+        let part = |t: &str| u32::from_str_radix(t, 16).ok().map(u64::from);
+        Some(Lsn((part(high)? << 32) | part(low)?))
+    }
+
+    /// As PostgreSQL writes it: `1/3000060`.
+    pub fn text(self) -> String {
+        format!("{:X}/{:X}", self.0 >> 32, self.0 & 0xFFFF_FFFF)
+    }
+
     /// As `pg_waldump` writes it: `1/03000060`.
     pub fn padded(self) -> String {
         format!("{:X}/{:08X}", self.0 >> 32, self.0 & 0xFFFF_FFFF)
     }
 }
 
-/// As PostgreSQL writes it: `1/3000060`.
-impl fmt::Display for Lsn {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:X}/{:X}", self.0 >> 32, self.0 & 0xFFFF_FFFF)
-    }
-}
-
-/// The text is not PostgreSQL's of a position.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NotAnLsn;
-
-impl fmt::Display for NotAnLsn {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("not a WAL position")
-    }
-}
-
-impl std::error::Error for NotAnLsn {}
-
-/// Reads what PostgreSQL writes: `1/3000060`.
-impl FromStr for Lsn {
-    type Err = NotAnLsn;
-
-    fn from_str(text: &str) -> Result<Lsn, NotAnLsn> {
-        let (high, low) = text.trim().split_once('/').ok_or(NotAnLsn)?;
-        let part = |t: &str| u32::from_str_radix(t, 16).map(u64::from).map_err(|_| NotAnLsn);
-        Ok(Lsn((part(high)? << 32) | part(low)?))
-    }
-}
 /// The number, as in the DCS.
 impl From<Lsn> for Value {
     fn from(lsn: Lsn) -> Value {
@@ -99,11 +81,11 @@ mod tests {
 
     #[test]
     fn texts() {
-        assert_eq!("1/3000060".parse(), Ok(Lsn::new((1 << 32) + 0x300_0060)));
+        assert_eq!(Lsn::parse("1/3000060"), Some(Lsn::new((1 << 32) + 0x300_0060)));
         for bad in ["", "1", "x/1", "1/123456789", "1/"] {
-            assert_eq!(bad.parse::<Lsn>(), Err(NotAnLsn), "{bad}");
+            assert_eq!(Lsn::parse(bad), None, "{bad}");
         }
-        assert_eq!(Lsn::new((1 << 32) + 0xA0).to_string(), "1/A0");
+        assert_eq!(Lsn::new((1 << 32) + 0xA0).text(), "1/A0");
         assert_eq!(Lsn::new(0xA0).padded(), "0/000000A0");
     }
 

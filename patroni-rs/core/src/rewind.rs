@@ -30,7 +30,7 @@ pub struct HistoryLine {
 
 impl std::fmt::Display for HistoryLine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}\t{}\t{}", self.timeline, self.switchpoint, self.reason)
+        write!(f, "{}\t{}\t{}", self.timeline, self.switchpoint.text(), self.reason)
     }
 }
 
@@ -42,8 +42,8 @@ pub fn parse_history(text: &str) -> (Vec<HistoryLine>, Vec<String>) {
     for raw in text.split('\n').map(str::trim) {
         let fields: Vec<&str> = raw.split('\t').collect();
         let &[timeline, lsn, reason] = fields.as_slice() else { continue };
-        match (timeline.trim().parse(), lsn.parse()) {
-            (Ok(timeline), Ok(switchpoint)) => {
+        match (timeline.trim().parse(), Lsn::parse(lsn)) {
+            (Ok(timeline), Some(switchpoint)) => {
                 lines.push(HistoryLine { timeline, switchpoint, reason: reason.to_owned() });
             }
             _ => bad.push(raw.to_owned()),
@@ -70,7 +70,7 @@ pub struct LocalPosition {
 /// location 0/0 or timeline 0) is judged by its checkpoint, as a stopped
 /// primary (19-06).
 pub fn position_from_control<'a>(field: impl Fn(&str) -> Option<&'a str>) -> Option<LocalPosition> {
-    let lsn = |name| field(name).and_then(|text| text.parse::<Lsn>().ok());
+    let lsn = |name| field(name).and_then(Lsn::parse);
     let timeline = |name| field(name).and_then(|t| t.parse::<u32>().ok());
     let state = field(ClusterState::LINE).map_or(ClusterState::Unknown, ClusterState::parse);
     if matches!(state, ClusterState::ShutDownInRecovery | ClusterState::InArchiveRecovery) {
@@ -92,7 +92,7 @@ pub fn position_from_control<'a>(field: impl Fn(&str) -> Option<&'a str>) -> Opt
 /// `Local timeline=%s lsn=%s`
 pub fn local_log(position: Option<LocalPosition>) -> String {
     match position {
-        Some(p) => format!("Local timeline={} lsn={}", p.timeline, p.lsn),
+        Some(p) => format!("Local timeline={} lsn={}", p.timeline, p.lsn.text()),
         None => "Local timeline=None lsn=None".to_owned(),
     }
 }

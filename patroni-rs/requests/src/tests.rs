@@ -71,7 +71,7 @@ impl Dcs for Store {
         self.note(format!("history {value}"))
     }
     async fn write_status(&self, last_lsn: Lsn) -> Outcome {
-        self.note(format!("status {last_lsn}"))
+        self.note(format!("status {}", last_lsn.bytes()))
     }
     async fn initialize(&self, create_new: bool, sysid: &str) -> Outcome {
         self.note(format!("initialize {create_new} {sysid}"))
@@ -146,7 +146,7 @@ fn requests() -> Vec<(DcsRequest, &'static str)> {
             DcsRequest::DeleteLeader(ask::DeleteLeader { last_lsn: Some(Lsn::new(6)) }),
             r#"delete Some("7") Some(6)"#,
         ),
-        (DcsRequest::WriteStatus(ask::WriteStatus(Lsn::new(8))), "status 0/8"),
+        (DcsRequest::WriteStatus(ask::WriteStatus(Lsn::new(8))), "status 8"),
         (DcsRequest::TouchMember(ask::TouchMember(map(r#"{"m":1}"#))), r#"touch {"m":1}"#),
         (
             DcsRequest::Initialize(ask::Initialize { create_new: true, sysid: "71".into() }),

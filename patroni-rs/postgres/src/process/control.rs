@@ -48,7 +48,7 @@ impl ControlData {
     }
 
     fn lsn(&self, name: &str) -> Option<Lsn> {
-        self.get(name)?.parse().ok()
+        Lsn::parse(self.get(name)?)
     }
 
     /// `Database system identifier`

@@ -46,8 +46,8 @@ pub fn parse_record(output: &str) -> Option<WalRecord> {
     let group = |i: usize| found.get(i).map(|m| m.as_str());
     Some(WalRecord {
         rmgr: group(1)?.to_owned(),
-        lsn: group(2)?.parse().ok()?,
-        prev: group(3)?.parse().ok()?,
+        lsn: Lsn::parse(group(2)?)?,
+        prev: Lsn::parse(group(3)?)?,
         desc: group(4)?.trim().to_owned(),
     })
 }
@@ -71,7 +71,7 @@ pub async fn dump(
         };
     let mut command = bin.tool(name);
     binaries::c_locale(&mut command).env("PGDATA", data_dir);
-    let lsn = lsn.to_string();
+    let lsn = lsn.text();
     command.args(["-t", &timeline.to_string(), "-s", &lsn, "-n", &limit.to_string()]);
     let out = binaries::output(command, DEADLINE).await.inspect_err(|e| {
         let path = bin.text(name);
@@ -132,12 +132,12 @@ pub fn parse_checkpoint_end(out: &str, err: &str, lsn: Lsn) -> Option<Lsn> {
     // The positions are padded from 19 on.
     let (at, rest) =
         err.split_once("error in WAL record at ")?.1.split_once(": invalid record length at ")?;
-    if at.parse() != Ok(lsn) {
+    if Lsn::parse(at) != Some(lsn) {
         return None;
     }
     // From 16, before 16, up to 9.5.
     let end = [": expected at least ", ": wanted "].iter().find_map(|sign| rest.split_once(sign));
-    end.map_or(rest, |(lsn, _)| lsn).parse().ok()
+    Lsn::parse(end.map_or(rest, |(lsn, _)| lsn))
 }
 
 /// Where the checkpoint record at `lsn` ends; `None` (logged) when that cannot be

@@ -283,7 +283,8 @@ impl SlotExecutor {
             let error = error.py_repr();
             tracing::error!(
                 target: "patroni.postgresql.slots",
-                "Error while advancing replication slot {name} to position '{lsn}': {error}"
+                "Error while advancing replication slot {name} to position '{}': {error}",
+                lsn.text()
             );
         }
     }
@@ -409,5 +410,5 @@ async fn ask_leader(
 
 /// `SELECT pg_replication_slot_advance(...)`
 pub(super) fn advance_statement(name: &str, lsn: Lsn) -> String {
-    format!("SELECT pg_catalog.pg_replication_slot_advance({}, '{lsn}')", literal(name))
+    format!("SELECT pg_catalog.pg_replication_slot_advance({}, '{}')", literal(name), lsn.text())
 }

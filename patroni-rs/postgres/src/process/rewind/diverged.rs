@@ -87,7 +87,7 @@ pub(super) async fn is_namesake(
     let ((ours, _), (theirs, _)) = (core::parse_history(&ours), core::parse_history(&theirs));
     let other = core::is_namesake(&ours, &theirs);
     if other {
-        let forked = |lines: &[core::HistoryLine]| lines.last().map(|l| l.switchpoint.to_string());
+        let forked = |lines: &[core::HistoryLine]| lines.last().map(|l| l.switchpoint.text());
         let (ours, theirs) = (forked(&ours).unwrap_or_default(), forked(&theirs).unwrap_or_default());
         tracing::error!(
             target: "patroni.postgresql.rewind",
