@@ -13,7 +13,7 @@ use pyfmt::{json, Value};
 
 use super::store::{Key, Store};
 use super::wait::ensure;
-use super::{host, http, process, wait_until, Result};
+use super::{host, http, process, servers, wait_until, Result};
 
 /// May everything.
 const ADMIN: &str = "admin-token";
@@ -22,15 +22,26 @@ const PATRONI: &str = "patroni-token";
 
 const LIMIT: Duration = Duration::from_secs(10);
 
+/// An orderly stop waits for a minute for the watches to end.
+const STOPS: Duration = Duration::from_secs(90);
+
 /// The rights of docs/stores/kubernetes.md.
 const ROLE: &str = r#"{"metadata":{"name":"patroni"},"rules":[
 {"apiGroups":[""],"resources":["configmaps","endpoints"],"verbs":["create","get","list","patch","update","watch","delete","deletecollection"]},
 {"apiGroups":[""],"resources":["pods"],"verbs":["get","list","patch","update","watch"]},
 {"apiGroups":[""],"resources":["services"],"verbs":["create"]}]}"#;
 
-/// Where scripts/setup puts it.
+/// Where scripts/setup puts it: the version of `KUBERNETES`, or 1.20.
 pub fn program() -> PathBuf {
-    host::deps().join("kubernetes-1.20/kube-apiserver")
+    let version = std::env::var("KUBERNETES").unwrap_or_else(|_| "1.20".into());
+    host::deps().join(format!("kubernetes-{version}/kube-apiserver"))
+}
+
+/// The newest etcd that an API server of any version gets along with, if scripts/setup has got it.
+fn etcd_program() -> PathBuf {
+    let newer = host::deps().join("etcd-3.6/etcd");
+    let newer = Some(newer).filter(|path| path.exists() && std::env::var_os("KUBERNETES").is_some());
+    newer.unwrap_or_else(|| PathBuf::from("/usr/bin/etcd"))
 }
 
 /// A single API server.
@@ -40,7 +51,8 @@ pub struct Kubernetes {
     etcd: u16,
     peer: u16,
     directory: PathBuf,
-    children: Vec<Child>,
+    etcd_process: Option<Child>,
+    api_process: Option<Child>,
     endpoints: bool,
     /// How many Pods there are: each has an address of its own.
     pods: Mutex<u8>,
@@ -62,15 +74,18 @@ impl Kubernetes {
         let config = format!(
             "apiVersion: v1\nkind: Config\ncurrent-context: lab\n\
              contexts: [{{name: lab, context: {{cluster: lab, user: lab}}}}]\n\
-             clusters: [{{name: lab, cluster: {{server: 'https://127.0.0.1:{port}', insecure-skip-tls-verify: true}}}}]\n\
-             users: [{{name: lab, user: {{token: {PATRONI}}}}}]\n"
+             clusters: [{{name: lab, cluster: {{server: 'https://127.0.0.1:{port}', certificate-authority: {}}}}}]\n\
+             users: [{{name: lab, user: {{token: {PATRONI}}}}}]\n",
+            // The server makes it, with its authority's in the same file.
+            directory.join("certs/apiserver.crt").display()
         );
         std::fs::write(directory.join("kubeconfig"), config)?;
         for path in ["", "certs", "tokens.csv", "sa.key", "kubeconfig"] {
             host::give_away(&directory.join(path))?;
         }
-        let (children, pods) = (Vec::new(), Mutex::new(0));
-        let mut server = Kubernetes { port, etcd, peer, directory, children, endpoints, pods };
+        let (etcd_process, api_process, pods) = (None, None, Mutex::new(0));
+        let mut server =
+            Kubernetes { port, etcd, peer, directory, etcd_process, api_process, endpoints, pods };
         server.restart()?;
         let rbac = "/apis/rbac.authorization.k8s.io/v1/namespaces/default";
         server.ask("POST", &format!("{rbac}/roles"), ROLE)?;
@@ -321,36 +336,15 @@ impl Store for Kubernetes {
 
     fn kill(&mut self) -> Result<()> {
         process::kill_under(&self.directory)?;
-        for mut child in self.children.drain(..) {
+        for mut child in [self.etcd_process.take(), self.api_process.take()].into_iter().flatten() {
             child.wait()?;
         }
         Ok(())
     }
 
     fn restart(&mut self) -> Result<()> {
-        let (bin, clients) = (Path::new("/usr/bin"), format!("http://127.0.0.1:{}", self.etcd));
-        let peers = format!("http://127.0.0.1:{}", self.peer);
-        let mut etcd = process::command(&bin.join("etcd"), &self.directory, bin)?;
-        etcd.args(["--data-dir", "etcd", "--unsafe-no-fsync"])
-            .args(["--listen-client-urls", &clients, "--advertise-client-urls", &clients])
-            .args(["--listen-peer-urls", &peers, "--initial-advertise-peer-urls", &peers])
-            .args(["--initial-cluster", &format!("default={peers}")]);
-        self.children.push(process::daemon(etcd, &self.directory.join("etcd.log"))?);
-        let mut api = process::command(&program(), &self.directory, bin)?;
-        api.arg(format!("--etcd-servers={clients}")).arg(format!("--secure-port={}", self.port)).args([
-            "--bind-address=127.0.0.1",
-            // Endpoints take no address of this machine alone.
-            "--advertise-address=10.99.0.1",
-            "--cert-dir=certs",
-            "--service-account-issuer=https://k.local",
-            "--service-account-key-file=sa.key",
-            "--service-account-signing-key-file=sa.key",
-            "--service-cluster-ip-range=10.96.0.0/16",
-            "--authorization-mode=RBAC",
-            "--token-auth-file=tokens.csv",
-            "--disable-admission-plugins=ServiceAccount,PersistentVolumeClaimResize",
-        ]);
-        self.children.push(process::daemon(api, &self.directory.join("apiserver.log"))?);
+        self.start_etcd()?;
+        self.start_server(0)?;
         wait_until("Kubernetes answers", Duration::from_secs(180), || {
             let ready = self.send("GET", "/readyz", "")?.status == 200;
             let there = !self.ask("GET", "/api/v1/namespaces/default/endpoints/kubernetes", "")?.is_null();
@@ -362,12 +356,22 @@ impl Store for Kubernetes {
         Err("the laboratory has one API server".into())
     }
 
-    fn signal_server(&mut self, _: usize, _: Signal) -> Result<()> {
-        self.become_three()
+    /// The API server; its etcd goes on.
+    fn signal_server(&mut self, number: usize, signal: Signal) -> Result<()> {
+        if number != 0 {
+            return self.become_three();
+        }
+        servers::signal_within(&mut self.api_process, signal, STOPS)
     }
 
-    fn start_server(&mut self, _: usize) -> Result<()> {
-        self.become_three()
+    fn start_server(&mut self, number: usize) -> Result<()> {
+        if number != 0 {
+            return self.become_three();
+        }
+        if process::living(&mut self.api_process).is_none() {
+            self.api_process = Some(self.start_api()?);
+        }
+        Ok(())
     }
 
     fn freeze(&self) {
@@ -376,5 +380,46 @@ impl Store for Kubernetes {
 
     fn thaw(&self) {
         process::signal_under(&self.directory, Signal::SIGCONT);
+    }
+}
+
+impl Kubernetes {
+    fn clients(&self) -> String {
+        format!("http://127.0.0.1:{}", self.etcd)
+    }
+
+    fn start_etcd(&mut self) -> Result<()> {
+        if process::living(&mut self.etcd_process).is_some() {
+            return Ok(());
+        }
+        let (bin, clients) = (Path::new("/usr/bin"), self.clients());
+        let peers = format!("http://127.0.0.1:{}", self.peer);
+        let mut etcd = process::command(&etcd_program(), &self.directory, bin)?;
+        etcd.args(["--data-dir", "etcd", "--unsafe-no-fsync"])
+            .args(["--listen-client-urls", &clients, "--advertise-client-urls", &clients])
+            .args(["--listen-peer-urls", &peers, "--initial-advertise-peer-urls", &peers])
+            .args(["--initial-cluster", &format!("default={peers}")]);
+        self.etcd_process = Some(process::daemon(etcd, &self.directory.join("etcd.log"))?);
+        Ok(())
+    }
+
+    fn start_api(&self) -> Result<Child> {
+        let mut api = process::command(&program(), &self.directory, Path::new("/usr/bin"))?;
+        api.arg(format!("--etcd-servers={}", self.clients()))
+            .arg(format!("--secure-port={}", self.port))
+            .args([
+                "--bind-address=127.0.0.1",
+                // Endpoints take no address of this machine alone.
+                "--advertise-address=10.99.0.1",
+                "--cert-dir=certs",
+                "--service-account-issuer=https://k.local",
+                "--service-account-key-file=sa.key",
+                "--service-account-signing-key-file=sa.key",
+                "--service-cluster-ip-range=10.96.0.0/16",
+                "--authorization-mode=RBAC",
+                "--token-auth-file=tokens.csv",
+                "--disable-admission-plugins=ServiceAccount,PersistentVolumeClaimResize",
+            ]);
+        process::daemon(api, &self.directory.join("apiserver.log"))
     }
 }

@@ -64,12 +64,20 @@ impl Server {
 /// # Errors
 /// It lives on.
 pub fn signal(child: &mut Option<Child>, signal: Signal) -> Result<()> {
+    signal_within(child, signal, Duration::from_secs(30))
+}
+
+/// The same for one that takes so long to end.
+///
+/// # Errors
+/// It lives on.
+pub fn signal_within(child: &mut Option<Child>, signal: Signal, limit: Duration) -> Result<()> {
     let Some(pid) = process::living(child) else { return Ok(()) };
     kill(pid, signal)?;
     if !matches!(signal, Signal::SIGKILL | Signal::SIGTERM) {
         return Ok(());
     }
-    wait_until("the server ends", Duration::from_secs(30), || {
+    wait_until("the server ends", limit, || {
         ensure(process::living(child).is_none(), || format!("{pid} lives"))
     })
 }
