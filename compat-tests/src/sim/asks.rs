@@ -14,6 +14,7 @@ use patroni_requests::carry_out;
 use super::dcs::{Op, Said};
 use super::events::{After, Event};
 use super::floor::Asked;
+use super::objects::SYNC;
 use super::planted::Planted;
 use super::world::World;
 
@@ -58,9 +59,8 @@ impl World {
 
     /// Runs the request as far as it gets without another answer of the store.
     pub(super) fn run_task(&mut self, node: usize) {
-        let clock = self.members[node].clock(self.now);
         let member = &mut self.members[node];
-        member.upper.store().set_clock(clock);
+        member.tell_time(self.now);
         let Some(running) = member.cycle.as_mut() else { return };
         let ticket = running.ticket;
         let Some(task) = running.task.as_mut() else { return };
@@ -76,10 +76,11 @@ impl World {
                 self.at(now, Event::Answer { node, ticket, answer: Box::new(answer), after: After::Nothing });
             }
             Poll::Pending => {
-                if let Some(asked) = self.members[node].upper.store().take_asked() {
+                while let Some(asked) = self.members[node].upper.store().take_asked() {
+                    let id = asked.id;
                     let (after, said) = self.fate(node, asked);
                     let at = self.now + after;
-                    self.at(at, Event::Said { node, ticket, said: said.map(Box::new) });
+                    self.at(at, Event::Said { node, ticket, id, said: said.map(Box::new) });
                 }
             }
         }
@@ -93,24 +94,28 @@ impl World {
     }
 
     /// An answer of the store, or the end of the wait for it.
-    pub(super) fn said(&mut self, node: usize, ticket: u64, said: Option<Said>) {
+    pub(super) fn said(&mut self, node: usize, ticket: u64, id: u64, said: Option<Said>) {
         if self.members[node].cycle.as_ref().is_some_and(|running| running.ticket == ticket) {
             let setbacks = self.store.setbacks();
-            self.members[node].upper.store().answer(said, setbacks);
+            self.members[node].upper.store().answer(id, said, setbacks);
             self.run_task(node);
         }
     }
 
     /// What becomes of a request to the store: after so long there is an answer, or the client waits no longer.
-    fn fate(&mut self, node: usize, asked: Asked) -> (u64, Option<Said>) {
-        let Asked { op, patience } = asked;
+    pub(super) fn fate(&mut self, node: usize, asked: Asked) -> (u64, Option<Said>) {
+        let Asked { op, patience, .. } = asked;
         let patience = patience.as_millis() as u64 * 1000 / self.members[node].rate + 1;
+        if matches!(op, Op::Pause(_)) {
+            return (patience, Some(Said::Done(0)));
+        }
         if !self.reaches_dcs(node) {
             return (patience, None);
         }
         // It may be carried out after its sender has given up.
         let late = match &op {
             Op::Put { key, .. } if key == "sync" && self.config.late_writes > 1 => self.config.late_writes,
+            Op::Write(patch) if patch.name == SYNC && self.config.late_writes > 1 => self.config.late_writes,
             _ if self.config.lossy => 4,
             _ => 1,
         };
@@ -139,7 +144,7 @@ impl World {
                 format!(
                     "  late in the DCS: {}: {}",
                     short(op),
-                    if matches!(said, Said::Done(_)) { "done" } else { "refused" }
+                    if matches!(said, Said::Done(_) | Said::Object(Some(_))) { "done" } else { "refused" }
                 ),
             );
         }
@@ -147,19 +152,35 @@ impl World {
 
     fn store_does(&mut self, node: usize, op: &Op) -> Said {
         let leaderless = self.store.get("leader").is_none();
+        let leads = self.store.get("leader") == Some(self.members[node].me.name.as_str());
         let said = self.store.carry_out(op, self.now);
         if let (Op::Put { key, value, .. }, Said::Done(_)) = (op, &said) {
             if key == "sync" {
                 self.tell_all(format!("/sync: {value}"));
                 self.check_sync_promise();
             }
-            // In a pause the primary that the daemon finds when it starts is the people's, whatever it lacks.
-            let found = self.members[node].started_in_pause && self.members[node].pg.writable();
-            if key == "leader" && leaderless && found && self.paused_since.is_some() {
-                self.operator_answers_for(node);
+            if key == "leader" && leaderless {
+                self.takes_found_primary(node);
+            }
+        }
+        if let (Op::Write(patch), Said::Object(Some(_))) = (op, &said) {
+            if patch.name == SYNC {
+                self.tell_all(format!("/sync: {}", self.store.get("sync").unwrap_or_default()));
+                self.check_sync_promise();
+            }
+            if !leads && self.store.get("leader") == Some(self.members[node].me.name.as_str()) {
+                self.takes_found_primary(node);
             }
         }
         said
+    }
+
+    /// In a pause the primary that the daemon finds when it starts is the people's, whatever it lacks.
+    fn takes_found_primary(&mut self, node: usize) {
+        let found = self.members[node].started_in_pause && self.members[node].pg.writable();
+        if found && self.paused_since.is_some() {
+            self.operator_answers_for(node);
+        }
     }
 
     /// What a node is told of the lock is true of some moment since it asked.
@@ -175,7 +196,10 @@ impl World {
             (DcsRequest::AcquireLeader(_) | DcsRequest::UpdateLeader(_), Answer::Dcs(Ok(true)))
                 | (DcsRequest::TakeLeader(_), Answer::Bool(true))
         );
-        let refused = matches!((request, answer), (DcsRequest::UpdateLeader(_), Answer::Dcs(Ok(false))));
+        let refused = matches!(
+            (request, answer),
+            (DcsRequest::UpdateLeader(_) | DcsRequest::AcquireLeader(_), Answer::Dcs(Ok(false)))
+        );
         let what = if granted && !had {
             "is told that it has the lock, and had it at no time since it asked"
         } else if refused && !lacked && member.seen.leader.is_some() {
@@ -229,6 +253,7 @@ fn short(op: &Op) -> String {
     match op {
         Op::Put { key, .. } => format!("put {key}"),
         Op::Delete { key, .. } => format!("delete {key}"),
+        Op::Write(patch) => format!("write {}", patch.name),
         other => format!("{other:?}"),
     }
 }

@@ -179,6 +179,17 @@ impl Config {
             ("etcd2", Config { store: Kind::Etcd2, lossy: true, ..base.clone() }),
             ("consul", Config { store: Kind::Consul, lossy: true, sync: SyncMode::On, ..base.clone() }),
             ("zookeeper", Config { store: Kind::ZooKeeper, lossy: true, ..base.clone() }),
+            ("kubernetes", Config { store: Kind::Kubernetes, lossy: true, failsafe: true, ..base.clone() }),
+            (
+                "kubernetes-stun",
+                Config {
+                    store: Kind::Kubernetes,
+                    lossy: true,
+                    stun: true,
+                    sync: SyncMode::On,
+                    ..base.clone()
+                },
+            ),
             ("any", Config { members: 0, ..base }),
         ]
     }

@@ -11,7 +11,6 @@ use patroni_core::ha::{
 use patroni_core::model::{Lsn, ShutdownCheckpoint};
 use patroni_core::node::{Cycle, Kind, Now, Question, Server, Start, Step};
 use patroni_core::timing::Timing;
-use patroni_dcs::Dcs;
 
 use super::events::{After, Event};
 use super::node::{ms, Running};
@@ -84,7 +83,8 @@ impl World {
             marks.for_each(|mark| (mark.heard, mark.sync) = (None, Default::default()));
         }
         member.server_before = member.server(&self.config);
-        member.upper.store().set_clock(member.clock(self.now));
+        member.tell_time(self.now);
+        member.lock_may_have_ended(self.now);
         member.watch.looked();
         member.seen = member.upper.cached_cluster().unwrap_or_default();
         let start = Start {
@@ -197,6 +197,7 @@ impl World {
         let member = &mut self.members[node];
         let at_once = member.upper.cycle_over();
         let next = if at_once { now } else { member.due.min(soon) }.max(now + 10);
+        let next = member.lock_ends_before(now, next).unwrap_or(next);
         member.due = next;
         let forced = member.ending;
         self.at(next, Event::Wake { node, forced });

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use patroni_core::model::{Cluster, Node, Nodes};
+use patroni_dcs::kubernetes::{Object, Which};
 
+use super::objects::{Objects, Patch};
 use super::watches::Change;
 
 /// The kind of store.
@@ -16,6 +18,7 @@ pub enum Kind {
     Etcd2,
     Consul,
     ZooKeeper,
+    Kubernetes,
 }
 
 /// What a key is attached to.
@@ -60,6 +63,14 @@ pub enum Op {
     KeepAlive(u64),
     /// Ends a session.
     End(u64),
+    /// All objects of Kubernetes of one sort.
+    Objects(Which),
+    /// One that holds state.
+    Object(String),
+    /// Writes one.
+    Write(Box<Patch>),
+    /// Nothing, for so many milliseconds.
+    Pause(u64),
 }
 
 /// A condition.
@@ -82,7 +93,7 @@ pub enum Cmp {
 }
 
 /// The answer to an [`Op`].
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Said {
     /// What is there.
     Keys(Nodes),
@@ -96,6 +107,10 @@ pub enum Said {
     Session(u64, u64),
     /// There is no such session.
     NoSession,
+    /// The version that all is at, and objects.
+    Objects(u64, Vec<Object>),
+    /// An object, if there is one.
+    Object(Option<Box<Object>>),
 }
 
 /// Other keys wake nobody.
@@ -132,8 +147,10 @@ pub struct Store {
     /// The tick of ZooKeeper, milliseconds: sessions are of two to twenty of it.
     tick: u64,
     keys: BTreeMap<String, Key>,
+    /// Of Kubernetes: the keys are what they show.
+    pub(super) objects: Objects,
     sessions: BTreeMap<u64, Session>,
-    revision: u64,
+    pub(super) revision: u64,
     next_session: u64,
     next_expiry: u64,
     snapshot: Option<Arc<Cluster>>,
@@ -148,6 +165,7 @@ pub struct Store {
 #[derive(Debug, Clone)]
 struct Saved {
     keys: BTreeMap<String, Key>,
+    objects: Objects,
     sessions: BTreeMap<u64, Session>,
     revision: u64,
 }
@@ -161,7 +179,8 @@ impl Store {
     /// Takes a backup.
     pub fn save(&mut self) {
         let (keys, sessions) = (self.keys.clone(), self.sessions.clone());
-        self.saved = Some(Saved { keys, sessions, revision: self.revision });
+        let objects = self.objects.clone();
+        self.saved = Some(Saved { keys, objects, sessions, revision: self.revision });
     }
 
     /// Goes back to it, if there is one: sessions that it has begin anew, others are gone, and revisions are given a
@@ -169,6 +188,7 @@ impl Store {
     pub fn restore(&mut self, now: u64) {
         let Some(saved) = self.saved.take() else { return };
         (self.keys, self.revision) = (saved.keys, saved.revision);
+        self.objects = saved.objects;
         self.sessions = saved.sessions;
         self.sessions.values_mut().for_each(|session| session.until = now + session.length);
         self.next_expiry = now;
@@ -269,6 +289,10 @@ impl Store {
                 self.drop_orphans();
                 Said::Done(0)
             }
+            Op::Objects(which) => self.list_objects(*which),
+            Op::Object(name) => self.object(name),
+            Op::Write(patch) => self.write_object(patch),
+            Op::Pause(_) => Said::Done(0),
         }
     }
 
@@ -288,7 +312,7 @@ impl Store {
 
     fn grant(&mut self, now: u64, asked: u64) -> u64 {
         let (told, length) = match self.kind {
-            Kind::Etcd3 | Kind::Etcd2 => (asked, asked),
+            Kind::Etcd3 | Kind::Etcd2 | Kind::Kubernetes => (asked, asked),
             // Servers wait for twice what they tell.
             Kind::Consul => (asked, 2 * asked),
             Kind::ZooKeeper => {
@@ -321,6 +345,9 @@ impl Store {
 
     /// Writes without a condition.
     pub fn put(&mut self, key: &str, value: &str, session: Option<u64>) {
+        if self.kind == Kind::Kubernetes {
+            return self.write_key(key, Some(value));
+        }
         self.revision += 1;
         self.changed(key, Some(value));
         let revision = self.revision;
@@ -338,9 +365,27 @@ impl Store {
 
     /// Deletes without a condition.
     pub fn delete(&mut self, key: &str) {
+        if self.kind == Kind::Kubernetes {
+            return self.write_key(key, None);
+        }
         if self.keys.remove(key).is_some() {
             self.revision += 1;
             self.changed(key, None);
+        }
+    }
+
+    /// A key shows what is in an object.
+    pub(super) fn show_key(&mut self, name: &str, value: Option<String>, revision: u64) {
+        self.snapshot = None;
+        if self.get(name) != value.as_deref() {
+            self.changed(name, value.as_deref());
+        }
+        match value {
+            Some(value) => {
+                let key = Key { value, revision, created: revision, writes: 0, session: None };
+                self.keys.insert(name.to_owned(), key);
+            }
+            None => drop(self.keys.remove(name)),
         }
     }
 

@@ -24,6 +24,14 @@ pub(super) enum Event {
     Said {
         node: usize,
         ticket: u64,
+        id: u64,
+        said: Option<Box<Said>>,
+    },
+    /// And of one of the lock keeper's.
+    Kept {
+        node: usize,
+        sent: Mono,
+        id: u64,
         said: Option<Box<Said>>,
     },
     /// A watch is told what has changed, or is opened again.

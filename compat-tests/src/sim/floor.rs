@@ -6,6 +6,7 @@
 
 mod sessions;
 
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::future::poll_fn;
 use std::ops::Deref;
@@ -18,13 +19,15 @@ use patroni_core::model::{Node, Nodes};
 use patroni_core::mutex::locked;
 use patroni_core::node::Renewed;
 use patroni_core::timing::Timing;
+use patroni_dcs::kubernetes::Layout;
 use patroni_dcs::kv::{Effort, Failure, Held, If, KvStore, Level, Put, Session, Words, Written};
 use patroni_dcs::lock::{Granted, LockRenewer, Renewal};
 use patroni_dcs::watch::Sink;
-use patroni_dcs::{grant, DcsError, Keys, Settings};
+use patroni_dcs::{grant, Dcs, DcsError, Keys, Settings};
 use pyfmt::Value;
 
 use super::dcs::{Cmp, Kind, On, Op, Said};
+use super::pods::{layout, Api};
 
 /// The directory of the cluster.
 const DIRECTORY: &str = "/service/sim";
@@ -34,7 +37,12 @@ const LEAST: Duration = Duration::from_millis(200);
 
 /// The upper floor of one life of a daemon.
 #[derive(Clone)]
-pub struct Upper(Arc<Keys<Client>>);
+pub enum Upper {
+    /// Over keys.
+    Keys(Arc<Keys<Client>>),
+    /// Over the objects of Kubernetes.
+    Objects(Arc<Layout<Api>>),
+}
 
 impl Upper {
     /// A daemon starts.
@@ -47,15 +55,69 @@ impl Upper {
             timing,
             ctl: false,
         };
-        Upper(Arc::new(Keys::new(settings, "sim", Client::new(name, timing, kind, flaws))))
+        let client = Client::new(name, timing, kind, flaws);
+        match kind {
+            Kind::Kubernetes => Upper::Objects(Arc::new(layout(settings, client))),
+            _ => Upper::Keys(Arc::new(Keys::new(settings, "sim", client))),
+        }
+    }
+
+    /// The client of the store below.
+    pub fn store(&self) -> &Client {
+        match self {
+            Upper::Keys(keys) => keys.store(),
+            Upper::Objects(layout) => layout.objects().client(),
+        }
+    }
+
+    /// For a watch.
+    pub fn sink(&self) -> Sink {
+        match self {
+            Upper::Keys(keys) => keys.sink(),
+            Upper::Objects(layout) => layout.sink(),
+        }
+    }
+
+    /// See [`Keys::cycle_over`].
+    pub fn cycle_over(&self) -> bool {
+        match self {
+            Upper::Keys(keys) => keys.cycle_over(),
+            Upper::Objects(layout) => layout.cycle_over(),
+        }
+    }
+
+    /// See [`Keys::was_woken`].
+    pub fn was_woken(&self) -> bool {
+        match self {
+            Upper::Keys(keys) => keys.was_woken(),
+            Upper::Objects(layout) => layout.was_woken(),
+        }
+    }
+
+    /// See [`Layout::lock_ends`]: other stores tell when the lock has ended.
+    pub fn lock_ends(&self, following: bool, timeout: Duration) -> Option<Duration> {
+        match self {
+            Upper::Keys(_) => None,
+            Upper::Objects(layout) => layout.lock_ends(following, timeout),
+        }
+    }
+
+    /// See [`Layout::lock_has_ended`].
+    pub fn lock_has_ended(&self) {
+        if let Upper::Objects(layout) = self {
+            layout.lock_has_ended();
+        }
     }
 }
 
 impl Deref for Upper {
-    type Target = Keys<Client>;
+    type Target = dyn Dcs;
 
-    fn deref(&self) -> &Keys<Client> {
-        &self.0
+    fn deref(&self) -> &Self::Target {
+        match self {
+            Upper::Keys(keys) => &**keys,
+            Upper::Objects(layout) => &**layout,
+        }
     }
 }
 
@@ -74,11 +136,21 @@ pub struct Flaws {
     pub stale_sync: bool,
     /// It is written without one where there was none, as the reference does.
     pub sync_made_anyway: bool,
+    /// The lock of an object is taken at the newest version, not at the one that was decided on (patroni/patroni#3718).
+    pub takes_the_newest: bool,
+    /// It is renewed so.
+    pub renews_the_newest: bool,
+    /// The time in the object is compared with the own wall clock.
+    pub believes_renew_time: bool,
+    /// The ttl is counted from when the lock was seen first, not from its last change.
+    pub counts_from_the_beginning: bool,
 }
 
 /// A request that waits for its fate, and for how long it is waited for.
 #[derive(Debug)]
 pub struct Asked {
+    /// Tells its answer from those to other requests of the same operation.
+    pub id: u64,
     /// The request.
     pub op: Op,
     /// By the node's clock.
@@ -108,8 +180,16 @@ struct State {
     /// What made our claim to the bootstrap.
     claim: u64,
     setbacks: u64,
-    asked: Option<Asked>,
-    came: Option<Came>,
+    asked: VecDeque<Asked>,
+    /// By the request's number.
+    came: BTreeMap<u64, Came>,
+    requests: u64,
+    /// By how much somebody has set the wall clock, milliseconds.
+    wall_step: i64,
+    /// Who held the lock of an object, as it was seen last.
+    holder: String,
+    /// What the renewal of a term was when it was seen first.
+    first: Option<(String, String)>,
 }
 
 /// A node's client of the store.
@@ -134,8 +214,12 @@ impl Client {
             alive: zero,
             claim: 0,
             setbacks: 0,
-            asked: None,
-            came: None,
+            asked: VecDeque::new(),
+            came: BTreeMap::new(),
+            requests: 0,
+            wall_step: 0,
+            holder: String::new(),
+            first: None,
         };
         Client { name: name.to_owned(), kind, state: Mutex::new(state), zero, flaws }
     }
@@ -152,30 +236,98 @@ impl Client {
         self.flaws
     }
 
-    /// The node's clock shows this.
-    pub fn set_clock(&self, clock: Mono) {
-        self.state().now = self.zero + clock.since_start();
+    /// The node's clock shows this, and people have set its wall clock by so many milliseconds.
+    pub fn set_clock(&self, clock: Mono, wall_step: i64) {
+        let mut state = self.state();
+        state.now = self.zero + clock.since_start();
+        state.wall_step = wall_step;
     }
 
-    /// The request that waits.
+    /// A request that waits.
     pub fn take_asked(&self) -> Option<Asked> {
-        self.state().asked.take()
+        self.state().asked.pop_front()
     }
 
     /// What came of it; `setbacks`: as the answers of the store show it.
-    pub fn answer(&self, said: Option<Said>, setbacks: u64) {
+    pub fn answer(&self, id: u64, said: Option<Said>, setbacks: u64) {
         let mut state = self.state();
         if said.is_some() {
             state.setbacks = setbacks;
         }
-        state.came = Some(Came(said));
+        state.came.insert(id, Came(said));
+    }
+
+    // ---- for the client of Kubernetes ----
+
+    /// The lock keeper's, which knows that the lock is ours.
+    pub(super) fn another(&self) -> Client {
+        let mut client = Client::new(&self.name, self.current_timing(), self.kind, self.flaws);
+        client.zero = self.zero;
+        client.state().now = self.clock();
+        client.saw_holder(&self.name);
+        client
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn clock(&self) -> Instant {
+        self.state().now
+    }
+
+    pub(super) fn current_timing(&self) -> Timing {
+        self.state().timing
+    }
+
+    pub(super) fn replace_timing(&self, timing: Timing) -> Timing {
+        std::mem::replace(&mut self.state().timing, timing)
+    }
+
+    /// What the wall clock shows, since all of them began.
+    pub(super) fn wall(&self) -> Duration {
+        let state = self.state();
+        let run = state.now.saturating_duration_since(self.zero);
+        let step = Duration::from_millis(state.wall_step.unsigned_abs());
+        if state.wall_step < 0 {
+            run.saturating_sub(step)
+        } else {
+            run + step
+        }
+    }
+
+    /// A number that nobody else has.
+    pub(super) fn nonce(&self) -> u64 {
+        let mut state = self.state();
+        state.requests += 1;
+        let run = state.now.saturating_duration_since(self.zero).as_millis() as u64;
+        let name =
+            self.name.bytes().fold(0_u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte)));
+        (name << 48) ^ (state.requests << 40) ^ run
+    }
+
+    pub(super) fn saw_holder(&self, name: &str) {
+        name.clone_into(&mut self.state().holder);
+    }
+
+    pub(super) fn held_it(&self) -> bool {
+        self.state().holder == self.name
+    }
+
+    /// What the renewal of this term was when it was seen first; it is `renewed` now.
+    pub(super) fn first_seen(&self, term: &str, renewed: &str) -> String {
+        let mut state = self.state();
+        if state.first.as_ref().is_none_or(|(known, _)| known != term) {
+            state.first = Some((term.to_owned(), renewed.to_owned()));
+        }
+        state.first.as_ref().map(|(_, first)| first.clone()).unwrap_or_default()
     }
 
     /// What is granted, by what the store says of a session's length.
     fn granted(&self, told: u64) -> Granted {
         let told = Duration::from_millis(told);
         match self.kind {
-            Kind::Etcd3 | Kind::Etcd2 => Granted { ttl: told },
+            Kind::Etcd3 | Kind::Etcd2 | Kind::Kubernetes => Granted { ttl: told },
             Kind::Consul => Granted { ttl: 2 * told },
             Kind::ZooKeeper => {
                 let timing = self.state().timing;
@@ -200,6 +352,8 @@ impl Client {
                 when: vec![Cmp::Value(self.name.clone())],
             }],
             Kind::Etcd3 | Kind::Consul => vec![Op::KeepAlive(session?)],
+            // See `pods.rs`.
+            Kind::Kubernetes => return None,
             Kind::ZooKeeper => {
                 // Only who has the session may keep it alive.
                 state.alive = state.now;
@@ -245,7 +399,7 @@ impl Client {
     // ---- requests ----
 
     /// One attempt after the other, each with its share of the time. Was there more than one?
-    async fn call(&self, op: Op, effort: Effort) -> Result<(Said, bool), Failure> {
+    pub(super) async fn call(&self, op: Op, effort: Effort) -> Result<(Said, bool), Failure> {
         let (share, until) = {
             let state = self.state();
             let share = state.timing.retry_timeout / 3;
@@ -257,13 +411,24 @@ impl Client {
             if left < LEAST {
                 return Err(Failure::Unknown("no answer in time".into()));
             }
-            self.state().asked = Some(Asked { op: op.clone(), patience: share.min(left) });
-            let Came(said) = poll_fn(|_| self.state().came.take().map_or(Poll::Pending, Poll::Ready)).await;
-            match said {
+            match self.once(op.clone(), share.min(left)).await {
                 Some(said) => return Ok((said, repeated)),
                 None => repeated = true,
             }
         }
+    }
+
+    /// One attempt; None: no answer came.
+    pub(super) async fn once(&self, op: Op, patience: Duration) -> Option<Said> {
+        let id = {
+            let mut state = self.state();
+            state.requests += 1;
+            let id = state.requests;
+            state.asked.push_back(Asked { id, op, patience });
+            id
+        };
+        let Came(said) = poll_fn(|_| self.state().came.remove(&id).map_or(Poll::Pending, Poll::Ready)).await;
+        said
     }
 
     /// A write, and whether an earlier attempt of it may be in its way.

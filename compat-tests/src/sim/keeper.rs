@@ -1,13 +1,15 @@
 //! The lock keeper's thread in the simulated world.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use patroni_core::ha::keeper::Next;
 use patroni_core::ha::Mono;
 use patroni_core::node::Renewed;
 
-use super::dcs::{Op, Said};
+use super::dcs::{Kind, Op, Said};
 use super::events::Event;
+use super::floor::Upper;
 use super::node::ms;
 use super::planted::Planted;
 use super::world::World;
@@ -61,8 +63,11 @@ impl World {
         member.renewing = true;
         let generation = member.generation;
         let silence = Renewed::Unanswered;
-        let clock = member.clock(now);
-        member.upper.store().set_clock(clock);
+        member.tell_time(now);
+        if let Upper::Objects(layout) = &member.upper {
+            let (limit, lock) = (member.lock.renewal_limit(sent), Arc::clone(layout.our_lock()));
+            return self.keep_object(node, sent, limit, lock);
+        }
         let Some((ops, session)) = member.upper.store().renewal() else {
             return self.at(now, Event::Renewed { node, generation, sent, outcome: silence });
         };
@@ -89,7 +94,7 @@ impl World {
     pub(super) fn heartbeat(&mut self, node: usize) {
         let (now, reaches) = (self.now, self.reaches_dcs(node));
         let member = &self.members[node];
-        member.upper.store().set_clock(member.clock(now));
+        member.tell_time(now);
         let (every, session) = member.upper.store().heartbeat();
         if let Some(id) = session.filter(|_| reaches && member.alive) {
             self.store.carry_out(&Op::KeepAlive(id), now);
@@ -99,6 +104,9 @@ impl World {
 
     pub(super) fn renewed(&mut self, node: usize, generation: u64, sent: Mono, outcome: Renewed) {
         if self.members[node].generation != generation || !self.members[node].renewing {
+            return;
+        }
+        if self.config.store == Kind::Kubernetes && !self.is_kept(node, sent, outcome) {
             return;
         }
         let clock = self.clock(node);
@@ -119,6 +127,7 @@ impl World {
         }
         self.members[node].frozen_until = 0;
         self.members[node].renewing = false;
+        self.members[node].keeping = None;
         self.clock_goes_on(node);
         if !self.members[node].stopped(self.now) {
             self.keep(node);

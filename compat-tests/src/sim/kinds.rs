@@ -34,6 +34,7 @@ impl Client {
             Kind::Etcd2 => self.put_etcd2(put, on, effort).await,
             Kind::Consul => self.put_consul(put, on, effort).await,
             Kind::ZooKeeper => self.put_zookeeper(put, on, effort).await,
+            Kind::Kubernetes => Err(Failure::Refused("it has no keys".into())),
         }
     }
 

@@ -76,6 +76,10 @@ pub struct Member {
     pub barred: bool,
     /// It waits for the answer to a renewal.
     pub renewing: bool,
+    /// One that takes several requests.
+    pub keeping: Option<super::pods::Keeping>,
+    /// When the lock of somebody else runs out by its clock, and it wakes.
+    pub lock_ends_at: Option<u64>,
     /// The choice of synchronous standbys.
     pub tracker: Tracker,
     /// What it knows of replication slots.
@@ -203,11 +207,7 @@ impl Member {
                 retry_timeout: ms(config.retry_timeout),
             },
         });
-        let flaws = Flaws {
-            blind: config.planted == Planted::TakesLockBlindly,
-            stale_sync: config.planted == Planted::StaleSyncToken,
-            sync_made_anyway: false,
-        };
+        let flaws = Flaws::of(config.planted);
         let upper = Upper::new(&me.name, me.timing, config.store, flaws);
         let watch = Watch::new(&upper);
         Member {
@@ -225,6 +225,8 @@ impl Member {
             guardians: Vec::new(),
             stopped_until: 0,
             renewing: false,
+            keeping: None,
+            lock_ends_at: None,
             tracker: Tracker::default(),
             slots: Knowledge::default(),
             me,
@@ -291,6 +293,7 @@ impl Member {
         self.lock = LeaderLock::new(self.me.timing, self.memory.config.is_paused());
         self.told_server = (0, false);
         self.renewing = false;
+        (self.keeping, self.lock_ends_at) = (None, None);
         self.tracker = Tracker::default();
         self.slots = Knowledge::default();
         self.cycle = None;

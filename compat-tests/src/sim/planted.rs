@@ -106,11 +106,20 @@ pub enum Planted {
     FencesByTheWish,
     /// A watch that was lost is opened again, and what is there is not read.
     ForgetsToReRead,
+    /// The lock in an object is taken at the newest version of it, not at the one that was decided on: reads in the
+    /// background move it (patroni/patroni#3718).
+    TakesTheNewest,
+    /// It is renewed so.
+    RenewsTheNewest,
+    /// Its end is judged by the holder's clock, beside the own wall clock.
+    BelievesRenewTime,
+    /// Its end is counted from when it was seen first, not from its last change.
+    CountsFromTheBeginning,
 }
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Planted; 46] = [
+    pub const ALL: [Planted; 50] = [
         Planted::NoDemotion,
         Planted::RenewsForever,
         Planted::TakesLockBlindly,
@@ -157,6 +166,10 @@ impl Planted {
         Planted::ForksUnarmed,
         Planted::FencesByTheWish,
         Planted::ForgetsToReRead,
+        Planted::TakesTheNewest,
+        Planted::RenewsTheNewest,
+        Planted::BelievesRenewTime,
+        Planted::CountsFromTheBeginning,
     ];
 
     /// The cluster in which the defect matters.
@@ -202,6 +215,10 @@ impl Planted {
                 Config { members: 2, maximum_lag: 20_000, operators: false, ..short }
             }
             Planted::FencesByTheWish => Config { store: Kind::ZooKeeper, ..base },
+            Planted::TakesTheNewest
+            | Planted::RenewsTheNewest
+            | Planted::BelievesRenewTime
+            | Planted::CountsFromTheBeginning => Config { store: Kind::Kubernetes, lossy: true, ..base },
             _ => base,
         }
     }

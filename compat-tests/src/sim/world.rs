@@ -196,6 +196,10 @@ impl World {
             let at = world.rng.between(0, 3000);
             world.at(at, Event::Wake { node, forced: true });
         }
+        if config.store == Kind::Kubernetes {
+            let names: Vec<String> = world.members.iter().map(|member| member.me.name.clone()).collect();
+            names.iter().for_each(|name| world.store.make_pod(name));
+        }
         for node in (0..config.members).filter(|_| config.store == Kind::ZooKeeper) {
             world.at(0, Event::Heartbeat { node });
         }
@@ -287,6 +291,7 @@ impl World {
             Event::Wake { node, .. }
             | Event::Answer { node, .. }
             | Event::Said { node, .. }
+            | Event::Kept { node, .. }
             | Event::Told { node, .. }
             | Event::Heartbeat { node }
             | Event::Keeper { node }
@@ -320,7 +325,8 @@ impl World {
         match event {
             Event::Wake { node, forced } => self.wake(node, forced),
             Event::Answer { node, ticket, answer, after } => self.answered(node, ticket, *answer, after),
-            Event::Said { node, ticket, said } => self.said(node, ticket, said.map(|said| *said)),
+            Event::Said { node, ticket, id, said } => self.said(node, ticket, id, said.map(|said| *said)),
+            Event::Kept { node, sent, id, said } => self.kept(node, sent, id, said.map(|said| *said)),
             Event::Told { node, generation, changes } => self.told(node, generation, changes),
             Event::Heartbeat { node } => self.heartbeat(node),
             Event::Late { node, generation, op } => self.late(node, generation, &op),

@@ -168,6 +168,7 @@ pub struct List {
 }
 
 /// A line of a watch.
+#[cfg(feature = "stores")]
 #[derive(Debug, Deserialize)]
 pub struct Event {
     /// `ADDED`, `MODIFIED`, `DELETED`, `BOOKMARK`, `ERROR`.
@@ -178,6 +179,7 @@ pub struct Event {
 }
 
 /// Why something was refused.
+#[cfg(feature = "stores")]
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 pub struct Status {
     /// In words, with the verb and the resource.

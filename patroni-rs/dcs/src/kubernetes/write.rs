@@ -47,6 +47,7 @@ impl<O: ObjectStore> Layout<O> {
 
     async fn acquire_at(&self, version: Option<&str>, before: &Term) -> Result<bool, Failure> {
         let (name, deadline) = (&self.names().leader, self.deadline());
+        let left = || deadline.saturating_duration_since(self.objects.now());
         let effort = Effort::Until(deadline);
         let now = self.lock.time(self.objects.wall());
         let term = before.next(&self.settings.name, &now);
@@ -61,9 +62,12 @@ impl<O: ObjectStore> Layout<O> {
             };
             match written {
                 Ok(object) => break object,
-                Err(Failure::Conflict)
-                    if deadline.saturating_duration_since(self.objects.now()) > LEAST_TIME => {}
-                Err(Failure::Conflict | Failure::Missing) => return Ok(false),
+                Err(Failure::Conflict) if left() > LEAST_TIME => {}
+                // Whose it is now is not known: it may have been an earlier attempt of ours that was carried out.
+                Err(Failure::Conflict) => {
+                    return Err(Failure::Unknown(format!("Concurrent update of {name}, and no time left")))
+                }
+                Err(Failure::Missing) => return Ok(false),
                 Err(failure) => return Err(failure),
             }
             // Somebody was first; or an earlier attempt of ours was, whose answer was lost.

@@ -38,7 +38,7 @@ fn etcd_program() -> PathBuf {
 struct Contexts {
     dir: TempDir,
     /// What is in a static is never dropped: whoever removes the directory hears by this that the process has ended.
-    _remover: Option<ChildStdin>,
+    _remover: Child,
     known: Vec<(String, String, String)>,
 }
 
@@ -47,8 +47,8 @@ static CONTEXTS: LazyLock<Mutex<Contexts>> = LazyLock::new(|| {
     std::env::set_var("KUBECONFIG", dir.path().join("config"));
     let mut remover = Command::new("bash");
     remover.args(["-c", r#"cat >/dev/null; rm -rf "$1""#, "remover"]).arg(dir.path());
-    let mut remover = remover.stdin(Stdio::piped()).spawn().unwrap();
-    Mutex::new(Contexts { dir, _remover: remover.stdin.take(), known: Vec::new() })
+    let remover = remover.stdin(Stdio::piped()).spawn().unwrap();
+    Mutex::new(Contexts { dir, _remover: remover, known: Vec::new() })
 });
 
 /// Adds a context to the kubeconfig.
