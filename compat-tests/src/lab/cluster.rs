@@ -30,6 +30,8 @@ pub struct Options {
     pub scope: String,
     /// PostgreSQL's major version.
     pub version: u32,
+    /// Where PostgreSQL's programs are, if not where that version's are.
+    pub programs: Option<PathBuf>,
     /// Laid over the configuration of every member.
     pub overrides: Value,
     /// Variables of every daemon.
@@ -42,7 +44,7 @@ impl Default for Options {
     fn default() -> Options {
         let (version, overrides) = (host::postgres_version(), Value::map());
         let store = store::chosen();
-        Options { scope: "batman".into(), version, overrides, environment: Vec::new(), store }
+        Options { scope: "batman".into(), version, programs: None, overrides, environment: Vec::new(), store }
     }
 }
 
@@ -95,7 +97,7 @@ impl Cluster {
 
     /// Where PostgreSQL's programs are.
     pub fn bin(&self) -> PathBuf {
-        host::postgres_bin(self.options.version)
+        self.options.programs.clone().unwrap_or_else(|| host::postgres_bin(self.options.version))
     }
 
     /// Adds a member of the first cluster, and starts nothing.

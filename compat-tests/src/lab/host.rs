@@ -28,6 +28,11 @@ pub fn postgres_bin(version: u32) -> PathBuf {
     }
 }
 
+/// The folder with the programs of the PostgreSQL 15 that has a stand-in for Citus (fixtures/citus).
+pub fn citus_bin() -> PathBuf {
+    deps().join("pg15-citus/usr/lib/postgresql/15/bin")
+}
+
 /// The major version of PostgreSQL to take where a scenario names none: `LAB_PG`, or 15.
 pub fn postgres_version() -> u32 {
     std::env::var("LAB_PG").ok().and_then(|text| text.parse().ok()).unwrap_or(15)

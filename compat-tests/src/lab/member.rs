@@ -268,9 +268,17 @@ impl Member {
     /// # Errors
     /// The server is away or refuses.
     pub fn sql(&self, sql: &str) -> Result<String> {
+        self.sql_in("postgres", sql)
+    }
+
+    /// The same in another database.
+    ///
+    /// # Errors
+    /// As [`Member::sql`].
+    pub fn sql_in(&self, database: &str, sql: &str) -> Result<String> {
         let mut command = process::command(&self.bin.join("psql"), &self.lab, &self.bin)?;
         command
-            .args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-U", "postgres", "-d", "postgres"])
+            .args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-U", "postgres", "-d", database])
             .args(["-p", &self.postgres.to_string(), "-c", sql])
             .env("PGPASSWORD", "lab-super")
             .env("PGCONNECT_TIMEOUT", "3");

@@ -22,6 +22,8 @@ pub struct Record {
     pub acknowledged: Vec<u64>,
     /// When each of them came, from the writer's start.
     pub times: Vec<Duration>,
+    /// How many statements came to nothing that the client knows of.
+    pub failed: usize,
 }
 
 impl Record {
@@ -56,9 +58,28 @@ pub struct Writer {
     since: Instant,
 }
 
+/// What is written, and where.
+#[derive(Debug, Clone)]
+pub struct Statement {
+    /// The database.
+    pub database: String,
+    /// SQL that writes the number `{n}` and gives it back.
+    pub sql: String,
+    /// How long it may take.
+    pub patience: Duration,
+}
+
+impl Default for Statement {
+    fn default() -> Statement {
+        let sql = "INSERT INTO journal VALUES ({n}) RETURNING n;".into();
+        Statement { database: "postgres".into(), sql, patience: SILENCE }
+    }
+}
+
 /// What the thread works with.
 #[derive(Debug)]
 struct Work {
+    statement: Statement,
     psql: PathBuf,
     bin: PathBuf,
     directory: PathBuf,
@@ -80,14 +101,32 @@ impl Writer {
         Writer::start_on(cluster, &names, 1, Instant::now())
     }
 
+    /// Begins to write by that statement on whichever of `names` takes writes.
+    ///
+    /// # Errors
+    /// There is no such member.
+    pub fn start_with(cluster: &Cluster, names: &[&str], statement: Statement) -> Result<Writer> {
+        Writer::begin(cluster, names, (1, Instant::now()), statement)
+    }
+
     /// Begins to write rows from `first` on into the table `journal`, which is there, of whichever of
     /// `names` takes writes; times count from `since`.
     ///
     /// # Errors
     /// There is no such member.
     pub fn start_on(cluster: &Cluster, names: &[&str], first: u64, since: Instant) -> Result<Writer> {
+        Writer::begin(cluster, names, (first, since), Statement::default())
+    }
+
+    fn begin(
+        cluster: &Cluster,
+        names: &[&str],
+        (first, since): (u64, Instant),
+        statement: Statement,
+    ) -> Result<Writer> {
         let bin = cluster.bin();
         let work = Work {
+            statement,
             psql: bin.join("psql"),
             bin,
             directory: cluster.directory.clone(),
@@ -165,24 +204,25 @@ impl Drop for Writer {
 struct Session {
     child: Child,
     lines: Receiver<String>,
+    patience: Duration,
 }
 
 impl Session {
     fn open(work: &Work, port: &str) -> Result<Session> {
         let mut command = process::command(&work.psql, &work.directory, &work.bin)?;
         command
-            .args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-U", "postgres", "-d", "postgres"])
-            .args(["-p", port])
+            .args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-U", "postgres"])
+            .args(["-d", &work.statement.database, "-p", port])
             .env("PGPASSWORD", "lab-super")
             .env("PGCONNECT_TIMEOUT", "2");
         let (child, lines) = process::conversation(command)?;
-        Ok(Session { child, lines })
+        Ok(Session { child, lines, patience: work.statement.patience })
     }
 
     /// Runs one statement that gives one line; `None` when the session is of no use any more.
     fn ask(&mut self, sql: &str) -> Option<String> {
         writeln!(self.child.stdin.as_mut()?, "{sql}").ok()?;
-        self.lines.recv_timeout(SILENCE).ok()
+        self.lines.recv_timeout(self.patience).ok()
     }
 }
 
@@ -217,7 +257,7 @@ impl Work {
                 continue;
             };
             // Each number is tried once: whether an unanswered one is there is not asked.
-            let answer = open.ask(&format!("INSERT INTO journal VALUES ({next}) RETURNING n;"));
+            let answer = open.ask(&self.statement.sql.replace("{n}", &next.to_string()));
             if answer.as_deref() == Some(next.to_string().as_str()) {
                 if let Ok(mut record) = record.lock() {
                     record.acknowledged.push(next);
@@ -226,6 +266,9 @@ impl Work {
                 std::thread::sleep(Duration::from_millis(5));
             } else {
                 session = None;
+                if let Ok(mut record) = record.lock() {
+                    record.failed += 1;
+                }
             }
             next += 1;
         }

@@ -144,7 +144,8 @@ impl World {
             _ => config.ignore_slots_matchers(),
         };
         let paused = config.is_paused() && self.config.planted != Planted::DropsInPause;
-        for drop in book.plan_drops(&wanted, ignored, paused) {
+        let spared = slots::Spared { ignored, citus_database: None };
+        for drop in book.plan_drops(&wanted, &spared, paused) {
             let result = self.drop_slot(node, &drop, config.is_paused());
             book.dropped(&drop, result);
         }

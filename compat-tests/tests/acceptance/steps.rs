@@ -11,7 +11,7 @@ use cucumber::gherkin::{Feature, GherkinEnv};
 use regex::Regex;
 
 use super::state::{kind_of, named, yaml, Call, State};
-use super::{ask, clients, disk, evidence, fault, pages, policy};
+use super::{ask, citus, clients, disk, evidence, fault, pages, policy};
 
 /// What a sentence does.
 pub type Step = fn(&mut State, &Call) -> Result<()>;
@@ -38,6 +38,7 @@ fn table() -> &'static [(Regex, Step)] {
     TABLE.get_or_init(|| {
         let all = STEPS.iter().chain(fault::STEPS).chain(disk::STEPS).chain(ask::STEPS);
         let all = all.chain(policy::STEPS).chain(clients::STEPS).chain(evidence::STEPS).chain(pages::STEPS);
+        let all = all.chain(citus::STEPS);
         all.map(|(pattern, step)| (Regex::new(&format!("^{pattern}$")).expect("a pattern"), *step)).collect()
     })
 }
@@ -104,7 +105,8 @@ fn is_here(version: u32) -> bool {
 pub fn has_programs(scenario: &cucumber::gherkin::Scenario) -> bool {
     let named = |before: &str| scenario.steps.iter().find_map(|step| step.value.strip_prefix(before));
     let postgres = named("PostgreSQL ").and_then(|rest| rest.split(' ').next()?.parse().ok());
-    let here = postgres.is_none_or(is_here) && named("the DCS is ").is_none_or(store::is_here);
+    let citus = named("a Citus cluster of").is_none() || host::citus_bin().join("postgres").exists();
+    let here = citus && postgres.is_none_or(is_here) && named("the DCS is ").is_none_or(store::is_here);
     if !here {
         println!("SKIPPED: {} (scripts/setup did not get it)", scenario.name);
     }

@@ -91,7 +91,7 @@ impl Action {
         })
     }
 
-    /// Is it behind the access checks? `/mpp` is not (T17).
+    /// Is it behind the access checks? `/mpp` is not (T17), and does nothing.
     pub fn is_protected(self) -> bool {
         self != Action::Mpp
     }

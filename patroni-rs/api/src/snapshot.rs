@@ -22,6 +22,8 @@ pub struct Snapshot {
     pub lease_until: Option<Instant>,
     /// The cached view of the cluster; None after a failed read of the DCS.
     pub cluster: Option<Arc<Cluster>>,
+    /// URLs of the REST APIs of other groups' members, on the leader of a Citus coordinator.
+    pub other_groups: Arc<Vec<String>>,
     /// Until when the view counts: a `ttl` after it was read.
     pub cluster_valid_until: Option<Instant>,
     /// The dynamic configuration: of the view, or the last one known.

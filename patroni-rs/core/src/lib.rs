@@ -6,6 +6,7 @@
 //! deterministic simulation.
 
 pub mod build_info;
+pub mod citus;
 pub mod cluster_json;
 pub mod cluster_state;
 pub mod controlled;

@@ -1,5 +1,6 @@
 //! Settings that all stores share (surface-dcs 1).
 
+use patroni_core::citus::Section;
 use patroni_core::timing::Timing;
 use pyfmt::Value;
 
@@ -45,7 +46,7 @@ impl Settings {
             }
         }
         let root_path = base_path(&namespace, &scope);
-        let base_path = match citus_group(config) {
+        let base_path = match Section::of(config).map(|citus| citus.group) {
             Some(group) => format!("{root_path}/{group}"),
             None => root_path.clone(),
         };
@@ -84,15 +85,6 @@ fn base_path(namespace: &str, scope: &str) -> String {
         }
     }
     path
-}
-
-/// The group, if Citus is on: `database` has to be text and `group` a number.
-fn citus_group(config: &Value) -> Option<i64> {
-    config.at(&["citus", "database"])?.as_str()?;
-    match config.at(&["citus", "group"])? {
-        Value::Int(group) => Some(*group),
-        _ => None,
-    }
 }
 
 #[cfg(test)]

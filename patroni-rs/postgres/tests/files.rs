@@ -228,7 +228,7 @@ fn run(case: &Value, base: &Value) -> Value {
     let (log, run) = captured_log(|| {
         let handler = {
             let facts = facts_of(&facts, version, &available);
-            ConfigHandler::new(effective(&config), major, None, &facts).unwrap()
+            ConfigHandler::new(effective(&config), major, &facts).unwrap()
         };
         let mut run = Run { directory: tmp.path().to_owned(), config, facts, version, available, handler };
         for step in case.get("steps").unwrap().as_list().unwrap() {
@@ -289,7 +289,7 @@ fn an_unwritten_configuration_is_not_believed() {
     config.set("pgpass", format!("{directory}/no/such/directory/pgpass").as_str());
     let (facts, available) = (Value::map(), AvailableGucs::default());
     let facts = ServerState { callbacks_called: true, ..facts_of(&facts, PgVersion::V15, &available) };
-    let mut handler = ConfigHandler::new(effective(&config), PgVersion::V15, None, &facts).unwrap();
+    let mut handler = ConfigHandler::new(effective(&config), PgVersion::V15, &facts).unwrap();
     let member = pyfmt::json::loads(r#"{"conn_url":"postgres://10.0.0.2:5433/postgres"}"#).unwrap();
     let upstream = || Upstream { name: "b", data: &member, remote: false };
     let receiver = WalReceiver { conninfo: None, slot_name: None };

@@ -32,7 +32,7 @@ fn generate(recorded: &Value, major: u32, primary: bool, directory: &Path) -> (V
         available: Some(&available),
         ..ServerState::default()
     };
-    let mut handler = ConfigHandler::new(config, version.major(), None, &facts).unwrap();
+    let mut handler = ConfigHandler::new(config, version.major(), &facts).unwrap();
     if primary {
         let lines =
             ["host replication rep 127.0.0.1/32 md5", "host all all 127.0.0.1/32 md5"].map(str::to_owned);

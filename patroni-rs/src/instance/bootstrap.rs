@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 
+use patroni_core::citus::{Node, NodeRole};
 use patroni_core::ha::{PgState, Source, Unfinished};
 use patroni_core::mutex::locked;
 use patroni_postgres::files::{format_dsn, lines_of};
@@ -9,7 +10,7 @@ use patroni_postgres::process::initdb::{initdb, Superuser};
 use patroni_postgres::process::progress::CopyProgress;
 use patroni_postgres::process::replica::{self, CreateReplica, Created};
 use patroni_postgres::process::{custom_bootstrap, datadir, unfinished};
-use patroni_postgres::sql::ConnParams;
+use patroni_postgres::sql::{self, ConnParams};
 use pyfmt::Value;
 
 use super::start::Started;
@@ -145,7 +146,29 @@ impl Instance {
         if locked(&self.local_state).custom_bootstrap {
             return self.end_custom_bootstrap().await;
         }
+        if let Err(e) = self.bootstrap_citus().await {
+            tracing::error!(target: "patroni.postgresql.bootstrap", "post_bootstrap: {e}");
+            return false;
+        }
         true
+    }
+
+    /// The database and the extension of Citus, and how its nodes reach each other: with the superuser's credentials.
+    async fn bootstrap_citus(&self) -> Result<(), String> {
+        let Some(citus) = self.citus() else { return Ok(()) };
+        let (authinfo, url) = {
+            let config = self.config();
+            let superuser = config.superuser();
+            let given = ["password", "sslcert", "sslkey"].into_iter();
+            let given: Value = given.filter_map(|key| Some((key, superuser?.get(key)?.clone()))).collect();
+            (format_dsn(&given, self.major_version()), config.addresses().connection_string.clone())
+        };
+        let own = Node::of_url(&url, NodeRole::Primary).filter(|_| citus.is_coordinator());
+        let authinfo = Some(authinfo.as_str()).filter(|text| !text.is_empty());
+        let params = self.sql.pool.params();
+        sql::bootstrap_citus(&params, &citus.database, authinfo, own.as_ref())
+            .await
+            .map_err(|e| e.to_string())
     }
 
     async fn post_bootstrap_script(&self, bootstrap: &Value) -> bool {
@@ -188,7 +211,7 @@ impl Instance {
             }
         };
         if restart {
-            return self.restart(None, false, None, || true).await == Started::Running;
+            return self.restart(None, false, None, None, || true).await == Started::Running;
         }
         self.reload_server(false).await;
         // New connections must use the passwords that were just set.

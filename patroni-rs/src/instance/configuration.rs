@@ -112,7 +112,7 @@ mod tests {
         section.set("data_dir", "/nonexistent");
         section.set("listen", "127.0.0.1:5432");
         let handler =
-            ConfigHandler::new(section, patroni_core::PgVersion::V15, None, &ServerState::default()).unwrap();
+            ConfigHandler::new(section, patroni_core::PgVersion::V15, &ServerState::default()).unwrap();
         let config = Arc::new(Configuration::new(handler));
         let (begun, has_begun) = mpsc::channel();
         let (go_on, waits) = mpsc::channel::<()>();

@@ -63,7 +63,7 @@ impl Instance {
         } else if apply == Apply::Reload {
             self.reload_into(role, change_role).await
         } else {
-            self.restart(None, change_role, Some(role), || true).await
+            self.restart(None, change_role, Some(role), None, || true).await
         };
         if change_role {
             self.call(Callback::OnRoleChange);
@@ -142,10 +142,12 @@ impl Instance {
     }
 
     /// Promotion. After `committed` is set it cannot be cancelled any more.
-    /// `may_write` is asked last: may what the order brings write, and is the fence armed for it?
+    /// Once it is certain that it is tried, `before` is waited for. `may_write` is asked last: may what the order brings
+    /// write, and is the fence armed for it?
     pub async fn promote(
         &self,
         loop_wait: Duration,
+        before: impl std::future::Future<Output = ()>,
         may_write: impl FnOnce() -> Option<MayPromote>,
     ) -> JobResult {
         if matches!(self.role(), Role::Promoted | Role::Primary) {
@@ -162,6 +164,7 @@ impl Instance {
             tracing::info!(target: "patroni.postgresql", "PostgreSQL promote cancelled.");
             return JobResult::Cancelled;
         }
+        before.await;
         self.slots_before_promote().await;
         // The script may have outlived the lock; a pause would keep the fence away from what follows.
         let Some(_armed) = may_write() else {

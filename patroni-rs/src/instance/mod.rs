@@ -25,6 +25,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use patroni_core::global_config::GlobalConfig;
 use patroni_core::ha::{Callback, DataDir, Mono, PgState, Role};
 use patroni_core::PgVersion;
@@ -52,6 +53,9 @@ pub use stop::StopHow;
 /// What is asked of the file system in one go may take this long before the
 /// caller gives up on it.
 const FILE_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Tells whoever has to know, within that time.
+pub type OnLeaving = Box<dyn Fn(Duration) -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// What a start fires when the server is up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,6 +115,8 @@ pub struct Instance {
     /// Called when the fence has to know something else of the postmaster: another one is known to run, or its stop has
     /// come so far that nobody writes any more.
     pub on_postmaster: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    /// Called, and waited for that long, before a primary with the lock is stopped in order.
+    pub on_leaving: OnceLock<OnLeaving>,
     config: Arc<configuration::Configuration>,
     local_state: Mutex<LocalState>,
     callbacks: CallbackExecutor,
@@ -169,14 +175,14 @@ impl Instance {
             synchronous_mode_strict: dynamic.is_synchronous_mode_strict(),
             ..patroni_postgres::files::ServerState::default()
         };
-        let handler =
-            ConfigHandler::new(config.clone(), major_version, None, &facts).map_err(|e| e.to_string())?;
+        let handler = ConfigHandler::new(config.clone(), major_version, &facts).map_err(|e| e.to_string())?;
         let instance = Arc::new(Instance {
             name: text("name"),
             scope: text("scope"),
             control: ControlReader::new(bin.clone(), data_dir.clone()),
             guard: Guard::new(&data_dir),
             on_postmaster: OnceLock::new(),
+            on_leaving: OnceLock::new(),
             cancel: Cancellable::for_data_dir(&data_dir),
             data_dir,
             bin,
@@ -328,6 +334,11 @@ impl Instance {
     /// An entry of the `postgresql` section.
     pub fn setting(&self, key: &str) -> Option<Value> {
         self.config().get(key).cloned()
+    }
+
+    /// The `citus` section, where it switches Citus on.
+    pub fn citus(&self) -> Option<patroni_core::citus::Section> {
+        patroni_core::citus::Section::of(self.config().section())
     }
 
     /// `conn_url` and `proxy_url` of the member key.

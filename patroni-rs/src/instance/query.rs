@@ -105,26 +105,16 @@ impl Instance {
              WHERE rolname = {literal};\n    IF FOUND THEN\n        ALTER ROLE {ident} WITH {options};\n    ELSE\n        \
              CREATE ROLE {ident} WITH {options};\n    END IF;\nEND;$$"
         );
-        for (setting, value) in QUIET {
+        for (setting, value) in sql::QUIET {
             self.query(&format!("SET {setting} TO {value}")).await?;
         }
         let result = self.query(&statement).await;
-        for (setting, _) in QUIET {
+        for (setting, _) in sql::QUIET {
             self.query(&format!("RESET {setting}")).await?;
         }
         result.map(drop)
     }
 }
-
-/// What keeps a statement out of the server's log, of pg_stat_statements and of pgaudit. The extensions need not be
-/// there.
-const QUIET: [(&str, &str); 5] = [
-    ("log_statement", "none"),
-    ("log_min_duration_statement", "-1"),
-    ("log_min_error_statement", "'log'"),
-    ("pg_stat_statements.track_utility", "'off'"),
-    ("pgaudit.log", "none"),
-];
 
 /// Always quoted: it means the same.
 fn quote_ident(name: &str) -> String {

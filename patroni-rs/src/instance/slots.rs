@@ -77,6 +77,7 @@ impl Instance {
             let source = Source { member: l.member.clone(), remote: false };
             self.slot_source(&source)
         });
+        let citus = self.citus();
         let round = SlotRound {
             cluster,
             config: &config,
@@ -84,6 +85,7 @@ impl Instance {
             is_primary: row.is_primary(),
             replay_lsn: row.replayed.unwrap_or_default(),
             leader,
+            citus_database: citus.as_ref().map(|section| section.database.as_str()),
         };
         let mut state = self.slot_state.lock().await;
         sync_replication_slots(state.executor(&self.sql.pool), &round).await

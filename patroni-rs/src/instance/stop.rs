@@ -25,6 +25,8 @@ pub struct StopHow {
     pub no_callback: bool,
     /// Tell when the shutdown checkpoint is there.
     pub early: bool,
+    /// Whoever has to know is told first, and has that long: a primary with the lock goes in order.
+    pub announce: Option<Duration>,
     /// Tell when no client can commit any more.
     pub safe_point: bool,
     /// Then harder; None: wait.
@@ -109,6 +111,13 @@ impl Instance {
             let script = self.setting("before_stop").filter(Value::truthy).map(|v| v.py_str());
             hooks::before_stop(&self.bin, &self.cancel, script.as_deref()).await;
         }
+        if let (Some(limit), Some(tell)) = (how.announce, self.on_leaving.get()) {
+            tokio::select! {
+                () = tell(limit) => {}
+                // A cancelled restart has no time for it.
+                _ = self.cancel.sleep(limit) => {}
+            }
+        }
         let target = self.ping_target();
         let request = StopRequest {
             mode: if how.immediate { StopMode::Immediate } else { StopMode::Fast },
@@ -135,20 +144,21 @@ impl Instance {
         self.stop(&how, &events).await
     }
 
-    /// Restart in place (11-06). Where it `may_write` no longer (without the lock, and not in pause), what would come
-    /// up as a primary stays down: the next cycle brings it up as what it may be.
+    /// Restart in place (11-06); `announce` as in [`StopHow`]. Where it `may_write` no longer (without the lock, and not
+    /// in pause), what would come up as a primary stays down: the next cycle brings it up as what it may be.
     pub async fn restart(
         &self,
         timeout: Option<Duration>,
         quiet: bool,
         role: Option<Role>,
+        announce: Option<Duration>,
         may_write: impl Fn() -> bool,
     ) -> Started {
         self.set_state(PgState::Restarting);
         if !quiet {
             locked(&self.local_state).pending_callback = Some(Pending::Call(Callback::OnRestart));
         }
-        let how = StopHow { checkpoint: true, quiet: true, ..StopHow::default() };
+        let how = StopHow { checkpoint: true, quiet: true, announce, ..StopHow::default() };
         let started = if !self.stop_plain(how).await {
             Started::Failed
         } else if self.role_by_data_directory() == Role::Primary && !may_write() {

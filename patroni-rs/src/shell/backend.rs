@@ -19,6 +19,7 @@ use patroni_postgres::sql::RestStatus;
 use pyfmt::datetime::{self, DateTime, Locale};
 use pyfmt::Value;
 
+use super::citus;
 use super::peers;
 use super::shared::Shared;
 use crate::instance::{locked, mono_now};
@@ -202,6 +203,7 @@ impl ApiBackend {
             name: shared.instance.name.clone(),
             scope: shared.instance.scope.clone(),
             lease_until: shared.lease.until().map(instant),
+            other_groups: shared.citus.as_ref().map(|citus| citus.other_members()).unwrap_or_default(),
             cluster_valid_until: cluster.as_ref().map(|_| now + me.timing.ttl),
             cluster,
             config,
@@ -454,8 +456,9 @@ impl Backend for ApiBackend {
         Ok(FailsafeReply::Accepted(locked(&self.shared.last_lsn).map(Lsn::bytes)))
     }
 
-    async fn mpp_event(&self, _event: Value) -> Result<()> {
-        Ok(())
+    async fn mpp_event(&self, event: Value) -> Result<()> {
+        let shared = self.shared.clone();
+        self.on_main(async move { citus::event(&shared, event).await }).await?.map_err(BackendError)
     }
 }
 

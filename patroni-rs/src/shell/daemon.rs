@@ -15,6 +15,8 @@ use tokio::signal::unix::{signal, Signal, SignalKind};
 use tokio::sync::Notify;
 
 use super::backend::ApiBackend;
+use super::citus;
+use super::exec::{stop_patience, STOP_PATIENCE};
 use super::reload;
 use super::shared::Shared;
 use super::tick;
@@ -28,9 +30,6 @@ const DCS_RETRY: Duration = Duration::from_secs(5);
 
 /// How long the end of the daemon waits for the job that runs.
 const JOB_PATIENCE: Duration = Duration::from_secs(30);
-
-/// How long clients may stay connected in a stop, where `primary_stop_timeout` says nothing.
-const STOP_PATIENCE: Duration = Duration::from_secs(60);
 
 /// How often the permit is given while the daemon ends.
 const PERMIT_AGAIN: Duration = Duration::from_secs(1);
@@ -178,6 +177,7 @@ impl Daemon {
     async fn run(mut self, signals: Signals, _stop: Arc<Notify>) -> i32 {
         self.api.accept();
         systemd::notify("READY=1");
+        citus::start(&self.shared);
         let signals = Arc::new(signals);
         let listener = tokio::spawn(listen(self.shared.clone(), signals));
         let shared = self.shared.clone();
@@ -214,6 +214,7 @@ impl Daemon {
             systemd::status(&finished.line);
             self.after_cycle().await;
             self.note_end_of_cycle();
+            citus::cycle_over(&self.shared);
             if released.elapsed() >= RELEASE_MEMORY {
                 process::release_memory();
                 released = Instant::now();
@@ -306,8 +307,7 @@ impl Daemon {
             shared.jobs.cancel_and_wait(&shared, JOB_PATIENCE).await;
         })
         .await;
-        let seconds = u64::try_from(shared.instance.dynamic().primary_stop_timeout()).unwrap_or(0);
-        let limit = if seconds > 0 { Duration::from_secs(seconds) } else { STOP_PATIENCE };
+        let limit = stop_patience(&shared.instance.dynamic());
         keep_permit(&shared, limit, tick::shutdown(&shared, &mut self.memory)).await;
         shared.instance.settle_callbacks().await;
         0

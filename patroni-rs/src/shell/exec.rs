@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::Duration;
 
+use patroni_core::global_config::GlobalConfig;
 use patroni_core::ha::{
     ask, Answer, Ask, DcsRequest, Mono, NodeRequest, PeerRequest, Request, ServerRequest, StopMode, Stopping,
     View,
@@ -16,6 +17,7 @@ use patroni_postgres::process::stop::StopEvent;
 use patroni_requests::carry_out;
 use tokio::sync::mpsc;
 
+use super::citus;
 use super::peers;
 use super::shared::Shared;
 use crate::instance::{locked, mono_now, Apply, Started, StopHow};
@@ -27,6 +29,19 @@ pub struct Executor {
     cluster: Arc<Cluster>,
     /// A stop that goes on after its shutdown checkpoint was reported.
     stopping: Option<tokio::task::JoinHandle<bool>>,
+}
+
+/// How long clients may stay connected in a stop, where `primary_stop_timeout` says nothing.
+pub const STOP_PATIENCE: Duration = Duration::from_secs(60);
+
+/// For how long the lock is kept while the daemon ends and clients may still write.
+pub fn stop_patience(config: &GlobalConfig) -> Duration {
+    let seconds = u64::try_from(config.primary_stop_timeout()).unwrap_or(0);
+    if seconds > 0 {
+        Duration::from_secs(seconds)
+    } else {
+        STOP_PATIENCE
+    }
 }
 
 impl Executor {
@@ -75,6 +90,9 @@ impl Executor {
             locked(&self.shared.retention).restart(&self.cluster.status.retain_slots, sent);
         }
         if let DcsRequest::TouchMember(asked) = request {
+            if asked.heard(answer) == Some(&true) {
+                citus::member_written(&self.shared, &asked.0);
+            }
             self.shared.restart_published.send_replace(asked.0.get("scheduled_restart").is_some());
         }
     }
@@ -146,6 +164,9 @@ impl Executor {
             ServerRequest::AfterPause(asked) => {
                 pg.forget_sysid();
                 pg.schedule_slots(true).await;
+                if let Some(citus) = &self.shared.citus {
+                    citus.forget();
+                }
                 asked.reply(())
             }
             ServerRequest::QuarantineDataDir(asked) => asked.reply(pg.quarantine_data_dir().await),
@@ -260,8 +281,10 @@ impl Executor {
     async fn stop_to_checkpoint(&mut self, timeout: Option<Duration>) -> Stopping {
         let (events, mut reached) = mpsc::unbounded_channel();
         let shared = self.shared.clone();
-        let how =
-            StopHow { early: true, safe_point: shared.watchdog_running(), timeout, ..StopHow::default() };
+        // Half of the time that the lock is kept for, whatever a coordinator that does not answer would take.
+        let announce = Some(shared.me().timing.ttl.min(stop_patience(&shared.instance.dynamic()) / 2));
+        let safe_point = shared.watchdog_running();
+        let how = StopHow { early: true, safe_point, timeout, announce, ..StopHow::default() };
         let stopping = tokio::spawn(async move { shared.instance.stop(&how, &events).await });
         self.stopping = Some(stopping);
         while let Some(event) = reached.recv().await {

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
+use patroni_core::citus::EventKind;
 use patroni_core::ha::{DemoteMode, Job, JobResult, JobView, Memory, Role, Source};
 use patroni_core::model::ShutdownCheckpoint;
 use patroni_core::node::{Cancel, JobSlot};
@@ -14,6 +15,7 @@ use patroni_postgres::process::replica::Created;
 use patroni_postgres::process::stop::StopEvent;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::citus;
 use super::shared::Shared;
 use crate::instance::{locked, mono_now, Apply, Started, StopHow};
 
@@ -277,7 +279,7 @@ async fn run(shared: &Arc<Shared>, jobs: &Jobs, job: &Job) -> JobResult {
                 let (paused, server) = (pg.dynamic().is_paused(), shared.server());
                 shared.lease.with(|lock| lock.will_promote(mono_now(), paused, &server))
             };
-            pg.promote(shared.me().timing.loop_wait, may_write).await
+            pg.promote(shared.me().timing.loop_wait, citus::promoting(shared), may_write).await
         }
         Job::Demote { mode, timeout, .. } => demote(shared, jobs, *mode, *timeout).await,
         Job::Restart { timeout, release_sync } => {
@@ -287,7 +289,12 @@ async fn run(shared: &Arc<Shared>, jobs: &Jobs, job: &Job) -> JobResult {
             // Asked when the server has stopped.
             let may_write =
                 || shared.lease.may_restart_primary(pg.dynamic().is_paused(), pg.is_bootstrapping());
-            let result = started(pg.restart(Some(*timeout), false, None, may_write).await);
+            let leads = shared.lease.until().is_some_and(|until| until > mono_now());
+            let announce = leads.then(|| shared.me().timing.ttl);
+            let result = started(pg.restart(Some(*timeout), false, None, announce, may_write).await);
+            if leads && result == JobResult::Done {
+                citus::tell(shared, EventKind::AfterPromote, announce.unwrap_or_default()).await;
+            }
             shared.disable_sync.store(false, Ordering::SeqCst);
             result
         }
@@ -348,6 +355,7 @@ async fn demote(shared: &Arc<Shared>, jobs: &Jobs, mode: DemoteMode, timeout: Op
         checkpoint: mode == DemoteMode::Graceful,
         early: archive.is_none(),
         no_callback: true,
+        announce: (mode == DemoteMode::Graceful).then(|| shared.me().timing.ttl),
         safe_point: shared.watchdog_running(),
         timeout: timeout.filter(|_| archive.is_none()),
         ..StopHow::default()

@@ -2,6 +2,7 @@
 
 mod alarm;
 mod backend;
+mod citus;
 mod daemon;
 mod exec;
 mod jobs;

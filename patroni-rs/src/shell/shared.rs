@@ -19,6 +19,7 @@ use patroni_postgres::process::replica;
 use pyfmt::Value;
 use tokio::sync::Notify;
 
+use super::citus::{self, Citus};
 use super::jobs::Jobs;
 use super::lease::Lease;
 use crate::guardian;
@@ -51,6 +52,8 @@ pub struct Shared {
     pub runtime: tokio::runtime::Handle,
     /// A restart was begun on request, with this start timeout.
     pub restarting: Mutex<Option<Duration>>,
+    /// Citus, where it is on.
+    pub citus: Option<Arc<Citus>>,
     /// The log.
     pub log: Log,
     /// Asked to be left alone as synchronous standby.
@@ -105,7 +108,9 @@ impl Shared {
         let peers = HttpClient::lazy(&peer_options).map_err(|e| e.to_string())?;
         let me = local_member(&config, &instance, String::new());
         let view = WatchdogView { running: watchdog.is_running(), healthy: watchdog.is_healthy() };
+        let citus = Citus::of(config.effective()).map(Arc::new);
         let shared = Arc::new(Shared {
+            citus,
             instance,
             dcs,
             lease,
@@ -142,6 +147,16 @@ impl Shared {
         };
         // Only a second call could fail, and there is none.
         let _ = shared.instance.on_postmaster.set(Box::new(known));
+        let weak = Arc::downgrade(&shared);
+        let leaving = move |limit| -> futures_util::future::BoxFuture<'static, ()> {
+            let shared = weak.upgrade();
+            Box::pin(async move {
+                if let Some(shared) = shared {
+                    citus::leaving(&shared, limit).await;
+                }
+            })
+        };
+        let _ = shared.instance.on_leaving.set(Box::new(leaving));
         Ok(shared)
     }
 

@@ -156,9 +156,10 @@ async fn check_access<B: Backend, S>(
 
 /// Addresses of the members' REST APIs (T14).
 async fn member_addresses(snapshot: &Snapshot) -> Vec<IpAddr> {
-    let urls = snapshot.view(Instant::now()).map(api_hosts).unwrap_or_default();
+    let own = snapshot.view(Instant::now()).map(api_hosts).unwrap_or_default();
+    let others = snapshot.other_groups.iter().filter_map(|url| host_port(url));
     let mut found = Vec::new();
-    for (host, port) in urls {
+    for (host, port) in own.into_iter().chain(others) {
         if let Ok(ip) = host.parse::<IpAddr>() {
             found.push(ip);
             continue;

@@ -48,6 +48,7 @@ pub fn primary() -> Snapshot {
         scope: "demo".into(),
         lease_until: Some(later),
         cluster: Some(Arc::new(cluster(&config, Some("pg1"), vec![me]))),
+        other_groups: std::sync::Arc::default(),
         cluster_valid_until: Some(later),
         config: GlobalConfig::new(config),
         dcs_last_seen: 1795244822,

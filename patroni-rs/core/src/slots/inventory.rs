@@ -186,7 +186,8 @@ impl SlotInventory {
 
     /// Drops of slots that nobody wants, that have lost WAL, or that are of
     /// another kind than wanted; the latter also in pause.
-    pub fn plan_drops(&self, wanted: &Desired, ignored: &[Value], paused: bool) -> Vec<PlannedDrop> {
+    /// What is `spared` is dropped neither way as long as nobody wants something else of its name.
+    pub fn plan_drops(&self, wanted: &Desired, spared: &Spared<'_>, paused: bool) -> Vec<PlannedDrop> {
         let mut drops = Vec::new();
         for (name, slot) in self.known.iter().filter(|_| !paused) {
             let (reason, text) = match wanted.get(name) {
@@ -197,7 +198,7 @@ impl SlotInventory {
                 Some(_) => continue,
                 None => (DropReason::Unknown, format!("Trying to drop unknown replication slot '{name}'")),
             };
-            if !ignored.iter().any(|matcher| matches_slot(matcher, name, slot)) {
+            if !spared.has(name, slot) {
                 drops.push(PlannedDrop { name: name.clone(), reason, announce: line(Level::Info, text) });
             }
         }
@@ -325,6 +326,27 @@ fn update(known: &mut KnownSlot, fresh: &KnownSlot) -> Seen {
     };
     known.wal_status = fresh.wal_status.clone();
     Seen::Same(position)
+}
+
+/// Slots that are others' to manage.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Spared<'a> {
+    /// `ignore_slots`.
+    pub ignored: &'a [Value],
+    /// On a primary of Citus, its database: Citus makes slots of its own there.
+    pub citus_database: Option<&'a str>,
+}
+
+impl Spared<'_> {
+    fn has(&self, name: &str, slot: &KnownSlot) -> bool {
+        let citus = self.citus_database.is_some_and(|citus| match &slot.kind {
+            KnownKind::Logical { plugin, database, .. } => {
+                crate::citus::owns_slot(citus, name, database.as_deref(), plugin)
+            }
+            KnownKind::Physical { .. } => false,
+        });
+        citus || self.ignored.iter().any(|matcher| matches_slot(matcher, name, slot))
+    }
 }
 
 /// An entry of `ignore_slots` matches if what it says is so (18-08).

@@ -16,7 +16,7 @@ mod topology;
 
 pub use desired::{desired_slots, Desired, DesiredSlot, Node, SlotKind, Subject};
 pub use inventory::{
-    DropReason, DropResult, KnownKind, KnownSlot, PhysicalAction, PlannedDrop, SlotInventory,
+    DropReason, DropResult, KnownKind, KnownSlot, PhysicalAction, PlannedDrop, SlotInventory, Spared,
 };
 pub use logical::{LogicalWork, NewLogicalSlot};
 pub use names::{member_slot_name, valid_slot_name};

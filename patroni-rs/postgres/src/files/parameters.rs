@@ -14,6 +14,8 @@ use super::FilesError;
 const WAL_KEEP_SEGMENTS: i64 = 8;
 /// Megabytes kept when `wal_keep_size` is not set.
 const WAL_KEEP_SIZE_MB: i64 = 128;
+/// Connections where nobody says how many.
+const MAX_CONNECTIONS: i64 = 100;
 /// Megabytes in a WAL segment of the usual size.
 const SEGMENT_MB: i64 = 16;
 
@@ -45,8 +47,8 @@ pub struct ServerFacts<'a> {
     pub major_version: PgVersion,
     /// How `synchronous_standby_names` is set.
     pub sync_names: SyncNames,
-    /// Changes made for an MPP database (Citus).
-    pub adjust: Option<fn(&mut Params)>,
+    /// With Citus: the host by which the server is reached from its own machine.
+    pub citus_host: Option<&'a str>,
 }
 
 /// The parameters of the server, from the effective `postgresql.parameters`.
@@ -63,8 +65,8 @@ pub fn server_parameters(configured: &Params, facts: &ServerFacts<'_>) -> Result
     apply_sync_names(&mut params, &facts.sync_names);
     translate_wal_level(&mut params, facts.major_version);
     translate_wal_keep(&mut params, facts.major_version);
-    if let Some(adjust) = facts.adjust {
-        adjust(&mut params);
+    if let Some(host) = facts.citus_host {
+        adjust_for_citus(&mut params, host);
     }
     params.retain(|name, _| {
         let since = Controlled::find(name).map_or(PgVersion::V9_1, |c| c.since);
@@ -72,6 +74,24 @@ pub fn server_parameters(configured: &Params, facts: &ServerFacts<'_>) -> Result
     });
     overrule_places(&mut params, facts);
     Ok(params)
+}
+
+/// What Citus needs (surface-ha-pg 26-03): it is loaded first, prepares its distributed transactions, moves shards by logical
+/// replication, and reaches its own server as we do.
+fn adjust_for_citus(params: &mut Params, host: &str) {
+    const LIBRARIES: &str = "shared_preload_libraries";
+    let others = params.get(LIBRARIES).filter(|v| !v.is_null()).map(Value::py_str).unwrap_or_default();
+    let others = others.split(',').map(str::trim).filter(|name| !name.is_empty() && *name != "citus");
+    let libraries: Vec<&str> = std::iter::once("citus").chain(others).collect();
+    params.set(LIBRARIES, libraries.join(","));
+    let number = |name: &str| params.get(name).and_then(|value| parse_int(value, None));
+    // A number of the user's own stays.
+    if number("max_prepared_transactions").unwrap_or(0) == 0 {
+        let connections = number("max_connections").unwrap_or(MAX_CONNECTIONS);
+        params.set("max_prepared_transactions", connections.saturating_mul(2));
+    }
+    params.set("wal_level", "logical");
+    params.set("citus.local_hostname", host);
 }
 
 /// Where the server finds its files is what we start it with. An `hba_file` or `ident_file` of the user's own is
@@ -179,7 +199,7 @@ mod tests {
             config_dir: Path::new("/etc/pg"),
             major_version,
             sync_names,
-            adjust: None,
+            citus_host: None,
         };
         server_parameters(&params(pairs), &facts).unwrap()
     }
@@ -204,6 +224,35 @@ mod tests {
             "hba_file=/etc/pg/x/hba ident_file=/a listen_addresses=127.0.0.1,::1 port=5433 wal_keep_segments=8 \
              wal_level=hot_standby"
         );
+    }
+
+    #[test]
+    fn what_citus_needs() {
+        for (pairs, expected) in [
+            (
+                &[("max_connections", "60"), ("max_prepared_transactions", "0"), ("wal_level", "replica")][..],
+                "citus.local_hostname=/run max_connections=60 max_prepared_transactions=120 \
+                 shared_preload_libraries=citus wal_level=logical",
+            ),
+            (
+                &[
+                    ("max_prepared_transactions", "7"),
+                    ("shared_preload_libraries", " pg_stat_statements, citus,,x"),
+                ][..],
+                "citus.local_hostname=/run max_prepared_transactions=7 \
+                 shared_preload_libraries=citus,pg_stat_statements,x wal_level=logical",
+            ),
+            (
+                &[][..],
+                "citus.local_hostname=/run max_prepared_transactions=200 shared_preload_libraries=citus \
+                 wal_level=logical",
+            ),
+        ] {
+            let mut found = params(pairs);
+            adjust_for_citus(&mut found, "/run");
+            let text: Vec<String> = found.sorted().iter().map(|(k, v)| format!("{k}={v}")).collect();
+            assert_eq!(text.join(" "), expected);
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@
 
 mod advance;
 mod auth;
+mod citus;
 mod copy;
 mod error;
 mod hosts;
@@ -31,6 +32,7 @@ mod tls;
 mod transport;
 
 pub use advance::{AdvanceReport, SlotAdvancer};
+pub use citus::{bootstrap_citus, citus_params, parse_nodes, short, statement, NODES};
 pub use copy::{fetch_logical_slots, write_slot_files, CopiedSlot};
 pub use error::PgError;
 pub use hosts::connect_like_psycopg;
@@ -38,7 +40,7 @@ pub use monitor::{monitor_statement, parse_monitor_row, MonitorOptions, Monitore
 pub use params::ConnParams;
 pub use pool::{Connection, Pool};
 pub use protocol::RawRow;
-pub use quote::{literal, text_array};
+pub use quote::{literal, text_array, QUIET};
 pub use remote::{can_be_copied, checkpoint, leader_in_recovery, leader_ran_checkpoint, write_something};
 pub use replication::{IdentifiedSystem, ReplicationClient};
 pub use rows::Row;

@@ -32,7 +32,6 @@ const POOL_DEFAULTS: [(&str, &str); 3] = [
 pub enum Connection {
     Heartbeat,
     RestApi,
-    Citus,
 }
 
 impl Connection {
@@ -40,7 +39,6 @@ impl Connection {
         match self {
             Connection::Heartbeat => "heartbeat",
             Connection::RestApi => "restapi",
-            Connection::Citus => "citus",
         }
     }
 }
@@ -50,7 +48,7 @@ impl Connection {
 #[derive(Debug, Default)]
 pub struct Pool {
     params: std::sync::RwLock<ConnParams>,
-    sessions: [Mutex<Option<Arc<Session>>>; 3],
+    sessions: [Mutex<Option<Arc<Session>>>; 2],
     server_version: AtomicU32,
 }
 
@@ -136,11 +134,10 @@ impl Pool {
     }
 
     fn slot(&self, connection: Connection) -> &Mutex<Option<Arc<Session>>> {
-        let [heartbeat, restapi, citus] = &self.sessions;
+        let [heartbeat, restapi] = &self.sessions;
         match connection {
             Connection::Heartbeat => heartbeat,
             Connection::RestApi => restapi,
-            Connection::Citus => citus,
         }
     }
 

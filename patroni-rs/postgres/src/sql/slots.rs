@@ -11,7 +11,7 @@ use patroni_core::ha::{Level, LogLine};
 use patroni_core::model::{Cluster, Lsn};
 use patroni_core::slots::{
     desired_slots, slot_name_on_primary, Desired, DropResult, KnownKind, KnownSlot, NewLogicalSlot, Node,
-    PhysicalAction, PlannedDrop, Readiness, ReadinessQuery, SlotInventory,
+    PhysicalAction, PlannedDrop, Readiness, ReadinessQuery, SlotInventory, Spared,
 };
 use patroni_core::PgVersion;
 
@@ -115,6 +115,8 @@ pub struct SlotRound<'a> {
     pub replay_lsn: Lsn,
     /// The leader, if there is one and it is not us.
     pub leader: Option<ReadinessSource>,
+    /// The database of Citus, where it is on.
+    pub citus_database: Option<&'a str>,
 }
 
 /// Names of logical slots to copy from the primary.
@@ -189,7 +191,9 @@ impl SlotExecutor {
             desired_slots(round.cluster, round.config, &round.node, &round.node.subject());
         lines.iter().for_each(log);
         let ignored = round.config.ignore_slots_matchers();
-        for drop in self.book.plan_drops(&wanted, ignored, round.config.is_paused()) {
+        let citus_database = round.citus_database.filter(|_| round.is_primary);
+        let spared = Spared { ignored, citus_database };
+        for drop in self.book.plan_drops(&wanted, &spared, round.config.is_paused()) {
             self.drop_or_complain(&drop).await?;
         }
         self.reconcile_physical(round, &wanted).await?;

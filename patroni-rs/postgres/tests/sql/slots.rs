@@ -49,6 +49,7 @@ async fn slots_follow_the_cluster() {
             is_primary: true,
             replay_lsn: Lsn::ZERO,
             leader: None,
+            citus_database: None,
         };
         assert!(sync_replication_slots(&mut executor, &round).await.is_empty());
         assert_eq!(names(&pool, version).await, ["l", "mine", "n2", "n3", "p"]);
@@ -88,6 +89,7 @@ async fn slots_follow_the_cluster() {
             is_primary: false,
             replay_lsn,
             leader: Some(primary.tcp()),
+            citus_database: None,
         };
         let copy = sync_replication_slots(&mut executor, &round(Lsn::MAX)).await;
         assert_eq!(copy, ["l"]);
@@ -130,6 +132,7 @@ async fn slots_follow_the_cluster() {
             is_primary: false,
             replay_lsn,
             leader: Some(primary.tcp()),
+            citus_database: None,
         };
         let mut safe = false;
         for _ in 0..60 {

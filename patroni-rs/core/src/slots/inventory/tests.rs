@@ -12,6 +12,10 @@ fn physical(xmin: Option<u64>, restart_lsn: Option<u64>, wal_status: &str) -> Kn
     KnownSlot { kind: KnownKind::Physical { xmin, restart_lsn }, wal_status: Some(wal_status.into()) }
 }
 
+fn spared(ignored: &[Value]) -> Spared<'_> {
+    Spared { ignored, ..Spared::default() }
+}
+
 fn logical(database: &str, lsn: u64) -> KnownSlot {
     let kind = KnownKind::Logical {
         plugin: "t".into(),
@@ -80,16 +84,31 @@ fn unwanted_lost_and_changed_slots_are_dropped() {
         "Trying to drop unknown replication slot 'user'",
         "Trying to drop replication slot 'b' with wal_status=lost",
     ];
-    let drops = book.plan_drops(&wanted, &ignored, false);
+    let drops = book.plan_drops(&wanted, &spared(&ignored), false);
     assert_eq!(texts(&drops), [gone[0], gone[1], &changed[0], &changed[1]]);
-    assert_eq!(texts(&book.plan_drops(&wanted, &ignored, true)), changed);
-    assert_eq!(texts(&book.plan_drops(&Desired::new(), &[Value::map()], false)), [""; 0]);
+    assert_eq!(texts(&book.plan_drops(&wanted, &spared(&ignored), true)), changed);
+    assert_eq!(texts(&book.plan_drops(&Desired::new(), &spared(&[Value::map()]), false)), [""; 0]);
+}
+
+#[test]
+fn slots_that_citus_makes_for_itself_stay() {
+    let name = "citus_shard_move_slot_1_10";
+    let mut slot = logical("dist", 1);
+    if let KnownKind::Logical { plugin, .. } = &mut slot.kind {
+        *plugin = "pgoutput".into();
+    }
+    let book = book(&[(name, slot), ("user", logical("dist", 1))]);
+    let dropped = |citus_database| {
+        let spared = Spared { citus_database, ..Spared::default() };
+        texts(&book.plan_drops(&Desired::new(), &spared, false)).len()
+    };
+    assert_eq!((dropped(Some("dist")), dropped(Some("other")), dropped(None)), (1, 2, 2));
 }
 
 #[test]
 fn a_drop_that_fails_makes_the_book_read_again() {
     let mut book = book(&[("user", physical(None, Some(1), "reserved"))]);
-    let drop = book.plan_drops(&Desired::new(), &[], false).pop().unwrap();
+    let drop = book.plan_drops(&Desired::new(), &Spared::default(), false).pop().unwrap();
     let say = |line: Option<LogLine>| line.unwrap().text;
     assert_eq!(
         say(book.dropped(&drop, DropResult::Active)),

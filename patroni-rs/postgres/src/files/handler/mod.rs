@@ -144,20 +144,17 @@ pub struct ConfigHandler {
     current_recovery: Option<CurrentRecovery>,
     seen: recovery::Seen,
     addresses: Addresses,
-    adjust: Option<fn(&mut Params)>,
 }
 
 impl ConfigHandler {
     /// For an instance with the effective `postgresql` section `config` and a
-    /// data directory of `major_version` (not known if there is none yet). `adjust`
-    /// changes parameters for an MPP database.
+    /// data directory of `major_version` (not known if there is none yet).
     ///
     /// # Errors
     /// A configuration that cannot be used.
     pub fn new(
         config: Value,
         major_version: PgVersion,
-        adjust: Option<fn(&mut Params)>,
         facts: &ServerState<'_>,
     ) -> Result<ConfigHandler, FilesError> {
         let mut handler = ConfigHandler {
@@ -169,7 +166,6 @@ impl ConfigHandler {
             current_recovery: None,
             seen: recovery::Seen::default(),
             addresses: Addresses::default(),
-            adjust,
         };
         // The server is not looked at yet; the log says that nothing changed.
         let facts = ServerState { running: false, ..*facts };
@@ -214,6 +210,10 @@ impl ConfigHandler {
         } else {
             SyncNames::FromConfig
         };
+        // As the reference: by the address that is known so far.
+        let host = self.addresses.local.get("host").map(Value::py_str);
+        let host = host.unwrap_or_else(|| "localhost".to_owned());
+        let citus = patroni_core::citus::Section::of(config);
         server_parameters(
             &Params::from_value(config.get("parameters")),
             &ServerFacts {
@@ -222,7 +222,7 @@ impl ConfigHandler {
                 config_dir: &self.setup.config_dir,
                 major_version: self.major_version,
                 sync_names,
-                adjust: self.adjust,
+                citus_host: citus.as_ref().map(|_| host.as_str()),
             },
         )
     }
