@@ -35,6 +35,8 @@ Feature: Citus
     When our patronictl is called with "restart batman node2 --group 1 --force"
     Then its exit code is 0
     And node2 leads its group within 30 s
+    And the DCS key "1/sync" matches "sync_standby.*node1" within 40 s
+    And the nodes on node0 are "0 primary node0, 1 primary node2, 1 secondary node1" within 30 s
     When the whole node of node2 is killed
     Then node1 leads its group within 60 s
     And the statements about nodes on node0 are within 30 s
@@ -96,6 +98,7 @@ Feature: Citus
       | node2 | 1 | ours |
       | node3 | 2 | ours |
     Then the nodes on node0 are "0 primary node0, 1 primary node1, 1 secondary node2, 2 primary node3" within 30 s
+    And the DCS key "1/sync" matches "sync_standby.*node2" within 20 s
     Given a writer to group 1 through node0
     When our patronictl is called with "switchover batman --group 1 --leader node1 --candidate node2 --force"
     Then its exit code is 0
@@ -114,6 +117,8 @@ Feature: Citus
       | node2 | 1 | ours |
       | node3 | 1 | ours |
     Then the nodes on node0 are "0 primary node0, 0 secondary node1, 1 primary node2, 1 secondary node3" within 30 s
+    And the DCS key "0/sync" matches "sync_standby.*node1" within 20 s
+    And the DCS key "1/sync" matches "sync_standby.*node3" within 20 s
     Given a writer to group 1 through node0 or node1
     When the whole node of node0 is killed
     And the whole node of node2 is killed

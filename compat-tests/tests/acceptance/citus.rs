@@ -27,8 +27,8 @@ pub const STEPS: &[(&str, Step)] = &[
 
 /// Not the one that Patroni connects to: it has to be made.
 const DATABASE: &str = "dist";
-/// What the daemon's connections write to the server's log.
-const MARK: &str = "[Patroni citus] LOG:  statement: ";
+/// Before what the server's log has of the daemon's connection.
+const MARK: &str = "[Patroni citus] ";
 
 /// Adds all members, each with its group and kind, and starts them one after the other. The first of a group leads it.
 fn cluster(state: &mut State, call: &Call) -> Result<()> {
@@ -177,14 +177,11 @@ fn statements(state: &mut State, call: &Call) -> Result<()> {
         .collect();
     let row = regex::Regex::new(r"citus_update_node\((?:[3-9]|[1-9]\d+),")?;
     wait_until("the statements", call.seconds(1), || {
-        let log = member.log_text();
-        let found: Vec<String> = log
-            .lines()
-            .filter_map(|line| line.split_once(MARK).map(|(_, sql)| with_names(lab, sql)))
+        let found: Vec<String> = sent(&member.log_text())
+            .iter()
             .filter(|sql| !sql.contains("FROM pg_catalog.pg_dist_node"))
-            .map(|sql| {
-                row.replace(&sql.replace("SELECT pg_catalog.", ""), "citus_update_node(s,").into_owned()
-            })
+            .map(|sql| with_names(lab, &sql.replace("SELECT pg_catalog.", "")))
+            .map(|sql| row.replace(&sql, "citus_update_node(s,").into_owned())
             .collect();
         let mut rest = &found[..];
         for block in &wanted {
@@ -194,6 +191,29 @@ fn statements(state: &mut State, call: &Call) -> Result<()> {
         }
         Ok(())
     })
+}
+
+/// The statements in a log, by either protocol: in the extended one, which psycopg 3 speaks, values come in a line of their
+/// own, all in quotes.
+fn sent(log: &str) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    for line in log.lines().filter_map(|line| line.split_once(MARK).map(|(_, rest)| rest)) {
+        if let Some(sql) = line.strip_prefix("LOG:  statement: ") {
+            found.push(sql.into());
+        } else if let Some((_, sql)) = line.strip_prefix("LOG:  execute ").and_then(|l| l.split_once(": ")) {
+            found.push(sql.into());
+        } else if let (Some(values), Some(sql)) =
+            (line.strip_prefix("DETAIL:  parameters: "), found.last_mut())
+        {
+            for (name, value) in values.split(", $").filter_map(|pair| pair.split_once(" = ")) {
+                let number = value.trim_matches('\'');
+                let digits = number.bytes().all(|b| b.is_ascii_digit());
+                let name = format!("${}", name.trim_start_matches('$'));
+                *sql = sql.replace(&name, if digits { number } else { value });
+            }
+        }
+    }
+    found
 }
 
 /// `POST /citus`, as the leader of a worker sends it; nobody waits for the answer.
