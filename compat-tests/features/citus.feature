@@ -2,9 +2,15 @@ Feature: Citus
   Groups in the keys, and pg_dist_node on the coordinator, on a stand-in for the extension (fixtures/citus). What only a real
   Citus can prove: docs/citus.md.
 
-  Scenario: a coordinator and a worker find each other
+  Background: a new database is much to write for a copy's checkpoint
     Given the DCS is etcd3
-    And a Citus cluster of the members
+    And the members are configured with
+      """
+      postgresql: {basebackup: {checkpoint: fast}}
+      """
+
+  Scenario: a coordinator and a worker find each other
+    Given a Citus cluster of the members
       | node0 | 0 | ours |
       | node1 | 1 | ours |
     Then the nodes on node0 are "0 primary node0, 1 primary node1" within 20 s
@@ -18,8 +24,7 @@ Feature: Citus
 
   # FLEET=reference runs it on the reference: fixtures/citus/record does.
   Scenario: the coordinator is sent the statements of the reference
-    Given the DCS is etcd3
-    And the members are configured with
+    Given the members are configured with
       """
       bootstrap: {dcs: {loop_wait: 10, retry_timeout: 10, ttl: 30}}
       """
@@ -28,6 +33,7 @@ Feature: Citus
       | node1 | 1 | ours |
       | node2 | 1 | ours |
     Then the nodes on node0 are "0 primary node0, 1 primary node1, 1 secondary node2" within 30 s
+    And the DCS key "1/sync" matches "sync_standby.*node2" within 40 s
     When our patronictl is called with "switchover batman --group 1 --leader node1 --candidate node2 --force"
     Then its exit code is 0
     And node2 leads its group within 30 s
@@ -64,8 +70,7 @@ Feature: Citus
       """
 
   Scenario: a transaction that has lasted too long is rolled back for others
-    Given the DCS is etcd3
-    And the members are configured with
+    Given the members are configured with
       """
       bootstrap: {dcs: {loop_wait: 10, retry_timeout: 10, ttl: 30}}
       """
@@ -91,8 +96,7 @@ Feature: Citus
     And node0's log says "Rolling back transaction. Last known status: "
 
   Scenario: clients of a worker wait through its switchover
-    Given the DCS is etcd3
-    And a Citus cluster of the members
+    Given a Citus cluster of the members
       | node0 | 0 | ours |
       | node1 | 1 | ours |
       | node2 | 1 | ours |
@@ -110,8 +114,7 @@ Feature: Citus
     And no acknowledged row is missing on node2
 
   Scenario: the coordinator's node and a worker's are killed at the same time
-    Given the DCS is etcd3
-    And a Citus cluster of the members
+    Given a Citus cluster of the members
       | node0 | 0 | ours |
       | node1 | 0 | ours |
       | node2 | 1 | ours |
@@ -133,13 +136,14 @@ Feature: Citus
 
   @mixed
   Scenario Outline: coordinators and workers of both kinds: <coordinator>, <worker>
-    Given the DCS is etcd3
-    And a Citus cluster of the members
+    Given a Citus cluster of the members
       | node0 | 0 | <coordinator> |
       | node1 | 0 | <other>       |
       | node2 | 1 | <worker>      |
       | node3 | 1 | <heir>        |
     Then the nodes on node0 are "0 primary node0, 0 secondary node1, 1 primary node2, 1 secondary node3" within 40 s
+    And the DCS key "0/sync" matches "sync_standby.*node1" within 20 s
+    And the DCS key "1/sync" matches "sync_standby.*node3" within 20 s
     When our patronictl is called with "switchover batman --group 1 --leader node2 --candidate node3 --force"
     Then its exit code is 0
     And the nodes on node0 are "0 primary node0, 0 secondary node1, 1 primary node3, 1 secondary node2" within 40 s

@@ -18,6 +18,7 @@ pub const STEPS: &[(&str, Step)] = &[
     (r#"the nodes on (\w+) are "(.+)" within (\d+) s"#, nodes_are),
     (r#"the nodes on (\w+) stay "(.+)" for (\d+) s"#, nodes_stay),
     (r"a writer to group (\d+) through (.+)", writer),
+    (r"that writer is stopped after (\d+) more rows", stop_writer),
     (r"no acknowledged row is missing on (\w+)", none_missing),
     (r"none of the writer's statements failed", none_failed),
     (r#"SQL of Citus' database "(.+)" gives "(.*)" on (\w+) within (\d+) s"#, sql_gives),
@@ -142,6 +143,13 @@ fn writer(state: &mut State, call: &Call) -> Result<()> {
         format!("SELECT {{n}} FROM citus_standin_write({group}, 'INSERT INTO journal VALUES ({{n}})');");
     let statement = Statement { database: DATABASE.into(), sql, patience: Duration::from_secs(60) };
     state.writer = Some(Writer::start_with(lab, &names, statement)?);
+    Ok(())
+}
+
+fn stop_writer(state: &mut State, call: &Call) -> Result<()> {
+    let mut writer = state.writer.take().ok_or("no writer")?;
+    writer.wait_rows(call.arg(0).parse()?, Duration::from_secs(30))?;
+    state.record = writer.finish();
     Ok(())
 }
 
