@@ -109,7 +109,7 @@ Feature: Citus
     And node2 leads its group within 30 s
     And the nodes on node0 are "0 primary node0, 1 primary node2, 1 secondary node1, 2 primary node3" within 30 s
     And the nodes on node3 are "0 primary node0, 1 primary node2, 1 secondary node1, 2 primary node3" within 10 s
-    When the writer is stopped
+    When that writer is stopped after 5 more rows
     Then none of the writer's statements failed
     And no acknowledged row is missing on node2
 
@@ -131,7 +131,7 @@ Feature: Citus
     When node0 is started
     And node2 is started
     Then the nodes on node1 are "0 primary node1, 0 secondary node0, 1 primary node3, 1 secondary node2" within 60 s
-    When the writer is stopped
+    When that writer is stopped after 5 more rows
     Then no acknowledged row is missing on node3
 
   @mixed
