@@ -40,6 +40,7 @@ const CRATES: &[Crate] = &[
     // The one place that knows the engine's questions and the port both.
     ("patroni-rs/requests", &["patroni-core", "patroni-dcs"], Some(&[])),
     ("patroni-rs/dcs", &["patroni-core", "patroni-net", "pyfmt"], None),
+    ("patroni-rs/raft", &["patroni-core"], None),
     ("patroni-rs/net", &["pyfmt"], None),
     ("patroni-rs/config", &["patroni-core", "pyfmt"], None),
     // No runtime, no dice, no log, no clock.
@@ -84,6 +85,8 @@ const NEVER: &[Never] = &[
     Never { directory: "compat-tests/src/sim", says: DRIVES, but: &[], why: "core/node drives the engine, in the daemon and in the simulation" },
     // build_info: the names of the machine and the system it was built for.
     Never { directory: "patroni-rs/core/src", says: OUTSIDE, but: &["build_info.rs"], why: "core does no I/O, reads no clock, rolls no dice" },
+    Never { directory: "patroni-rs/raft/src/machine.rs", says: OUTSIDE, but: &[], why: "the machine is told the time and what has come" },
+    Never { directory: "patroni-rs/raft/src/machine", says: OUTSIDE, but: &[], why: "the machine is told the time and what has come" },
     Never { directory: "patroni-rs/pyfmt/src", says: OUTSIDE, but: &[], why: "pyfmt makes values of texts, and texts of values" },
     Never {
         directory: "patroni-rs/pyfmt/src",
@@ -231,6 +234,11 @@ const MUST_NEVER: &[(&str, &str, &[&str])] = &[
         &["patroni-rs/config/src"],
     ),
     ("`patroni-rs/dcs`", "decide", &["patroni-rs/dcs/src"]),
+    (
+        "`patroni-rs/raft` `machine/`",
+        "read a clock, roll dice, do I/O",
+        &["patroni-rs/raft/src/machine.rs", "patroni-rs/raft/src/machine"],
+    ),
     ("`patroni-rs/postgres` `files/`", "run a process", &["patroni-rs/postgres/src/files"]),
     (
         "`postgres` `process/evidence.rs`",
