@@ -211,7 +211,7 @@ impl Restore {
         let runtime = runtime.map_err(|e| e.to_string())?;
         let exchange = async {
             let session = Session::connect(&params).await.map_err(|e| e.to_string())?;
-            let query = backup.distance_query(session.server_version());
+            let query = backup.distance_query(session.server_version().num());
             let rows = session.query(&query, LEADER_TIMEOUT).await.map_err(|e| e.to_string())?;
             let text = rows.first().and_then(|row| row.text(0)).unwrap_or_default();
             text.parse::<i128>().map_err(|e| format!("psycopg2.DataError: {e}"))
