@@ -10,6 +10,7 @@ pub mod log;
 pub mod process;
 pub mod reaper;
 pub mod shell;
+pub mod startup;
 pub mod systemd;
 mod timer;
 pub mod urgency;

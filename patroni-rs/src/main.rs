@@ -6,9 +6,9 @@ use futures_util::FutureExt;
 use patroni_config::{generate, Check, Config, Environment, Options, Outcome};
 use patroni_core::build_info;
 use patroni_rs::cli::{self, Args, Mode};
-use patroni_rs::log::{self, Log, Settings};
+use patroni_rs::log;
 use patroni_rs::shell::{run, Start};
-use patroni_rs::{guardian, process, reaper};
+use patroni_rs::{guardian, process, reaper, startup};
 
 fn main() {
     process::keep_heap_small();
@@ -36,7 +36,11 @@ fn main() {
     }
     process::set_umask();
     guardian::read_switch();
-    let read = if mode == Mode::Run { log::before_start(read_environment) } else { read_environment() };
+    let read = if mode == Mode::Run {
+        log::before_start(startup::read_environment)
+    } else {
+        startup::read_environment()
+    };
     let environment = match read {
         Ok(environment) => environment,
         Err(text) => fail(&text),
@@ -86,20 +90,6 @@ fn cannot_run(config_file: &str, environment: &Environment) -> Option<Outcome> {
     Some(Outcome { code: 1, stderr: format!("{text}\n"), ..Outcome::default() })
 }
 
-/// PATRONI_* variables are taken out of the environment, so that no child sees
-/// them (surface-dcs 1).
-#[allow(unsafe_code)]
-fn read_environment() -> Result<Environment, String> {
-    let variables = std::env::vars_os()
-        .filter_map(|(k, v)| Some((k.into_string().ok()?, v.to_string_lossy().into_owned())));
-    let environment = Environment::read(variables).map_err(|e| e.to_string())?;
-    for name in &environment.read {
-        // SAFETY: no other thread exists yet.
-        unsafe { std::env::remove_var(name) };
-    }
-    Ok(environment)
-}
-
 fn run_daemon(config_file: &str, environment: &Environment) -> Outcome {
     let refused = |text: String| Outcome { code: 1, stderr: format!("{text}\n"), ..Outcome::default() };
     let loaded = log::before_start(|| Config::load(config_file, environment, &Check::NotEmpty));
@@ -107,24 +97,10 @@ fn run_daemon(config_file: &str, environment: &Environment) -> Outcome {
         Ok(config) => config,
         Err(e) => return refused(e.to_string()),
     };
-    let log = match Log::start() {
+    let log = match startup::start_log(&config) {
         Ok(log) => log,
         Err(e) => return refused(e),
     };
-    let settings = Settings::from_config(config.effective().get("log"), process::original_umask());
-    let applied = settings.and_then(|(settings, warnings)| {
-        log.apply(settings)?;
-        for warning in warnings {
-            tracing::warn!(target: "patroni.log", "{warning}");
-        }
-        Ok(())
-    });
-    if let Err(e) = applied {
-        log.flush();
-        return refused(e);
-    }
-    tracing::info!(target: "patroni_rs", "{}", build_info::line(patroni_net::tls_library()));
-    process::announce_threads(config.effective());
     patroni_postgres::process::evidence::reserve();
     // Two workers: a cycle that blocks on a dead disk must not stop timers and jobs.
     let runtime = tokio::runtime::Builder::new_multi_thread()

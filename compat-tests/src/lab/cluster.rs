@@ -115,7 +115,8 @@ impl Cluster {
     /// As [`Member::new`].
     pub fn add_to(&mut self, scope: &str, name: &str, kind: Kind) -> Result<&mut Member> {
         let bin = self.bin();
-        let mut member = Member::new(scope, name, kind, &self.directory, &bin, self.store.section())?;
+        let section = self.store.section_of(name)?;
+        let mut member = Member::new(scope, name, kind, &self.directory, &bin, section)?;
         self.store.welcome(scope, name)?;
         member.environment.clone_from(&self.options.environment);
         member.environment.extend(self.store.member_environment());

@@ -19,6 +19,7 @@ pub mod janitor;
 pub mod kubernetes;
 pub mod member;
 pub mod process;
+pub mod raft;
 pub mod servers;
 pub mod store;
 pub mod wait;

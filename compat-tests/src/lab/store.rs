@@ -1,4 +1,4 @@
-//! The laboratory's DCS, of whatever kind: `STORE=etcd3|etcd3http|etcd|consul|zookeeper|exhibitor|kubernetes|kubernetes-cm` (and what is added in [`start`]).
+//! The laboratory's DCS, of whatever kind: `STORE=etcd3|etcd3http|etcd|consul|zookeeper|exhibitor|kubernetes|kubernetes-cm|raft|raft-ours` (and what is added in [`start`]).
 
 use std::fmt::Debug;
 use std::path::Path;
@@ -9,9 +9,10 @@ use pyfmt::Value;
 use super::consul::Consul;
 use super::etcd::{Etcd, Speech};
 use super::kubernetes::Kubernetes;
+use super::raft::Raft;
 use super::servers::Server;
 use super::zookeeper::ZooKeeper;
-use super::Result;
+use super::{Kind, Result};
 
 /// A key and what the store knows of it.
 #[derive(Debug, Clone)]
@@ -30,6 +31,15 @@ pub struct Key {
 pub trait Store: Debug + Send + Sync {
     /// The section of a member's configuration, and its name: of both implementations.
     fn section(&self) -> (&'static str, Value);
+
+    /// The section of the member of that name, where they differ.
+    ///
+    /// # Errors
+    /// There is no port for it.
+    fn section_of(&self, name: &str) -> Result<(&'static str, Value)> {
+        let _ = name;
+        Ok(self.section())
+    }
 
     /// What `patronictl -d` calls it: `etcd3://127.0.0.1:2379`.
     fn url(&self) -> String;
@@ -168,6 +178,9 @@ pub fn start(name: &str, directory: &Path) -> Result<Box<dyn Store>> {
         "consul" => Box::new(Consul::start(directory)?),
         "kubernetes" => Box::new(Kubernetes::start(directory, true)?),
         "kubernetes-cm" => Box::new(Kubernetes::start(directory, false)?),
+        // The controller is the reference's, or ours.
+        "raft" => Box::new(Raft::start(directory, Kind::Reference)?),
+        "raft-ours" => Box::new(Raft::start(directory, Kind::Ours)?),
         "zookeeper" => Box::new(ZooKeeper::start(directory)?),
         "exhibitor" => Box::new(ZooKeeper::behind_exhibitor(directory)?),
         other => return Err(format!("STORE={other}: there is no such store").into()),

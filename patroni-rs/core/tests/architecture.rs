@@ -13,7 +13,7 @@ type Crate = (&'static str, &'static [&'static str], Option<&'static [&'static s
 /// A crate, the crates of the workspace that it may use, and all others (None: whatever it likes). Arrows go down
 /// only: no crate may use one that stands below it here.
 const CRATES: &[Crate] = &[
-    ("compat-tests", &["patroni-core", "patroni-dcs", "patroni-requests", "pyfmt"], None),
+    ("compat-tests", &["patroni-core", "patroni-dcs", "patroni-raft", "patroni-requests", "pyfmt"], None),
     (
         "patronictl-rs",
         &["patroni-config", "patroni-core", "patroni-dcs", "patroni-net", "patroni-postgres", "pyfmt"],
@@ -28,6 +28,7 @@ const CRATES: &[Crate] = &[
             "patroni-dcs",
             "patroni-net",
             "patroni-postgres",
+            "patroni-raft",
             "patroni-requests",
             "pyfmt",
         ],
@@ -39,7 +40,7 @@ const CRATES: &[Crate] = &[
     ("patroni-rs/postgres", &["patroni-core", "pyfmt"], None),
     // The one place that knows the engine's questions and the port both.
     ("patroni-rs/requests", &["patroni-core", "patroni-dcs"], Some(&[])),
-    ("patroni-rs/dcs", &["patroni-core", "patroni-net", "pyfmt"], None),
+    ("patroni-rs/dcs", &["patroni-core", "patroni-net", "patroni-raft", "pyfmt"], None),
     ("patroni-rs/raft", &["patroni-core"], None),
     ("patroni-rs/net", &["pyfmt"], None),
     ("patroni-rs/config", &["patroni-core", "pyfmt"], None),

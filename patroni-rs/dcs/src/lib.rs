@@ -25,6 +25,8 @@ pub mod lock;
 mod open;
 mod published;
 #[cfg(feature = "stores")]
+mod raft;
+#[cfg(feature = "stores")]
 mod retry;
 mod settings;
 mod wake;
@@ -46,6 +48,8 @@ pub use kubernetes::Kubernetes;
 #[cfg(feature = "stores")]
 pub use open::{open, unavailable, AVAILABLE};
 pub use patroni_core::timing::Timing;
+#[cfg(feature = "stores")]
+pub use raft::{member_config as raft_member, Raft};
 pub use settings::Settings;
 #[cfg(feature = "stores")]
 pub use zookeeper::ZooKeeper;

@@ -16,6 +16,7 @@ mod etcds;
 #[allow(dead_code)]
 mod kubernetes_server;
 mod kuberneteses;
+mod rafts;
 mod secured;
 #[path = "../support/mod.rs"]
 mod support;
@@ -133,8 +134,15 @@ conformance! {
     etcd2: super::etcds::V2,
     kubernetes_endpoints: super::kuberneteses::Endpoints,
     kubernetes_configmaps: super::kuberneteses::ConfigMaps,
+    raft_of_the_reference: super::rafts::Reference,
     zookeeper_single: super::zookeepers::Single,
     zookeeper_ensemble: super::zookeepers::Ensemble,
+}
+
+conformance! { raft_of_ours, super::rafts::Ours:
+    the_life_of_a_cluster, versions_decide, one_of_many_gets_the_lock, a_lock_ends_and_wakes,
+    the_keeper_keeps_the_lock, a_restarted_node_keeps_its_lock, what_is_anothers_stays, what_wakes,
+    a_restarted_store, odd_values, patronictl,
 }
 
 /// Other versions of a server that is tested in full: what depends on how it speaks; the rest takes minutes, and has a

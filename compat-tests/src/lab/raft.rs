@@ -1,0 +1,208 @@
+//! Raft: a controller of either implementation, and each member is a member of the Raft cluster as well. Its keys are read
+//! by the reference: what is to be judged does not judge.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use patroni_core::mutex::locked;
+use pyfmt::{json, Value};
+
+use super::servers::Server;
+use super::store::{Key, Store};
+use super::{host, process, wait_until, Kind, Result};
+
+const SCRIPT: &str = include_str!("raft.py");
+
+/// The cluster.
+#[derive(Debug)]
+pub struct Raft {
+    folder: PathBuf,
+    port: u16,
+    controller: Server,
+    /// The ports of the members, by their names.
+    members: Mutex<BTreeMap<String, u16>>,
+    reader: Mutex<Option<Reader>>,
+}
+
+/// The reader's process.
+#[derive(Debug)]
+struct Reader {
+    child: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+impl Reader {
+    fn start(controller: u16) -> Result<Reader> {
+        let section = format!(r#"{{"partner_addrs":["127.0.0.1:{controller}"]}}"#);
+        let mut command = Command::new(host::reference("python3"));
+        let command = command.args(["-c", SCRIPT, &section]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.stderr(Stdio::null()).spawn()?;
+        let input = child.stdin.take().ok_or("no pipe")?;
+        let output = BufReader::new(child.stdout.take().ok_or("no pipe")?);
+        Ok(Reader { child, input, output })
+    }
+
+    fn ask(&mut self, name: &str, arguments: &[&str]) -> Result<Value> {
+        let arguments = Value::List(arguments.iter().map(|text| Value::from(*text)).collect());
+        let question = json::dumps_compact(&Value::List(vec![name.into(), arguments]));
+        writeln!(self.input, "{question}")?;
+        let mut line = String::new();
+        if self.output.read_line(&mut line)? == 0 {
+            return Err("the reader of Raft has ended".into());
+        }
+        Ok(json::loads(&line)?)
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn address(port: u16) -> Value {
+    Value::from(format!("127.0.0.1:{port}"))
+}
+
+impl Raft {
+    /// Starts the controller, of the implementation that is named, with its data under `folder`.
+    ///
+    /// # Errors
+    /// It does not answer in time.
+    pub fn start(folder: &Path, kind: Kind) -> Result<Raft> {
+        let folder = folder.join("raft");
+        std::fs::create_dir_all(&folder)?;
+        host::give_away(&folder)?;
+        let port = host::free_port()?;
+        let file = folder.join("controller.yml");
+        let data = folder.join("data").display().to_string();
+        std::fs::write(
+            &file,
+            format!("raft:\n  self_addr: 127.0.0.1:{port}\n  partner_addrs: []\n  data_dir: {data}\n"),
+        )?;
+        host::give_away(&file)?;
+        let program = match kind {
+            Kind::Ours => host::install("patroni_raft_controller", &folder)?,
+            Kind::Reference => host::reference("patroni_raft_controller"),
+        };
+        let arguments = vec![file.display().to_string()];
+        let controller = Server::new(&program, folder.clone(), arguments)?;
+        let mut raft = Raft { folder, port, controller, members: Mutex::default(), reader: Mutex::new(None) };
+        raft.restart()?;
+        Ok(raft)
+    }
+
+    fn ask(&self, name: &str, arguments: &[&str]) -> Result<Value> {
+        let mut place = locked(&self.reader);
+        let mut reader = match place.take() {
+            Some(reader) => reader,
+            None => Reader::start(self.port)?,
+        };
+        let answer = reader.ask(name, arguments)?;
+        *place = Some(reader);
+        match answer.get("error").map(Value::py_str) {
+            Some(error) => Err(error.into()),
+            None => Ok(answer),
+        }
+    }
+}
+
+impl Store for Raft {
+    fn section(&self) -> (&'static str, Value) {
+        ("raft", Value::from_iter([("partner_addrs", Value::from(vec![address(self.port)]))]))
+    }
+
+    fn section_of(&self, name: &str) -> Result<(&'static str, Value)> {
+        let mut members = locked(&self.members);
+        let port = match members.get(name) {
+            Some(port) => *port,
+            None => host::free_port()?,
+        };
+        members.insert(name.to_owned(), port);
+        let (store, mut section) = self.section();
+        section.set("self_addr", address(port));
+        section.set("data_dir", "LABNODE/raft");
+        Ok((store, section))
+    }
+
+    /// patronictl has no such URL, in either implementation.
+    fn url(&self) -> String {
+        format!("raft://127.0.0.1:{}", self.port)
+    }
+
+    fn port(&self) -> u16 {
+        self.port
+    }
+
+    fn prefix(&self, prefix: &str) -> Result<Vec<Key>> {
+        let answer = self.ask("prefix", &[prefix])?;
+        let key = |row: &Value| match row.as_list()? {
+            [name, value, leased] => Some(Key {
+                name: name.as_str()?.to_owned(),
+                value: value.as_str()?.to_owned(),
+                leased: leased.truthy(),
+                lease: None,
+            }),
+            _ => None,
+        };
+        let rows = answer.as_list().ok_or("no list of keys")?;
+        rows.iter().map(|row| key(row).ok_or_else(|| "no key".into())).collect()
+    }
+
+    fn put(&self, name: &str, value: &str) -> Result<()> {
+        self.ask("put", &[name, value])?.truthy().then_some(()).ok_or_else(|| "not written".into())
+    }
+
+    fn delete(&self, name: &str) -> Result<()> {
+        self.ask("delete", &[name]).map(drop)
+    }
+
+    /// The controller alone: the members that live are the rest of the cluster.
+    fn kill(&mut self) -> Result<()> {
+        self.controller.signal(Signal::SIGKILL)?;
+        self.controller.reap();
+        *locked(&self.reader) = None;
+        Ok(())
+    }
+
+    fn restart(&mut self) -> Result<()> {
+        self.controller.start()?;
+        let log = self.folder.join("server.log");
+        wait_until(&format!("Raft answers ({})", log.display()), Duration::from_secs(60), || {
+            self.prefix("/service/").map(drop)
+        })
+    }
+
+    fn freeze(&self) {
+        process::signal_under(&self.folder, Signal::SIGSTOP);
+    }
+
+    fn thaw(&self) {
+        process::signal_under(&self.folder, Signal::SIGCONT);
+    }
+
+    fn become_three(&mut self) -> Result<()> {
+        Err("Raft has the servers that its members are".into())
+    }
+
+    fn signal_server(&mut self, number: usize, signal: Signal) -> Result<()> {
+        match number {
+            0 => self.controller.signal(signal),
+            _ => Err("there is one controller".into()),
+        }
+    }
+
+    fn start_server(&mut self, number: usize) -> Result<()> {
+        match number {
+            0 => self.controller.start(),
+            _ => Err("there is one controller".into()),
+        }
+    }
+}

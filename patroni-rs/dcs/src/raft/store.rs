@@ -1,0 +1,278 @@
+//! The lower floor over a member.
+
+use std::time::Instant;
+
+use patroni_core::model::{Node as Key, Nodes};
+use patroni_core::mutex::locked;
+use patroni_raft::kv::{Call, Conditions, Done, Item};
+use patroni_raft::message::Reason;
+use patroni_raft::node::Answer;
+use tokio::sync::broadcast::error::RecvError;
+
+use super::renewer::{self, Renewer};
+use super::*;
+use crate::kv::{Effort, Failure, Held, If, KvStore, Put, Session, Words, Written};
+use crate::lock::{Granted, LockRenewer};
+use crate::watch::Sink;
+
+/// An operation that is tried once: the reference gives the status 1 s and the member key 2 s.
+const ONCE: Duration = Duration::from_secs(2);
+/// One attempt: a leader that is cut off takes commands, and nothing becomes of them.
+const ATTEMPT: Duration = Duration::from_secs(2);
+/// Between two attempts.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// What became of an attempt.
+enum Outcome {
+    Done(Done),
+    /// Nothing was done, and nothing will be.
+    Nothing,
+    /// It may have been done, or may be yet.
+    Unknown,
+}
+
+fn conditions(condition: If<'_>) -> Result<Conditions, Failure> {
+    let none = Conditions::default();
+    Ok(match condition {
+        If::Always => none,
+        If::Absent | If::AbsentOr(_) => Conditions { exists: Some(false), ..none },
+        If::Version(version) => {
+            let index =
+                version.parse().map_err(|_| Failure::Refused(format!("not a version: {version:?}")))?;
+            Conditions { index: Some(index), ..none }
+        }
+        If::Ours { value, .. } => Conditions { value: Some(value.into()), ..none },
+    })
+}
+
+/// Was that written by this attempt of ours? No two have the same moment.
+#[allow(clippy::float_cmp)]
+fn same_write(sent: &Item, found: &Item) -> bool {
+    sent.updated == found.updated && sent.value == found.value
+}
+
+fn version(item: &Item) -> Written {
+    Written::Done(item.index.to_string())
+}
+
+impl Store {
+    fn deadline(effort: Effort) -> Instant {
+        effort.deadline(ONCE)
+    }
+
+    async fn attempt(&self, deadline: Instant, ask: impl Fn() -> Answer) -> Outcome {
+        let until = deadline.min(Instant::now() + ATTEMPT);
+        match tokio::time::timeout_at(until.into(), ask()).await {
+            Ok(Ok(Ok(done))) => Outcome::Done(done),
+            Ok(Ok(Err(reason))) if reason.nothing_done() => Outcome::Nothing,
+            Ok(Ok(Err(Reason::LeaderChanged | Reason::Unknown))) | Ok(Err(_)) | Err(_) => Outcome::Unknown,
+            Ok(Ok(Err(_))) => Outcome::Nothing,
+        }
+    }
+
+    fn no_answer(&self) -> Failure {
+        let standing = self.node.standing();
+        Failure::Unknown(match (standing.broken, standing.leader) {
+            (Some(why), _) => why,
+            (None, Some(leader)) => format!("no answer of a majority (leader: {leader})"),
+            (None, None) => "there is no leader".into(),
+        })
+    }
+
+    async fn pause(&self, deadline: Instant) -> Result<(), Failure> {
+        if Instant::now() + PAUSE >= deadline {
+            return Err(self.no_answer());
+        }
+        tokio::time::sleep(PAUSE).await;
+        Ok(())
+    }
+
+    /// Until everything that was committed before this call is here.
+    async fn up_to_date(&self, deadline: Instant) -> Result<(), Failure> {
+        while !matches!(self.attempt(deadline, || self.node.barrier()).await, Outcome::Done(_)) {
+            self.pause(deadline).await?;
+        }
+        Ok(())
+    }
+
+    async fn set(&self, put: &Put<'_>, when: Conditions, deadline: Instant) -> Result<Written, Failure> {
+        let ttl = put.owner.map(|_| self.timing().ttl);
+        // Attempts of which nobody knows what became of them.
+        let mut sent: Vec<Item> = Vec::new();
+        loop {
+            if !sent.is_empty() {
+                self.up_to_date(deadline).await?;
+                let found = self.node.view(|kv| kv.get(put.key).cloned());
+                if let Some(found) = found.filter(|found| sent.iter().any(|sent| same_write(sent, found))) {
+                    return Ok(version(&found));
+                }
+            }
+            let call = renewer::set(&self.node.asker(), put.key, put.value, ttl, when.clone());
+            match self.attempt(deadline, || self.node.call(&call)).await {
+                Outcome::Done(Done::Set(item)) => return Ok(version(&item)),
+                Outcome::Done(_) => {
+                    let found = self.node.view(|kv| kv.get(put.key).cloned());
+                    let ours = found.filter(|found| sent.iter().any(|sent| same_write(sent, found)));
+                    return Ok(ours.map_or(Written::Refused, |found| version(&found)));
+                }
+                Outcome::Nothing => {}
+                Outcome::Unknown => match call {
+                    Call::Set(_, item, _) => sent.push(item),
+                    _ => return Err(self.no_answer()),
+                },
+            }
+            self.pause(deadline).await?;
+        }
+    }
+
+    async fn call(&self, call: &Call, deadline: Instant) -> Result<Done, Failure> {
+        loop {
+            match self.attempt(deadline, || self.node.call(call)).await {
+                Outcome::Done(done) => return Ok(done),
+                // Done twice is as good as once: what is deleted is named by its version, or by a condition.
+                Outcome::Nothing | Outcome::Unknown => self.pause(deadline).await?,
+            }
+        }
+    }
+}
+
+fn written(done: &Done) -> Written {
+    match done {
+        Done::Refused => Written::Refused,
+        Done::Set(item) => version(item),
+        Done::Yes => Written::Done(String::new()),
+    }
+}
+
+impl KvStore for Store {
+    fn words(&self) -> Words {
+        Words {
+            store: "Raft",
+            session: "ttl",
+            not_responding: "Raft is not responding properly",
+            foreign_owner: None,
+        }
+    }
+
+    crate::voice!("patroni.dcs.raft");
+
+    fn timing(&self) -> Timing {
+        *locked(&self.timing)
+    }
+
+    fn set_timing(&self, timing: Timing) -> bool {
+        let before = std::mem::replace(&mut *locked(&self.timing), timing);
+        before.ttl != timing.ttl
+    }
+
+    /// The reference takes no new options of this section either.
+    fn reload(&self, _: &Value) -> Result<(), DcsError> {
+        Ok(())
+    }
+
+    async fn list(&self, prefix: &str, effort: Effort) -> Result<Nodes, Failure> {
+        self.up_to_date(Self::deadline(effort)).await?;
+        let key = |item: &Item| Key {
+            value: item.value.to_string(),
+            version: item.index.to_string(),
+            modify_version: None,
+            session: None,
+        };
+        Ok(self.node.view(|kv| {
+            let name = |full: &str| full.strip_prefix(prefix).map(str::to_owned);
+            kv.below(prefix).filter_map(|(full, item)| Some((name(full)?, key(item)))).collect()
+        }))
+    }
+
+    async fn put(&self, put: Put<'_>, effort: Effort) -> Result<Written, Failure> {
+        let deadline = Self::deadline(effort);
+        let done = self.set(&put, conditions(put.condition)?, deadline).await?;
+        match put.condition {
+            If::AbsentOr(value) if !done.is_done() => {
+                self.set(&put, conditions(If::Ours { value, version: None })?, deadline).await
+            }
+            _ => Ok(done),
+        }
+    }
+
+    /// Of what is there: at a deletion of what is not there all members of the reference stop, for ever.
+    async fn delete(&self, key: &str, condition: If<'_>, effort: Effort) -> Result<Written, Failure> {
+        let when = Conditions { exists: Some(true), ..conditions(condition)? };
+        let done = self.call(&Call::Delete(key.into(), when), Self::deadline(effort)).await?;
+        match (condition, written(&done)) {
+            (If::Always, Written::Refused) => Ok(Written::Done(String::new())),
+            (_, written) => Ok(written),
+        }
+    }
+
+    /// As the key is now, and no other: a deletion that is carried out late must not hit the lock that we have won again.
+    async fn release(&self, key: &str, condition: If<'_>, effort: Effort) -> Result<Written, Failure> {
+        let If::Ours { value, .. } = condition else { return self.delete(key, condition, effort).await };
+        let deadline = Self::deadline(effort);
+        self.up_to_date(deadline).await?;
+        // Once more where a renewal came in between.
+        for _ in 0..2 {
+            let Some(item) = self.node.view(|kv| kv.get(key).cloned()).filter(|item| *item.value == *value)
+            else {
+                break;
+            };
+            let when = Conditions { exists: Some(true), value: Some(value.into()), index: Some(item.index) };
+            if self.call(&Call::Delete(key.into(), when), deadline).await? != Done::Refused {
+                return Ok(Written::Done(String::new()));
+            }
+        }
+        Ok(Written::Refused)
+    }
+
+    async fn delete_all(&self, prefix: &str, effort: Effort) -> Result<Written, Failure> {
+        Ok(written(&self.call(&Call::DeleteAll(prefix.into()), Self::deadline(effort)).await?))
+    }
+
+    async fn session(&self, _: bool, _: Effort) -> Result<Session, Failure> {
+        let ttl = granted(&self.node.asker(), &self.name, self.timing().ttl);
+        Ok(Session { id: None, granted: Granted { ttl } })
+    }
+
+    fn session_id(&self) -> Option<String> {
+        None
+    }
+
+    fn forget_session(&self) {}
+
+    fn expect_refresh(&self) {}
+
+    fn set_leader(&self, leader: Option<Held<'_>>) {
+        *locked(&self.leader) = leader.map(|held| (held.key.to_owned(), held.value.to_owned()));
+    }
+
+    fn let_leader_run_out(&self) {}
+
+    fn renewer(&self) -> Box<dyn LockRenewer> {
+        Box::new(Renewer::new(Arc::clone(&self.leader), self.node.asker(), Arc::clone(&self.timing)))
+    }
+
+    async fn watch(self: Arc<Self>, prefix: String, mut sink: Sink) {
+        let order = |index: u64| i64::try_from(index).unwrap_or(i64::MAX);
+        let mut changes = self.node.changes();
+        loop {
+            let keys: Vec<(String, String, i64)> = self.node.view(|kv| {
+                let name = |full: &str| full.strip_prefix(&prefix).map(str::to_owned);
+                let keys = kv.below(&prefix);
+                keys.filter_map(|(full, item)| Some((name(full)?, item.value.to_string(), order(item.index))))
+                    .collect()
+            });
+            sink.listed(&keys);
+            loop {
+                match changes.recv().await {
+                    Ok(change) => {
+                        if let Some(name) = change.key.strip_prefix(&prefix) {
+                            sink.changed(name, change.value.as_deref(), order(change.index));
+                        }
+                    }
+                    Err(RecvError::Lagged(_)) => break,
+                    Err(RecvError::Closed) => return std::future::pending().await,
+                }
+            }
+        }
+    }
+}
