@@ -134,12 +134,18 @@ conformance! {
     etcd2: super::etcds::V2,
     kubernetes_endpoints: super::kuberneteses::Endpoints,
     kubernetes_configmaps: super::kuberneteses::ConfigMaps,
-    raft_of_the_reference: super::rafts::Reference,
     zookeeper_single: super::zookeepers::Single,
     zookeeper_ensemble: super::zookeepers::Ensemble,
 }
 
-conformance! { raft_of_ours, super::rafts::Ours:
+// Three members each, and minutes: not in CI.
+conformance! { raft_of_the_reference, super::rafts::Reference, ignore = "long: --include-ignored (scripts/test-stores)":
+    the_life_of_a_cluster, versions_decide, one_of_many_gets_the_lock, a_lock_ends_and_wakes,
+    the_keeper_keeps_the_lock, a_restarted_node_keeps_its_lock, what_is_anothers_stays, what_wakes,
+    silence_is_no_refusal, a_restarted_store, odd_values, patronictl,
+}
+
+conformance! { raft_of_ours, super::rafts::Ours, ignore = "long: --include-ignored (scripts/test-stores)":
     the_life_of_a_cluster, versions_decide, one_of_many_gets_the_lock, a_lock_ends_and_wakes,
     the_keeper_keeps_the_lock, a_restarted_node_keeps_its_lock, what_is_anothers_stays, what_wakes,
     a_restarted_store, odd_values, patronictl,
