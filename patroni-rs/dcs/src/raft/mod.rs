@@ -45,14 +45,16 @@ impl Raft {
             member_config(section, settings.ctl, settings.timing.retry_timeout).map_err(DcsError::Config)?;
         let node = Node::start(config).map_err(DcsError::Config)?;
         let mut standing = node.watch_standing();
-        while !settings.ctl {
+        let mut is_ready = settings.ctl;
+        // patronictl asks at once.
+        while !is_ready {
             let ready = standing.wait_for(|standing| standing.ready);
             let ready = tokio::time::timeout(START_PAUSE, ready).await.is_ok();
             // Without a leader it goes on with what it has: reads fail until a majority is there.
-            if ready || standing.borrow().replayed {
-                break;
+            is_ready = ready || standing.borrow().replayed;
+            if !is_ready {
+                tracing::info!(target: "patroni.dcs.raft", "waiting on raft");
             }
-            tracing::info!(target: "patroni.dcs.raft", "waiting on raft");
         }
         let (timing, name) = (Arc::new(Mutex::new(settings.timing)), settings.name.clone());
         let store = Store { node, timing, leader: Arc::default(), name };
