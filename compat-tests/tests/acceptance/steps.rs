@@ -19,7 +19,7 @@ pub type Step = fn(&mut State, &Call) -> Result<()>;
 /// The sentences that bring clusters up and use patronictl.
 const STEPS: &[(&str, Step)] = &[
     (r"PostgreSQL (13|15|17|18|19)( or newer)?", postgres_version),
-    (r"the DCS is (consul|etcd3|etcd3http|etcd|zookeeper|exhibitor|raft-ours|raft)", dcs),
+    (r"the DCS is (consul|etcd3|etcd3http|etcd|zookeeper|exhibitor|raft-ours|raft|<\w+>)", dcs),
     (r"the members are configured with", overrides),
     (r"the guardian is switched off", no_guardian),
     (r"a running cluster of (\d+) members?", running),
