@@ -6,7 +6,6 @@
 //! Differences from the reference: each view is read from the API server's quorum, not from a cache; the watch only
 //! wakes; what is decided on a view is compared with that view's version; an answer that tells nothing of the lock (401,
 //! 403, a refused address) is no loss of it.
-
 //!
 //! [`Layout`] is all of that over an [`ObjectStore`]; the feature `stores` has the one that speaks to an API server.
 

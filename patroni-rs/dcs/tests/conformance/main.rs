@@ -117,12 +117,15 @@ macro_rules! conformance {
             )*
         }
     };
-    ($($store:ident: $server:ty),* $(,)?) => {
-        $(conformance! { $store, $server:
+    (all $store:ident, $server:ty, $attribute:meta) => {
+        conformance! { $store, $server, $attribute:
             the_life_of_a_cluster, versions_decide, one_of_many_gets_the_lock, a_lock_ends_and_wakes,
             the_keeper_keeps_the_lock, a_restarted_node_keeps_its_lock, what_is_anothers_stays, what_wakes,
             silence_is_no_refusal, a_restarted_store, odd_values, patronictl,
-        })*
+        }
+    };
+    ($($store:ident: $server:ty),* $(,)?) => {
+        $(conformance! { all $store, $server, cfg(test) })*
     };
 }
 
@@ -139,11 +142,7 @@ conformance! {
 }
 
 // Three members each, and minutes: not in CI.
-conformance! { raft_of_the_reference, super::rafts::Reference, ignore = "long: --include-ignored (scripts/test-stores)":
-    the_life_of_a_cluster, versions_decide, one_of_many_gets_the_lock, a_lock_ends_and_wakes,
-    the_keeper_keeps_the_lock, a_restarted_node_keeps_its_lock, what_is_anothers_stays, what_wakes,
-    silence_is_no_refusal, a_restarted_store, odd_values, patronictl,
-}
+conformance! { all raft_of_the_reference, super::rafts::Reference, ignore = "long: --include-ignored (scripts/test-stores)" }
 
 conformance! { raft_of_ours, super::rafts::Ours, ignore = "long: --include-ignored (scripts/test-stores)":
     the_life_of_a_cluster, versions_decide, one_of_many_gets_the_lock, a_lock_ends_and_wakes,
