@@ -98,5 +98,11 @@ pub fn change(command: &[u8]) -> Option<Change> {
 
 /// `host:port`.
 pub fn is_address(address: &str) -> bool {
-    address.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+    address_parts(address).is_some_and(|(host, _)| !host.is_empty())
+}
+
+/// The host, as it is written, and the port of `host:port`.
+pub fn address_parts(address: &str) -> Option<(&str, u16)> {
+    let (host, port) = address.rsplit_once(':')?;
+    Some((host, port.parse().ok()?))
 }

@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
 use super::links::Event;
+use crate::entry::address_parts;
 use crate::fernet::Fernet;
 use crate::message::Message;
 use crate::pickle::Value;
@@ -190,9 +191,8 @@ impl Outlet {
 /// # Errors
 /// There is no such name, or nobody answers.
 pub async fn connect(address: &str, limit: Duration) -> std::io::Result<TcpStream> {
-    let (host, port) = address.rsplit_once(':').ok_or(std::io::ErrorKind::InvalidInput)?;
+    let (host, port) = address_parts(address).ok_or(std::io::ErrorKind::InvalidInput)?;
     let host = host.trim_start_matches('[').trim_end_matches(']');
-    let port: u16 = port.parse().map_err(|_| std::io::ErrorKind::InvalidInput)?;
     let found = tokio::time::timeout(limit, tokio::net::lookup_host((host, port))).await??;
     let mut addresses: Vec<_> = found.collect();
     addresses.sort_by_key(|address| !address.is_ipv4());

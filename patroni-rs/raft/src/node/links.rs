@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, oneshot, Semaphore};
 use tokio::task::JoinSet;
 
 use super::connection::{connect, Outlet, Talk, HANDSHAKE};
+use crate::entry::address_parts;
 use crate::fernet::Fernet;
 use crate::message::Message;
 use crate::pickle::Value;
@@ -159,8 +160,7 @@ impl Links {
 /// # Errors
 /// The port is in use, or the name is not ours.
 pub async fn listen(own: &str, bind: Option<&str>) -> std::io::Result<TcpListener> {
-    let (host, port) = bind.unwrap_or(own).rsplit_once(':').ok_or(std::io::ErrorKind::InvalidInput)?;
-    let port: u16 = port.parse().map_err(|_| std::io::ErrorKind::InvalidInput)?;
+    let (host, port) = address_parts(bind.unwrap_or(own)).ok_or(std::io::ErrorKind::InvalidInput)?;
     let host = match bind {
         Some(_) => host.trim_start_matches('[').trim_end_matches(']'),
         None if host.contains(':') => "::",
