@@ -25,6 +25,9 @@ use crate::lab::{Cluster, Kind, Options as Lab, Result};
 use acts::Act;
 use screen::Screen;
 
+/// How many rows are acknowledged before anything is done to the cluster.
+const ROWS_BEFORE: usize = 50;
+
 /// Three patroni-rs members with etcd and HAProxy on 127.0.0.1, under a writer
 ///
 /// Without an option: a live table, and keys to break things with, until q or Ctrl-C. With options: does these things
@@ -137,6 +140,8 @@ fn open(screen: Screen) -> Result<Stage> {
     let ports = haproxy::start(&lab)?;
     lab.ctl(Kind::Ours, &["list"])?.ok()?;
     let writer = Writer::start(&lab, "node1")?;
+    // A gap is counted between rows, and what may be lost has to be there: an act without keys begins at once.
+    writer.wait_rows(ROWS_BEFORE, BRING_UP)?;
     let directory = lab.directory.display().to_string();
     for (what, line) in [
         ("write", psql(ports.primary)),
