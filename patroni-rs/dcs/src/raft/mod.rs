@@ -29,6 +29,8 @@ pub struct Store {
     leader: Arc<Mutex<Option<(String, String)>>>,
     /// Ours: keys with it are written by our own clock.
     name: String,
+    /// A claim to the bootstrap of which nobody knows what became of it.
+    claim: Mutex<store::Claim>,
 }
 
 /// The cluster's keys in Raft.
@@ -57,7 +59,7 @@ impl Raft {
             }
         }
         let (timing, name) = (Arc::new(Mutex::new(settings.timing)), settings.name.clone());
-        let store = Store { node, timing, leader: Arc::default(), name };
+        let store = Store { node, timing, leader: Arc::default(), name, claim: Mutex::default() };
         Ok(Keys::over(settings, "raft", store).await)
     }
 }

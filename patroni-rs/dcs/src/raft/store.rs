@@ -22,6 +22,15 @@ const ATTEMPT: Duration = Duration::from_secs(2);
 /// Between two attempts.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// What was written for the claim to the bootstrap, as far as it may be there.
+#[derive(Debug, Default)]
+pub(super) struct Claim {
+    /// With a ttl: whoever dies of it leaves nothing behind.
+    made: Vec<Item>,
+    /// And without.
+    freed: Vec<Item>,
+}
+
 /// What became of an attempt.
 enum Outcome {
     Done(Done),
@@ -49,6 +58,10 @@ fn conditions(condition: If<'_>) -> Result<Conditions, Failure> {
 #[allow(clippy::float_cmp)]
 fn same_write(sent: &Item, found: &Item) -> bool {
     sent.updated == found.updated && sent.value == found.value
+}
+
+fn one_of(sent: &[Item], found: &Item) -> bool {
+    sent.iter().any(|sent| same_write(sent, found))
 }
 
 fn version(item: &Item) -> Written {
@@ -97,23 +110,34 @@ impl Store {
 
     async fn set(&self, put: &Put<'_>, when: Conditions, deadline: Instant) -> Result<Written, Failure> {
         let ttl = put.owner.map(|_| self.timing().ttl);
-        // Attempts of which nobody knows what became of them.
-        let mut sent: Vec<Item> = Vec::new();
+        let done = self.write(put, ttl, when, deadline, &mut Vec::new()).await?;
+        Ok(done.map_or(Written::Refused, |item| version(&item)))
+    }
+
+    /// What is there of ours afterwards; None: refused. `sent` gets the attempts of which nobody knows what became of them:
+    /// whoever asks again with them is told.
+    async fn write(
+        &self,
+        put: &Put<'_>,
+        ttl: Option<Duration>,
+        when: Conditions,
+        deadline: Instant,
+        sent: &mut Vec<Item>,
+    ) -> Result<Option<Item>, Failure> {
         loop {
             if !sent.is_empty() {
                 self.up_to_date(deadline).await?;
                 let found = self.node.view(|kv| kv.get(put.key).cloned());
-                if let Some(found) = found.filter(|found| sent.iter().any(|sent| same_write(sent, found))) {
-                    return Ok(version(&found));
+                if let Some(found) = found.filter(|found| one_of(sent, found)) {
+                    return Ok(Some(found));
                 }
             }
             let call = renewer::set(&self.node.asker(), put.key, put.value, ttl, when.clone());
             match self.attempt(deadline, || self.node.call(&call)).await {
-                Outcome::Done(Done::Set(item)) => return Ok(version(&item)),
+                Outcome::Done(Done::Set(item)) => return Ok(Some(item)),
                 Outcome::Done(_) => {
                     let found = self.node.view(|kv| kv.get(put.key).cloned());
-                    let ours = found.filter(|found| sent.iter().any(|sent| same_write(sent, found)));
-                    return Ok(ours.map_or(Written::Refused, |found| version(&found)));
+                    return Ok(found.filter(|found| one_of(sent, found)));
                 }
                 Outcome::Nothing => {}
                 Outcome::Unknown => match call {
@@ -123,6 +147,32 @@ impl Store {
             }
             self.pause(deadline).await?;
         }
+    }
+
+    /// First with a ttl, then without: who dies in between, or never hears what became of it, leaves no claim of nobody's.
+    async fn try_claim(&self, key: &str, deadline: Instant, claim: &mut Claim) -> Result<bool, Failure> {
+        let put = Put::new(key, "");
+        let mut made = None;
+        if !(claim.made.is_empty() && claim.freed.is_empty()) {
+            self.up_to_date(deadline).await?;
+            let found = self.node.view(|kv| kv.get(key).cloned());
+            if found.as_ref().is_some_and(|found| one_of(&claim.freed, found)) {
+                return Ok(true);
+            }
+            made = found.filter(|found| one_of(&claim.made, found));
+        }
+        let made = match made {
+            Some(made) => made,
+            None => {
+                let (ttl, absent) = (self.timing().ttl, conditions(If::Absent)?);
+                let made = self.write(&put, Some(ttl), absent, deadline, &mut claim.made).await?;
+                let Some(made) = made else { return Ok(false) };
+                claim.made.push(made.clone());
+                made
+            }
+        };
+        let ours = Conditions { index: Some(made.index), ..Conditions::default() };
+        Ok(self.write(&put, None, ours, deadline, &mut claim.freed).await?.is_some())
     }
 
     async fn call(&self, call: &Call, deadline: Instant) -> Result<Done, Failure> {
@@ -240,6 +290,16 @@ impl KvStore for Store {
     fn forget_session(&self) {}
 
     fn expect_refresh(&self) {}
+
+    async fn claim(&self, key: &str, effort: Effort) -> Result<bool, Failure> {
+        let mut claim = std::mem::take(&mut *locked(&self.claim));
+        let claimed = self.try_claim(key, Self::deadline(effort), &mut claim).await;
+        // Who is told has nothing to ask any more.
+        if claimed.is_err() {
+            *locked(&self.claim) = claim;
+        }
+        claimed
+    }
 
     fn set_leader(&self, leader: Option<Held<'_>>) {
         *locked(&self.leader) = leader.map(|held| (held.key.to_owned(), held.value.to_owned()));

@@ -92,21 +92,46 @@ pub struct Ours {
 }
 
 impl Ours {
-    fn launch(&mut self) {
-        let run = |at: usize| {
-            let config = Config {
-                own: Some(self.addresses[at].clone()),
-                bind: None,
-                partners: others(&self.addresses, at),
-                data_dir: self.folder.path().to_owned(),
-                password: None,
-                retry_timeout: Duration::from_secs(1),
-                most_entries: MOST_ENTRIES,
-            };
-            Node::start(config).unwrap()
+    fn member(&self, at: usize) -> Node {
+        let config = Config {
+            own: Some(self.addresses[at].clone()),
+            bind: None,
+            partners: others(&self.addresses, at),
+            data_dir: self.folder.path().to_owned(),
+            password: None,
+            retry_timeout: Duration::from_secs(1),
+            most_entries: MOST_ENTRIES,
         };
-        self.nodes = (0..3).map(run).collect();
+        Node::start(config).unwrap()
     }
+
+    fn launch(&mut self) {
+        self.nodes = (0..3).map(|at| self.member(at)).collect();
+    }
+}
+
+/// The raft leader has the claim in its log, and loses its majority before it is confirmed; then it is confirmed after all,
+/// and nobody waits for that any more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "long: --include-ignored (scripts/test-stores)"]
+async fn a_claim_of_which_nothing_was_heard_is_known_again() {
+    let mut server = <Ours as super::Server>::start();
+    let a = super::node(&server, "a").await;
+    assert!(a.get_cluster().await.unwrap().is_empty());
+    let leader = server.nodes.iter().position(|node| node.standing().leads).unwrap();
+    let kept = server.nodes.swap_remove(leader);
+    server.nodes.drain(..).for_each(Node::join);
+    server.nodes.push(kept);
+    assert_ne!(a.initialize(true, "").await, Ok(true));
+    // With one other alone nobody is elected but who has the claim.
+    server.nodes.push(server.member((leader + 1) % 3));
+    let began = std::time::Instant::now();
+    while a.initialize(true, "").await != Ok(true) {
+        assert!(began.elapsed() < Duration::from_secs(20), "a claim of nobody's");
+    }
+    let b = super::node(&server, "b").await;
+    assert_eq!(b.initialize(true, "").await, Ok(false));
+    assert_eq!(a.get_cluster().await.unwrap().initialize.as_deref(), Some(""));
 }
 
 impl super::Server for Ours {
