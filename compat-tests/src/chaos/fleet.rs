@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::Child;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use nix::sys::signal::{kill, Signal};
@@ -13,6 +14,7 @@ use super::net::{address, Net};
 use super::servers::{Dcs, Server, SERVERS};
 use super::sys;
 use crate::lab::config::{self, Facts};
+use crate::lab::raft::Reader;
 use crate::lab::{host, http, process, Kind, Result};
 
 /// The size of a member's disk, MiB.
@@ -92,6 +94,8 @@ pub struct Fleet {
     pub(super) token: String,
     /// Who died last while a copy ran.
     pub(super) turn: Option<u64>,
+    /// Raft's reader, and the controller that it stands beside.
+    pub(super) reader: Mutex<Option<(usize, Reader)>>,
 }
 
 impl Fleet {
@@ -123,6 +127,7 @@ impl Fleet {
             harm: Harm::default(),
             token: USUAL_TOKEN.into(),
             turn: None,
+            reader: Mutex::new(None),
         })
     }
 
@@ -138,7 +143,10 @@ impl Fleet {
             lab: directory,
             bin,
             ports: [5432, 8008],
-            dcs: self.settings.dcs.section(&self.server_addresses()),
+            dcs: match self.settings.dcs {
+                Dcs::Raft => self.raft_section(index),
+                other => other.section(&self.server_addresses()),
+            },
         };
         let mut config = config::usual(&facts)?;
         let me = address(index);

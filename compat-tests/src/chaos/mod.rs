@@ -10,6 +10,7 @@ pub mod harm;
 mod judge;
 pub mod net;
 pub mod options;
+mod rafts;
 pub mod report;
 mod restore;
 pub mod run;

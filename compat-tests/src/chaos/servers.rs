@@ -26,6 +26,8 @@ pub enum Dcs {
     Consul,
     /// ZooKeeper.
     Zookeeper,
+    /// None: the members themselves, and three controllers.
+    Raft,
 }
 
 impl Dcs {
@@ -57,6 +59,8 @@ impl Dcs {
                 ("consul", vec![("host", "127.0.0.1:8500".into()), ("register_service", true.into())])
             }
             Dcs::Zookeeper => ("zookeeper", vec![hosts(2181)]),
+            // Each has its own: see `rafts.rs`.
+            Dcs::Raft => ("raft", Vec::new()),
         };
         (name, Value::from_iter(options))
     }
@@ -69,6 +73,7 @@ impl Dcs {
         let (program, name) = match self {
             Dcs::Consul => (consul::program(), "Consul"),
             Dcs::Zookeeper => (zookeeper::jars(), "ZooKeeper"),
+            Dcs::Raft => (host::reference("patroni_raft_controller"), "reference"),
             _ => (PathBuf::from("/usr/bin/etcd"), "etcd"),
         };
         if program.exists() {
@@ -147,6 +152,7 @@ impl Fleet {
         let command = match self.settings.dcs {
             Dcs::Consul => self.consul_server(index, &directory)?,
             Dcs::Zookeeper => self.zookeeper_server(index, &directory)?,
+            Dcs::Raft => self.raft_server(index, &directory)?,
             _ => self.etcd_server(index, &directory)?,
         };
         let namespace = self.net.nodes.get(self.server_port(index)).ok_or("no network")?;
@@ -268,6 +274,9 @@ impl Fleet {
     }
 
     fn leads(&self, index: usize) -> Result<bool> {
+        if self.settings.dcs == Dcs::Raft {
+            return self.raft_leads(index);
+        }
         if !self.settings.dcs.is_etcd() {
             let namespace = self.net.nodes.get(self.server_port(index)).ok_or("no network")?;
             return Ok(namespace.enter(|| zookeeper::say(2181, "srvr"))?.contains("Mode: leader"));
@@ -315,6 +324,7 @@ impl Fleet {
                 let namespace = self.net.nodes.get(self.server_port(index)).ok_or("no network")?;
                 namespace.enter(|| zookeeper::value(2181, path))
             }
+            Dcs::Raft => self.raft_key(index, path),
             Dcs::Etcd => {
                 let answer = self.ask(index, 2379, "GET", &format!("/v2/keys{path}?quorum=true"), "")?;
                 let Some(body) = found(answer) else { return Ok(None) };

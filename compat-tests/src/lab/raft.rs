@@ -29,17 +29,22 @@ pub struct Raft {
     reader: Mutex<Option<Reader>>,
 }
 
-/// The reader's process.
+/// A reader of the reference's: a process.
 #[derive(Debug)]
-struct Reader {
+pub struct Reader {
     child: Child,
     input: ChildStdin,
     output: BufReader<ChildStdout>,
 }
 
 impl Reader {
-    fn start(controller: u16) -> Result<Reader> {
-        let section = format!(r#"{{"partner_addrs":["127.0.0.1:{controller}"]}}"#);
+    /// Of the cluster of these members.
+    ///
+    /// # Errors
+    /// There is no reference.
+    pub fn start(members: &[String]) -> Result<Reader> {
+        let members = members.iter().map(|member| Value::from(member.as_str())).collect();
+        let section = json::dumps_compact(&Value::from_iter([("partner_addrs", Value::List(members))]));
         let mut command = Command::new(host::reference("python3"));
         let command = command.args(["-c", SCRIPT, &section]).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.stderr(Stdio::null()).spawn()?;
@@ -48,7 +53,11 @@ impl Reader {
         Ok(Reader { child, input, output })
     }
 
-    fn ask(&mut self, name: &str, arguments: &[&str]) -> Result<Value> {
+    /// Asks it: `prefix`, `put` or `delete`; an answer has an `error` where it went wrong.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn ask(&mut self, name: &str, arguments: &[&str]) -> Result<Value> {
         let arguments = Value::List(arguments.iter().map(|text| Value::from(*text)).collect());
         let question = json::dumps_compact(&Value::List(vec![name.into(), arguments]));
         writeln!(self.input, "{question}")?;
@@ -103,7 +112,7 @@ impl Raft {
         let mut place = locked(&self.reader);
         let mut reader = match place.take() {
             Some(reader) => reader,
-            None => Reader::start(self.port)?,
+            None => Reader::start(&[format!("127.0.0.1:{}", self.port)])?,
         };
         let answer = reader.ask(name, arguments)?;
         *place = Some(reader);

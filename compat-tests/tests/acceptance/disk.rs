@@ -17,6 +17,8 @@ pub const STEPS: &[(&str, Step)] = &[
     (r"(\w+) is made with", make),
     (r"(\w+) is made in the cluster (\w+) with", make_in),
     (r"(\w+)'s disk has (\d+) MB", disk),
+    (r"(\w+)'s wall clock can be set", settable_clock),
+    (r"(\w+)'s wall clock is set by (-?\d+) s", set_clock),
     (r"`(.+)` is run in (\w+)'s folder", shell),
     (r"`(.+)` succeeds in (\w+)'s folder(?: within (\d+) s)?", shell_succeeds),
     (r#"a process "(.+)" of (\w+) is (killed|frozen|thawed) within (\d+) s"#, process_signal),
@@ -53,6 +55,18 @@ fn make_in(state: &mut State, call: &Call) -> Result<()> {
 
 fn disk(state: &mut State, call: &Call) -> Result<()> {
     state.cluster()?.member(call.arg(0))?.mount_disk(call.arg(1).parse()?)
+}
+
+/// Before it starts: its daemon, and what that starts, look at the wall clock through a library that adds what we say.
+fn settable_clock(state: &mut State, call: &Call) -> Result<()> {
+    let member = state.lab()?.member_mut(call.arg(0))?;
+    member.make_clock_settable()
+}
+
+fn set_clock(state: &mut State, call: &Call) -> Result<()> {
+    let member = state.lab()?.member_mut(call.arg(0))?;
+    std::fs::write(member.clock(), call.arg(1))?;
+    Ok(())
 }
 
 /// Runs a shell's line as the unprivileged user in the member's directory, for at most 30 s.
