@@ -8,6 +8,7 @@ use nix::sys::signal::{kill, Signal};
 use nix::unistd::Pid;
 
 use super::fleet::{Fleet, Node};
+use super::servers::Dcs;
 use crate::lab::wait::ensure;
 use crate::lab::{process, wait_until, Kind, Result};
 use crate::sim::Rng;
@@ -202,6 +203,11 @@ impl Fleet {
     /// Undoes all of it, before daemons are started. Everything goes on already.
     pub(super) fn undo(&mut self) -> Vec<Breach> {
         let harm = std::mem::take(&mut self.harm);
+        // Where the thread of PySyncObj may open nothing it ends, and its member does not come back.
+        let deaf: Vec<usize> = match self.settings.dcs {
+            Dcs::Raft => harm.limits.iter().map(|(index, _)| *index).collect(),
+            _ => Vec::new(),
+        };
         for (index, limit) in harm.limits {
             // Also for what was started meanwhile.
             for pid in self.nodes.get(index).map(|n| process::under(&n.directory)).unwrap_or_default() {
@@ -228,7 +234,7 @@ impl Fleet {
                 continue;
             };
             self.end_orphans(node);
-            if harm.terms_fell {
+            if harm.terms_fell || deaf.contains(&index) {
                 self.kill_daemon(index);
             }
         }

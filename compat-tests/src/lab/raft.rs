@@ -1,4 +1,5 @@
-//! Raft: a controller of either implementation, and each member is a member of the Raft cluster as well. Its keys are read
+//! Raft: one controller of either implementation, or three, and each member is a member of the Raft cluster as well. Three
+//! are a majority with any one of two or three members, and none of those is one without them: they can be killed as a store. Its keys are read
 //! by the reference: what is to be judged does not judge.
 
 use std::collections::BTreeMap;
@@ -22,8 +23,8 @@ const SCRIPT: &str = include_str!("raft.py");
 #[derive(Debug)]
 pub struct Raft {
     folder: PathBuf,
-    port: u16,
-    controller: Server,
+    ports: Vec<u16>,
+    controllers: Vec<Server>,
     /// The ports of the members, by their names.
     members: Mutex<BTreeMap<String, u16>>,
     reader: Mutex<Option<Reader>>,
@@ -81,38 +82,53 @@ fn address(port: u16) -> Value {
 }
 
 impl Raft {
-    /// Starts the controller, of the implementation that is named, with its data under `folder`.
+    /// Starts so many controllers, of the implementation that is named, with their data under `folder`.
     ///
     /// # Errors
-    /// It does not answer in time.
-    pub fn start(folder: &Path, kind: Kind) -> Result<Raft> {
+    /// They do not answer in time.
+    pub fn start(folder: &Path, kind: Kind, count: usize) -> Result<Raft> {
         let folder = folder.join("raft");
         std::fs::create_dir_all(&folder)?;
         host::give_away(&folder)?;
-        let port = host::free_port()?;
-        let file = folder.join("controller.yml");
-        let data = folder.join("data").display().to_string();
-        std::fs::write(
-            &file,
-            format!("raft:\n  self_addr: 127.0.0.1:{port}\n  partner_addrs: []\n  data_dir: {data}\n"),
-        )?;
-        host::give_away(&file)?;
+        let ports = (0..count).map(|_| host::free_port()).collect::<Result<Vec<u16>>>()?;
         let program = match kind {
             Kind::Ours => host::install("patroni_raft_controller", &folder)?,
             Kind::Reference => host::reference("patroni_raft_controller"),
         };
-        let arguments = vec![file.display().to_string()];
-        let controller = Server::new(&program, folder.clone(), arguments)?;
-        let mut raft = Raft { folder, port, controller, members: Mutex::default(), reader: Mutex::new(None) };
+        let mut controllers = Vec::new();
+        for (number, port) in ports.iter().enumerate() {
+            let own = folder.join(number.to_string());
+            std::fs::create_dir_all(&own)?;
+            host::give_away(&own)?;
+            let others = ports.iter().filter(|other| *other != port);
+            let others = others.map(|other| format!("127.0.0.1:{other}")).collect::<Vec<_>>().join(", ");
+            let (file, data) = (own.join("controller.yml"), own.join("data").display().to_string());
+            let text = format!(
+                "raft:\n  self_addr: 127.0.0.1:{port}\n  partner_addrs: [{others}]\n  data_dir: {data}\n"
+            );
+            std::fs::write(&file, text)?;
+            host::give_away(&file)?;
+            controllers.push(Server::new(&program, own, vec![file.display().to_string()])?);
+        }
+        let (members, reader) = (Mutex::default(), Mutex::new(None));
+        let mut raft = Raft { folder, ports, controllers, members, reader };
         raft.restart()?;
         Ok(raft)
+    }
+
+    fn addresses(&self) -> Vec<String> {
+        self.ports.iter().map(|port| format!("127.0.0.1:{port}")).collect()
+    }
+
+    fn controller(&mut self, number: usize) -> Result<&mut Server> {
+        Ok(self.controllers.get_mut(number).ok_or("there is no such controller")?)
     }
 
     fn ask(&self, name: &str, arguments: &[&str]) -> Result<Value> {
         let mut place = locked(&self.reader);
         let mut reader = match place.take() {
             Some(reader) => reader,
-            None => Reader::start(&[format!("127.0.0.1:{}", self.port)])?,
+            None => Reader::start(&self.addresses())?,
         };
         let answer = reader.ask(name, arguments)?;
         *place = Some(reader);
@@ -125,7 +141,13 @@ impl Raft {
 
 impl Store for Raft {
     fn section(&self) -> (&'static str, Value) {
-        ("raft", Value::from_iter([("partner_addrs", Value::from(vec![address(self.port)]))]))
+        (
+            "raft",
+            Value::from_iter([(
+                "partner_addrs",
+                Value::from(self.ports.iter().copied().map(address).collect::<Vec<_>>()),
+            )]),
+        )
     }
 
     fn section_of(&self, name: &str) -> Result<(&'static str, Value)> {
@@ -143,11 +165,11 @@ impl Store for Raft {
 
     /// patronictl has no such URL, in either implementation.
     fn url(&self) -> String {
-        format!("raft://127.0.0.1:{}", self.port)
+        format!("raft://127.0.0.1:{}", self.port())
     }
 
     fn port(&self) -> u16 {
-        self.port
+        self.ports.first().copied().unwrap_or_default()
     }
 
     fn prefix(&self, prefix: &str) -> Result<Vec<Key>> {
@@ -173,17 +195,19 @@ impl Store for Raft {
         self.ask("delete", &[name]).map(drop)
     }
 
-    /// The controller alone: the members that live are the rest of the cluster.
+    /// The controllers alone: the members that live are the rest of the cluster.
     fn kill(&mut self) -> Result<()> {
-        self.controller.signal(Signal::SIGKILL)?;
-        self.controller.reap();
+        for controller in &mut self.controllers {
+            controller.signal(Signal::SIGKILL)?;
+            controller.reap();
+        }
         *locked(&self.reader) = None;
         Ok(())
     }
 
     fn restart(&mut self) -> Result<()> {
-        self.controller.start()?;
-        let log = self.folder.join("server.log");
+        self.controllers.iter_mut().try_for_each(Server::start)?;
+        let log = self.folder.join("0/server.log");
         wait_until(&format!("Raft answers ({})", log.display()), Duration::from_secs(60), || {
             self.prefix("/service/").map(drop)
         })
@@ -202,16 +226,10 @@ impl Store for Raft {
     }
 
     fn signal_server(&mut self, number: usize, signal: Signal) -> Result<()> {
-        match number {
-            0 => self.controller.signal(signal),
-            _ => Err("there is one controller".into()),
-        }
+        self.controller(number)?.signal(signal)
     }
 
     fn start_server(&mut self, number: usize) -> Result<()> {
-        match number {
-            0 => self.controller.start(),
-            _ => Err("there is one controller".into()),
-        }
+        self.controller(number)?.start()
     }
 }

@@ -1,4 +1,4 @@
-//! The laboratory's DCS, of whatever kind: `STORE=etcd3|etcd3http|etcd|consul|zookeeper|exhibitor|kubernetes|kubernetes-cm|raft|raft-ours` (and what is added in [`start`]).
+//! The laboratory's DCS, of whatever kind: `STORE=etcd3|etcd3http|etcd|consul|zookeeper|exhibitor|kubernetes|kubernetes-cm|raft|raft-ours|raft-three|raft-three-ours` (and what is added in [`start`]).
 
 use std::fmt::Debug;
 use std::path::Path;
@@ -178,9 +178,11 @@ pub fn start(name: &str, directory: &Path) -> Result<Box<dyn Store>> {
         "consul" => Box::new(Consul::start(directory)?),
         "kubernetes" => Box::new(Kubernetes::start(directory, true)?),
         "kubernetes-cm" => Box::new(Kubernetes::start(directory, false)?),
-        // The controller is the reference's, or ours.
-        "raft" => Box::new(Raft::start(directory, Kind::Reference)?),
-        "raft-ours" => Box::new(Raft::start(directory, Kind::Ours)?),
+        // The controllers are the reference's, or ours.
+        "raft" => Box::new(Raft::start(directory, Kind::Reference, 1)?),
+        "raft-ours" => Box::new(Raft::start(directory, Kind::Ours, 1)?),
+        "raft-three" => Box::new(Raft::start(directory, Kind::Reference, 3)?),
+        "raft-three-ours" => Box::new(Raft::start(directory, Kind::Ours, 3)?),
         "zookeeper" => Box::new(ZooKeeper::start(directory)?),
         "exhibitor" => Box::new(ZooKeeper::behind_exhibitor(directory)?),
         other => return Err(format!("STORE={other}: there is no such store").into()),
