@@ -72,7 +72,7 @@ Feature: Raft without a store
   # Its keys are at their end by everybody else's wall clock when they are written: a raft leader of the reference ends them.
   @ours
   Scenario: on Raft a wall clock that is off ends no lock
-    Given the DCS is raft
+    Given the DCS is raft-ours
     When node0 is made with
       """
       tags: {}
