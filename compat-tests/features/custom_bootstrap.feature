@@ -44,7 +44,7 @@ Feature: custom bootstrap
       """
     And a running cluster of 1 member
     When a row "before" is written on node0
-    And `pg_basebackup -D LABROOT/backup -h 127.0.0.1 -p LABPORT -U replicator -X stream -c fast` is run in node0's folder
+    And `pg_basebackup -D LABROOT/backup -h 127.0.0.1 -p LABPORT -U replicator -X stream -c fast` is run in node0's directory
     And SQL "SELECT pg_create_restore_point('here')" is run on node0
     And a row "after" is written on node0
     And SQL "SELECT pg_switch_wal()" is run on node0
@@ -68,8 +68,8 @@ Feature: custom bootstrap
     And the row "before" is on robin0 within 5 s
     And SQL "SELECT count(*) FROM lab_rows WHERE name = 'after'" gives "0" on robin0 within 5 s
     And SQL "SELECT timeline_id FROM pg_control_checkpoint()" gives "2" on robin0 within 20 s
-    And `grep -qx -- '--scope=robin --datadir=LABDATA --colour=blue' LABROOT/restore.args` succeeds in robin0's folder
-    And `test ! -e LABDATA/recovery.signal && grep -q 'host replication replicator' LABDATA/pg_hba.conf` succeeds in robin0's folder
+    And `grep -qx -- '--scope=robin --datadir=LABDATA --colour=blue' LABROOT/restore.args` succeeds in robin0's directory
+    And `test ! -e LABDATA/recovery.signal && grep -q 'host replication replicator' LABDATA/pg_hba.conf` succeeds in robin0's directory
     And robin0's log says "initialized a new cluster" within 20 s
 
   Scenario: the method brings its own recovery configuration
@@ -92,7 +92,7 @@ Feature: custom bootstrap
       """
     And a running cluster of 1 member
     When a row "before" is written on node0
-    And `pg_basebackup -D LABROOT/backup -h 127.0.0.1 -p LABPORT -U replicator -X stream -c fast` is run in node0's folder
+    And `pg_basebackup -D LABROOT/backup -h 127.0.0.1 -p LABPORT -U replicator -X stream -c fast` is run in node0's directory
     And SQL "SELECT pg_create_restore_point('here')" is run on node0
     And a row "after" is written on node0
     And SQL "SELECT pg_switch_wal()" is run on node0
@@ -122,7 +122,7 @@ Feature: custom bootstrap
     Then node0's daemon ends with exit code 1 within 30 s
     And node0's log says "removing initialize key after failed attempt to bootstrap the cluster"
     And the DCS key "initialize" is absent within 5 s
-    And `test ! -e LABDATA && grep -q half LABDATA.failed/PG_VERSION` succeeds in node0's folder
+    And `test ! -e LABDATA && grep -q half LABDATA.failed/PG_VERSION` succeeds in node0's directory
 
   Scenario: post_bootstrap that fails
     When node0 is made with
@@ -134,4 +134,4 @@ Feature: custom bootstrap
     And node0's log says "returned non-zero code 4"
     And the DCS key "initialize" is absent within 5 s
     And PostgreSQL of node0 is down
-    And `test ! -e LABDATA && test -e LABDATA.failed/global/pg_control` succeeds in node0's folder
+    And `test ! -e LABDATA && test -e LABDATA.failed/global/pg_control` succeeds in node0's directory

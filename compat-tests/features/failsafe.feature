@@ -93,7 +93,7 @@ Feature: failsafe mode
       """
     And a running cluster of 1 member
     Then the DCS key "failsafe" matches "node0" within 20 s
-    When `pg_basebackup -D LABROOT/backup -h 127.0.0.1 -p LABPORT -U replicator -X stream -c fast` is run in node0's folder
+    When `pg_basebackup -D LABROOT/backup -h 127.0.0.1 -p LABPORT -U replicator -X stream -c fast` is run in node0's directory
     And node0 is shut down
     And node1 is added with
       """

@@ -19,9 +19,9 @@ Feature: hooks, callbacks, timeouts
     When patronictl is called with "switchover batman --leader node0 --candidate node1 --force"
     Then node1 leads within 20 s
     And node0 follows node1 within 40 s
-    And `grep -qx 'on_role_change replica batman' LABROOT/notes` succeeds in node0's folder within 10 s
-    And `test "$(grep -nx stop LABROOT/notes | head -1 | cut -d: -f1)" -lt "$(grep -nx promote LABROOT/notes | head -1 | cut -d: -f1)"` succeeds in node0's folder
-    And `test "$(grep -nx promote LABROOT/notes | head -1 | cut -d: -f1)" -lt "$(grep -nx 'on_role_change primary batman' LABROOT/notes | head -1 | cut -d: -f1)"` succeeds in node0's folder
+    And `grep -qx 'on_role_change replica batman' LABROOT/notes` succeeds in node0's directory within 10 s
+    And `test "$(grep -nx stop LABROOT/notes | head -1 | cut -d: -f1)" -lt "$(grep -nx promote LABROOT/notes | head -1 | cut -d: -f1)"` succeeds in node0's directory
+    And `test "$(grep -nx promote LABROOT/notes | head -1 | cut -d: -f1)" -lt "$(grep -nx 'on_role_change primary batman' LABROOT/notes | head -1 | cut -d: -f1)"` succeeds in node0's directory
 
   # Alone: the script of a callback is killed by the next one, and on_role_change follows at once.
   Scenario: on_stop is told the role of that moment
@@ -38,7 +38,7 @@ Feature: hooks, callbacks, timeouts
     And a running cluster of 2 members
     When patronictl is called with "switchover batman --leader node0 --candidate node1 --force"
     Then node1 leads within 20 s
-    And `head -1 LABROOT/notes | grep -qxE 'on_stop (demoted|primary) batman'` succeeds in node0's folder within 20 s
+    And `head -1 LABROOT/notes | grep -qxE 'on_stop (demoted|primary) batman'` succeeds in node0's directory within 20 s
 
   Scenario: pre_promote refuses
     Given a running cluster of 2 members where node1 has
@@ -105,7 +105,7 @@ Feature: hooks, callbacks, timeouts
     And a running cluster of 2 members
     Then the DCS key "sync" matches "node1" within 20 s
     When SQL "CREATE DATABASE stuck" is run on node0
-    And `psql -h LABROOT -p LABPORT -U postgres -d stuck -c 'SELECT pg_sleep(600)' >/dev/null 2>&1 &` is run in node0's folder
+    And `psql -h LABROOT -p LABPORT -U postgres -d stuck -c 'SELECT pg_sleep(600)' >/dev/null 2>&1 &` is run in node0's directory
     And a process "postgres stuck" of node0 is frozen within 10 s
     And patronictl is called with "switchover batman --leader node0 --candidate node1 --force"
     Then node1 leads within 40 s

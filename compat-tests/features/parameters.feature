@@ -31,7 +31,7 @@ Feature: parameters of PostgreSQL
       """
     Then node1's log says "Reload of PostgreSQL configuration is put off until PostgreSQL answers." within 30 s
     And node1's log does not say "Removing invalid parameter"
-    And `! grep 7MB LABDATA/postgresql.conf` succeeds in node1's folder
+    And `! grep 7MB LABDATA/postgresql.conf` succeeds in node1's directory
     When PostgreSQL of node1 is thawed
     Then SQL "SHOW work_mem" gives "7MB" on node1 within 20 s
     And the file "data/postgresql.conf" of node1 matches "(?m)^port = '\d+'$" within 1 s
@@ -74,9 +74,9 @@ Feature: parameters of PostgreSQL
       postgresql: {parameters: {work_mem: 8MB}}
       """
     And patronictl is called with "pause batman --wait"
-    And `LABBIN/pg_basebackup -h 127.0.0.1 -p PORT(node0) -U replicator -D LABDATA -R -X stream -c fast` is run in node1's folder
-    And `rm LABDATA/postgresql.conf && cp LABDATA/postgresql.base.conf LABDATA/postgresql.conf && rm LABDATA/postgresql.base.conf && echo "include_if_exists = 'people.conf'" >>LABDATA/postgresql.conf` is run in node1's folder
-    And `printf "port = LABPORT\nunix_socket_directories = 'LABROOT'\nlisten_addresses = '127.0.0.1'\nmax_connections = 60\ncluster_name = 'theirs'\n" >LABDATA/people.conf && LABBIN/pg_ctl -D LABDATA -w -l LABNODE/pg.log start` is run in node1's folder
+    And `LABBIN/pg_basebackup -h 127.0.0.1 -p PORT(node0) -U replicator -D LABDATA -R -X stream -c fast` is run in node1's directory
+    And `rm LABDATA/postgresql.conf && cp LABDATA/postgresql.base.conf LABDATA/postgresql.conf && rm LABDATA/postgresql.base.conf && echo "include_if_exists = 'people.conf'" >>LABDATA/postgresql.conf` is run in node1's directory
+    And `printf "port = LABPORT\nunix_socket_directories = 'LABROOT'\nlisten_addresses = '127.0.0.1'\nmax_connections = 60\ncluster_name = 'theirs'\n" >LABDATA/people.conf && LABBIN/pg_ctl -D LABDATA -w -l LABNODE/pg.log start` is run in node1's directory
     And node1 starts
     Then SQL "SHOW work_mem" gives "8MB" on node1 within 20 s
     And GET "/patroni" of node1 has "pending_restart_reason.cluster_name" = "{"old_value": "theirs", "new_value": "batman"}" within 20 s
@@ -193,7 +193,7 @@ Feature: parameters of PostgreSQL
       """
     Then node0's daemon ends with exit code 1 within 30 s
     And node0's log says "'/proc/x' is defined in `postgresql.pgpass`, couldn't create the directory"
-    And `test ! -e LABDATA && test ! -e LABDATA.failed` succeeds in node0's folder
+    And `test ! -e LABDATA && test ! -e LABDATA.failed` succeeds in node0's directory
     When node1 is made with
       """
       postgresql: {parameters: {unix_socket_directories: 'LABROOT, /proc/sockets'}}
@@ -230,5 +230,5 @@ Feature: parameters of PostgreSQL
       """
     And a running cluster of 1 member
     When patronictl is called with "restart batman node0 --force"
-    Then `grep -qx 'pgservice stop' LABNODE/notes` succeeds in node0's folder within 10 s
-    And `grep -qx 'pgservice on_start primary batman' LABNODE/notes` succeeds in node0's folder within 10 s
+    Then `grep -qx 'pgservice stop' LABNODE/notes` succeeds in node0's directory within 10 s
+    And `grep -qx 'pgservice on_start primary batman' LABNODE/notes` succeeds in node0's directory within 10 s

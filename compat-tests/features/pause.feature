@@ -45,13 +45,13 @@ Feature: pause
     And node0 follows node1 within 40 s
     And the DCS key "config" matches ".pause.:true"
 
-  Scenario: in pause, the leader's PostgreSQL is stopped and started by hand
+  Scenario: in pause, the leader's PostgreSQL is stopped and started manually
     Given a running cluster of 2 members
     When patronictl is called with "pause batman --wait"
-    And PostgreSQL of node0 is stopped by hand
+    And PostgreSQL of node0 is stopped manually
     Then node0's log says "PAUSE: postgres is not running" within 30 s
     And the DCS key "leader" is absent within 30 s
-    When PostgreSQL of node0 is started by hand
+    When PostgreSQL of node0 is started manually
     Then node0 leads within 30 s
     And node0's log says "PAUSE: acquired session lock as a leader" within 10 s
     When patronictl is called with "resume batman --wait"

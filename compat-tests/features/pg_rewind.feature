@@ -83,7 +83,7 @@ Feature: pg_rewind
     When a row "lost" is written on node0
     And a checkpoint is made on node0
     And a row "won" is written on node1
-    And `rm LABNODE/bin/pg_rewind; printf '#!/bin/sh\ntest "$1" = --help\n' >LABNODE/bin/pg_rewind; chmod 755 LABNODE/bin/pg_rewind` is run in node0's folder
+    And `rm LABNODE/bin/pg_rewind; printf '#!/bin/sh\ntest "$1" = --help\n' >LABNODE/bin/pg_rewind; chmod 755 LABNODE/bin/pg_rewind` is run in node0's directory
     And node0 is started
     Then node0 follows node1 within 60 s
     And node0's log says "Failed to rewind from healthy primary: node1"
@@ -101,11 +101,11 @@ Feature: pg_rewind
     When a row "lost" is written on node0
     And a checkpoint is made on node0
     And a row "won" is written on node1
-    And `rm LABNODE/bin/pg_rewind; printf '#!/bin/sh\ntest "$1" = --help\n' >LABNODE/bin/pg_rewind; chmod 755 LABNODE/bin/pg_rewind` is run in node0's folder
+    And `rm LABNODE/bin/pg_rewind; printf '#!/bin/sh\ntest "$1" = --help\n' >LABNODE/bin/pg_rewind; chmod 755 LABNODE/bin/pg_rewind` is run in node0's directory
     And node0 is started
     Then node0's log says "Failed to rewind from healthy primary: node1" within 60 s
     And node0's log says "failed to start postgres" within 30 s
-    And `test -s LABDATA/global/pg_control` succeeds in node0's folder
+    And `test -s LABDATA/global/pg_control` succeeds in node0's directory
     And node0's log does not say "Removing data directory"
     And node1 leads within 5 s
     When patronictl is called with "reinit batman node0 --force"
@@ -123,7 +123,7 @@ Feature: pg_rewind
     And a checkpoint is made on node0
     And a row "won" is written on node1
     # It begins to write as pg_rewind does, and what works on the data is not the wrapper but its child.
-    And `rm LABNODE/bin/pg_rewind; printf '#!/bin/sh\ntest "$1" = --help && exit 0\ncp LABDATA/base/1/pg_filenode.map LABDATA/base/1/pg_filenode.map~ && mv LABDATA/base/1/pg_filenode.map~ LABDATA/base/1/pg_filenode.map\nsleep 987\n' >LABNODE/bin/pg_rewind; chmod 755 LABNODE/bin/pg_rewind` is run in node0's folder
+    And `rm LABNODE/bin/pg_rewind; printf '#!/bin/sh\ntest "$1" = --help && exit 0\ncp LABDATA/base/1/pg_filenode.map LABDATA/base/1/pg_filenode.map~ && mv LABDATA/base/1/pg_filenode.map~ LABDATA/base/1/pg_filenode.map\nsleep 987\n' >LABNODE/bin/pg_rewind; chmod 755 LABNODE/bin/pg_rewind` is run in node0's directory
     And node0 is started
     Then a process "sleep 987" of node0 is there within 60 s
     When the daemon of node0 is killed
@@ -159,14 +159,14 @@ Feature: pg_rewind
     When a row "lost" is written on node0
     And a checkpoint is made on node0
     And a row "won" is written on node1
-    And `rm LABNODE/bin/pg_rewind; printf '#!/bin/sh\ntest "$1" = --help && exit 0\ntest -e LABNODE/torn && exit 1\ntouch LABNODE/torn\n: >LABDATA/base/1/pg_filenode.map\necho "pg_rewind: error: could not fetch remote file"; exit 1\n' >LABNODE/bin/pg_rewind; chmod 755 LABNODE/bin/pg_rewind` is run in node0's folder
+    And `rm LABNODE/bin/pg_rewind; printf '#!/bin/sh\ntest "$1" = --help && exit 0\ntest -e LABNODE/torn && exit 1\ntouch LABNODE/torn\n: >LABDATA/base/1/pg_filenode.map\necho "pg_rewind: error: could not fetch remote file"; exit 1\n' >LABNODE/bin/pg_rewind; chmod 755 LABNODE/bin/pg_rewind` is run in node0's directory
     And node0 is started
     Then node0's log says "pg_rewind was broken off half way: the data directory needs to be reinitialized" within 60 s
     And node0 follows node1 within 60 s
     And node0's log says "bootstrapped from leader 'node1'"
     And the row "won" is on every member within 10 s
     And the row "lost" is on no member
-    And `test ! -e LABNODE/.data.patroni-unfinished && test ! -e LABDATA/.patroni-unfinished` succeeds in node0's folder
+    And `test ! -e LABNODE/.data.patroni-unfinished && test ! -e LABDATA/.patroni-unfinished` succeeds in node0's directory
 
   # The background writer would write a record some seconds later, unless it has already.
   Scenario: a node that was rewound while the leader is idle after a WAL switch is consistent at once

@@ -13,7 +13,7 @@ Feature: what a lock and an acknowledged commit are worth
     And node0's log does not say "PostgreSQL stopped immediately"
     When a process "checkpointer" of node0 is thawed within 5 s
     Then PostgreSQL of node0 is down within 20 s
-    And `pg_controldata LABDATA | grep 'Database cluster state: *shut down$'` succeeds in node0's folder
+    And `pg_controldata LABDATA | grep 'Database cluster state: *shut down$'` succeeds in node0's directory
 
   Scenario Outline: etcd goes back to a state in which another led, <how>
     Given a running cluster of 2 members
@@ -97,17 +97,17 @@ Feature: what a lock and an acknowledged commit are worth
       """
       postgresql: {config_dir: LABNODE/conf}
       """
-    And `mkdir conf` is run in node1's folder
+    And `mkdir conf` is run in node1's directory
     And node0 starts
     And node1 starts
     Then the DCS key "sync" matches ".leader.:.node0.,.quorum.:0,.sync_standby.:.node1." within 40 s
-    When `chmod 444 conf/* && chmod 555 conf` is run in node1's folder
+    When `chmod 444 conf/* && chmod 555 conf` is run in node1's directory
     And a row "before" is written on node0
     And the whole node of node0 is killed
     # The lock is free after 20 s, and nobody else is there: promoted, it would acknowledge alone what /sync promises.
     Then PostgreSQL of node1 stays a standby for 40 s
     And node1's log says "Postponing promotion because synchronous_standby_names could not be set" within 20 s
-    When `chmod 755 conf && chmod 644 conf/*` is run in node1's folder
+    When `chmod 755 conf && chmod 644 conf/*` is run in node1's directory
     Then node1 leads within 60 s
     And SQL "SHOW synchronous_standby_names" gives "ANY 1 (node0)" on node1 within 20 s
 

@@ -133,7 +133,7 @@ Feature: recovery
       """
       postgresql: {bin_dir: LABNODE/bin}
       """
-    And `mkdir LABNODE/bin && ln -s LABBIN/* LABNODE/bin` is run in node0's folder
+    And `mkdir LABNODE/bin && ln -s LABBIN/* LABNODE/bin` is run in node0's directory
     And node0 starts
     Then node0 leads within 60 s
     When node1 is added with
@@ -143,11 +143,11 @@ Feature: recovery
     Then node1 follows node0 within 40 s
     When a row "kept" is written on node0
     Then the row "kept" is on every member within 10 s
-    When `rm LABNODE/bin/postgres; printf '#!/bin/sh\ncase "$*" in *config-file*--listen*) exit 1;; esac\nexec LABBIN/postgres "$@"\n' >LABNODE/bin/postgres; chmod 755 LABNODE/bin/postgres` is run in node0's folder
+    When `rm LABNODE/bin/postgres; printf '#!/bin/sh\ncase "$*" in *config-file*--listen*) exit 1;; esac\nexec LABBIN/postgres "$@"\n' >LABNODE/bin/postgres; chmod 755 LABNODE/bin/postgres` is run in node0's directory
     And the postmaster of node0 is killed
     Then node1 leads within 40 s
     And node0's log says "removed leader key after trying and failing to start postgres"
     And the callbacks of node0 contain "on_role_change demoted batman" within 5 s
-    When `rm LABNODE/bin/postgres; ln -s LABBIN/postgres LABNODE/bin/postgres` is run in node0's folder
+    When `rm LABNODE/bin/postgres; ln -s LABBIN/postgres LABNODE/bin/postgres` is run in node0's directory
     Then node0 follows node1 within 60 s
     And the row "kept" is on every member within 10 s

@@ -306,7 +306,7 @@ impl Cluster {
 
     /// The keys and the ends of all logs, for a failure's message.
     pub fn report(&self, lines: usize) -> String {
-        let mut text = format!("laboratory {}\n", self.directory.display());
+        let mut text = format!("lab {}\n", self.directory.display());
         match self.keys() {
             Ok(keys) => keys.iter().for_each(|key| text += &format!("{} = {}\n", key.name, key.value)),
             Err(error) => text += &format!("the DCS: {error}\n"),

@@ -1,4 +1,4 @@
-//! One Consul server of the laboratory, and its keys read over HTTP.
+//! One Consul server of the lab, and its keys read over HTTP.
 
 use std::path::{Path, PathBuf};
 use std::process::Child;

@@ -28,7 +28,7 @@ pub fn postgres_bin(version: u32) -> PathBuf {
     }
 }
 
-/// The folder with the programs of the PostgreSQL 15 that has a stand-in for Citus (fixtures/citus).
+/// The directory with the programs of the PostgreSQL 15 that has a stand-in for Citus (fixtures/citus).
 pub fn citus_bin() -> PathBuf {
     deps().join("pg15-citus/usr/lib/postgresql/15/bin")
 }

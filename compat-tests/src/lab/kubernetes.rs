@@ -244,7 +244,7 @@ impl Kubernetes {
     }
 }
 
-/// All of the laboratory has one clock.
+/// All of the lab has one clock.
 fn has_run_out(renewed: &Option<String>, ttl: &Option<String>) -> bool {
     let locale =
         pyfmt::datetime::Locale { today: (1970, 1, 1), zone_names: ["UTC", "UTC"], offset_at: &|_| 0 };
@@ -353,7 +353,7 @@ impl Store for Kubernetes {
     }
 
     fn become_three(&mut self) -> Result<()> {
-        Err("the laboratory has one API server".into())
+        Err("the lab has one API server".into())
     }
 
     /// The API server; its etcd goes on.

@@ -1,4 +1,4 @@
-//! The laboratory's DCS, of whatever kind: `STORE=etcd3|etcd3http|etcd|consul|zookeeper|exhibitor|kubernetes|kubernetes-cm|raft|raft-ours|raft-three|raft-three-ours` (and what is added in [`start`]).
+//! The lab's DCS, of whatever kind: `STORE=etcd3|etcd3http|etcd|consul|zookeeper|exhibitor|kubernetes|kubernetes-cm|raft|raft-ours|raft-three|raft-three-ours` (and what is added in [`start`]).
 
 use std::fmt::Debug;
 use std::path::Path;

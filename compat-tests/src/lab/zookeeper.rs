@@ -1,4 +1,4 @@
-//! One ZooKeeper of the laboratory, and its keys read by a small client of its own: what is to be judged does not judge.
+//! One ZooKeeper of the lab, and its keys read by a small client of its own: what is to be judged does not judge.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -202,7 +202,7 @@ impl Store for ZooKeeper {
     /// Started anew: nothing is in it yet.
     fn become_three(&mut self) -> Result<()> {
         if self.exhibitor.is_some() {
-            return Err("the Exhibitor of the laboratory knows one server".into());
+            return Err("the Exhibitor of the lab knows one server".into());
         }
         self.kill()?;
         for n in 1..3 {

@@ -1,131 +1,36 @@
 //! The lower floor in the simulated world: what a node's client of the store does, as `patroni-rs/dcs` has it for each
-//! kind of store (its writes: `kinds.rs`). The upper floor above it ([`Keys`]) is the one that is shipped.
+//! kind of store (its writes: `kinds.rs`). The upper floor above it ([`patroni_dcs::Keys`], `upper.rs`) is the one that is shipped.
 //!
 //! A request goes into a mailbox, and its future waits there until the world has decided what becomes of it; nothing
 //! else wakes it, and no clock runs but the node's own.
 
+mod renewal;
 mod sessions;
+mod store;
+mod upper;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fmt;
 use std::future::poll_fn;
-use std::ops::Deref;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Mutex, MutexGuard};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use patroni_core::ha::Mono;
-use patroni_core::model::{Node, Nodes};
+use patroni_core::model::Node;
 use patroni_core::mutex::locked;
-use patroni_core::node::Renewed;
 use patroni_core::timing::Timing;
-use patroni_dcs::kubernetes::Layout;
-use patroni_dcs::kv::{Effort, Failure, Held, If, KvStore, Level, Put, Session, Words, Written};
-use patroni_dcs::lock::{Granted, LockRenewer, Renewal};
-use patroni_dcs::watch::Sink;
-use patroni_dcs::{grant, Dcs, DcsError, Keys, Settings};
-use pyfmt::Value;
+use patroni_dcs::kv::{Effort, Failure, KvStore, Written};
+use patroni_dcs::lock::Granted;
 
-use super::dcs::{Cmp, Kind, On, Op, Said};
-use super::pods::{layout, Api};
+use super::dcs::{Kind, Op, Said};
+
+pub use upper::Upper;
 
 /// The directory of the cluster.
 const DIRECTORY: &str = "/service/sim";
 
 /// With less time than this no attempt is made.
 const LEAST: Duration = Duration::from_millis(200);
-
-/// The upper floor of one life of a daemon.
-#[derive(Clone)]
-pub enum Upper {
-    /// Over keys.
-    Keys(Arc<Keys<Client>>),
-    /// Over the objects of Kubernetes.
-    Objects(Arc<Layout<Api>>),
-}
-
-impl Upper {
-    /// A daemon starts.
-    pub fn new(name: &str, timing: Timing, kind: Kind, flaws: Flaws) -> Upper {
-        let settings = Settings {
-            name: name.to_owned(),
-            scope: "sim".into(),
-            root_path: DIRECTORY.into(),
-            base_path: DIRECTORY.into(),
-            timing,
-            ctl: false,
-        };
-        let client = Client::new(name, timing, kind, flaws);
-        match kind {
-            Kind::Kubernetes => Upper::Objects(Arc::new(layout(settings, client))),
-            _ => Upper::Keys(Arc::new(Keys::new(settings, "sim", client))),
-        }
-    }
-
-    /// The client of the store below.
-    pub fn store(&self) -> &Client {
-        match self {
-            Upper::Keys(keys) => keys.store(),
-            Upper::Objects(layout) => layout.objects().client(),
-        }
-    }
-
-    /// For a watch.
-    pub fn sink(&self) -> Sink {
-        match self {
-            Upper::Keys(keys) => keys.sink(),
-            Upper::Objects(layout) => layout.sink(),
-        }
-    }
-
-    /// See [`Keys::cycle_over`].
-    pub fn cycle_over(&self) -> bool {
-        match self {
-            Upper::Keys(keys) => keys.cycle_over(),
-            Upper::Objects(layout) => layout.cycle_over(),
-        }
-    }
-
-    /// See [`Keys::was_woken`].
-    pub fn was_woken(&self) -> bool {
-        match self {
-            Upper::Keys(keys) => keys.was_woken(),
-            Upper::Objects(layout) => layout.was_woken(),
-        }
-    }
-
-    /// See [`Layout::lock_ends`]: other stores tell when the lock has ended.
-    pub fn lock_ends(&self, following: bool, timeout: Duration) -> Option<Duration> {
-        match self {
-            Upper::Keys(_) => None,
-            Upper::Objects(layout) => layout.lock_ends(following, timeout),
-        }
-    }
-
-    /// See [`Layout::lock_has_ended`].
-    pub fn lock_has_ended(&self) {
-        if let Upper::Objects(layout) = self {
-            layout.lock_has_ended();
-        }
-    }
-}
-
-impl Deref for Upper {
-    type Target = dyn Dcs;
-
-    fn deref(&self) -> &Self::Target {
-        match self {
-            Upper::Keys(keys) => &**keys,
-            Upper::Objects(layout) => &**layout,
-        }
-    }
-}
-
-impl fmt::Debug for Upper {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Upper")
-    }
-}
 
 /// What is wrong with a client on purpose.
 #[derive(Debug, Clone, Copy, Default)]
@@ -323,79 +228,6 @@ impl Client {
         state.first.as_ref().map(|(_, first)| first.clone()).unwrap_or_default()
     }
 
-    /// What is granted, by what the store says of a session's length.
-    fn granted(&self, told: u64) -> Granted {
-        let told = Duration::from_millis(told);
-        match self.kind {
-            Kind::Etcd3 | Kind::Etcd2 | Kind::Kubernetes => Granted { ttl: told },
-            Kind::Consul => Granted { ttl: 2 * told },
-            Kind::ZooKeeper => {
-                let timing = self.state().timing;
-                grant::promise(timing.ttl, told, &timing)
-            }
-        }
-    }
-
-    // ---- the lock keeper, and heartbeats ----
-
-    /// What a renewal of the lock asks, one after the other, and the session that it is about; None: what the key hangs
-    /// on is not known, or was left.
-    pub fn renewal(&self) -> Option<(Vec<Op>, Option<u64>)> {
-        let mut state = self.state();
-        let held = state.of_leader?;
-        let session = held.session;
-        let ops = match self.kind {
-            Kind::Etcd2 => vec![Op::Put {
-                key: "leader".into(),
-                value: self.name.clone(),
-                on: On::Ttl(state.timing.ttl.as_millis() as u64),
-                when: vec![Cmp::Value(self.name.clone())],
-            }],
-            Kind::Etcd3 | Kind::Consul => vec![Op::KeepAlive(session?)],
-            // See `pods.rs`.
-            Kind::Kubernetes => return None,
-            Kind::ZooKeeper => {
-                // Only who has the session may keep it alive.
-                state.alive = state.now;
-                let ours = state.session.map(|(id, _)| id) == session;
-                vec![Op::KeepAlive(session.filter(|_| ours)?), Op::Get("leader".into())]
-            }
-        };
-        Some((ops, session))
-    }
-
-    /// What it came to, by the answers.
-    pub fn renewed(&self, said: &[Said]) -> Renewed {
-        let held = self.state().of_leader;
-        match (self.kind, said) {
-            (_, [Said::NoSession | Said::Refused, ..]) => Renewed::Gone,
-            (Kind::Etcd2, [Said::Done(_)]) => Renewed::Until(self.state().timing.ttl),
-            (Kind::Etcd3, [Said::Session(..)]) => {
-                held.map_or(Renewed::Unanswered, |held| Renewed::Until(held.granted.ttl))
-            }
-            (Kind::Consul, [Said::Session(_, told)]) => Renewed::Until(self.granted(*told).ttl),
-            (Kind::ZooKeeper, [Said::Session(id, told), Said::Key(found)]) => {
-                let session = Some(id.to_string());
-                let ours = |(node, _): &(Node, u64)| node.session == session && node.value == self.name;
-                if found.as_ref().is_some_and(ours) {
-                    Renewed::Until(self.granted(*told).ttl)
-                } else {
-                    Renewed::Gone
-                }
-            }
-            _ => Renewed::Unanswered,
-        }
-    }
-
-    /// How long until the next heartbeat, and the session that it is for; None in it: the loop was not heard of for too
-    /// long, or there is none.
-    pub fn heartbeat(&self) -> (Duration, Option<u64>) {
-        let state = self.state();
-        let every = grant::ping_interval(&state.timing, state.timing.ttl);
-        let heard = state.now.saturating_duration_since(state.alive) < state.timing.allowance();
-        (every, state.session.map(|(id, _)| id).filter(|_| heard))
-    }
-
     // ---- requests ----
 
     /// One attempt after the other, each with its share of the time. Was there more than one?
@@ -456,146 +288,5 @@ fn written(said: Said) -> Result<Written, Failure> {
         Said::Refused => Ok(Written::Refused),
         Said::NoSession => Err(Failure::SessionGone("requested session not found".into())),
         other => Err(Failure::Unknown(format!("{other:?}"))),
-    }
-}
-
-/// The lock keeper of the simulated world is `keeper.rs`.
-struct NoRenewer;
-
-impl LockRenewer for NoRenewer {
-    fn renew(&mut self, _: Duration) -> Renewal {
-        Renewal::NoAnswer("simulated".into())
-    }
-}
-
-impl KvStore for Client {
-    fn words(&self) -> Words {
-        Words {
-            store: "Simulated",
-            session: "session",
-            not_responding: "Simulated is not responding properly",
-            foreign_owner: None,
-        }
-    }
-
-    fn say(&self, _: Level, _: &str) {}
-
-    fn timing(&self) -> Timing {
-        self.state().timing
-    }
-
-    fn now(&self) -> Instant {
-        self.state().now
-    }
-
-    fn set_timing(&self, timing: Timing) -> bool {
-        let mut state = self.state();
-        let changed = state.timing.ttl != timing.ttl;
-        state.timing = timing;
-        if changed {
-            state.session = None;
-        }
-        changed
-    }
-
-    fn reload(&self, _: &Value) -> Result<(), DcsError> {
-        Ok(())
-    }
-
-    async fn list(&self, _: &str, effort: Effort) -> Result<Nodes, Failure> {
-        match self.call(Op::List, effort).await?.0 {
-            Said::Keys(nodes) => Ok(nodes),
-            other => Err(Failure::Unknown(format!("{other:?}"))),
-        }
-    }
-
-    async fn put(&self, put: Put<'_>, effort: Effort) -> Result<Written, Failure> {
-        self.put_as_kind(put, effort).await
-    }
-
-    async fn delete(&self, key: &str, condition: If<'_>, effort: Effort) -> Result<Written, Failure> {
-        self.delete_as_kind(key, condition, effort).await
-    }
-
-    async fn delete_all(&self, _: &str, _: Effort) -> Result<Written, Failure> {
-        Err(Failure::Refused("nobody asks for it".into()))
-    }
-
-    async fn session(&self, force: bool, effort: Effort) -> Result<Session, Failure> {
-        if self.kind == Kind::Etcd2 {
-            return Ok(Session { id: None, granted: Granted { ttl: self.timing().ttl } });
-        }
-        let (id, granted) = self.refresh(force, effort).await?;
-        Ok(Session { id: Some(id.to_string()), granted })
-    }
-
-    fn session_id(&self) -> Option<String> {
-        self.state().session.map(|(id, _)| id.to_string())
-    }
-
-    fn forget_session(&self) {
-        let mut state = self.state();
-        // One that is a connection is not forgotten: if it has ended, the next proof shows it.
-        if self.kind == Kind::ZooKeeper {
-            state.refreshed = None;
-        } else {
-            state.session = None;
-        }
-    }
-
-    fn expect_refresh(&self) {
-        self.state().refreshed = None;
-    }
-
-    fn set_leader(&self, leader: Option<Held<'_>>) {
-        let held = leader.map(|held| Lock {
-            session: held.session.id.as_deref().and_then(|id| id.parse().ok()),
-            granted: held.session.granted,
-        });
-        self.state().of_leader = held;
-    }
-
-    fn let_leader_run_out(&self) {
-        let mut state = self.state();
-        let held = state.of_leader.and_then(|held| held.session);
-        if held.is_some() && state.session.map(|(id, _)| id) == held {
-            state.session = None;
-        }
-    }
-
-    fn renewer(&self) -> Box<dyn LockRenewer> {
-        Box::new(NoRenewer)
-    }
-
-    async fn watch(self: Arc<Self>, _: String, _: Sink) {}
-
-    async fn claim(&self, key: &str, effort: Effort) -> Result<bool, Failure> {
-        self.try_claim(key, effort).await
-    }
-
-    async fn clear(&self, key: &str, condition: If<'_>, effort: Effort) -> Result<Written, Failure> {
-        match self.kind {
-            Kind::ZooKeeper => self.put(Put::new(key, "{}").when(condition), effort).await,
-            _ => self.delete(key, condition, effort).await,
-        }
-    }
-
-    /// ZooKeeper ends the session.
-    async fn release(&self, key: &str, condition: If<'_>, effort: Effort) -> Result<Written, Failure> {
-        if self.kind != Kind::ZooKeeper {
-            return self.delete(key, condition, effort).await;
-        }
-        let Some((node, _)) = self.read(key, effort).await? else { return Ok(Written::Refused) };
-        let If::Ours { value, .. } = condition else { return Ok(Written::Refused) };
-        let session = self.state().session.map(|(id, _)| id);
-        let owned = session.filter(|id| node.value == value && node.session == Some(id.to_string()));
-        let Some(id) = owned else { return Ok(Written::Refused) };
-        let ended = self.write(Op::End(id), effort).await?.0;
-        self.state().session = None;
-        Ok(ended)
-    }
-
-    fn setbacks(&self) -> u64 {
-        self.state().setbacks
     }
 }

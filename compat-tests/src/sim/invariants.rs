@@ -38,7 +38,7 @@ impl World {
             return Some("the reference's timing");
         }
         if member.by_hand.is_some() {
-            return Some("promoted by hand");
+            return Some("promoted manually");
         }
         // A pause takes effect with the cycle that sees it, and ends so.
         member.memory.config.is_paused().then_some(LATE_PAUSE)

@@ -35,7 +35,7 @@ pub const STEPS: &[(&str, Step)] = &[
     (r"the whole node of the remembered one is (frozen|thawed)", freeze_remembered),
     (r#"(\w+) is sent a request "(\w+) (\S+)" with"#, send),
     (r#"its status is (\d+) and its text contains "(.+)""#, sent),
-    (r"PostgreSQL of (\w+) is (stopped|started) by hand", by_hand),
+    (r"PostgreSQL of (\w+) is (stopped|started) manually", by_hand),
     (r"PostgreSQL of (\w+) was restarted within (\d+) s", restarted),
     (r#"the DCS key "(\S+)" does not say "(.+)" within (\d+) s"#, key_silent),
 ];

@@ -82,7 +82,7 @@ impl State {
         if self.cluster.is_none() {
             self.cluster = Some(Cluster::new(self.options.clone())?);
         }
-        self.cluster.as_mut().ok_or_else(|| "no laboratory".into())
+        self.cluster.as_mut().ok_or_else(|| "no test cluster".into())
     }
 
     /// The test cluster, if there is one.

@@ -1,6 +1,6 @@
 //! User and password of the REST API. Whoever asks learns yes or no, and nothing from the time that it takes: the text is
 //! private to this file, and there is no way to compare it but [`Credentials::are`]
-//! (`core/tests/architecture.rs` holds what this file compares with).
+//! (`core/tests/architecture` holds what this file compares with).
 
 use base64::Engine as _;
 use openssl::memcmp;

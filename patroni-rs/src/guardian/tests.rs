@@ -1,5 +1,39 @@
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, missing_docs)]
+use std::io::{PipeReader, Read};
+
 use super::*;
+
+/// A process in the place of the guardian, and what it is told.
+pub struct Listener {
+    pipe: PipeReader,
+    child: std::process::Child,
+}
+
+impl Listener {
+    /// How many words have come since the last call.
+    pub fn words(&mut self) -> usize {
+        let mut said = [0; 64 * LENGTH];
+        self.pipe.read(&mut said).unwrap_or(0) / LENGTH
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Guard {
+    pub fn pretend_child(&self) -> Listener {
+        let (reader, pipe) = io::pipe().unwrap();
+        fcntl(&reader, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();
+        let child = Command::new("sleep").arg("60").spawn().unwrap();
+        let process = Process::find(child.id() as i32).unwrap();
+        locked(&self.state).child = Some(Child { process, pipe });
+        Listener { pipe: reader, child }
+    }
+}
 
 fn state(promise: Option<u64>, arm: Option<Arm>, running: bool) -> State {
     let process = Process { pid: 77, start_ticks: 5 };
@@ -92,4 +126,49 @@ fn a_guardian_that_does_not_listen_is_killed() {
     guard.set_postmaster(None, None);
     assert!(locked(&guard.state).child.is_none());
     assert!(!child.wait().unwrap().success());
+}
+
+/// A word goes out with each change, and only then.
+#[test]
+fn each_change_is_told() {
+    let guard = Guard::new(Path::new("/nonexistent"));
+    let mut heard = guard.pretend_child();
+    let process = Process { pid: 77, start_ticks: 5 };
+    assert!(guard.set_postmaster(Some(process), None));
+    assert_eq!(heard.words(), 1);
+    assert!(!guard.set_postmaster(Some(process), None));
+    assert_eq!(heard.words(), 0);
+    let promise = Some(Mono::seconds(9));
+    guard.promise(promise, Arm::Writes, number(&process));
+    assert_eq!(heard.words(), 1);
+    guard.promise(promise, Arm::Writes, number(&process));
+    assert_eq!(heard.words(), 0);
+    guard.promise(promise, Arm::Writes, 8);
+    assert_eq!(heard.words(), 1);
+    guard.clock_jumped();
+    assert_eq!(heard.words(), 1);
+}
+
+#[test]
+fn the_end_of_an_earlier_child_is_not_that_of_this_one() {
+    let guard = Guard::new(Path::new("/nonexistent"));
+    let _heard = guard.pretend_child();
+    guard.lost(Process { pid: 77, start_ticks: 5 });
+    assert!(locked(&guard.state).child.is_some());
+    let process = locked(&guard.state).child.as_ref().map(|child| child.process).unwrap();
+    guard.lost(process);
+    assert!(locked(&guard.state).child.is_none());
+}
+
+#[test]
+fn when_a_server_has_ended() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut child = Command::new("sleep").arg("60").current_dir("/").spawn().unwrap();
+    let (pid, home) = (child.id() as i32, Place::of(directory.path()).unwrap());
+    assert!(!has_ended(pid, None), "it lives, and nobody knows where");
+    assert!(has_ended(pid, Some(&home)), "somebody else has its pid");
+    assert!(!has_ended(pid, Some(&Place::of(Path::new("/")).unwrap())), "it lives there");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(has_ended(pid, None) && has_ended(pid, Some(&home)));
 }

@@ -300,3 +300,6 @@ impl Executor {
         Stopping { checkpoint: self.shared.instance.shutdown_checkpoint().await, exited: true }
     }
 }
+
+#[cfg(test)]
+mod tests;

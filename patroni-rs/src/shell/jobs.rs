@@ -226,7 +226,7 @@ async fn outcome(job: &Job, work: impl Future<Output = JobResult>) -> JobResult 
 /// The end of a job wakes the HA loop, and a try that has failed is made again
 /// then: one that fails at once (a missing program, a port in use) counts as
 /// running for a while.
-async fn pace(shared: &Shared, job: &Job, result: &JobResult, begun: Instant) {
+pub(super) async fn pace(shared: &Shared, job: &Job, result: &JobResult, begun: Instant) {
     let repeats = matches!(
         job,
         Job::Clone { .. } | Job::Follow { .. } | Job::Rewind { .. } | Job::Reinitialize { .. } | Job::Promote

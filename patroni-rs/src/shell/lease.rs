@@ -250,6 +250,7 @@ mod tests {
         assert_eq!(guard.told(), promise);
         assert!(!lease.may_restart_primary(false, false) && lease.until().is_none());
     }
+
     #[test]
     fn who_holds_the_lock_consents_to_no_other_primary() {
         let guard = Guard::new(std::path::Path::new("/nonexistent"));
@@ -268,5 +269,33 @@ mod tests {
         };
         lease.with(|lock| lock.answered(won, now.at, &now));
         assert!(lease.refuses_failsafe(PgState::Running, Role::Replica));
+    }
+
+    /// What a jump of the wall clock makes doubtful is the loop's business, and the guardian's, who would doubt it too.
+    #[tokio::test]
+    async fn a_jump_of_the_clock_is_told() {
+        for held in [false, true] {
+            let (guard, wake) = (Guard::new(std::path::Path::new("/nonexistent")), Arc::default());
+            let mut heard = guard.pretend_child();
+            let lease = Lease::new(LeaderLock::new(Timing::default(), false), Arc::clone(&wake), guard);
+            let server =
+                Server { number: 0, role: Role::Replica, promoting: false, writes: false, quiet: false };
+            let won = (&Request::from(ask::AcquireLeader), &Answer::Dcs(Ok(held)));
+            let now = Now {
+                at: mono_now(),
+                name: "n0",
+                paused: false,
+                timing: Timing::default(),
+                granted: Duration::MAX,
+                server,
+            };
+            lease.with(|lock| lock.answered(won, now.at, &now));
+            heard.words();
+            lease.clock_jumped(Duration::from_secs(60));
+            assert!(locked(&lease.lock).is_in_doubt());
+            assert!(heard.words() > 0, "the guardian is told");
+            let woken = tokio::time::timeout(Duration::from_millis(50), wake.notified()).await;
+            assert_eq!(woken.is_ok(), held);
+        }
     }
 }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -10,17 +11,21 @@ use patroni_api::{Backend, FailsafeReply};
 use patroni_config::{Check, Config, Environment};
 use patroni_core::global_config::GlobalConfig;
 use patroni_core::ha::keeper::Arm;
-use patroni_core::ha::{ask, Answer, Job, JobResult, Request, Role};
+use patroni_core::ha::{ask, Answer, Job, Memory, Mono, Request, Role};
 use patroni_core::model::{Cluster, Leader, Lsn, Status, SyncState};
 use patroni_core::node::Now;
-use patroni_dcs::lock::{LockRenewer, Renewal};
+use patroni_dcs::lock::{Granted, LockRenewer, Renewal};
 use patroni_dcs::{Dcs, DcsError, Timing};
 use pyfmt::Value;
 use tokio::sync::Notify;
 
+mod jobs;
+mod steps;
+
 use super::backend::ApiBackend;
 use super::daemon::watchdog_config;
 use super::shared::Shared;
+use super::tick;
 use crate::instance::{locked, mono_now, Instance};
 use crate::log::Log;
 use crate::watchdog::Watchdog;
@@ -28,8 +33,10 @@ use crate::watchdog::Watchdog;
 type Outcome = Result<bool, DcsError>;
 
 /// A store that is away, and remembers the durations that it was told.
-struct Away {
+pub(super) struct Away {
     timing: Mutex<Timing>,
+    /// Whoever reads the keys panics.
+    panics: AtomicBool,
     changes: tokio::sync::watch::Sender<u64>,
 }
 
@@ -40,6 +47,9 @@ fn away<T>() -> Result<T, DcsError> {
 #[async_trait]
 impl Dcs for Away {
     async fn get_cluster(&self) -> Result<Arc<Cluster>, DcsError> {
+        if self.panics.load(Ordering::SeqCst) {
+            panic!("the test wants it");
+        }
         away()
     }
     async fn get_groups(&self) -> Result<BTreeMap<i64, Cluster>, DcsError> {
@@ -131,7 +141,7 @@ impl Dcs for Away {
 }
 
 /// A daemon's parts over a store that is away, and no PostgreSQL.
-async fn parts(directory: &std::path::Path) -> (Arc<Shared>, Arc<Away>) {
+pub(super) async fn parts(directory: &std::path::Path) -> (Arc<Shared>, Arc<Away>) {
     let file = directory.join("patroni.yml");
     let text = format!(
         "scope: s\nname: n0\nrestapi: {{listen: '127.0.0.1:1', connect_address: '127.0.0.1:1'}}\n\
@@ -140,7 +150,11 @@ async fn parts(directory: &std::path::Path) -> (Arc<Shared>, Arc<Away>) {
     );
     std::fs::write(&file, text).unwrap();
     let config = Config::load(&file.to_string_lossy(), &Environment::default(), &Check::NotEmpty).unwrap();
-    let dcs = Arc::new(Away { timing: Mutex::default(), changes: tokio::sync::watch::Sender::new(0) });
+    let dcs = Arc::new(Away {
+        timing: Mutex::default(),
+        panics: AtomicBool::new(false),
+        changes: tokio::sync::watch::Sender::new(0),
+    });
     let wake = Arc::new(Notify::new());
     let watchdog = Watchdog::new(watchdog_config(&config)).unwrap();
     let dynamic = GlobalConfig::new(config.dynamic().clone());
@@ -218,28 +232,6 @@ async fn a_new_ttl_reaches_the_keeper_and_the_store() {
     assert_eq!(shared.lease.with(|lock| lock.loop_wait()), seconds(2));
 }
 
-/// Before the engine stops PostgreSQL, a restart that an operator has just begun ends.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stop_waits_for_the_end_of_a_restart() {
-    let directory = tempfile::tempdir().unwrap();
-    let (shared, _) = parts(directory.path()).await;
-    let restart = Job::Restart { timeout: Duration::from_secs(1), release_sync: false };
-    let ended = shared.jobs.pretend(&restart);
-    let running = tokio::spawn({
-        let shared = shared.clone();
-        async move {
-            while !shared.instance.cancel.is_cancelled() {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-            shared.jobs.pretend_end(JobResult::Cancelled, ended);
-        }
-    });
-    shared.jobs.hold(&shared).await;
-    assert!(running.is_finished() || shared.jobs.view().is_none(), "the restart goes on");
-    assert!(shared.jobs.order(shared.clone(), restart).is_err(), "and no other begins");
-    running.await.unwrap();
-}
-
 /// The keeper waits for the store no longer than the lock can.
 #[tokio::test]
 async fn a_renewal_is_limited() {
@@ -277,6 +269,9 @@ async fn the_keeper_fences_the_server_that_is_known() {
     let directory = tempfile::tempdir().unwrap();
     let (shared, _) = parts(directory.path()).await;
     shared.instance.set_role(Role::Primary);
+    // It sleeps when there is nothing to do, and each change of the lock wakes it.
+    shared.lease.start_keeper(shared.instance.clone(), None).unwrap();
+    tokio::time::sleep(Duration::from_millis(50)).await;
     // In the background of a shell SIGQUIT is ignored.
     let mut server =
         std::process::Command::new("env").args(["--default-signal=QUIT", "sleep", "60"]).spawn().unwrap();
@@ -285,8 +280,7 @@ async fn the_keeper_fences_the_server_that_is_known() {
     let asked = now.at - now.timing.ttl + Duration::from_secs(4);
     let answer = Answer::Dcs(Ok(true));
     shared.lease.with(|lock| lock.answered((&Request::from(ask::AcquireLeader), &answer), asked, &now));
-    assert_eq!(shared.lease.with(|lock| lock.promise().1), Arm::Writes);
-    shared.lease.start_keeper(shared.instance.clone(), None).unwrap();
+    assert_eq!(shared.instance.guard.told().1, Arm::Writes);
     let began = mono_now();
     while server.try_wait().unwrap().is_none() {
         let late = mono_now().since(began) > Duration::from_secs(10);
@@ -295,5 +289,86 @@ async fn the_keeper_fences_the_server_that_is_known() {
         }
         assert!(!late, "it lives");
         tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // What follows from it is the loop's.
+    wakes(&shared).await;
+}
+
+/// The HA loop is woken.
+async fn wakes(shared: &Shared) {
+    let woken = tokio::time::timeout(Duration::from_secs(5), shared.wake.notified()).await;
+    assert!(woken.is_ok(), "nobody wakes the loop");
+}
+
+/// A lease counts from before the request that has prolonged it, and one that is gone is the loop's business at once.
+#[tokio::test]
+async fn what_a_renewal_comes_to() {
+    struct Slow(Arc<Mutex<Vec<Mono>>>, Renewal);
+    impl LockRenewer for Slow {
+        fn renew(&mut self, _: Duration) -> Renewal {
+            locked(&self.0).push(mono_now());
+            std::thread::sleep(Duration::from_millis(300));
+            match &self.1 {
+                Renewal::Until(granted) => Renewal::Until(*granted),
+                _ => Renewal::Gone,
+            }
+        }
+    }
+    let ttl = Duration::from_secs(30);
+    for came_to in [Renewal::Until(Granted { ttl }), Renewal::Gone] {
+        let directory = tempfile::tempdir().unwrap();
+        let (shared, _) = parts(directory.path()).await;
+        won(&shared);
+        let gone = matches!(came_to, Renewal::Gone);
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        // In doubt, and with a permit: it asks at once.
+        shared.lease.with(|lock| {
+            lock.cycle_ended(mono_now());
+            lock.clock_jumped(mono_now(), Duration::from_secs(60));
+        });
+        let renewer = Box::new(Slow(asked.clone(), came_to));
+        shared.lease.start_keeper(shared.instance.clone(), Some(renewer)).unwrap();
+        let began = mono_now();
+        while shared.lease.with(|lock| lock.is_in_doubt()) {
+            assert!(mono_now().since(began) < Duration::from_secs(10), "it never asks");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        match shared.lease.with(|lock| lock.lease_until()) {
+            None => assert!(gone),
+            Some(until) => assert!(!gone && until <= locked(&asked)[0] + ttl, "from its answer"),
+        }
+        if gone {
+            wakes(&shared).await;
+        }
+        shared.lease.with(|lock| lock.fence_handled());
+    }
+}
+
+/// A panic in a cycle: nothing of it counts, and no renewal of the lock is permitted by it.
+#[tokio::test]
+async fn a_cycle_that_panics_is_none() {
+    let directory = tempfile::tempdir().unwrap();
+    let (shared, dcs) = parts(directory.path()).await;
+    let mut memory = Memory::new(GlobalConfig::default());
+    assert!(tick::guarded_cycle(&shared, &mut memory).await.is_some());
+    dcs.panics.store(true, Ordering::SeqCst);
+    let before = format!("{memory:?}");
+    assert!(tick::guarded_cycle(&shared, &mut memory).await.is_none());
+    assert_eq!(format!("{memory:?}"), before);
+}
+
+/// The fence is armed for a promotion from the moment its order goes out, and for no other job.
+#[tokio::test]
+async fn a_promotion_is_one_when_its_order_has_gone_out() {
+    let directory = tempfile::tempdir().unwrap();
+    for (job, sent, promoting) in [
+        (Job::Promote, true, true),
+        (Job::Promote, false, false),
+        (Job::CopySlots { slots: Vec::new() }, true, false),
+    ] {
+        let (shared, _) = parts(directory.path()).await;
+        let _running = shared.jobs.pretend(&job);
+        shared.instance.committed.store(sent, Ordering::SeqCst);
+        assert_eq!(shared.server().promoting, promoting, "{job:?} {sent}");
     }
 }

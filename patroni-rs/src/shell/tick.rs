@@ -16,7 +16,7 @@ use crate::instance::{locked, mono_now};
 /// Everything that a cycle decides on. `running`: the job that ran when the results of others were taken. One that ends,
 /// or begins, while PostgreSQL is looked at runs as far as this cycle knows: what it has done to the server is not
 /// understood without its result.
-async fn view(shared: &Arc<Shared>, memory: &Memory, running: Option<JobView>) -> View {
+pub(super) async fn view(shared: &Arc<Shared>, memory: &Memory, running: Option<JobView>) -> View {
     let me = shared.me_now();
     let cluster = memory.cluster.clone();
     let pg = shared.instance.view(cluster.as_deref(), &me.tags).await;

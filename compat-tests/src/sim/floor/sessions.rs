@@ -4,7 +4,8 @@ use patroni_core::model::Node;
 use patroni_dcs::kv::{Effort, Failure, KvStore, Written};
 use patroni_dcs::lock::Granted;
 
-use super::{bare, Client, Cmp, Kind, On, Op, Said};
+use super::{bare, Client};
+use crate::sim::dcs::{Cmp, Kind, On, Op, Said};
 
 impl Client {
     /// Our session, kept alive if that is due; or a new one.

@@ -157,6 +157,8 @@ mod tests {
         let (ended, seen) = slot.take_finished();
         assert_eq!((ended, seen.map(|r| r.job)), (Vec::new(), Some(restart())));
         slot.finish(JobResult::Failed);
+        // Only a demotion holds operators off when it has ended.
+        assert!(slot.clone().order(&restart(), NOW).is_ok());
         assert_eq!(slot.take_finished(), (vec![(restart(), JobResult::Failed)], None));
         assert!(slot.start(&Job::Promote, NOW).is_ok());
     }

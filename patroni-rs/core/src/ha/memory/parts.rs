@@ -1,5 +1,5 @@
 //! The parts of [`super::Memory`]. Cycles read their fields; what changes them are the methods here, each of which says
-//! what has happened (`core/tests/architecture.rs` sees to that).
+//! what has happened (`core/tests/architecture` sees to that).
 
 use std::time::Duration;
 

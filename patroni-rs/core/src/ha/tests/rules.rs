@@ -68,7 +68,7 @@ const ELSEWHERE: &[(&str, Shown)] = &[
     ("7-04", With("4J-01")),
     ("7-05", In("patroni-rs/api/tests/actions.rs", "fn failsafe")),
     ("7-09", With("7-08")),
-    ("8-03", In("compat-tests/features/pause.feature", "PostgreSQL is stopped and started by hand")),
+    ("8-03", In("compat-tests/features/pause.feature", "PostgreSQL is stopped and started manually")),
     ("8-04", In("patroni-rs/core/src/ha/tests/shutdown.rs", "\"8-04\"")),
     ("8-05", In("fixtures/ha/recorded.json", "\\\"pause\\\":true}\"}")),
     ("14-01", In("patroni-rs/core/src/global_config.rs", "fn modes")),

@@ -64,7 +64,8 @@ impl Run {
 
     fn skips(&mut self) {
         let Step::Skipped(line) = self.step() else { panic!("the cycle is not skipped") };
-        assert_eq!(line, "Error communicating with PostgreSQL. Will try again later");
+        let pause = if self.memory.config.is_paused() { "PAUSE: " } else { "" };
+        assert_eq!(line, format!("{pause}Error communicating with PostgreSQL. Will try again later"));
         assert_eq!(self.memory.wake_at, Some(NOW + LOOK_AGAIN));
     }
 }
@@ -92,6 +93,10 @@ fn a_fence_whose_end_nobody_can_prove_is_looked_at_again() {
         run.skips();
         assert!(run.lock.is_fenced());
     }
+    let mut paused = Run::of(Kind::Cycle, &leader(), lock(true));
+    paused.memory.config = GlobalConfig::new(pyfmt::Value::from_iter([("pause", true)]));
+    paused.asks(&Request::from(ask::ProveGone), Answer::Bool(false));
+    paused.skips();
     // The shutdown stops whatever there is.
     let mut last = Run::of(Kind::Shutdown, &leader(), lock(true));
     assert!(matches!(last.step(), Step::Look));
@@ -148,9 +153,28 @@ fn the_engine_decides_and_its_memory_is_the_new_one() {
             }
             Step::Finished(decided) => {
                 let finished = decided.settle(&run.memory, &mut run.lock, &SERVER);
-                assert_eq!(run.memory.wake_at, finished.memory.wake_at);
+                assert_eq!(format!("{:?}", run.memory), format!("{:?}", finished.memory));
                 return assert!(finished.line.contains("DCS"), "{}", finished.line);
             }
+            Step::Look | Step::Skipped(_) => panic!("it neither asks nor ends"),
+        }
+    }
+    panic!("no end of questions");
+}
+
+#[test]
+fn what_a_cycle_has_read_is_remembered() {
+    let mut run = Run::of(Kind::Cycle, &replica(), lock(false));
+    run.cycle.looked(replica().view, false);
+    let keys = replica().cluster(&replica().keys);
+    run.asks(&Request::from(ask::LoadCluster), Answer::Cluster(Ok(keys.clone())));
+    for _ in 0..MAX_QUESTIONS {
+        match run.step() {
+            Step::Ask(question) => {
+                let sent = run.cycle.sends(question, &now(), &mut run.lock);
+                run.cycle.answered(sent, Answer::PgDown, &now(), &mut run.lock);
+            }
+            Step::Finished(_) => return assert_eq!(run.memory.cluster, Some(keys)),
             Step::Look | Step::Skipped(_) => panic!("it neither asks nor ends"),
         }
     }
@@ -190,4 +214,35 @@ fn a_standby_in_the_place_of_the_fenced_server_ends_the_wait() {
     let mut lock = lock(true);
     lock.server_known(false, &Server { number: 0, role: Role::Demoted, writes: false, ..SERVER });
     Run::of(Kind::Cycle, &replica(), lock).asks(&Request::from(ask::ProveGone), Answer::Bool(true));
+}
+
+/// A cycle begins with what the engine asks first, the last one with what the shutdown does.
+#[test]
+fn the_last_decisions_are_those_of_the_shutdown() {
+    for kind in [Kind::Cycle, Kind::Shutdown] {
+        let mut run = Run::of(kind, &leader(), lock(false));
+        run.cycle.looked(leader().view, false);
+        let Step::Ask(Question(asked)) = run.step() else { panic!("it asks nothing") };
+        assert_eq!(*asked == Request::from(ask::LoadCluster), kind == Kind::Cycle, "{asked:?}");
+    }
+}
+
+/// The engine runs anew with each answer, and says all its lines again.
+#[test]
+fn a_line_is_told_once() {
+    let mut run = Run::of(Kind::Cycle, &leader(), lock(false));
+    run.cycle.looked(leader().view, false);
+    let mut told = Vec::new();
+    for answer in [Answer::Cluster(Err(ha::DcsDown("down".into()))), Answer::Done, Answer::Done, Answer::Done]
+    {
+        let (step, lines) = run.cycle.step(&mut run.memory, NOW);
+        told.extend(lines.into_iter().map(|line| line.text));
+        let Step::Ask(question) = step else { break };
+        let sent = run.cycle.sends(question, &now(), &mut run.lock);
+        run.cycle.answered(sent, answer, &now(), &mut run.lock);
+    }
+    let mut once = told.clone();
+    once.dedup();
+    assert!(!told.is_empty());
+    assert_eq!(told, once);
 }

@@ -107,6 +107,11 @@ fn a_question_for_the_lock_ends_a_pause_that_is_over() {
     assert_eq!(fence_at(&made), None);
     made.request_sent(&Request::from(ask::TakeLeader), &moment(100, &primary()));
     assert_eq!(fence_at(&made), Some(s(127)));
+    // What was promised before it is no promise of the new cluster's lock.
+    let mut made = begun(false, true);
+    ask(&mut made, &update(), &done(true), (90, 90), &standby());
+    made.request_sent(&Request::from(ask::TakeLeader), &moment(100, &standby()));
+    assert_eq!(made.lease_until(), None);
 }
 
 #[test]
@@ -119,6 +124,7 @@ fn the_lease_counts_from_the_question() {
         let mut lock = begun(false, false);
         ask(&mut lock, &request, &answer, (100, 108), &primary());
         assert_eq!(lock.until(s(108)), Some(s(130)), "{request:?}");
+        assert_eq!(lock.until(s(130)), None, "it is over");
         assert_eq!(fence_at(&lock), Some(s(127)), "{request:?}");
     }
     // By consent of all peers: from before the first of them was asked.
@@ -141,16 +147,16 @@ fn answers_that_bring_no_lock() {
         assert_eq!(lock.until(s(101)), None, "{request:?} {answer:?}");
     }
     // What is lost is fenced by its old end; what is given up is not fenced.
-    for (request, answer, at) in [
-        (update(), done(false), Some(s(127))),
-        (update(), down(), Some(s(127))),
-        (Request::from(ask::DropLease), Answer::Done, Some(s(127))),
-        (Request::from(ask::DeleteLeader { last_lsn: None }), Answer::Bool(false), None),
+    for (request, answer, at, held) in [
+        (update(), done(false), Some(s(127)), false),
+        (update(), down(), Some(s(127)), true),
+        (Request::from(ask::DropLease), Answer::Done, Some(s(127)), false),
+        (Request::from(ask::DeleteLeader { last_lsn: None }), Answer::Bool(false), None, false),
     ] {
         let mut lock = begun(false, false);
         ask(&mut lock, &update(), &done(true), (100, 101), &primary());
         ask(&mut lock, &request, &answer, (110, 111), &primary());
-        assert_eq!(fence_at(&lock), at, "{request:?}");
+        assert_eq!((fence_at(&lock), lock.until(s(111)).is_some()), (at, held), "{request:?}");
     }
 }
 
@@ -183,6 +189,39 @@ fn a_pause_that_is_over_counts_as_over_for_who_holds_the_lock() {
         );
         assert_eq!(fence_at(&lock).is_some(), armed, "{leader:?} {paused}");
     }
+    // A key with our name, and no promise: somebody has to ask for the lock first.
+    let mut lock = begun(true, false);
+    ask(&mut lock, &Request::from(ask::LoadCluster), &cluster(Some(NAME)), (100, 101), &primary());
+    assert_eq!(lock.promise().1, Arm::Off);
+}
+
+/// A lease that is said to be gone is fenced for soon, unless the loop has read the keys since and knows better.
+#[test]
+fn who_reads_the_keys_knows_what_became_of_the_lease() {
+    for (sent, at) in [(109, Some(s(113))), (112, Some(s(127)))] {
+        let mut lock = begun(false, false);
+        ask(&mut lock, &update(), &done(true), (100, 100), &primary());
+        lock.renewed(s(110), s(111), Renewed::Gone);
+        assert_eq!(fence_at(&lock), Some(s(113)));
+        ask(&mut lock, &Request::from(ask::LoadCluster), &cluster(None), (sent, 112), &primary());
+        assert_eq!(fence_at(&lock), at, "{sent}");
+    }
+}
+
+#[test]
+fn a_cycle_goes_by_the_memory_that_it_begins_and_ends_with() {
+    let mut lock = begun(true, false);
+    ask(&mut lock, &update(), &done(true), (100, 100), &primary());
+    assert_eq!(fence_at(&lock), None);
+    lock.cycle_settled(&memory(false, false), &primary());
+    assert_eq!(fence_at(&lock), Some(s(127)), "the pause is over");
+    lock.cycle_begins(&memory(true, false));
+    lock.answered(
+        (&Request::from(ask::Probe), &Answer::Done),
+        s(101),
+        &Now { paused: true, ..moment(101, &primary()) },
+    );
+    assert_eq!(fence_at(&lock), None, "a pause has begun");
 }
 
 #[test]
@@ -202,6 +241,9 @@ fn a_server_is_under_the_fence_from_the_moment_it_is_known() {
     // One of the two knows that it is over.
     paused.server_known(false, &primary());
     assert_eq!(paused.promise().1, Arm::Writes);
+    // A configuration that no cycle has seen pauses nothing.
+    lock.server_known(true, &primary());
+    assert_eq!(lock.promise().1, Arm::Writes);
 }
 
 #[test]
@@ -214,6 +256,18 @@ fn a_promotion_arms_the_fence_and_needs_the_lock() {
     assert_eq!(fence_at(&lock), Some(s(127)));
     // A lease that is about to end.
     assert!(lock.will_promote(s(127), false, &standby()).is_none());
+    // Nothing but a pause that cycle and configuration know keeps the fence away, nor a bootstrap whose cluster has a lock.
+    for (paused, bootstrapping, configured, arm) in [
+        (true, false, true, Arm::Off),
+        (true, false, false, Arm::Writes),
+        (false, false, true, Arm::Writes),
+        (false, true, false, Arm::Writes),
+    ] {
+        let mut lock = begun(paused, bootstrapping);
+        ask(&mut lock, &update(), &done(true), (100, 100), &standby());
+        assert!(lock.will_promote(s(101), configured, &standby()).is_some());
+        assert_eq!(lock.promise().1, arm, "{paused} {bootstrapping} {configured}");
+    }
 }
 
 #[test]
@@ -232,6 +286,55 @@ fn only_a_cycle_that_asked_for_the_lock_permits_its_renewal() {
     ask(&mut unheard, &update(), &down(), (115, 118), &primary());
     assert!(unheard.cycle_ended(s(118)) && !unheard.cycle_ended(s(118)));
     assert_ne!(unheard.next(s(121)), Next::Renew);
+    // The daemon's stop keeps a permit.
+    for (goes_on, next) in [(true, Next::Renew), (false, Next::WaitUntil(s(142)))] {
+        let mut lock = begun(false, false);
+        ask(&mut lock, &update(), &done(true), (100, 100), &primary());
+        lock.cycle_ended(s(100));
+        ask(&mut lock, &update(), &done(true), (115, 115), &primary());
+        if goes_on {
+            lock.stop_goes_on(s(119));
+        }
+        assert_eq!(lock.next(s(126)), next);
+    }
+}
+
+#[test]
+fn a_renewal_that_failed_is_tried_again_later() {
+    for (came_to, next) in [
+        (Some(Renewed::Unanswered), Next::WaitUntil(s(113))),
+        // An answer to what was asked before the loop moved the key to another lease.
+        (Some(Renewed::Gone), Next::WaitUntil(s(113))),
+        // Nothing can renew it.
+        (None, Next::WaitUntil(s(128))),
+    ] {
+        let mut lock = begun(false, false);
+        ask(&mut lock, &update(), &done(true), (101, 101), &primary());
+        lock.cycle_ended(s(105));
+        assert_eq!(lock.next(s(111)), Next::Renew);
+        match came_to {
+            Some(came_to) => lock.renewed(s(100), s(112), came_to),
+            None => lock.nobody_renews(s(112)),
+        }
+        assert_eq!(lock.next(s(112)), next, "{came_to:?}");
+    }
+}
+
+#[test]
+fn a_fence_is_over_when_another_server_is_there_that_does_not_write() {
+    for (now_known, replaced) in [
+        (Server { number: 8, ..standby() }, true),
+        (Server { number: 8, ..primary() }, false),
+        // The fenced one, whatever is believed of it; and none.
+        (standby(), false),
+        (Server { number: 0, ..standby() }, false),
+    ] {
+        let mut lock = begun(false, false);
+        ask(&mut lock, &update(), &done(true), (100, 100), &primary());
+        assert_eq!(lock.next(s(127)), Next::Fence);
+        lock.server_known(false, &now_known);
+        assert_eq!(lock.fenced_server_is_replaced(), replaced, "{now_known:?}");
+    }
 }
 
 #[test]
@@ -256,6 +359,9 @@ fn a_renewal_has_less_time_the_nearer_the_fence_is() {
     }
     lock.clock_jumped(s(110), span(3));
     assert_eq!(lock.renewal_limit(s(110)), span(1));
+    assert!(lock.is_in_doubt());
+    // Nothing is held.
+    assert_eq!(begun(false, false).renewal_limit(s(110)), span(1));
 }
 
 #[test]
