@@ -48,7 +48,7 @@ Feature: cascading replication
     And SQL "SELECT count(*) FROM pg_stat_wal_receiver" gives "0" on node1 within 5 s
     And GET "/patroni" of node1 has "replication_state" = "in archive recovery" within 10 s
 
-  Scenario: nostream gets no logical slots, and whoever follows it streams from it
+  Scenario: nostream gets no logical slots, and a node that follows it streams from it
     Given the members are configured with
       """
       bootstrap:

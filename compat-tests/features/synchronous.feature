@@ -1,5 +1,5 @@
 Feature: synchronous modes
-  A commit that was acknowledged is on whoever may lead next, whatever changes in between.
+  A commit that was acknowledged is on any node that may lead next, whatever changes in between.
 
   @ci @store
   Scenario: on, quorum, on and off, the leader changes in the middle

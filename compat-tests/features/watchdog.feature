@@ -89,7 +89,7 @@ Feature: watchdog
     Then node1's log says "Promotion cancelled because the pre-promote script failed" within 40 s
     And node1's watchdog is closed within 3 s
 
-  Scenario: whoever requires one that cannot be used does not lead
+  Scenario: a node that requires one that cannot be used does not lead
     Given a running cluster of 2 members where node1 has
       """
       watchdog: {mode: required, driver: testing, device: LABDATA.watchdog}

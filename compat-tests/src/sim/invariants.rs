@@ -161,7 +161,7 @@ impl World {
         }
     }
 
-    /// Whoever may win a race by `/sync` has, or asks somebody who has, every commit
+    /// A node that may win a race by `/sync` has, or asks somebody who has, every commit
     /// that PostgreSQL acknowledges now.
     pub(super) fn check_sync_promise(&mut self) {
         self.note_sync_key();

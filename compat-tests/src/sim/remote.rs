@@ -152,7 +152,7 @@ impl World {
             self.remote_begins(branch);
         }
         self.remote.copied_since = (!on).then_some(self.now);
-        // What the other site has not is given up by whoever decides that.
+        // What the other site has not is given up by the operator who decides that.
         self.ledger.last = None;
         self.ledger.guaranteed.clear();
         let source = if on { Value::Null } else { standby_cluster() };

@@ -13,7 +13,7 @@ use super::world::World;
 /// A store's watch pauses so long before it opens again what was lost.
 const PAUSE: u64 = 1000;
 
-/// Whoever can hear of a new leader, or of none, looks within this.
+/// A node that can hear of a new leader, or of none, looks within this.
 const PATIENCE: u64 = 5000;
 
 /// The watch of one life of a daemon.

@@ -11,7 +11,7 @@ use cucumber::gherkin::Step;
 use nix::unistd::Pid;
 use pyfmt::Value;
 
-/// One step's text and what hangs on it.
+/// One step's text and what belongs to it.
 #[derive(Debug)]
 pub struct Call {
     /// The sentence.

@@ -20,26 +20,6 @@ use patroni_core::PgVersion;
 use pyfmt::datetime::{self, DateTime, Locale};
 use pyfmt::{json, Value};
 
-const ROLES: [Role; 6] =
-    [Role::Primary, Role::StandbyLeader, Role::Replica, Role::Demoted, Role::Uninitialized, Role::Promoted];
-const STATES: [PgState; 15] = [
-    PgState::InitDb,
-    PgState::InitDbFailed,
-    PgState::CustomBootstrap,
-    PgState::CustomBootstrapFailed,
-    PgState::CreatingReplica,
-    PgState::Running,
-    PgState::Starting,
-    PgState::BootstrapStarting,
-    PgState::StartFailed,
-    PgState::Restarting,
-    PgState::RestartFailed,
-    PgState::Stopping,
-    PgState::Stopped,
-    PgState::StopFailed,
-    PgState::Crashed,
-];
-
 fn samples() -> Vec<(String, String)> {
     let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/rest/samples");
     let mut files: Vec<_> = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()).collect();
@@ -73,9 +53,9 @@ fn snapshot_of(text: &str) -> Snapshot {
     s.failsafe_active = has("failsafe_mode_is_active");
     s.watchdog_failed = has("watchdog_failed");
     s.dcs_last_seen = doc.get("dcs_last_seen").and_then(Value::as_i64).unwrap();
-    let role = *ROLES.iter().find(|r| r.as_str() == str_at(&["role"])).unwrap();
+    let role = *Role::ALL.iter().find(|r| r.as_str() == str_at(&["role"])).unwrap();
     let state = str_at(&["state"]);
-    let state = STATES.iter().find(|s| s.as_str() == state).copied().unwrap_or(PgState::Running);
+    let state = PgState::ALL.iter().find(|s| s.as_str() == state).copied().unwrap_or(PgState::Running);
     let mut config = Value::map();
     if has("pause") {
         config.set("pause", true);

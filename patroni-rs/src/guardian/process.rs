@@ -260,3 +260,27 @@ fn say(log: Option<&OsStr>, text: &str) {
         let _ = file.and_then(|mut file| file.write_all(line.as_bytes()));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::time::Duration;
+
+    use super::*;
+
+    /// A daemon that says a word knows that the clock has jumped: its promise is as of now.
+    #[test]
+    fn a_word_ends_the_doubt_about_the_one_before() {
+        let mut guardian = Guardian {
+            word: Word::default(),
+            postmaster: None,
+            daemon: true,
+            part: Vec::new(),
+            alarm: Timer::boot().unwrap(),
+            wall: WallClock::watch().unwrap(),
+            doubt: Some(Doubt::after(None, mono_now(), Duration::from_secs(60))),
+        };
+        guardian.take(Word { promise: Some(mono_now()), ..Word::default() });
+        assert_eq!((guardian.doubt, guardian.word.promise.is_some()), (None, true));
+    }
+}

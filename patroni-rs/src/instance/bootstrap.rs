@@ -14,7 +14,7 @@ use patroni_postgres::sql::{self, ConnParams};
 use pyfmt::Value;
 
 use super::start::Started;
-use super::Instance;
+use super::{Instance, RestartHow};
 
 impl Instance {
     fn text_of(section: Option<&Value>, key: &str) -> Option<String> {
@@ -211,7 +211,7 @@ impl Instance {
             }
         };
         if restart {
-            return self.restart(None, false, None, None, || true).await == Started::Running;
+            return self.restart(RestartHow::default(), || true).await == Started::Running;
         }
         self.reload_server(false).await;
         // New connections must use the passwords that were just set.

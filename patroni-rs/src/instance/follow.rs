@@ -12,7 +12,7 @@ use patroni_postgres::process::promote::{self, Asked};
 use pyfmt::Value;
 
 use super::start::Started;
-use super::Instance;
+use super::{Instance, RestartHow};
 
 /// How [`Instance::follow`] makes the server take its new settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,7 +63,10 @@ impl Instance {
         } else if apply == Apply::Reload {
             self.reload_into(role, change_role).await
         } else {
-            self.restart(None, change_role, Some(role), None, || true).await
+            self.restart(RestartHow { quiet: change_role, role: Some(role), ..RestartHow::default() }, || {
+                true
+            })
+            .await
         };
         if change_role {
             self.call(Callback::OnRoleChange);

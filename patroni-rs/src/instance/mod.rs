@@ -48,13 +48,13 @@ pub use query::SqlError;
 pub use replication::timeline_of;
 pub use slots::SlotState;
 pub use start::Started;
-pub use stop::StopHow;
+pub use stop::{RestartHow, StopHow};
 
 /// What is asked of the file system in one go may take this long before the
 /// caller gives up on it.
 const FILE_DEADLINE: Duration = Duration::from_secs(30);
 
-/// Tells whoever has to know, within that time.
+/// Tells those that have to know, within that time.
 pub type OnLeaving = Box<dyn Fn(Duration) -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// What a start fires when the server is up.

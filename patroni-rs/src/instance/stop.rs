@@ -25,12 +25,25 @@ pub struct StopHow {
     pub no_callback: bool,
     /// Tell when the shutdown checkpoint is there.
     pub early: bool,
-    /// Whoever has to know is told first, and has that long: a primary with the lock goes in order.
+    /// Those that have to know are told first, and have that long: a primary with the lock goes in order.
     pub announce: Option<Duration>,
     /// Tell when no client can commit any more.
     pub safe_point: bool,
     /// Then harder; None: wait.
     pub timeout: Option<Duration>,
+}
+
+/// How a restart is to be made.
+#[derive(Debug, Clone, Default)]
+pub struct RestartHow {
+    /// The start counts as failed then; None: wait.
+    pub timeout: Option<Duration>,
+    /// No callback of the restart: the role changes with it.
+    pub quiet: bool,
+    /// The role to start in; None: by what the data directory says.
+    pub role: Option<Role>,
+    /// As in [`StopHow`].
+    pub announce: Option<Duration>,
 }
 
 impl Instance {
@@ -144,16 +157,10 @@ impl Instance {
         self.stop(&how, &events).await
     }
 
-    /// Restart in place (11-06); `announce` as in [`StopHow`]. Where it `may_write` no longer (without the lock, and not
-    /// in pause), what would come up as a primary stays down: the next cycle brings it up as what it may be.
-    pub async fn restart(
-        &self,
-        timeout: Option<Duration>,
-        quiet: bool,
-        role: Option<Role>,
-        announce: Option<Duration>,
-        may_write: impl Fn() -> bool,
-    ) -> Started {
+    /// Restart in place (11-06). Where it `may_write` no longer (without the lock, and not in pause), what would come up as
+    /// a primary stays down: the next cycle brings it up as what it may be.
+    pub async fn restart(&self, how: RestartHow, may_write: impl Fn() -> bool) -> Started {
+        let RestartHow { timeout, quiet, role, announce } = how;
         self.set_state(PgState::Restarting);
         if !quiet {
             locked(&self.local_state).pending_callback = Some(Pending::Call(Callback::OnRestart));

@@ -3,20 +3,19 @@
 //! The API has a thread and a runtime of its own; what needs the DCS, PostgreSQL
 //! or a job is carried over to the daemon's runtime.
 
+mod orders;
+mod status;
+
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use patroni_api::backend::Result;
-use patroni_api::snapshot::{PostgresState, Queried, Snapshot, WalStatus};
+use patroni_api::snapshot::{PostgresState, Queried, Snapshot};
 use patroni_api::{Backend, BackendError, Batched, FailsafeReply, Restarted, SingleFlight};
-use patroni_core::ha::{self, commands, FailsafePing, Job, JobResult, PgState, Role, ScheduledRestart};
-use patroni_core::model::Lsn;
-use patroni_core::model::{Cluster, Member};
-use patroni_core::PgVersion;
-use patroni_postgres::sql::RestStatus;
-use pyfmt::datetime::{self, DateTime, Locale};
+use patroni_core::ha::{self, FailsafePing, PgState, Role, ScheduledRestart};
+use patroni_core::model::{Cluster, Lsn, Member};
 use pyfmt::Value;
 
 use super::citus;
@@ -28,19 +27,19 @@ use crate::instance::{locked, mono_now};
 const QUERY_LIMIT: Duration = Duration::from_secs(5);
 /// Answers of this age count as just asked for: however many clients there are, PostgreSQL
 /// is asked twenty times a second at most.
-const RECENT: Duration = Duration::from_millis(50);
+const STATUS_MAX_AGE: Duration = Duration::from_millis(50);
 /// A state of this node that is no older stands for that of this moment.
-const MOMENT: Duration = Duration::from_millis(1);
+const SNAPSHOT_MAX_AGE: Duration = Duration::from_millis(1);
 /// A query result that is not older may stand for one that does not come.
-const FRESH: Duration = Duration::from_secs(3);
+const STALE_OK_FOR: Duration = Duration::from_secs(3);
 /// How long a request waits for PostgreSQL where there is a result that may stand in,
-const PATIENCE_KNOWN: Duration = Duration::from_millis(500);
+const STATUS_WAIT_KNOWN: Duration = Duration::from_millis(500);
 /// where there is none (the query itself is limited to 2 s, J14),
-const PATIENCE: Duration = Duration::from_millis(2500);
+const STATUS_WAIT: Duration = Duration::from_millis(2500);
 /// and once PostgreSQL has kept somebody waiting that long and has not answered since.
-const PATIENCE_STALLED: Duration = Duration::from_millis(30);
+const STATUS_WAIT_STALLED: Duration = Duration::from_millis(30);
 /// How long a request waits at most for the member key to tell what it has changed.
-const PUBLISHED: Duration = Duration::from_secs(2);
+const PUBLISHED_WITHIN: Duration = Duration::from_secs(2);
 
 /// See the module.
 pub struct ApiBackend {
@@ -96,7 +95,7 @@ impl ApiBackend {
     async fn restart_is_published(&self, wanted: bool) {
         let mut published = self.shared.restart_published.subscribe();
         self.shared.wake.notify_one();
-        let _ = tokio::time::timeout(PUBLISHED, published.wait_for(|there| *there == wanted)).await;
+        let _ = tokio::time::timeout(PUBLISHED_WITHIN, published.wait_for(|there| *there == wanted)).await;
     }
 
     /// For a daemon.
@@ -121,7 +120,7 @@ impl ApiBackend {
     /// may be, and neither has the watch told of a change since nor have we written.
     fn recent_read(&self) -> Option<Arc<Cluster>> {
         let read = locked(&self.read);
-        let same = |r: &&Read| r.begun.elapsed() < RECENT && r.counts == self.counts();
+        let same = |r: &&Read| r.begun.elapsed() < STATUS_MAX_AGE && r.counts == self.counts();
         read.as_ref().filter(same).map(|r| r.cluster.clone())
     }
 
@@ -177,7 +176,7 @@ impl ApiBackend {
             made.queried.as_ref().map(Arc::as_ptr) == queried.as_ref().map(Arc::as_ptr)
                 && made.believed == believed
                 && made.counts == counts
-                && at.saturating_duration_since(made.at) < MOMENT
+                && at.saturating_duration_since(made.at) < SNAPSHOT_MAX_AGE
         };
         if let Some(made) = locked(&self.made).as_ref().filter(same) {
             return Arc::clone(&made.snapshot);
@@ -247,7 +246,7 @@ impl ApiBackend {
     fn postmaster_alive(&self) -> bool {
         let mut last = locked(&self.known.postmaster);
         match *last {
-            Some((at, alive)) if at.elapsed() < RECENT => alive,
+            Some((at, alive)) if at.elapsed() < STATUS_MAX_AGE => alive,
             _ => {
                 let alive = self.shared.instance.known_postmaster().is_some_and(|p| p.is_running());
                 *last = Some((Instant::now(), alive));
@@ -270,24 +269,28 @@ impl ApiBackend {
         let (shared, known, believed) = (self.shared.clone(), self.known.clone(), self.believed());
         let query = move || async move {
             let (asked, runtime) = (Instant::now(), shared.runtime.clone());
-            let found =
-                runtime.spawn(async move { queried(&shared).await }).await.ok().flatten().map(Arc::new);
+            let found = runtime
+                .spawn(async move { status::queried(&shared).await })
+                .await
+                .ok()
+                .flatten()
+                .map(Arc::new);
             if let Some(queried) = &found {
                 known.stalled.store(false, Ordering::Relaxed);
                 *locked(&known.last) = Some(Answer { asked, believed, queried: queried.clone() });
             }
             found
         };
-        let patience = match (self.known.stalled.load(Ordering::Relaxed), self.known(FRESH)) {
-            (true, _) => PATIENCE_STALLED,
-            (false, Some(_)) => PATIENCE_KNOWN,
-            (false, None) => PATIENCE,
+        let patience = match (self.known.stalled.load(Ordering::Relaxed), self.known(STALE_OK_FOR)) {
+            (true, _) => STATUS_WAIT_STALLED,
+            (false, Some(_)) => STATUS_WAIT_KNOWN,
+            (false, None) => STATUS_WAIT,
         };
         match tokio::time::timeout(patience, self.flight.get(QUERY_LIMIT, query)).await {
             Ok(found) => found.flatten(),
             Err(_) => {
                 self.known.stalled.store(true, Ordering::Relaxed);
-                self.known(FRESH)
+                self.known(STALE_OK_FOR)
             }
         }
     }
@@ -310,65 +313,16 @@ impl Drop for Begun<'_> {
     }
 }
 
-async fn queried(shared: &Shared) -> Option<Queried> {
-    let row = match shared.instance.rest_status().await {
-        Ok(row) => row,
-        Err(error) => {
-            if shared.instance.state() == PgState::Running {
-                tracing::error!(target: "patroni.api", exc = %error, "get_postgresql_status");
-            }
-            return None;
-        }
-    };
-    let leader_timeline = shared.cluster().leader.as_ref().and_then(|l| l.timeline());
-    let timeline = match row.timeline {
-        0 => shared.instance.cached_replica_timeline(leader_timeline).await,
-        timeline => Some(timeline),
-    };
-    typed(&row, timeline, shared.instance.pool().server_version())
-}
-
-/// A time with its offset, as the status statement gives it.
-fn time(text: &str) -> Option<DateTime> {
-    let locale = Locale { today: (1970, 1, 1), zone_names: ["UTC", "UTC"], offset_at: &|_| 0 };
-    datetime::parse(text, &locale).ok()
-}
-
-fn typed(row: &RestStatus, timeline: Option<u32>, server_version: PgVersion) -> Option<Queried> {
-    let lsn = |l: Option<Lsn>| l.and_then(|l| i64::try_from(l.bytes()).ok());
-    let wal = match &row.replica {
-        None => WalStatus::Primary {
-            timeline: i64::from(row.timeline),
-            location: lsn(Some(row.wal_position)).unwrap_or(0),
-        },
-        Some(replica) => WalStatus::Replica {
-            timeline: timeline.map(i64::from),
-            received: lsn(replica.received_location),
-            replayed: lsn(replica.replayed_location),
-            replayed_timestamp: replica.replayed_timestamp.as_deref().and_then(time),
-            paused: replica.paused,
-            latest_end_lsn: lsn(row.latest_end_lsn).unwrap_or(0),
-            replication_state: row.replication_state.map(str::to_owned),
-        },
-    };
-    Some(Queried {
-        postmaster_start_time: time(row.postmaster_start_time.as_deref()?)?,
-        server_version,
-        wal,
-        replication: row.replication.clone().unwrap_or(Value::List(Vec::new())),
-    })
-}
-
 impl Backend for ApiBackend {
     fn last_snapshot(&self) -> Arc<Snapshot> {
-        self.snapshot_of(self.known(FRESH))
+        self.snapshot_of(self.known(STALE_OK_FOR))
     }
 
     async fn snapshot(&self, retry: bool) -> Arc<Snapshot> {
         if !self.may_query() {
             return self.snapshot_of(None);
         }
-        if let Some(recent) = self.known(RECENT) {
+        if let Some(recent) = self.known(STATUS_MAX_AGE) {
             return self.snapshot_of(Some(recent));
         }
         // Twenty times a second at most: not in the task of every connection.
@@ -408,7 +362,7 @@ impl Backend for ApiBackend {
 
     async fn restart(&self, filter: Value) -> Result<Restarted> {
         let shared = self.shared.clone();
-        self.on_main(async move { restart(&shared, &filter).await }).await
+        self.on_main(async move { orders::restart(&shared, &filter).await }).await
     }
 
     async fn schedule_restart(&self, filter: Value, at_us: i64) -> Result<bool> {
@@ -438,7 +392,7 @@ impl Backend for ApiBackend {
 
     async fn reinitialize(&self, force: bool, from_leader: bool) -> Result<Option<String>> {
         let shared = self.shared.clone();
-        self.on_main(async move { reinitialize(&shared, force, from_leader).await }).await?
+        self.on_main(async move { orders::reinitialize(&shared, force, from_leader).await }).await?
     }
 
     async fn any_can_promote(&self, members: Vec<Member>) -> bool {
@@ -460,42 +414,4 @@ impl Backend for ApiBackend {
         let shared = self.shared.clone();
         self.on_main(async move { citus::event(&shared, event).await }).await?.map_err(BackendError)
     }
-}
-
-async fn restart(shared: &Arc<Shared>, filter: &Value) -> Restarted {
-    let refused = |message: String| Restarted { done: false, message };
-    let pg = shared.instance.view(None, &shared.me().tags).await;
-    if let Some(why) = commands::restart_refusal(filter, &pg) {
-        tracing::info!(target: "patroni.ha", "not proceeding with the restart: {why}");
-        return refused("restart conditions are not satisfied".into());
-    }
-    let memory = ha::Memory::new(shared.instance.dynamic());
-    let has_lock = shared.cluster().leader_name() == Some(shared.instance.name.as_str());
-    let job = commands::restart_job(filter, &memory, has_lock);
-    let Job::Restart { timeout, .. } = job else { return refused("restart failed".into()) };
-    let told = match shared.jobs.order(shared.clone(), job) {
-        Ok(told) => told,
-        Err(running) => return refused(format!("{running} already in progress")),
-    };
-    *locked(&shared.restarting) = Some(timeout);
-    match told.await {
-        Ok(JobResult::Done) => Restarted { done: true, message: "restarted successfully".into() },
-        Ok(JobResult::Unknown) => refused("postgres is still starting".into()),
-        _ => refused("restart failed".into()),
-    }
-}
-
-async fn reinitialize(shared: &Arc<Shared>, force: bool, from_leader: bool) -> Result<Option<String>> {
-    let cluster = shared.dcs.get_cluster().await.map_err(|e| BackendError(e.to_string()))?;
-    let dice = mono_now().since_start().subsec_nanos() as usize;
-    let job = match commands::reinitialize(&shared.instance.name, &cluster, from_leader, dice) {
-        Ok(job) => job,
-        Err(refusal) => return Ok(Some(refusal.into())),
-    };
-    let ordered = if force {
-        shared.jobs.order_instead(shared.clone(), job, Duration::from_secs(60)).await
-    } else {
-        shared.jobs.order(shared.clone(), job)
-    };
-    Ok(ordered.err().map(|running| format!("{running} already in progress")))
 }

@@ -9,7 +9,7 @@ use crate::store::View;
 /// A role that members are chosen by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// Whoever holds the leader lock.
+    /// The node that holds the leader lock.
     Leader,
     /// The leader, unless its member key says that it leads a standby cluster.
     Primary,

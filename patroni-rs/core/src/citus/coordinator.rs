@@ -11,7 +11,7 @@ const COOLDOWN: Duration = Duration::from_secs(10);
 /// Between two tries to read the table.
 const READ_AGAIN: Duration = Duration::from_secs(1);
 
-/// Names a task to whoever waits for it.
+/// Names a task to the caller that waits for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(u64);
 
@@ -65,7 +65,7 @@ pub struct Work {
     pub steps: Vec<Node>,
     /// The transaction is to be committed.
     pub commit: bool,
-    /// The group as it is then; whoever adds rows notes their numbers here.
+    /// The group as it is then; the task that adds rows notes their numbers here.
     pub after: Group,
     /// For the updates.
     pub cooldown: Duration,
@@ -163,7 +163,7 @@ impl Coordinator {
     }
 
     /// In this order: a transaction that goes on holds up all other groups until it ends; the coordinator's own address
-    /// is what the others need; then whoever asked first.
+    /// is what the others need; then the task that was asked for first.
     pub fn next(&mut self, now: Mono) -> Next {
         if !self.leads {
             return Next::Wait(None);

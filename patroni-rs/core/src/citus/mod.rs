@@ -111,7 +111,7 @@ pub struct Node {
     pub port: i64,
     /// `noderole`.
     pub role: NodeRole,
-    /// `nodeid`, where it is known. A row keeps it for ever; addresses move between rows.
+    /// `nodeid`, where it is known. A row keeps it forever; addresses move between rows.
     pub id: Option<i64>,
 }
 

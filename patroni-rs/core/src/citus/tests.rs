@@ -254,7 +254,7 @@ fn the_group_in_flight_goes_first_then_the_coordinator_then_the_oldest() {
     assert_eq!(done(&mut c, 2), "wait");
 }
 
-/// It is kept for ever while nobody else waits, and given up at its deadline where somebody does.
+/// It is kept forever while nobody else waits, and given up at its deadline where somebody does.
 #[test]
 fn a_transaction_is_rolled_back_only_for_others() {
     let mut c = leading();

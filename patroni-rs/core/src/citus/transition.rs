@@ -6,13 +6,13 @@ use super::{Group, Node, NodeRole};
 
 /// The changes of rows that make `new` of `old`, in their order, and the group as it is then.
 ///
-/// What Citus wants: a primary keeps its row for ever, and another address is written to it; no address is in two rows,
+/// What Citus wants: a primary keeps its row forever, and another address is written to it; no address is in two rows,
 /// so before a standby's address can go to the primary's row, its own row gets another one; rows are added and removed
 /// only where all primaries answer, which in a failover they do not. So in a failover rows are not added and removed but
 /// used again, and what does not fit is left for the next cycle.
 ///
 /// A node without an `id` in the list is to be added, one whose role is [`NodeRole::Other`] removed, all others updated.
-/// Whoever adds one notes its number in the group.
+/// The task that adds one notes its number in the group.
 pub fn transition(old: &Group, mut new: Group) -> (Vec<Node>, Group) {
     new.failover = old.failover;
     // Where nobody is known to lead, nothing is known of the group.

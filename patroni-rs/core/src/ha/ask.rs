@@ -2,7 +2,7 @@
 //!
 //! The engine asks `self.io.ask(ask::CanRewind)?` and gets a `bool`; who carries it out matches on the groups of
 //! [`Request`] and answers with [`Ask::reply`], which takes nothing but a `bool`. Only where a recorded answer meets
-//! its question again ([`Ask::heard`]) could they not fit, which is a defect of whoever recorded it.
+//! its question again ([`Ask::heard`]) could they not fit, which is a defect of the driver that recorded it.
 //!
 //! The groups are those of the executors: each has a match that names every question of its group, so that a new one
 //! does not compile before it is carried out.

@@ -95,7 +95,7 @@ impl Cycle<'_> {
     /// A primary that pings us is the leader, whatever an expired key says: so
     /// replicas do not race while only the primary has lost the DCS (7-06).
     pub(super) fn with_failsafe_leader(&self, cluster: ClusterRef) -> ClusterRef {
-        // Whoever pinged us before we took the lock leads no more (7-07).
+        // The node that pinged us before we took the lock leads no more (7-07).
         if !cluster.is_unlocked() || !self.is_failsafe_mode() || self.is_leader() {
             return cluster;
         }

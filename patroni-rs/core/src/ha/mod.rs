@@ -2,8 +2,8 @@
 //!
 //! [`run`] is a pure function of a [`View`], the [`Memory`] of earlier cycles
 //! and the answers to the questions asked so far. It ends with a question
-//! ([`Progress::Ask`]) or with the cycle's status line and new memory. Whoever
-//! drives it (the daemon, the simulation, a test) carries out each request in
+//! ([`Progress::Ask`]) or with the cycle's status line and new memory. Its
+//! driver (the daemon, the simulation, a test) carries out each request in
 //! order, records the answer, and runs it again. The invariants:
 //!
 //! - nothing here does I/O, reads a clock, or rolls dice;

@@ -9,7 +9,7 @@ use super::script::Step;
 use super::types::*;
 use crate::cluster_state::ClusterState;
 
-/// How often a holder of the lock is started as a standby to be promoted before it gives way.
+/// How often a holder of the lock is started as a standby to be promoted before it yields the race.
 const READONLY_STARTS: u32 = 2;
 
 /// The lock stays, and is not renewed: it runs out, and before that the keeper ends what is left.

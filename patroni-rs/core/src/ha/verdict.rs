@@ -199,7 +199,7 @@ mod tests {
         }
     }
 
-    /// Ahead by the leave of `/sync`: not lost, but whoever is in `/sync` as the leader needs votes then.
+    /// Ahead by the leave of `/sync`: not lost, but a node that is in `/sync` as the leader needs votes then.
     #[test]
     fn a_tolerated_rival_is_remembered() {
         let bar = LeadCriteria { tolerated: Some("b".into()), ..bar() };

@@ -268,7 +268,7 @@ impl SlotInventory {
         recreate
     }
 
-    /// Ends a round: from now on only wanted slots count as known, those not
+    /// Ends a round: from now on only desired slots count as known, those not
     /// created yet with what little is known of them.
     pub fn settle(&mut self, wanted: &Desired) {
         let mut known = IndexMap::new();

@@ -2,7 +2,7 @@
 //! it has (surface-ha-pg 18, surface-dcs 5).
 //!
 //! [`desired_slots`] is the goal, [`SlotInventory`] what is known of the server. The
-//! inventory plans drops, creations and advances; whoever executes them reports
+//! inventory plans drops, creations and advances; the instance that executes them reports
 //! back, because a slot that could not be dropped must be looked at again.
 
 mod desired;

@@ -136,7 +136,7 @@ pub const NEVER: &[Never] = &[
             "postgres/src/process/control.rs",
             "scripts/src/",
         ],
-        why: "the wall clock may be set back: nothing that is safe may hang on it",
+        why: "the wall clock may be set back: nothing that is safe may depend on it",
     },
     Never {
         directory: "patroni-rs",

@@ -49,7 +49,7 @@ impl<S: KvStore> Keys<S> {
             self.held(None);
         }
         // A key that is gone is not made again, as the reference does: since it was read, another may have led, and be
-        // gone as well (docs/safety.md S9). Whoever wants it races for it.
+        // gone as well (docs/safety.md S9). A node that wants it races for it.
         let (key, name) = (self.key("leader"), self.settings.name.as_str());
         let condition = If::Ours { value: name, version: Some(&leader.version) };
         let put = Put::new(&key, name).when(condition).owned(&session, leader.session.as_deref());

@@ -116,7 +116,7 @@ impl Term {
         Term { holder: String::new(), ..self.clone() }
     }
 
-    /// Whoever takes the lock now has this one: the next number, or the same for who held it last, since when he did.
+    /// The node that takes the lock now has this one: the next number, or the same for who held it last, since when he did.
     pub fn next(&self, name: &str, now: &str) -> Term {
         let since = |time: &str| if time.is_empty() { now } else { time }.to_owned();
         let number = self.transitions.trim().parse::<u64>().unwrap_or(0);
@@ -135,7 +135,7 @@ impl Term {
 #[derive(Debug, Default)]
 pub struct Observer {
     seen: Option<(Record, Instant)>,
-    /// Whoever waits for the end of this one was told of it.
+    /// The loop that waits for the end of this one was told of it.
     told: bool,
 }
 
@@ -312,7 +312,7 @@ mod tests {
         for (before, want) in [
             (Term::default(), term("0", "now", "a")),
             (term("3", "then", "b c"), term("4", "now", "a")),
-            // Given up by whoever held it.
+            // Given up by the node that held it.
             (term("3", "then", ""), term("4", "now", "a")),
             (term("3", "then", "a"), term("3", "then", "a")),
             (term("", "", "a"), term("0", "now", "a")),

@@ -115,7 +115,7 @@ impl<O: ObjectStore> Layout<O> {
         failsafe: Option<&Value>,
     ) -> Result<bool, Failure> {
         let term = leader.session.as_deref().map(Term::of_text).unwrap_or_default();
-        // A lock that is gone is not made again, docs/safety.md S9: whoever wants it races for it.
+        // A lock that is gone is not made again, docs/safety.md S9: a node that wants it races for it.
         if leader.name() != self.settings.name || term.holder != self.settings.name {
             return Ok(false);
         }

@@ -64,7 +64,7 @@ async fn a_shortened_session_shortens_the_promise() {
     let held = leader(&*a).await.unwrap();
     assert_eq!(a.update_leader(&held, None, None).await, Ok(true));
     let held = leader(&*a).await.unwrap();
-    assert_ne!(held.session, owner, "the key hangs on the session with the new ttl");
+    assert_ne!(held.session, owner, "the key is attached to the session with the new ttl");
     assert!(a.granted() < 10 * S && a.granted() > 8 * S, "{:?}", a.granted());
     let mut renewer = a.renewer().unwrap();
     let answer = std::thread::spawn(move || renewer.renew(2 * S)).join().unwrap();

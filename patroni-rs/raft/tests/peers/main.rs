@@ -187,7 +187,7 @@ fn ours_beside_two_of_the_reference() {
         answer(&rust, &put("/r", "x", Conditions { exists: Some(false), ..Conditions::default() })),
         Some(Ok(Done::Refused))
     ));
-    // Whoever leads of the reference is killed: ours and the other one go on.
+    // The member of the reference that leads is killed: ours and the other one go on.
     let leading = usize::from(!python[0].leads());
     python.remove(leading).kill();
     set(&rust, "/after", "1");

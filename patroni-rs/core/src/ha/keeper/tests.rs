@@ -47,6 +47,14 @@ fn renews_while_permitted() {
     assert_eq!(k.next(s(10)), Next::Renew);
     k.lease_confirmed(s(10));
     assert_eq!(k.lease_until(), Some(s(40)));
+    // An answer that comes late is to an older request.
+    k.lease_renewed(s(8));
+    assert_eq!(k.lease_until(), Some(s(40)));
+    // What is over is not renewed, whatever is permitted.
+    k.arm(Arm::Reads, 1);
+    k.cycle_ended(s(39));
+    assert_eq!(k.next(s(39)), Next::Renew);
+    assert_eq!(k.next(s(40)), Next::Idle);
 }
 
 #[test]

@@ -17,6 +17,16 @@ pub struct Executor {
 }
 
 impl Executor {
+    /// As the cycle finds it.
+    pub fn of(world: &World) -> Executor {
+        Executor {
+            keys: world.keys.clone(),
+            loads: 0,
+            pg: world.view.pg.clone(),
+            job: world.view.job.as_ref().map(|j| j.job.name()).or(world.answers.running.clone()),
+        }
+    }
+
     pub fn answer(&mut self, world: &mut World, request: &Request) -> Answer {
         match request {
             Request::Dcs(request) => self.dcs(world, request),

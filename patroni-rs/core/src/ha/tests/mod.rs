@@ -3,13 +3,14 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 mod act;
-mod executor;
+pub(crate) mod executor;
 mod failsafe;
 mod follow;
 mod garbage;
 mod held_back;
 mod lines;
 mod member;
+mod outcome;
 mod replay;
 mod rows;
 mod rules;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use pyfmt::{json, Value};
 
+use super::outcome::Outcome;
 use super::situation;
-use super::world::Outcome;
 
 const RECORDED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/ha/recorded.json");
 

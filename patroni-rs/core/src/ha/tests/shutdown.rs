@@ -1,7 +1,8 @@
 //! 9.3: the end of the daemon.
 
 use super::super::*;
-use super::world::{leader, replica, stopped_at, Outcome, World};
+use super::outcome::Outcome;
+use super::world::{leader, replica, stopped_at, World};
 
 fn stops(world: World, checkpoint: u64, exited: bool) -> Outcome {
     world.answer(|a| a.stopping = Stopping { checkpoint: Some(stopped_at(checkpoint)), exited }).shut_down()

@@ -41,27 +41,6 @@ fn keys(v: &Value) -> BTreeMap<String, String> {
     v.as_map().unwrap().iter().map(|(k, v)| (k.py_str(), v.py_str())).collect()
 }
 
-const STATES: [PgState; 15] = [
-    PgState::InitDb,
-    PgState::InitDbFailed,
-    PgState::CustomBootstrap,
-    PgState::CustomBootstrapFailed,
-    PgState::CreatingReplica,
-    PgState::Running,
-    PgState::Starting,
-    PgState::BootstrapStarting,
-    PgState::StartFailed,
-    PgState::Restarting,
-    PgState::RestartFailed,
-    PgState::Stopping,
-    PgState::Stopped,
-    PgState::StopFailed,
-    PgState::Crashed,
-];
-
-const ROLES: [Role; 6] =
-    [Role::Primary, Role::StandbyLeader, Role::Replica, Role::Demoted, Role::Uninitialized, Role::Promoted];
-
 /// The world that a situation describes.
 pub fn world(s: &Value) -> World {
     let mut w = replica();
@@ -133,8 +112,8 @@ pub fn world(s: &Value) -> World {
 }
 
 fn postgres(pg: &mut PgView, v: &Value) {
-    pg.state = STATES.into_iter().find(|x| Some(x.as_str()) == text(v, "state")).unwrap();
-    pg.role = ROLES.into_iter().find(|x| Some(x.as_str()) == text(v, "role")).unwrap();
+    pg.state = PgState::ALL.into_iter().find(|x| Some(x.as_str()) == text(v, "state")).unwrap();
+    pg.role = Role::ALL.into_iter().find(|x| Some(x.as_str()) == text(v, "role")).unwrap();
     pg.running = flag(v, "running");
     let lsn = |key| int(v, key).map(|n| Lsn::new(n as u64));
     pg.query = match (pg.running, text(v, "query")) {

@@ -22,6 +22,25 @@ pub enum PgState {
 }
 
 impl PgState {
+    /// All of them.
+    pub const ALL: [PgState; 15] = [
+        PgState::InitDb,
+        PgState::InitDbFailed,
+        PgState::CustomBootstrap,
+        PgState::CustomBootstrapFailed,
+        PgState::CreatingReplica,
+        PgState::Running,
+        PgState::Starting,
+        PgState::BootstrapStarting,
+        PgState::StartFailed,
+        PgState::Restarting,
+        PgState::RestartFailed,
+        PgState::Stopping,
+        PgState::Stopped,
+        PgState::StopFailed,
+        PgState::Crashed,
+    ];
+
     /// The text in member keys and REST answers.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -62,6 +81,16 @@ pub enum Role {
 }
 
 impl Role {
+    /// All of them.
+    pub const ALL: [Role; 6] = [
+        Role::Primary,
+        Role::StandbyLeader,
+        Role::Replica,
+        Role::Demoted,
+        Role::Uninitialized,
+        Role::Promoted,
+    ];
+
     /// The text in member keys and REST answers.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -75,7 +104,7 @@ impl Role {
     }
 }
 
-/// Scripts that the user hangs on events (surface-ha-pg 22-01).
+/// Scripts that the user attaches to events (surface-ha-pg 22-01).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[allow(missing_docs)]
 pub enum Callback {

@@ -3,7 +3,8 @@
 
 use super::*;
 use crate::global_config::GlobalConfig;
-use crate::ha::tests::world::{leader, replica, World, ME, NOW};
+use crate::ha::tests::executor::Executor;
+use crate::ha::tests::world::{leader, replica, Reply, World, ME, NOW};
 use crate::ha::JobView;
 use crate::timing::Timing;
 
@@ -227,22 +228,29 @@ fn the_last_decisions_are_those_of_the_shutdown() {
     }
 }
 
-/// The engine runs anew with each answer, and says all its lines again.
+/// The engine runs anew with each answer, and says all its lines again; and it goes by the time of the answers.
 #[test]
 fn a_line_is_told_once() {
-    let mut run = Run::of(Kind::Cycle, &leader(), lock(false));
-    run.cycle.looked(leader().view, false);
-    let mut told = Vec::new();
-    for answer in [Answer::Cluster(Err(ha::DcsDown("down".into()))), Answer::Done, Answer::Done, Answer::Done]
-    {
+    let mut world = leader();
+    world.answers.update = Reply::No;
+    let mut executor = Executor::of(&world);
+    let mut run = Run::of(Kind::Cycle, &world, lock(false));
+    run.cycle.looked(world.view.clone(), false);
+    let (mut told, mut steps) = (Vec::new(), 0);
+    let late = Now { at: NOW + Duration::from_secs(8), ..now() };
+    loop {
         let (step, lines) = run.cycle.step(&mut run.memory, NOW);
         told.extend(lines.into_iter().map(|line| line.text));
         let Step::Ask(question) = step else { break };
+        steps += 1;
         let sent = run.cycle.sends(question, &now(), &mut run.lock);
-        run.cycle.answered(sent, answer, &now(), &mut run.lock);
+        let answer = executor.answer(&mut world, sent.request());
+        run.cycle.answered(sent, answer, &late, &mut run.lock);
     }
-    let mut once = told.clone();
-    once.dedup();
-    assert!(!told.is_empty());
-    assert_eq!(told, once);
+    let mut script = ha::Script::new(&run.cycle.transcript, NOW);
+    assert!(script.ask(ask::LoadCluster).is_ok());
+    assert_eq!((script.asked(), script.now()), (NOW, late.at));
+    let once: std::collections::BTreeSet<&String> = told.iter().collect();
+    assert!(steps > 3 && !told.is_empty(), "{steps} {told:?}");
+    assert_eq!(told.len(), once.len(), "{told:?}");
 }

@@ -163,7 +163,7 @@ fn primary_rows() -> Vec<Row> {
             "removed leader key after trying and failing to start postgres",
             "load state(crashed) prove update feed unwatch load peers(b,c) prove delete touch",
         ),
-        // Who has given way leaves the race to the others: until one leads, or for a ttl.
+        // A node that has yielded leaves the race to the others: until one leads, or for a ttl.
         row(
             "10-15",
             gave_way(29).without("leader"),

@@ -416,7 +416,7 @@ fn sysid_rows() -> Vec<Row> {
             "The control file of the data directory can not be used: no system identifier in it; PostgreSQL is running \
              in it",
         ),
-        // The lock of a server that does not run is not kept from others, whoever keeps its lease alive.
+        // The lock of a server that does not run is not kept from others, whichever node keeps its lease alive.
         row("4F-01", sysid(leader().down(), "").view(|v| v.pg.sysid_problem = "x".into()), invalid, "load prove delete touch touch")
             .says("The control file of the data directory can not be used: x; PostgreSQL is not running")
             .says("Leader key released"),
