@@ -63,10 +63,13 @@ fn a_promise_that_ends_is_the_servers_end() {
     let until = boot_time() + Duration::from_secs(1);
     pipe.write_all(&word(server.id(), Some(until))).unwrap();
     let stopped = ends(&mut server, Duration::from_secs(20));
-    assert!(boot_time() >= until, "not before");
-    let _ = server.kill();
-    server.wait().unwrap();
-    assert!(stopped && ends(&mut guardian, Duration::from_secs(20)));
+    let late = boot_time() >= until;
+    let ended = ends(&mut guardian, Duration::from_secs(20));
+    for mut child in [guardian, server] {
+        let _ = child.kill();
+        child.wait().unwrap();
+    }
+    assert!(late && stopped && ended, "not before, and then: {late} {stopped} {ended}");
     let log = std::fs::read_to_string(dir.path().join("log")).unwrap();
     assert!(log.contains("stopped immediately") || log.contains("killed"), "{log}");
 }
@@ -76,8 +79,11 @@ fn who_is_told_of_nothing_stops_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let (mut server, mut guardian) = (server(), guardian(dir.path()));
     drop(guardian.stdin.take());
-    assert!(ends(&mut guardian, Duration::from_secs(20)));
-    assert!(server.try_wait().unwrap().is_none());
-    server.kill().unwrap();
-    server.wait().unwrap();
+    let ended = ends(&mut guardian, Duration::from_secs(20));
+    let untouched = server.try_wait().unwrap().is_none();
+    for mut child in [guardian, server] {
+        let _ = child.kill();
+        child.wait().unwrap();
+    }
+    assert!(ended && untouched, "{ended} {untouched}");
 }

@@ -178,7 +178,7 @@ impl Instance {
     ) -> Result<CurrentState, SqlError> {
         let deadline = tokio::time::Instant::now() + wait.unwrap_or_default();
         if wait.is_some() {
-            // Whoever waits has just changed something that PostgreSQL has yet to see.
+            // A caller that waits has just changed something that PostgreSQL has yet to see.
             tokio::time::sleep(POLL_INTERVAL).await;
         }
         loop {

@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::citus;
 use super::shared::Shared;
-use crate::instance::{locked, mono_now, Apply, Started, StopHow};
+use crate::instance::{locked, mono_now, Apply, RestartHow, Started, StopHow};
 
 /// How long the end of a cancelled restart is waited for.
 const CANCELLED_WITHIN: Duration = Duration::from_secs(1);
@@ -291,7 +291,8 @@ async fn run(shared: &Arc<Shared>, jobs: &Jobs, job: &Job) -> JobResult {
                 || shared.lease.may_restart_primary(pg.dynamic().is_paused(), pg.is_bootstrapping());
             let leads = shared.lease.until().is_some_and(|until| until > mono_now());
             let announce = leads.then(|| shared.me().timing.ttl);
-            let result = started(pg.restart(Some(*timeout), false, None, announce, may_write).await);
+            let how = RestartHow { timeout: Some(*timeout), announce, ..RestartHow::default() };
+            let result = started(pg.restart(how, may_write).await);
             if leads && result == JobResult::Done {
                 citus::tell(shared, EventKind::AfterPromote, announce.unwrap_or_default()).await;
             }

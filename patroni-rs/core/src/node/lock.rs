@@ -260,7 +260,7 @@ impl LeaderLock {
         self.fenced = None;
     }
 
-    /// Has the server that the keeper stopped given way to another one, which is not to write? A server is started only
+    /// Has another server taken the place of the one that the keeper stopped, and is not to write? A server is started only
     /// where the one before is proven gone, so there is nothing left to wait for. The lease may run out while a demotion
     /// is about to start a standby.
     pub fn fenced_server_is_replaced(&self) -> bool {
@@ -273,7 +273,7 @@ impl LeaderLock {
         self.keeper.arm(server.arm(self.paused, self.bootstrapping), server.number);
     }
 
-    // ---- jobs, and whoever finds a server ----
+    // ---- jobs, and what finds a server ----
 
     /// Another server is known, of a fork or of one that ran before: to be told at once. A loop that waits for the DCS, or
     /// a job that waits for the start, would come to it late. `paused`: of the newest dynamic configuration.
