@@ -109,11 +109,11 @@ Feature: Raft without a store
       raft: {data_dir: LABNODE/raft}
       """
     Then node1 follows node0 within 40 s
-    When `dd if=/dev/zero of=LABNODE/disk/ballast bs=4k count=100000 2>/dev/null; true` is run in node0's folder
+    When `dd if=/dev/zero of=LABNODE/disk/ballast bs=4k count=100000 2>/dev/null; true` is run in node0's directory
     Then node1 leads within 60 s
     And node0's log says "this member takes no part until it is mended"
     When a row "after" is written on node1
-    And `rm LABNODE/disk/ballast` is run in node0's folder
+    And `rm LABNODE/disk/ballast` is run in node0's directory
     Then node0 follows node1 within 60 s
     And the row "after" is on every member within 10 s
     When our patronictl is called with "switchover batman --leader node1 --candidate node0 --force"
