@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::time::Duration;
 
 use patroni_core::model::Member;
 use pyfmt::Value;
@@ -163,6 +164,17 @@ impl Context {
         what: String,
     ) -> Result<Reply, RestError> {
         self.send("POST", &member.endpoint_url(endpoint), Some(body), Some(Progress::of(what)))
+    }
+
+    /// The body of a `GET` of a member, in one attempt within that time.
+    ///
+    /// # Errors
+    /// There is none, or it is no answer to a `GET` that succeeded.
+    pub fn ask(&mut self, member: &Member, endpoint: &str, limit: Duration) -> Result<String, String> {
+        let url = member.endpoint_url(endpoint);
+        let config = &self.config;
+        let rest = self.rest.get_or_insert_with(|| Rest::new(config));
+        self.runtime.block_on(rest.get_once(&url, limit))
     }
 
     /// A request whose failure ends the program, as in the reference.

@@ -85,6 +85,22 @@ impl Rest {
         })
     }
 
+    /// The body of a `GET`, in one attempt.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub async fn get_once(&mut self, url: &str, limit: Duration) -> Result<String, String> {
+        let target = Target::of(url);
+        let client = self.client(target.kind).map_err(|e| e.to_string())?;
+        let reply = client.request("GET", url, &[], String::new(), limit).await.map_err(|e| e.to_string())?;
+        match reply.status {
+            200 => Ok(String::from_utf8_lossy(&reply.body).into_owned()),
+            // Of a node that does not run its PostgreSQL: it says so.
+            503 if !reply.body.is_empty() => Ok(String::from_utf8_lossy(&reply.body).into_owned()),
+            status => Err(format!("status code {status}")),
+        }
+    }
+
     /// Sends a request. A connection that cannot be made is tried again three
     /// times, each time with a warning.
     ///

@@ -13,6 +13,7 @@ pub mod config;
 mod credentials;
 pub mod health;
 pub mod http;
+pub mod measured;
 pub mod metrics;
 pub mod route;
 pub mod server;

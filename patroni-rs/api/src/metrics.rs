@@ -9,6 +9,7 @@ use patroni_core::PgVersion;
 use pyfmt::datetime::DateTime;
 use pyfmt::value::float_repr;
 
+use crate::measured::Histogram;
 use crate::snapshot::{Snapshot, WalStatus};
 
 /// States with their names in the comment of `patroni_postgres_state`, in the
@@ -54,6 +55,18 @@ impl Page {
         self.metric("gauge", name, help, value);
     }
 
+    fn histogram(&mut self, name: &str, help: &str, found: &Histogram) {
+        let labels = self.labels.clone();
+        let inner = labels.trim_end_matches('}');
+        let _ = writeln!(self.text, "# HELP patroni_{name} {help}\n# TYPE patroni_{name} histogram");
+        for (bound, count) in found.cumulated() {
+            let _ = writeln!(self.text, "patroni_{name}_bucket{inner},le=\"{bound}\"}} {count}");
+        }
+        let (count, sum) = (found.count(), found.sum().as_secs_f64());
+        let _ = writeln!(self.text, "patroni_{name}_bucket{inner},le=\"+Inf\"}} {count}");
+        let _ = writeln!(self.text, "patroni_{name}_sum{labels} {sum}\npatroni_{name}_count{labels} {count}");
+    }
+
     fn flag(&mut self, name: &str, help: &str, value: bool) {
         self.gauge(name, help, u8::from(value));
     }
@@ -67,6 +80,7 @@ pub fn text(s: &Snapshot, now: Instant) -> String {
     put_wal(&mut page, s);
     put_node(&mut page, s, now);
     put_build_info(&mut page, s);
+    put_measured(&mut page, s, now);
     put_held_back(&mut page, s);
     page.text
 }
@@ -163,6 +177,28 @@ fn put_build_info(page: &mut Page, s: &Snapshot) {
     let shared = std::mem::replace(&mut page.labels, labels);
     page.gauge("build_info", "The implementation that answers, its version and that of Patroni.", 1);
     page.labels = shared;
+}
+
+/// Ours alone, and always there: what nobody else measures.
+fn put_measured(page: &mut Page, s: &Snapshot, now: Instant) {
+    let measured = &s.measured;
+    page.histogram("ha_loop_duration_seconds", "How long cycles of the HA loop take.", &measured.cycles);
+    let help = "How long requests of the HA loop to the DCS take, with their repetitions.";
+    page.histogram("dcs_request_duration_seconds", help, &measured.dcs_requests);
+    let left = s.lease_until.map_or(0.0, |until| until.saturating_duration_since(now).as_secs_f64());
+    page.gauge(
+        "leader_lease_seconds",
+        "How long the leader lock is still promised to this node, 0 if it is not.",
+        left,
+    );
+    let help = "Value is 1 if the guardian would stop Postgres should the lock not be renewed, 0 otherwise.";
+    page.flag("guardian_armed", help, measured.guardian_armed);
+    let members = s.failsafe.as_ref().and_then(pyfmt::Value::as_map).map_or(0, |members| members.len());
+    page.gauge(
+        "failsafe_members",
+        "How many members have to consent in failsafe mode, 0 if it is off.",
+        members,
+    );
 }
 
 /// Ours alone, and only while there is something to say: otherwise the page is the reference's.

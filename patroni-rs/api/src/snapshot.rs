@@ -11,6 +11,8 @@ use patroni_core::PgVersion;
 use pyfmt::datetime::DateTime;
 use pyfmt::Value;
 
+use crate::measured::Measured;
+
 /// State of this node at one moment.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
@@ -62,6 +64,8 @@ pub struct Snapshot {
     pub watchdog_failed: bool,
     /// Why this node was not promoted, while nobody leads.
     pub held_back: Option<HeldBack>,
+    /// What only this implementation measures.
+    pub measured: Measured,
     /// Records in the queue of the logger.
     pub log_queue_size: i64,
     /// Records it lost.

@@ -170,6 +170,12 @@ impl Guard {
         }
     }
 
+    /// There is one, and it has an instant at which it acts.
+    pub fn is_armed(&self) -> bool {
+        let state = locked(&self.state);
+        state.child.is_some() && state.word().promise.is_some()
+    }
+
     /// The wall clock has jumped ahead, and the keeper has seen to it: the guardian doubts what it has heard before.
     pub fn clock_jumped(&self) {
         self.speak(&mut locked(&self.state));

@@ -144,12 +144,15 @@ fn each_change_is_told() {
     assert!(!guard.set_postmaster(Some(process), None));
     assert_eq!(heard.words(), 0);
     let promise = Some(Mono::seconds(9));
+    assert!(!guard.is_armed());
     guard.promise(promise, Arm::Writes, number(&process));
     assert_eq!(heard.words(), 1);
+    assert!(guard.is_armed());
     guard.promise(promise, Arm::Writes, number(&process));
     assert_eq!(heard.words(), 0);
     guard.promise(promise, Arm::Writes, 8);
     assert_eq!(heard.words(), 1);
+    assert!(!guard.is_armed(), "a promise about another server");
     guard.clock_jumped();
     assert_eq!(heard.words(), 1);
 }

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use patroni_api::backend::Result;
+use patroni_api::measured::Measured;
 use patroni_api::snapshot::{PostgresState, Queried, Snapshot};
 use patroni_api::{Backend, BackendError, Batched, FailsafeReply, Restarted, SingleFlight};
 use patroni_core::ha::{self, FailsafePing, PgState, Role, ScheduledRestart};
@@ -227,6 +228,10 @@ impl ApiBackend {
                 .map_or(Value::Null, |r| r.data.clone()),
             watchdog_failed: !watchdog.healthy,
             held_back: locked(&shared.held_back).clone(),
+            measured: Measured {
+                guardian_armed: shared.instance.guard.is_armed(),
+                ..locked(&shared.measured).clone()
+            },
             log_queue_size: log.queue_size as i64,
             log_records_lost: log.records_lost as i64,
             copy_progress: shared.instance.copy_progress(),

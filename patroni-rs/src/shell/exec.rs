@@ -4,7 +4,7 @@
 
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use patroni_core::global_config::GlobalConfig;
 use patroni_core::ha::{
@@ -70,7 +70,9 @@ impl Executor {
             status = Some(self.status_of(*lsn, slots.clone()));
         }
         let dcs = self.shared.dcs.clone();
+        let begun = Instant::now();
         let answer = carry_out(&*dcs, request, self.cluster.leader.as_ref(), status.as_ref()).await;
+        locked(&self.shared.measured).dcs_requests.observe(begun.elapsed());
         self.heard(request, &answer, sent);
         answer
     }

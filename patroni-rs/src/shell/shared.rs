@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use patroni_api::measured::Measured;
 use patroni_config::Config;
 use patroni_core::ha::{
     FailsafePing, HeldBack, Job, LocalMember, Role, ScheduledRestart, Source, WatchdogView,
@@ -68,6 +69,8 @@ pub struct Shared {
     pub failsafe_since: Mutex<Option<patroni_core::ha::Mono>>,
     /// Why the last cycle did not promote this node.
     pub held_back: Mutex<Option<HeldBack>>,
+    /// How long cycles and their requests to the DCS take.
+    pub measured: Mutex<Measured>,
     /// The own position as the last cycle saw it, also without a DCS: what a primary that asks for consent is told.
     pub last_lsn: Mutex<Option<patroni_core::model::Lsn>>,
     /// The restart that waits for its time.
@@ -125,6 +128,7 @@ impl Shared {
             failsafe_ping: Mutex::new(None),
             failsafe_since: Mutex::new(None),
             held_back: Mutex::new(None),
+            measured: Mutex::default(),
             last_lsn: Mutex::new(None),
             scheduled_restart: Mutex::new(None),
             restart_published: tokio::sync::watch::Sender::new(false),

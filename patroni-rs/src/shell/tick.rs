@@ -3,7 +3,7 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use futures_util::FutureExt;
 use patroni_core::ha::{Finished, HeldBack, JobView, Level, LogLine, Memory, View};
@@ -37,7 +37,9 @@ pub(super) async fn view(shared: &Arc<Shared>, memory: &Memory, running: Option<
 /// Runs one cycle. `None`: it panicked. It then counts as none: it permits no renewal of the lock to the keeper, and the
 /// next one begins with the memory that it began with.
 pub async fn guarded_cycle(shared: &Arc<Shared>, memory: &mut Memory) -> Option<Finished> {
+    let begun = Instant::now();
     let finished = AssertUnwindSafe(cycle(shared, memory)).catch_unwind().await;
+    locked(&shared.measured).cycles.observe(begun.elapsed());
     if finished.is_err() {
         let text = "Unexpected exception raised, please report it as a BUG";
         tracing::error!(target: "patroni.__main__", "{text}");

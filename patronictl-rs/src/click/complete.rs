@@ -184,7 +184,7 @@ fn of_command(group: &Group, command: Option<&Command>, seen: &[&str], incomplet
     }
     if incomplete.starts_with(|c: char| !c.is_alphanumeric()) {
         let spec = command.unwrap_or(&group.root);
-        for opt in spec.all_options().filter(|o| o.multiple || !seen.contains(&o.name)) {
+        for opt in spec.shown_options().filter(|o| o.multiple || !seen.contains(&o.name)) {
             let fitting = opt.decls.iter().filter(|d| d.starts_with(incomplete));
             items.extend(fitting.map(|d| item(d, opt.help.to_owned())));
         }

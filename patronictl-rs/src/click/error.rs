@@ -28,6 +28,9 @@ pub enum CliError {
     /// is printed to stderr, exit code 1.
     #[error("{0}")]
     Crash(String),
+    /// Everything has been said; the exit code tells the outcome.
+    #[error("exit code {0}")]
+    Exit(i32),
 }
 
 impl CliError {
@@ -50,6 +53,7 @@ impl CliError {
             }
             CliError::Abort => (String::new(), "Aborted!\n".into(), 1),
             CliError::Crash(text) => (String::new(), format!("{text}\n"), 1),
+            CliError::Exit(code) => (String::new(), String::new(), *code),
         }
     }
 }

@@ -53,7 +53,7 @@ pub fn page(group: &Group, command: Option<&Command>, width: usize) -> String {
     out.push_str(&fill(shown.help, width, "  ", "  "));
     out.push_str("\n\nOptions:\n");
     let options: Vec<(String, String)> =
-        shown.all_options().map(|o| (o.record(), o.help.to_owned())).collect();
+        shown.shown_options().map(|o| (o.record(), o.help.to_owned())).collect();
     definitions(&mut out, &options, width);
     if command.is_none() {
         out.push_str("\nCommands:\n");

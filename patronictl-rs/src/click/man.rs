@@ -23,7 +23,7 @@ const ENVIRONMENT: &[(&str, &str)] = &[
 pub fn write_all(group: &Group, version: &str, directory: &Path) -> std::io::Result<()> {
     std::fs::create_dir_all(directory)?;
     std::fs::write(directory.join(format!("{}.1", group.root.name)), page(group, None, version))?;
-    for command in group.commands {
+    for command in group.commands.iter().chain(group.additions) {
         let name = format!("{}-{}.1", group.root.name, command.name);
         std::fs::write(directory.join(name), page(group, Some(command), version))?;
     }
@@ -57,7 +57,7 @@ pub fn page(group: &Group, command: Option<&Command>, version: &str) -> String {
     }
     if command.is_none() {
         out.push_str(".SH COMMANDS\n");
-        for command in group.commands {
+        for command in group.commands.iter().chain(group.additions) {
             let page = escaped(&format!("{program}-{}", command.name));
             out.push_str(&format!(".TP\n.BR {page} (1)\n{}\n", sentence(command.help)));
         }

@@ -118,7 +118,7 @@ impl<'a> Scan<'a> {
             return match self.find(name) {
                 Some(opt) => self.long(opt, name, explicit),
                 None => {
-                    let known = self.command.all_options().flat_map(|o| o.decls.iter().copied());
+                    let known = self.command.shown_options().flat_map(|o| o.decls.iter().copied());
                     let hint = suggestion(name, known.filter(|d| d.starts_with("--")));
                     Err(CliError::Usage(format!("No such option {}.{hint}", str_repr(name))))
                 }

@@ -44,6 +44,8 @@ pub struct Opt {
     pub multiple: bool,
     /// The help sentence.
     pub help: &'static str,
+    /// An addition to the reference's: help, completion and "did you mean" do not show it.
+    pub hidden: bool,
 }
 
 impl Opt {
@@ -54,12 +56,17 @@ impl Opt {
         kind: Kind,
         help: &'static str,
     ) -> Opt {
-        Opt { name, decls, kind, multiple: false, help }
+        Opt { name, decls, kind, multiple: false, help, hidden: false }
     }
 
     /// An option whose occurrences add up.
     pub const fn many(name: &'static str, decls: &'static [&'static str], help: &'static str) -> Opt {
-        Opt { name, decls, kind: Kind::Text, multiple: true, help }
+        Opt { name, decls, kind: Kind::Text, multiple: true, help, hidden: false }
+    }
+
+    /// The same, and nothing of the reference's output shows it.
+    pub const fn hidden(self) -> Opt {
+        Opt { hidden: true, ..self }
     }
 
     /// How errors name the option: `'--role' / '-r'`.
@@ -127,6 +134,8 @@ pub struct Group {
     pub root: Command,
     /// The commands.
     pub commands: &'static [Command],
+    /// Additions to the reference's, which its help does not show.
+    pub additions: &'static [Command],
 }
 
 /// The option that every command has, last.
@@ -136,6 +145,11 @@ impl Command {
     /// All options including `--help`.
     pub fn all_options(&self) -> impl Iterator<Item = &Opt> {
         self.options.iter().chain(std::iter::once(&HELP))
+    }
+
+    /// Those that the reference has as well.
+    pub fn shown_options(&self) -> impl Iterator<Item = &Opt> {
+        self.all_options().filter(|option| !option.hidden)
     }
 }
 

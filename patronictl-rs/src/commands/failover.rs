@@ -4,6 +4,7 @@ use patroni_core::model::{failover_value, Cluster, Member};
 use pyfmt::value::str_repr;
 use pyfmt::Value;
 
+use super::doctor;
 use super::list::Table;
 use super::schedule::{self, At};
 use crate::click::prompt::{confirm, prompt, prompt_int, Console, Stdio};
@@ -13,6 +14,9 @@ use crate::store::{global_config, Store};
 
 /// Runs `switchover`.
 pub fn switchover(context: &mut Context, values: &Values) -> Result<(), CliError> {
+    if values.flag("check") {
+        return doctor::switchover(context, values);
+    }
     run(context, values, Action::Switchover)
 }
 

@@ -3,6 +3,7 @@
 
 mod config_edit;
 mod diff;
+mod doctor;
 mod edit_config;
 mod editor;
 mod failover;

@@ -2,7 +2,8 @@
 //! `ctl-help/`). Parsing, help, usage errors, completion and dispatch are all made from it.
 
 use super::{
-    edit_config, failover, flush, list, pause, query, reinit, reload, remove, restart, role_change, show,
+    doctor, edit_config, failover, flush, list, pause, query, reinit, reload, remove, restart, role_change,
+    show,
 };
 use crate::click::spec::{Arg, Command, Group, Kind, Opt};
 use crate::click::{CliError, Values};
@@ -65,7 +66,7 @@ const GROUP_ROOT: Command = command(
 );
 
 /// The program.
-pub const GROUP: Group = Group { root: GROUP_ROOT, commands: &SPECS };
+pub const GROUP: Group = Group { root: GROUP_ROOT, commands: &SPECS, additions: &[DOCTOR] };
 
 /// The commands without what carries them out: parsing and help know nothing of that.
 const SPECS: [Command; COMMANDS.len()] = {
@@ -80,11 +81,21 @@ const SPECS: [Command; COMMANDS.len()] = {
 
 /// The command of that name, with what carries it out.
 pub fn find(name: &str) -> Option<(Run, Command)> {
-    COMMANDS.iter().find(|(_, command)| command.name == name).copied()
+    COMMANDS.iter().chain(ADDITIONS).find(|(_, command)| command.name == name).copied()
 }
 
 /// What carries a command out.
 pub type Run = fn(&mut Context, &Values) -> Result<(), CliError>;
+
+/// Commands that the reference has not got: its help, its completion and its "did you mean" do not show them.
+const ADDITIONS: &[(Run, Command)] = &[(doctor::run, DOCTOR)];
+
+const DOCTOR: Command = command(
+    "doctor",
+    "Look at the cluster and tell what is wrong with it, and what to do; exit code 0: nothing, 1: warnings, 2: errors",
+    &[CLUSTER_OPTIONAL],
+    &[GROUP_OPT, FORMAT],
+);
 
 /// The commands, sorted by name, each with what carries it out.
 const COMMANDS: &[(Run, Command)] = &[
@@ -310,6 +321,8 @@ const SWITCHOVER: &[Opt] = &[
         "Timestamp of a scheduled switchover in unambiguous format (e.g. ISO 8601)",
     ),
     FORCE,
+    Opt::new("check", &["--check"], Kind::Flag, "Do nothing: tell who could lead, who not and why").hidden(),
+    Opt::new("format", &["--format", "-f"], Kind::Choice(FORMATS), "Output format of --check").hidden(),
 ];
 
 #[cfg(test)]
@@ -334,7 +347,7 @@ mod tests {
             "many" => arg.many,
             _ => false,
         };
-        std::iter::once(&GROUP.root).chain(GROUP.commands).any(|command| {
+        std::iter::once(&GROUP.root).chain(GROUP.commands).chain(GROUP.additions).any(|command| {
             command.options.iter().any(|opt| opt.name == name && of_option(opt))
                 || command.args.iter().any(|arg| arg.name == name && of_argument(arg))
         })

@@ -75,6 +75,7 @@ pub fn primary() -> Snapshot {
         scheduled_restart: Value::Null,
         watchdog_failed: false,
         held_back: None,
+        measured: Default::default(),
         log_queue_size: 0,
         log_records_lost: 0,
         copy_progress: Value::Null,
