@@ -226,7 +226,8 @@ impl World {
                 if member.hung_until <= now {
                     member.hung_since = now;
                 }
-                member.hung_until = now + long;
+                // As of a frozen node: what hangs does not come back sooner since something else begins to.
+                member.hung_until = member.hung_until.max(now + long);
             }
             Fault::Stall(node, on) => self.members[node].pg.stalled = on,
             Fault::SlowServer(node, on) => self.members[node].pg.slow = on,
