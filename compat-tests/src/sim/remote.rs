@@ -146,7 +146,9 @@ impl World {
         }
         if !on {
             let leader = self.store.get("leader").and_then(|name| self.index_of(name));
-            let Some(data) = leader.and_then(|leader| self.members[leader].pg.data.clone()) else { return };
+            // Nobody copies the other site from a server that is being promoted: both would begin one timeline number.
+            let copied = leader.map(|leader| &self.members[leader].pg).filter(|pg| pg.writable());
+            let Some(data) = copied.and_then(|pg| pg.data.clone()) else { return };
             self.remote.pg.data = Some(data);
             let branch = self.ledger.branch();
             self.remote_begins(branch);
