@@ -21,7 +21,7 @@ use regex::Regex;
 const SHORT: usize = 4;
 
 fn allow_list() -> AllowList {
-    AllowList::read(&host::repository().join("compat-tests/allow.tsv")).unwrap()
+    AllowList::of_the_tree().unwrap()
 }
 
 /// Holds `ours` against the snapshot `name`; for `before` see [`recorded::text`].

@@ -104,7 +104,7 @@ fn compare(asked: &Args) -> Result<usize> {
         only && (!asked.no_sql || !needs_sql(case)) && (!asked.known || memory.knows(case))
     };
     let cases: Vec<Case> = cases::all().into_iter().filter(wanted).skip(asked.from).collect();
-    let allow = AllowList::read(&host::repository().join("compat-tests/allow.tsv"))?;
+    let allow = AllowList::of_the_tree()?;
     let mut lab = Cluster::new(Options { overrides: tls(), ..Options::default() })?;
     let mut ports = Vec::new();
     if cases.iter().any(needs_sql) {

@@ -13,7 +13,7 @@ use compat_tests::diff::allow::AllowList;
 use compat_tests::diff::states::STATES;
 use compat_tests::diff::table::Table;
 use compat_tests::diff::{cli, probes, Pair};
-use compat_tests::lab::{host, Result};
+use compat_tests::lab::Result;
 use compat_tests::program;
 
 /// Compares what a cluster of ours and one of the reference answer in the same states.
@@ -53,7 +53,7 @@ fn main() -> ExitCode {
 /// Visits the states; what was found before a state that cannot be reached is printed as well.
 fn run(args: &Args) -> Result<Table> {
     let Args { full, states_only, from, to, areas, answers, pg } = args;
-    let allow = AllowList::read(&host::repository().join("compat-tests/allow.tsv"))?;
+    let allow = AllowList::of_the_tree()?;
     eprintln!("compat-diff: bringing up two clusters on PostgreSQL {pg}");
     let mut pair = Pair::new(*pg)?;
     let mut table = Table::default();

@@ -9,7 +9,10 @@ use std::path::Path;
 
 use regex::Regex;
 
-use crate::lab::Result;
+use crate::lab::{host, Result};
+
+/// The area of what the REST API answers.
+pub const REST: &str = "REST";
 
 /// One entry.
 #[derive(Debug)]
@@ -28,6 +31,14 @@ pub struct Entry {
 pub struct AllowList(Vec<Entry>);
 
 impl AllowList {
+    /// Reads the file of the tree.
+    ///
+    /// # Errors
+    /// As [`AllowList::read`].
+    pub fn of_the_tree() -> Result<AllowList> {
+        AllowList::read(&host::repository().join("compat-tests/allow.tsv"))
+    }
+
     /// Reads the file.
     ///
     /// # Errors

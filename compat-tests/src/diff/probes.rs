@@ -7,6 +7,7 @@ use crate::lab::process::Output;
 use crate::lab::store::Key;
 use crate::lab::{http, Result};
 
+use super::allow::REST;
 use super::states::Asks;
 use super::{Probe, Side};
 
@@ -201,7 +202,7 @@ fn probe(
 fn rest(member: &'static str, method: &'static str, path: &'static str, body: Option<&'static str>) -> Probe {
     let name =
         format!("{method} {path} {}on {member}", body.map(|body| format!("{body} ")).unwrap_or_default());
-    probe("REST", name, move |side| {
+    probe(REST, name, move |side| {
         let http::Response { head, body, .. } = side.lab.member(member)?.call(method, path, body)?;
         Ok(format!("{head}\r\n\r\n{body}"))
     })
