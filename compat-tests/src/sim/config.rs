@@ -171,6 +171,14 @@ impl Config {
             ("restored", Config { restores: true, maximum_lag: 20_000, ..base.clone() }),
             ("restored-sync", Config { restores: true, sync: SyncMode::On, ..base.clone() }),
             ("restored-quorum", Config { restores: true, sync: SyncMode::Quorum, ..base.clone() }),
+            (
+                "restored-unseen",
+                Config { restores: true, sync: SyncMode::On, store: Kind::Consul, ..base.clone() },
+            ),
+            (
+                "restored-unseen-quorum",
+                Config { restores: true, sync: SyncMode::Quorum, store: Kind::Consul, ..base.clone() },
+            ),
             ("strangers", Config { strangers: true, sync: SyncMode::On, ..base.clone() }),
             ("strangers-quorum", Config { strangers: true, sync: SyncMode::Quorum, ..base.clone() }),
             ("stun", Config { stun: true, ..base.clone() }),

@@ -6,6 +6,7 @@ use super::ask;
 use super::cycle::Cycle;
 use super::held_back::Reason;
 use super::script::{Halt, Step};
+use super::types::DemoteMode;
 
 /// How long a node that must not win gives others to take the lock (surface-ha-pg 6-11).
 pub(super) const RACE_BACKOFF: Duration = Duration::from_secs(2);
@@ -27,9 +28,18 @@ impl Cycle<'_> {
             self.held_back(Reason::LostRace, winner.as_deref(), &[]);
             return Ok(line);
         }
-        if let Err(stale) = self.still_fresh() {
-            self.release_leader_key(None)?;
-            return Err(stale);
+        let writes = self.pg.is_primary();
+        // In a pause nobody else is promoted, so that whoever is the primary may have the lock.
+        if !(writes && self.is_paused()) {
+            if let Err(stale) = self.still_fresh() {
+                // A demotion gives the lock up on the proof that nothing writes any more.
+                if writes {
+                    self.demote(DemoteMode::Immediate)?;
+                } else {
+                    self.release_leader_key(None)?;
+                }
+                return Err(stale);
+            }
         }
         self.clear_failover_after_win()?;
         self.load_cluster()?;

@@ -5,7 +5,7 @@
 use super::cycle::Cycle;
 use super::script::Step;
 use super::types::*;
-use crate::model::{Lsn, Member, SyncState};
+use crate::model::{Cluster, Lsn, Member, SyncState};
 
 /// What the DCS told of the last leader's WAL before it went back.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,8 +26,8 @@ pub struct HighWater {
 impl Cycle<'_> {
     /// A new view of the cluster is about to replace the old one.
     pub(super) fn note_setback(&mut self, cluster: &ClusterRef) {
-        let went_back = self.m.cluster.is_some() && cluster.setbacks != self.cluster.setbacks;
-        if went_back {
+        let before = self.m.cluster.as_deref();
+        if before.is_some_and(|before| cluster.setbacks != before.setbacks || tells_less(before, cluster)) {
             // Others may have led between the old state and now.
             self.m.lock.doubted();
             let (timeline, position) = (self.known_timeline(), self.known_position());
@@ -106,6 +106,26 @@ impl Cycle<'_> {
     pub(super) fn known_position(&self) -> Lsn {
         self.m.high_water.as_ref().map_or(Lsn::ZERO, |mark| mark.position).max(self.cluster.status.last_lsn)
     }
+}
+
+/// A leader that stops publishes where its last record begins, which is before the position of its end.
+const SLACK: u64 = 1 << 20;
+
+/// Not every store can show that it went back (Consul, Raft; ZooKeeper and Kubernetes after some ways of restoring them):
+/// then what its keys tell does. Of one cluster, timelines are only added, and on one timeline a primary's position rises.
+fn tells_less(before: &Cluster, now: &Cluster) -> bool {
+    let one_cluster = before.initialize.is_some() && before.initialize == now.initialize;
+    let timelines = |cluster: &Cluster| cluster.history.as_ref().map(|_| cluster.timeline());
+    let fewer = timelines(before).zip(timelines(now)).is_some_and(|(before, now)| now < before);
+    // The leader that failsafe mode knows has no version, and is in no key.
+    let led = |cluster: &Cluster| {
+        cluster.leader.as_ref().filter(|l| !l.version.is_empty()).map(|l| l.name().to_owned())
+    };
+    let same_leader = led(before).is_some() && led(before) == led(now) && timelines(before) == timelines(now);
+    let is_primary =
+        |cluster: &Cluster| cluster.leader.as_ref().is_some_and(|l| l.member.role() != "standby_leader");
+    let behind = now.status.last_lsn.bytes().saturating_add(SLACK) < before.status.last_lsn.bytes();
+    one_cluster && (fewer || (same_leader && is_primary(before) && is_primary(now) && behind))
 }
 
 fn leads(member: &Member) -> bool {

@@ -59,6 +59,9 @@ impl World {
             match engine(&self.view, &self.memory, &transcript) {
                 (Progress::Ask(request), _) => {
                     now += self.answers.latency + waits(&request);
+                    if matches!(*request, Request::Dcs(DcsRequest::AcquireLeader(_))) {
+                        now += self.answers.acquire_takes;
+                    }
                     let answer = executor.answer(&mut self, &request);
                     transcript.record(*request, answer, now);
                 }

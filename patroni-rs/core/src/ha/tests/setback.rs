@@ -25,6 +25,37 @@ fn what_was_read_before_is_remembered() {
     assert_eq!(remembered(replica().went_back(2000, 1).memory(|m| m.cluster = None)), None);
 }
 
+/// Stores that cannot show it themselves: Consul, Raft, a ZooKeeper whose next election counts on.
+#[test]
+fn keys_that_tell_less_than_before_show_it_too() {
+    const FAR: u64 = 64 << 20;
+    let seen = |position: u64, timeline: u32, change: fn(&mut Cluster)| {
+        let world = replica().key("history", r#"[[1,1,"r"]]"#);
+        let world = world.went_back(position, timeline);
+        let world = world.memory(|m| {
+            let mut before = m.cluster.as_deref().cloned().unwrap_or_default();
+            before.setbacks = 0;
+            change(&mut before);
+            m.cluster = Some(Arc::new(before));
+        });
+        remembered(world).is_some()
+    };
+    assert!(!seen(1000, 2, |_| {}));
+    // A timeline is missing; what was read before had fewer.
+    assert!(seen(1000, 3, |_| {}));
+    assert!(!seen(1000, 1, |_| {}));
+    // A position is earlier than that of the same leader on the same timeline: by more than a record or two.
+    assert!(seen(FAR, 2, |_| {}));
+    assert!(!seen(2000, 2, |_| {}));
+    // Another leader may have been behind, asynchronously; a standby leader rewinds; another cluster is another cluster.
+    let other: fn(&mut Cluster) = |c| c.leader.iter_mut().for_each(|l| l.member.name = "c".into());
+    assert!(!seen(FAR, 2, other));
+    assert!(!seen(FAR, 2, |c| c.leader = None));
+    assert!(!seen(FAR, 2, |c| c.leader.iter_mut().for_each(|l| l.member.data.set("role", "standby_leader"))));
+    assert!(!seen(FAR, 3, |c| c.initialize = Some("another".into())));
+    assert!(!seen(FAR, 3, |c| c.history = None));
+}
+
 #[test]
 fn a_store_that_has_lost_nothing_is_not_worth_a_line() {
     let says = |world: World| {

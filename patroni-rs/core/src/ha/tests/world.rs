@@ -76,6 +76,8 @@ pub struct Answers {
     pub confused: bool,
     /// How much later each answer comes.
     pub latency: Duration,
+    /// How much later that to the question for the lock comes.
+    pub acquire_takes: Duration,
 }
 
 /// The world: keys of the DCS, this node, and its memory.
@@ -210,6 +212,7 @@ fn answers() -> Answers {
         running: None,
         confused: false,
         latency: Duration::ZERO,
+        acquire_takes: Duration::ZERO,
     }
 }
 

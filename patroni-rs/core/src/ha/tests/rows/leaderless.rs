@@ -105,6 +105,28 @@ pub fn rows() -> Vec<Row> {
         )
         .says("This cycle began 75 s ago, too long to take the leader lock"),
         row(
+            "S9",
+            orphan().answer(|a| a.acquire_takes = std::time::Duration::from_secs(75)),
+            "not taking the leader lock because this cycle has stood still for too long",
+            "load peers(b,c) acquire delete touch touch",
+        )
+        .says("This cycle began 75 s ago, too long to take the leader lock"),
+        // A lock under which somebody writes is given up on the proof of his end alone.
+        row(
+            "S9",
+            orphan().primary().answer(|a| a.acquire_takes = std::time::Duration::from_secs(75)),
+            "not taking the leader lock because this cycle has stood still for too long",
+            "load acquire stop(immediate) role(demoted) delete touch courtesy load job:starting after demotion(nobody,replica) touch",
+        )
+        .says("Demoting self (immediate)"),
+        // In a pause nobody is promoted, and nobody is stopped.
+        row(
+            "S9",
+            orphan().primary().paused().answer(|a| a.acquire_takes = std::time::Duration::from_secs(75)),
+            "PAUSE: acquired session lock as a leader",
+            "load acquire load ssn:none slots touch",
+        ),
+        row(
             "3-16",
             orphan().primary().hung(),
             "Error communicating with PostgreSQL. Will try again later",
