@@ -55,6 +55,34 @@ Feature: a lock goes on proof
     And all that it was told is on the leader
     And node0's log does not say "removed leader key"
 
+  # `bin_name`, a wrapper of a distribution, a program that was moved aside under its server.
+  @ours
+  Scenario: a server whose program is called otherwise
+    Given a script "server.sh"
+      """
+      #!/bin/sh
+      test -e LABROOT/mypostgres || cp LABBIN/postgres LABROOT/mypostgres
+      exec LABROOT/mypostgres "$@"
+      """
+    And a running cluster of 2 members where node0 has
+      """
+      postgresql: {bin_name: {postgres: LABROOT/server.sh}}
+      """
+    When the postmasters are remembered
+    And line 3 of node0's postmaster.pid is changed by -10
+    And the daemon of node0 is killed
+    And node0 is started
+    Then node0 leads within 15 s
+    And the postmasters are the remembered ones
+    Given a client of node0 that never waits
+    When the postmaster of node0 is killed
+    Then the client that never waits is cut off within 15 s
+    And node0's log says "processes of it have not: sending SIGKILL"
+    And node0 leads within 30 s
+    And all that it was told is on the leader
+    And node0's log does not say "removed leader key"
+    And node0's log does not say "is not postmaster"
+
   @ours
   Scenario: many of them
     Given a running cluster of 2 members

@@ -32,7 +32,7 @@ use patroni_core::PgVersion;
 use patroni_postgres::files::{AvailableGucs, ConfigHandler, PendingRestart};
 use patroni_postgres::process::callbacks::{self, CallbackExecutor};
 use patroni_postgres::process::control::ControlReader;
-use patroni_postgres::process::evidence::Place;
+use patroni_postgres::process::evidence::{self, Place};
 use patroni_postgres::process::proc::Process;
 use patroni_postgres::process::progress::CopyProgress;
 use patroni_postgres::process::{Binaries, Cancellable, Postmaster};
@@ -132,6 +132,8 @@ pub struct Instance {
     starting: AtomicBool,
     /// Something is at work on the data directory.
     working: AtomicBool,
+    /// What an earlier daemon has left at work there could not be ended.
+    unended: AtomicBool,
     /// The leader is being asked to write something.
     prompting: AtomicBool,
     /// When it was last said that a disk is full.
@@ -223,6 +225,7 @@ impl Instance {
             checkpointing: AtomicBool::new(false),
             starting: AtomicBool::new(false),
             working: AtomicBool::new(false),
+            unended: AtomicBool::new(false),
             tags: Mutex::default(),
             sysid: Mutex::default(),
             silent: AtomicBool::new(false),
@@ -379,6 +382,9 @@ fn binaries(config: &Value) -> Binaries {
     let mut bin = Binaries::new(config.get("bin_dir").map(Value::py_str).unwrap_or_default());
     for (name, other) in config.get("bin_name").and_then(Value::as_map).into_iter().flatten() {
         bin.names.insert(name.py_str(), other.py_str());
+    }
+    if let Some(program) = bin.path("postgres").file_name() {
+        evidence::know_program(program.to_owned());
     }
     bin
 }

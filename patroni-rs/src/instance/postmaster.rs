@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use patroni_core::mutex::locked;
 use patroni_postgres::process::evidence::{self, End, Place};
 use patroni_postgres::process::fence::{fence, Fenced};
-use patroni_postgres::process::{blocking, Postmaster};
+use patroni_postgres::process::{blocking, pending, Postmaster};
 
 use super::Instance;
 
@@ -73,7 +73,8 @@ impl Instance {
     /// Nothing of the server that ran here is left: proven, or made so. What gives up the leader lock asks this last
     /// (docs/safety.md, "What gives up the lock").
     pub async fn is_proven_gone(&self) -> bool {
-        if self.postmaster().await.is_some() {
+        // First: what has come to its end by now is found below.
+        if pending::is_any() || self.postmaster().await.is_some() {
             return false;
         }
         let known = locked(&self.local_state).postmaster;

@@ -96,6 +96,9 @@ impl Instance {
         }
         // Also an operator's restart ends here.
         let why = match self.half_made().await {
+            _ if self.is_worked_on().await => Some(
+                "what an earlier daemon has left at work on the data directory cannot be ended".to_owned(),
+            ),
             Ok(None) => None,
             Ok(Some(work)) => Some(format!(
                 "a {} was broken off, and the data directory needs to be reinitialized",
@@ -136,7 +139,7 @@ impl Instance {
         };
         // Before the launch: the fence is to know of the server from its first moment.
         let place = self.place_now().await.ok().flatten();
-        let Ok(postmaster) = launch(&self.bin, &command).await else {
+        let Ok(postmaster) = launch(&self.bin, &command, &self.cancel).await else {
             self.set_state(PgState::StartFailed);
             return Started::Failed;
         };

@@ -75,6 +75,14 @@ impl Instance {
         AtWork { working: &self.working, _reaper: reaper }
     }
 
+    /// Does something that nobody could end still write into the data directory? It is tried once more.
+    pub(super) async fn is_worked_on(&self) -> bool {
+        if self.unended.load(Ordering::SeqCst) {
+            self.end_leftovers().await;
+        }
+        self.unended.load(Ordering::SeqCst)
+    }
+
     /// At the start of the process: whatever still works on the data directory does so for nobody.
     pub async fn end_leftovers(&self) {
         let programs = ["pg_rewind", "pg_basebackup"].map(|name| self.bin.text(name)).to_vec();
@@ -88,10 +96,14 @@ impl Instance {
                     bound::command_line(process), process.pid, dir.display()
                 );
             }
-            if !found.is_empty() && !bound::gone(&bound::end_leftovers(&dir, &programs, KILLED_WITHIN)) {
+            let left =
+                !found.is_empty() && !bound::gone(&bound::end_leftovers(&dir, &programs, KILLED_WITHIN));
+            if left {
                 tracing::error!(target: "patroni.postgresql", "What works on {} cannot be killed", dir.display());
             }
+            left
         };
-        let _ = tokio::task::spawn_blocking(end).await;
+        let left = tokio::task::spawn_blocking(end).await;
+        self.unended.store(!matches!(left, Ok(false)), Ordering::SeqCst);
     }
 }

@@ -19,6 +19,7 @@ use tokio::process::{Child, Command};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
+use super::evidence;
 use super::proc::{self, Process};
 
 /// In the environment of such a child: the data directory that it works on.
@@ -106,9 +107,8 @@ fn carries(pid: i32, data_dir: &Path) -> bool {
     if !words(&format!("/proc/{pid}/environ")).contains(&wanted) || !is_place(pid, data_dir, data_dir) {
         return false;
     }
-    let program = std::fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
-    let server = program.file_name() == Some(OsStr::new("postgres"));
-    !server || words(&format!("/proc/{pid}/cmdline")).iter().any(|w| w == b"--single" || w == b"--boot")
+    !evidence::is_postgres(pid)
+        || words(&format!("/proc/{pid}/cmdline")).iter().any(|w| w == b"--single" || w == b"--boot")
 }
 
 /// Is what that process calls `theirs` our `data_dir`? Processes of a container, or of an earlier start of a systemd

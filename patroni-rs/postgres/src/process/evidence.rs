@@ -11,6 +11,7 @@
 //! a listing of `/proc` are kept open from the beginning, everything else is `stat`, `readlink`
 //! and `kill`.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::fd::AsRawFd;
@@ -33,6 +34,8 @@ const POLL_INTERVAL: Duration = Duration::from_millis(10);
 pub const KILL_PATIENCE: Duration = Duration::from_secs(5);
 /// Names of the program.
 const PROGRAMS: [&str; 3] = ["postgres", "postmaster", "edb-postgres"];
+/// Names that the configuration gives it (`bin_name`), since this process began.
+static OWN_PROGRAMS: Mutex<Vec<OsString>> = Mutex::new(Vec::new());
 /// What the title of every process below a postmaster begins with.
 const BACKEND: &str = "postgres:";
 
@@ -163,11 +166,26 @@ fn program(pid: i32) -> io::Result<PathBuf> {
 /// Is a file of this name the server's program? It may have been replaced since, and some distributions wrap it.
 fn is_server_program(file: &Path) -> bool {
     let name = file.file_name().unwrap_or_default().to_string_lossy();
-    let name = name.trim_end_matches(" (deleted)").trim_start_matches('.').trim_end_matches("-wrapped");
-    PROGRAMS.contains(&name)
+    let name = name.trim_end_matches(" (deleted)");
+    PROGRAMS.contains(&name.trim_start_matches('.').trim_end_matches("-wrapped"))
+        || locked(&OWN_PROGRAMS).iter().any(|own| own == name)
 }
 
-/// Does PostgreSQL run under this pid?
+/// The server's program is called `name` here. What ran under an earlier name may still run.
+pub fn know_program(name: OsString) {
+    let mut own = locked(&OWN_PROGRAMS);
+    if !own.contains(&name) {
+        own.push(name);
+    }
+}
+
+/// Is it one of us: the daemon, its reaper or its guardian?
+fn is_our_program(pid: i32) -> bool {
+    matches!((fs::metadata(format!("/proc/{pid}/exe")), fs::metadata("/proc/self/exe")),
+        (Ok(a), Ok(b)) if (a.dev(), a.ino()) == (b.dev(), b.ino()))
+}
+
+/// Does PostgreSQL run under this pid, by the name of its program?
 pub fn is_postgres(pid: i32) -> bool {
     program(pid).is_ok_and(|file| is_server_program(&file))
 }
@@ -183,7 +201,11 @@ pub fn reserve() {
     }
 }
 
-fn pids() -> io::Result<Vec<i32>> {
+/// The pids of the machine.
+///
+/// # Errors
+/// They cannot be listed.
+pub(super) fn pids() -> io::Result<Vec<i32>> {
     let listing = locked(&LISTING);
     match &*listing {
         Some(open) => list(open),
@@ -226,8 +248,9 @@ fn title(pid: i32) -> io::Result<Vec<u8>> {
     Ok(title)
 }
 
-/// The processes of PostgreSQL that work in `place`. Nobody else's are looked at: neither a shell
-/// that somebody has left there, nor what a command of PostgreSQL runs, nor pg_rewind.
+/// The processes of PostgreSQL that work in `place`: whatever runs its program, whatever is titled as its processes are,
+/// and what has started such a one, by whatever name (a program may have been renamed under its server). Nobody else's
+/// are looked at: neither a shell that somebody has left there, nor what a command of PostgreSQL runs, nor pg_rewind.
 ///
 /// # Errors
 /// Not all could be looked at.
@@ -235,27 +258,48 @@ pub fn survey(place: &Place) -> io::Result<Survey> {
     let mut found = Survey::default();
     let own = std::process::id() as i32;
     for pid in pids()?.into_iter().filter(|pid| *pid != own) {
-        match program(pid) {
-            Ok(file) if is_server_program(&file) => {}
-            Ok(_) => continue,
+        let named = match program(pid) {
+            Ok(file) => is_server_program(&file),
             // Others' cannot be read; whatever has been started as we are, can.
             Err(e) if is_gone(&e) || e.kind() == io::ErrorKind::PermissionDenied => continue,
             Err(e) => return Err(e),
+        };
+        let title = title(pid);
+        let titled = title.as_ref().is_ok_and(|title| title.starts_with(BACKEND.as_bytes()));
+        // A stranger's title is asked for first: its directory may be on a disk that hangs.
+        if !named && !titled && title.is_ok() {
+            continue;
         }
         match place.has(pid) {
             Some(true) => {}
             Some(false) => continue,
-            None => return Err(io::Error::other(format!("process {pid} cannot be looked at"))),
+            None if named || titled => {
+                return Err(io::Error::other(format!("process {pid} cannot be looked at")));
+            }
+            None => continue,
         }
-        match title(pid) {
+        match title {
             Ok(title) if title.is_empty() => found.untold.push(pid),
-            Ok(title) if title.starts_with(BACKEND.as_bytes()) => found.backends.push(pid),
+            Ok(_) if titled => found.backends.push(pid),
             Ok(_) => found.servers.push(pid),
             Err(e) if is_gone(&e) => {}
             Err(_) => found.untold.push(pid),
         }
     }
+    for parent in found.backends.iter().filter_map(|pid| proc::stat(*pid)).map(|stat| stat.ppid) {
+        let known = found.servers.contains(&parent) || found.backends.contains(&parent);
+        // Whoever adopts orphans is none: nor are we, where we work there.
+        if !known && parent > 1 && place.has(parent) == Some(true) && !is_our_program(parent) {
+            found.servers.push(parent);
+        }
+    }
     Ok(found)
+}
+
+/// Does a server of `place` run under this pid?
+pub fn is_server(pid: i32, place: &Place) -> bool {
+    place.has(pid) == Some(true)
+        && (is_postgres(pid) || survey(place).is_ok_and(|found| found.servers.contains(&pid)))
 }
 
 impl Survey {
@@ -319,8 +363,9 @@ pub fn end_remains(place: &Place, patience: Duration, harsh: bool) -> End {
 /// server there has started which came after the survey.
 fn end(pid: i32, place: &Place) {
     let opened = PidFd::open(pid);
-    let works_there = |pid: i32| is_postgres(pid) && place.has(pid) == Some(true);
-    let has_server = proc::stat(pid).is_some_and(|stat| stat.ppid > 1 && works_there(stat.ppid));
+    let titled = |pid: i32| title(pid).is_ok_and(|title| title.starts_with(BACKEND.as_bytes()));
+    let works_there = |pid: i32| place.has(pid) == Some(true) && (is_postgres(pid) || titled(pid));
+    let has_server = proc::stat(pid).is_some_and(|stat| stat.ppid > 1 && is_server(stat.ppid, place));
     if !works_there(pid) || has_server {
         return;
     }

@@ -22,6 +22,7 @@ pub mod history;
 pub mod hooks;
 pub mod initdb;
 pub mod options;
+pub mod pending;
 pub mod pidfd;
 pub mod postmaster;
 pub mod probe;

@@ -11,7 +11,7 @@ use patroni_core::ha::StopMode;
 use regex::Regex;
 
 use super::blocking;
-use super::evidence::{self, is_gone, is_postgres, Place};
+use super::evidence::{self, is_gone, Place};
 use super::proc::{self, Process};
 use super::signals::kill_tree;
 
@@ -102,9 +102,16 @@ static AUXILIARY: LazyLock<Option<Regex>> = LazyLock::new(|| {
     Regex::new(&format!("^postgres:( .*:)? (?:(?:{with_process})(?: process  )?|{plain}) ")).ok()
 });
 
+/// Where a client is, in the title of what serves it. A role may be called as an auxiliary process is; WAL senders show
+/// where their standby is, and are no clients.
+static CLIENT: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new(r"^postgres:( .*:)? (?:.* )?(\[local\]|[^ ]+\(\d+\)) ").ok());
+
 /// Is this the title of a process that serves a client (and not an auxiliary one)?
 fn is_user_backend(title: &str) -> bool {
-    !AUXILIARY.as_ref().is_some_and(|re| re.is_match(title))
+    let matches = |re: &LazyLock<Option<Regex>>| re.as_ref().is_some_and(|re| re.is_match(title));
+    let sends_wal = title.contains(" walsender ") || title.contains(" wal sender process ");
+    !matches(&AUXILIARY) || (matches(&CLIENT) && !sends_wal)
 }
 
 /// Is `process` the one that wrote this pid file? One that works in the data directory and runs PostgreSQL is, whatever
@@ -112,8 +119,9 @@ fn is_user_backend(title: &str) -> bool {
 /// within 3 s of the recorded start, and be neither us, our parent nor our child (surface-ha-pg 10-05). Further than the
 /// reference, too: it must not work elsewhere, so that a pid that was reused within those 3 s is not taken for a server.
 fn is_postmaster(process: &Process, file: &PidFile, data_dir: &Path) -> bool {
-    let at_home = Place::of(data_dir).ok().and_then(|place| place.has(process.pid));
-    let certain = at_home == Some(true) && is_postgres(process.pid);
+    let place = Place::of(data_dir).ok();
+    let at_home = place.and_then(|place| place.has(process.pid));
+    let certain = place.is_some_and(|place| evidence::is_server(process.pid, &place));
     if !certain && !is_of_that_time(process, file) {
         return false;
     }
@@ -244,14 +252,16 @@ impl Postmaster {
     }
 
     /// Waits until no child serves a client any more (before the watchdog is
-    /// disabled). `false` when some are still alive after `timeout`.
+    /// disabled). `false` when some are still alive after `timeout`, and when nobody can tell.
     pub async fn wait_for_user_backends(&self, timeout: Option<Duration>) -> bool {
         let pid = self.process.pid;
         let list = move || {
-            let titled = proc::children(pid, false).into_iter().filter_map(|p| Some((p, p.title()?)));
-            titled.filter(|(_, title)| is_user_backend(title)).collect::<Vec<_>>()
+            let children = proc::children(pid, false)?.into_iter();
+            // A title that cannot be read may be that of a backend; one that has ended has none.
+            let titled = children.map(|p| (p, p.title().unwrap_or_else(|| format!("process {}", p.pid))));
+            Ok::<_, io::Error>(titled.filter(|(_, title)| is_user_backend(title)).collect::<Vec<_>>())
         };
-        let Ok(backends) = tokio::task::spawn_blocking(list).await else { return false };
+        let Ok(Ok(backends)) = tokio::task::spawn_blocking(list).await else { return false };
         if backends.is_empty() {
             return true;
         }
@@ -302,10 +312,19 @@ mod tests {
             "postgres: wal writer process   ",
             "postgres: logical replication apply worker for subscription 16389 ",
             "postgres: io worker 0",
+            "postgres: 15/main: archiver archiving 000000010000000000000001",
+            "postgres: walsender replicator [local] streaming 0/3000060",
+            "postgres: startup recovering 000000010000000000000001",
         ] {
             assert!(!is_user_backend(aux), "{aux}");
         }
-        for user in ["postgres: app db 127.0.0.1(1) idle", "postgres: batman: writer_user db [local] idle"] {
+        for user in [
+            "postgres: app db 127.0.0.1(1) idle",
+            "postgres: batman: writer_user db [local] idle",
+            "postgres: writer db 10.0.0.1(4711) INSERT",
+            "postgres: 15/main: checkpointer db [local] idle",
+            "process 4711",
+        ] {
             assert!(is_user_backend(user), "{user}");
         }
     }

@@ -90,13 +90,11 @@ fn boot_time() -> Option<f64> {
 }
 
 /// All processes of the machine.
-fn all() -> Vec<Stat> {
-    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
-    entries
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str().and_then(|name| name.parse().ok()))
-        .filter_map(stat)
-        .collect()
+///
+/// # Errors
+/// Not all could be looked at: nobody can say then what is not there.
+fn all() -> io::Result<Vec<Stat>> {
+    evidence::pids()?.into_iter().filter_map(|pid| look(pid).transpose()).collect()
 }
 
 /// The processes of this user whose command line is `argv` (other arguments may follow).
@@ -108,14 +106,17 @@ pub fn named(argv: &[&[u8]]) -> Vec<Process> {
             argv.iter().zip(line.split(|b| *b == 0)).filter(|(a, b)| *a == b).count() == argv.len()
         })
     };
-    let mut found = all();
+    let mut found = all().unwrap_or_default();
     found.retain(|s| !s.is_zombie() && is_ours(s.pid) && has_name(s.pid));
     found.iter().map(|s| Process { pid: s.pid, start_ticks: s.start_ticks }).collect()
 }
 
 /// The children of a process, and theirs too when `recursive`.
-pub fn children(pid: i32, recursive: bool) -> Vec<Process> {
-    let processes = all();
+///
+/// # Errors
+/// Nobody can tell.
+pub fn children(pid: i32, recursive: bool) -> io::Result<Vec<Process>> {
+    let processes = all()?;
     let mut found: Vec<Process> = Vec::new();
     let mut parents = vec![pid];
     while let Some(parent) = parents.pop() {
@@ -126,7 +127,7 @@ pub fn children(pid: i32, recursive: bool) -> Vec<Process> {
             }
         }
     }
-    found
+    Ok(found)
 }
 
 impl Process {
@@ -274,7 +275,7 @@ mod tests {
         assert!((process.create_time().unwrap() - now).abs() < 2.5);
         assert_eq!(process.ppid().unwrap(), std::process::id() as i32);
         assert_eq!(process.title().unwrap(), "sh");
-        let below = children(pid, true);
+        let below = children(pid, true).unwrap();
         assert_eq!(below.len(), 1);
         assert!(!process.wait_exit_within(Some(Duration::from_millis(30))).await);
         let started = Instant::now();

@@ -80,7 +80,7 @@ async fn nudge(postmaster: Option<Postmaster>) {
     loop {
         tokio::time::sleep(NUDGE).await;
         let wake = move || {
-            let children = proc::children(pid, false).into_iter();
+            let children = proc::children(pid, false).unwrap_or_default().into_iter();
             let is_startup = |p: &proc::Process| p.title().is_some_and(|t| is_startup_title(&t));
             children.filter(is_startup).for_each(|p| drop(p.signal(Signal::SIGHUP)));
         };

@@ -80,6 +80,12 @@ async fn ask(mut stream: impl AsyncRead + AsyncWrite + Unpin, packet: &[u8]) -> 
     Ok(if rejected { Ready::Reject } else { Ready::Running })
 }
 
+/// Does this failure say nothing about the server?
+fn is_ours(error: &std::io::Error) -> bool {
+    let ours = [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::ENOBUFS];
+    error.raw_os_error().is_some_and(|code| ours.contains(&code))
+}
+
 async fn ask_host(host: &str, port: u16, packet: &[u8]) -> std::io::Result<Ready> {
     if host.starts_with('/') {
         let socket = Path::new(host).join(format!(".s.PGSQL.{port}"));
@@ -103,15 +109,27 @@ impl PingTarget {
 
     /// Asks once.
     pub async fn ping(&self) -> Ready {
+        self.ask_all().await.0
+    }
+
+    /// Are new connections refused? Not known, and so not, where it is we who have no descriptor or memory to ask with.
+    pub async fn refuses(&self) -> bool {
+        matches!(self.ask_all().await, (Ready::Reject, _) | (Ready::NoResponse, false))
+    }
+
+    /// The first answer; and whether one of them could not be asked for because of us.
+    async fn ask_all(&self) -> (Ready, bool) {
         let user = self.user.as_deref().unwrap_or("postgres");
         let packet = startup_packet(user, &self.dbname);
+        let mut unable = false;
         for host in self.hosts().await {
-            let answer = tokio::time::timeout(PROBE_TIMEOUT, ask_host(&host, self.port, &packet)).await;
-            if let Ok(Ok(ready)) = answer {
-                return ready;
+            match tokio::time::timeout(PROBE_TIMEOUT, ask_host(&host, self.port, &packet)).await {
+                Ok(Ok(ready)) => return (ready, unable),
+                Ok(Err(e)) => unable |= is_ours(&e),
+                Err(_) => {}
             }
         }
-        Ready::NoResponse
+        (Ready::NoResponse, unable)
     }
 }
 
@@ -186,5 +204,9 @@ mod tests {
         assert_eq!(answer(b"").await, Ready::NoResponse);
         let nobody = PingTarget { host: Some("127.0.0.1".into()), port: 1, ..Default::default() };
         assert_eq!(nobody.ping().await, Ready::NoResponse);
+        assert!(nobody.refuses().await);
+        for (code, ours) in [(libc::EMFILE, true), (libc::ENFILE, true), (libc::ECONNREFUSED, false)] {
+            assert_eq!(is_ours(&std::io::Error::from_raw_os_error(code)), ours);
+        }
     }
 }

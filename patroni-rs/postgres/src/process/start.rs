@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::binaries::{self, path_text, Binaries};
 use super::blocking;
 use super::cancellable::{log_not_started, show, Cancellable};
+use super::pending;
 use super::postmaster::Postmaster;
 use super::ready::{self, PingTarget, Ready, Waited};
 use super::spawn;
@@ -45,11 +46,16 @@ pub fn postmaster_env(vars: impl Iterator<Item = (OsString, OsString)>) -> Vec<(
 }
 
 /// Starts the postmaster in its own session, not as our child, so that it survives
-/// us, and returns as soon as its pid is known.
+/// us, and returns as soon as its pid is known. What is started later than anybody waits for, or after `cancel`, is
+/// ended again ([`pending`]).
 ///
 /// # Errors
 /// The program cannot be executed or ended at once; logged here.
-pub async fn launch(bin: &Binaries, start: &StartCommand) -> std::io::Result<Postmaster> {
+pub async fn launch(
+    bin: &Binaries,
+    start: &StartCommand,
+    cancel: &Cancellable,
+) -> std::io::Result<Postmaster> {
     let mut argv = vec![
         bin.text("postgres"),
         "-D".to_owned(),
@@ -60,6 +66,7 @@ pub async fn launch(bin: &Binaries, start: &StartCommand) -> std::io::Result<Pos
     tracing::debug!(target: "patroni.postgresql.postmaster", "Starting postgres: {}", argv.join(" "));
     let mut env = postmaster_env(std::env::vars_os());
     let (bin, data_dir, command_line) = (bin.clone(), start.data_dir.clone(), argv.clone());
+    let (cancel, (launch, _waits)) = (cancel.clone(), pending::begin());
     let work = move || {
         if let Some(pid) = Postmaster::stale_pid(&data_dir) {
             tracing::info!(
@@ -71,7 +78,13 @@ pub async fn launch(bin: &Binaries, start: &StartCommand) -> std::io::Result<Pos
         let mut command = bin.tool("postgres").into_std();
         command.args(argv.iter().skip(1)).env_clear().envs(env);
         binaries::with_krbsrvname(&mut command);
-        spawn::detached(command)
+        launch.carry_out(|| {
+            // The threads may all have been busy meanwhile.
+            if cancel.is_cancelled() {
+                return Err(std::io::Error::other("cancelled"));
+            }
+            spawn::detached(command)
+        })
     };
     let process = blocking::run(blocking::FILE_DEADLINE, work).await.inspect_err(|e| {
         log_not_started("patroni.postgresql.postmaster", &command_line, &show(&command_line), e);

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::binaries::Binaries;
 use super::control::ControlReader;
 use super::postmaster::{Postmaster, SignalResult};
-use super::ready::{PingTarget, Ready};
+use super::ready::PingTarget;
 use super::waldump;
 use patroni_core::cluster_state::ClusterState;
 use patroni_core::ha::StopMode;
@@ -165,7 +165,7 @@ async fn escalate(postmaster: &Postmaster, mode: StopMode, patience: Option<Dura
 async fn wait_refusing(postmaster: &Postmaster, request: &StopRequest<'_>) -> bool {
     let limit = request.timeout.unwrap_or(REFUSE_DEADLINE).min(REFUSE_DEADLINE);
     let refusing = async {
-        while request.target.ping().await == Ready::Running {
+        while !request.target.refuses().await {
             tokio::time::sleep(POLL).await;
         }
     };

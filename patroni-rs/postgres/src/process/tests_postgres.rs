@@ -67,7 +67,7 @@ impl<'a> Server<'a> {
 
     async fn start(&self) -> Postmaster {
         let started = Instant::now();
-        let postmaster = launch(&self.sandbox.bin, &self.command()).await.unwrap();
+        let postmaster = launch(&self.sandbox.bin, &self.command(), &Cancellable::default()).await.unwrap();
         let pid = started.elapsed();
         let target = self.sandbox.target(&self.data, self.port);
         assert_eq!(wait_for_startup(&target, &postmaster, LIMIT, &self.cancel).await, Startup::Running);
@@ -277,19 +277,19 @@ async fn whole_life(dir: &Path) {
     frozen.process.signal(Signal::SIGSTOP).unwrap();
     let (stopped, _) = old.stop(StopMode::Fast, Some(Duration::from_millis(300))).await;
     assert_eq!(stopped, Stopped::Stopped { signalled: true });
-    assert!(proc::children(frozen.process.pid, true).is_empty());
+    assert!(proc::children(frozen.process.pid, true).unwrap().is_empty());
 
     // A start that fails is seen at once; so is a missing program.
     let mut broken = new.command();
     broken.options.push("--no_such_parameter=1".into());
     let started = Instant::now();
-    if let Ok(postmaster) = launch(&sandbox.bin, &broken).await {
+    if let Ok(postmaster) = launch(&sandbox.bin, &broken, &new.cancel).await {
         let target = sandbox.target(&new.data, new.port);
         assert_eq!(wait_for_startup(&target, &postmaster, LIMIT, &new.cancel).await, Startup::Failed);
     }
     eprintln!("  failed start seen after {:?}", started.elapsed());
     assert!(started.elapsed() < Duration::from_secs(2));
-    assert!(launch(&super::Binaries::new("/nonexistent"), &broken).await.is_err());
+    assert!(launch(&super::Binaries::new("/nonexistent"), &broken, &Cancellable::default()).await.is_err());
 
     // Its socket's lock file names the crashed postmaster until init has reaped that.
     while proc::stat(crashed.process.pid).is_some() {

@@ -93,6 +93,49 @@ fn only_what_a_postmaster_has_started_is_ended() {
     }
 }
 
+/// `bin_name`, and a program that was renamed under its server.
+#[test]
+fn a_server_whose_program_has_another_name_is_one() {
+    let home = FakeServer::new();
+    let place = home.place();
+    let other = home.bin.path().join("mypostgres");
+    fs::copy("/bin/sleep", &other).unwrap();
+    let mut backend = home.start(&other, "postgres: app db [local] INSERT", home.data());
+    assert_eq!(survey(&place).unwrap().backends, [pid(&backend)]);
+    assert_eq!(end_remains(&place, KILL_PATIENCE, false), End::Proven(1));
+    assert!(!backend.wait().unwrap().success());
+
+    // Known by what it has started,
+    let shell = home.bin.path().join("server.old");
+    fs::copy("/bin/bash", &shell).unwrap();
+    let mut command = Command::new(&shell);
+    command.arg0("/opt/pg/bin/postgres").current_dir(home.data()).stdin(Stdio::null());
+    let script = "(exec -a \"$0\" \"$1\" 60) & wait";
+    let title = "postgres: 15/main: checkpointer ";
+    let mut server = command.args(["-c", script, title]).arg(&other).spawn().unwrap();
+    let until = Instant::now() + Duration::from_secs(5);
+    while survey(&place).unwrap().backends.is_empty() {
+        assert!(Instant::now() < until, "it starts nothing");
+        std::thread::sleep(POLL_INTERVAL);
+    }
+    assert!(is_server(pid(&server), &place));
+    assert_eq!(survey(&place).unwrap().postmaster(), Process::find(pid(&server)));
+    assert_eq!(end_remains(&place, Duration::ZERO, true), End::Server(pid(&server), 0));
+    for backend in survey(&place).unwrap().backends {
+        kill(Pid::from_raw(backend), Signal::SIGKILL).unwrap();
+    }
+    server.wait().unwrap();
+
+    // or by the name that the configuration gives it.
+    let mut alone = home.start(&other, "/opt/pg/bin/mypostgres", home.data());
+    assert_eq!(end_remains(&place, Duration::ZERO, false), End::Proven(0));
+    know_program("mypostgres".into());
+    assert!(is_server(pid(&alone), &place));
+    assert_eq!(end_remains(&place, Duration::ZERO, false), End::Server(pid(&alone), 0));
+    alone.kill().unwrap();
+    alone.wait().unwrap();
+}
+
 /// The reference starts a server over and over again beside what the one before has left, and each gives up by it: its
 /// attempt is no proof of anything.
 #[test]
