@@ -62,7 +62,7 @@ Feature: pg_rewind
     And a row "lost3" is written on node0
     And SQL "SELECT pg_switch_wal()" is run on node0
     And a row "lost4" is written on node0
-    Then SQL "SELECT archived_count > 3 FROM pg_stat_archiver" gives "t" on node0 within 20 s
+    Then SQL "SELECT count(*) FROM pg_ls_archive_statusdir() WHERE name LIKE '%.ready'" gives "0" on node0 within 20 s
     When a checkpoint is made on node0
     And a checkpoint is made on node0
     And a row "won" is written on node1
