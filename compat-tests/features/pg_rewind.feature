@@ -108,7 +108,7 @@ Feature: pg_rewind
     And `test -s LABDATA/global/pg_control` succeeds in node0's directory
     And node0's log does not say "Removing data directory"
     And node1 leads within 5 s
-    When patronictl is called with "reinit batman node0 --force"
+    When patronictl is called with "reinit batman node0 --force" as soon as nothing else is in progress
     Then node0 follows node1 within 60 s
     And the row "won" is on every member within 10 s
 
@@ -141,7 +141,7 @@ Feature: pg_rewind
     Then the DCS key "leader" is absent within 40 s
     When node1 is started
     Then node1 leads within 40 s
-    When patronictl is called with "reinit batman node0 --force"
+    When patronictl is called with "reinit batman node0 --force" as soon as nothing else is in progress
     Then node0 follows node1 within 60 s
     And the row "won" is on every member within 10 s
     And the row "lost" is on no member

@@ -26,7 +26,8 @@ const STEPS: &[(&str, Step)] = &[
     (r"a running cluster of (\d+) members? where (\w+) has", running_where),
     (r"a running cluster of the members", running_named),
     (r"(\w+) replicates in a cluster of its own from (\w+)", standby_member),
-    (r"(our )?patronictl( of the reference)? is called with (.+)", patronictl),
+    (r#"(our )?patronictl( of the reference)? is called with (".+"|\S+)"#, patronictl),
+    (r#"patronictl is called with "(.+)" as soon as nothing else is in progress"#, patronictl_then),
     (r"both patronictls print the same for", both_print),
     (r"a writer", writer),
     (r"the writer is stopped", stop_writer),
@@ -192,6 +193,22 @@ fn patronictl(state: &mut State, call: &Call) -> Result<()> {
     let words = words(&line);
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     state.output = state.cluster()?.ctl(kind, &words)?;
+    Ok(())
+}
+
+/// A cycle that is stopping PostgreSQL refuses an operator's work, for a moment.
+fn patronictl_then(state: &mut State, call: &Call) -> Result<()> {
+    let words = words(call.arg(0));
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let lab = state.cluster()?;
+    let output = compat_tests::lab::wait_until("nothing is in progress", Duration::from_secs(20), || {
+        let output = lab.ctl(named("our")?, &words)?;
+        compat_tests::lab::wait::ensure(!output.stdout.contains("already in progress"), || {
+            format!("{output:?}")
+        })?;
+        Ok(output)
+    })?;
+    state.output = output;
     Ok(())
 }
 

@@ -5,7 +5,7 @@
 use super::cycle::Cycle;
 use super::script::Step;
 use super::types::*;
-use crate::model::{Cluster, Lsn, Member, SyncState};
+use crate::model::{Cluster, Leader, Lsn, Member, SyncState};
 
 /// What the DCS told of the last leader's WAL before it went back.
 #[derive(Debug, Clone, PartialEq)]
@@ -108,24 +108,31 @@ impl Cycle<'_> {
     }
 }
 
-/// A leader that stops publishes where its last record begins, which is before the position of its end.
-const SLACK: u64 = 1 << 20;
+/// A leader that stops publishes where its last record begins, which is before the position of its end: two pages.
+const SLACK: u64 = 16 << 10;
 
 /// Not every store can show that it went back (Consul, Raft; ZooKeeper and Kubernetes after some ways of restoring them):
 /// then what its keys tell does. Of one cluster, timelines are only added, and on one timeline a primary's position rises.
 fn tells_less(before: &Cluster, now: &Cluster) -> bool {
     let one_cluster = before.initialize.is_some() && before.initialize == now.initialize;
     let timelines = |cluster: &Cluster| cluster.history.as_ref().map(|_| cluster.timeline());
-    let fewer = timelines(before).zip(timelines(now)).is_some_and(|(before, now)| now < before);
-    // The leader that failsafe mode knows has no version, and is in no key.
-    let led = |cluster: &Cluster| {
-        cluster.leader.as_ref().filter(|l| !l.version.is_empty()).map(|l| l.name().to_owned())
-    };
-    let same_leader = led(before).is_some() && led(before) == led(now) && timelines(before) == timelines(now);
-    let is_primary =
-        |cluster: &Cluster| cluster.leader.as_ref().is_some_and(|l| l.member.role() != "standby_leader");
+    // A backup may be from before the first promotion.
+    let fewer = now.timeline() < before.timeline();
     let behind = now.status.last_lsn.bytes().saturating_add(SLACK) < before.status.last_lsn.bytes();
-    one_cluster && (fewer || (same_leader && is_primary(before) && is_primary(now) && behind))
+    // The leader that failsafe mode knows has no version, and is in no key.
+    let in_key =
+        |cluster: &'_ Cluster| cluster.leader.as_ref().is_some_and(|leader| !leader.version.is_empty());
+    let primary = |leader: &Leader| leader.member.role() != "standby_leader";
+    // Another leader may have been behind, asynchronously.
+    let no_other = match (&before.leader, &now.leader) {
+        (Some(led), Some(leads)) => {
+            led.name() == leads.name() && primary(led) && primary(leads) && in_key(now)
+        }
+        (Some(led), None) => primary(led),
+        (None, _) => false,
+    };
+    let on_one_timeline = in_key(before) && no_other && timelines(before) == timelines(now);
+    one_cluster && (fewer || (on_one_timeline && behind))
 }
 
 fn leads(member: &Member) -> bool {

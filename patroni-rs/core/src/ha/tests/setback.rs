@@ -43,6 +43,12 @@ fn keys_that_tell_less_than_before_show_it_too() {
     assert!(!seen(1000, 2, |_| {}));
     // A timeline is missing; what was read before had fewer.
     assert!(seen(1000, 3, |_| {}));
+    assert!(remembered(replica().went_back(1000, 2).memory(|m| {
+        let mut before = m.cluster.as_deref().cloned().unwrap_or_default();
+        before.setbacks = 0;
+        m.cluster = Some(Arc::new(before));
+    }))
+    .is_some());
     assert!(!seen(1000, 1, |_| {}));
     // A position is earlier than that of the same leader on the same timeline: by more than a record or two.
     assert!(seen(FAR, 2, |_| {}));
@@ -51,6 +57,12 @@ fn keys_that_tell_less_than_before_show_it_too() {
     let other: fn(&mut Cluster) = |c| c.leader.iter_mut().for_each(|l| l.member.name = "c".into());
     assert!(!seen(FAR, 2, other));
     assert!(!seen(FAR, 2, |c| c.leader = None));
+    let world = replica().without("leader").went_back(FAR, 1).memory(|m| {
+        let mut before = m.cluster.as_deref().cloned().unwrap_or_default();
+        (before.setbacks, before.leader) = (0, replica().cluster(&replica().keys).leader.clone());
+        m.cluster = Some(Arc::new(before));
+    });
+    assert!(remembered(world.key("history", "[]")).is_some());
     assert!(!seen(FAR, 2, |c| c.leader.iter_mut().for_each(|l| l.member.data.set("role", "standby_leader"))));
     assert!(!seen(FAR, 3, |c| c.initialize = Some("another".into())));
     assert!(!seen(FAR, 3, |c| c.history = None));
