@@ -17,7 +17,6 @@ use pyfmt::Value;
 use crate::click::{CliError, Values};
 use crate::context::Context;
 use crate::output::{render, Format, Rows};
-use gather::Seen;
 
 /// A store that has not answered by then does not answer.
 const STORE_LIMIT: Duration = Duration::from_secs(30);

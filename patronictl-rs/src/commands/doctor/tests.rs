@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use pyfmt::json;
 
-use super::gather::{implementation, Told};
+use super::gather::{implementation, Seen, Told};
 use super::*;
 use crate::store::{global_config, tests::view};
 
