@@ -1,6 +1,6 @@
 @pg
 Feature: Raft without a store
-  Each member is a member of a PySyncObj cluster, beside a controller. Keys are those of the reference. Scenarios tagged @store run on it, too (`STORE=raft`, `STORE=raft-ours`).
+  Each member is a member of a PySyncObj cluster, beside a controller. Keys are those of the reference. Scenarios tagged @store run on it, too (`STORE=raft-three`, `STORE=raft-three-ours`: with three controllers, which can be killed as a store).
 
   Scenario Outline: a cluster on Raft, and a switchover: <controller>
     Given the DCS is <controller>

@@ -206,7 +206,7 @@ impl Chaos {
         self.writers.as_ref()?.newest(since).map(|ack| ack.member)
     }
 
-    /// A primary that took a write that was sent after `since`, and everybody else streams from it.
+    /// A primary that took a write that was sent after `since`, and everybody else streams from it, under daemons that have begun.
     fn is_whole(&self, since: Duration) -> Result<usize> {
         let last = self.writers.as_ref().and_then(|writers| writers.newest(since));
         let primary = last.filter(|ack| ack.sent >= since).ok_or("nobody takes writes")?.member;
@@ -214,6 +214,8 @@ impl Chaos {
         let count =
             self.fleet.sql(primary, "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'")?;
         ensure(count == (MEMBERS - 1).to_string(), || format!("{count} standbys stream from node{primary}"))?;
+        // A daemon that still looks for its store has taken over nothing: its server is that of the daemon before it.
+        (0..MEMBERS).try_for_each(|index| self.fleet.rest(index, "GET", "/liveness", None).map(drop))?;
         Ok(primary)
     }
 

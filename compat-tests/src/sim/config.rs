@@ -186,6 +186,11 @@ impl Config {
             ("etcd3", Config { lossy: true, failsafe: true, ..base.clone() }),
             ("etcd2", Config { store: Kind::Etcd2, lossy: true, ..base.clone() }),
             ("consul", Config { store: Kind::Consul, lossy: true, sync: SyncMode::On, ..base.clone() }),
+            ("raft", Config { store: Kind::Raft, lossy: true, ..base.clone() }),
+            (
+                "raft-quorum",
+                Config { store: Kind::Raft, lossy: true, sync: SyncMode::Quorum, ..base.clone() },
+            ),
             ("zookeeper", Config { store: Kind::ZooKeeper, lossy: true, ..base.clone() }),
             ("kubernetes", Config { store: Kind::Kubernetes, lossy: true, failsafe: true, ..base.clone() }),
             (

@@ -19,6 +19,7 @@ pub enum Kind {
     Consul,
     ZooKeeper,
     Kubernetes,
+    Raft,
 }
 
 /// What a key is attached to.
@@ -30,6 +31,8 @@ pub enum On {
     Session(u64),
     /// A life of its own, of so many milliseconds.
     Ttl(u64),
+    /// The same, if any, and the moment of the write, by which it is known again.
+    Moment(Option<u64>, u64),
 }
 
 /// A request, as it goes to a server.
@@ -97,7 +100,7 @@ pub enum Cmp {
 pub enum Said {
     /// What is there.
     Keys(Nodes),
-    /// One key, and the revision that made it.
+    /// One key, and the revision that made it; of Raft the moment that was written with it.
     Key(Option<(Node, u64)>),
     /// It was done, and the key is at this version.
     Done(u64),
@@ -128,6 +131,7 @@ struct Key {
     /// How often it was written since.
     writes: u64,
     session: Option<u64>,
+    moment: u64,
 }
 
 /// A session.
@@ -204,6 +208,11 @@ impl Store {
         self.setbacks
     }
 
+    /// Of Raft: there is another leader, which has not counted any key's time yet.
+    pub fn begin_anew(&mut self, now: u64) {
+        self.sessions.values_mut().for_each(|session| session.until = now + session.length);
+    }
+
     /// Removes what has expired.
     pub fn expire(&mut self, now: u64) {
         if now < self.next_expiry {
@@ -220,6 +229,11 @@ impl Store {
         let names: Vec<String> =
             self.keys.iter().filter(|(_, key)| gone(key)).map(|(name, _)| name.clone()).collect();
         names.iter().for_each(|name| self.delete(name));
+    }
+
+    /// All keys.
+    pub fn nodes(&self) -> Nodes {
+        self.keys.iter().map(|(name, key)| (name.clone(), self.node(key))).collect()
     }
 
     /// What has changed since this was asked last.
@@ -261,10 +275,12 @@ impl Store {
     /// Carries a request out.
     pub fn carry_out(&mut self, op: &Op, now: u64) -> Said {
         match op {
-            Op::List => {
-                Said::Keys(self.keys.iter().map(|(name, key)| (name.clone(), self.node(key))).collect())
+            Op::List => Said::Keys(self.nodes()),
+            Op::Get(name) => {
+                let raft = self.kind == Kind::Raft;
+                let made = |key: &Key| if raft { key.moment } else { key.created };
+                Said::Key(self.keys.get(name).map(|key| (self.node(key), made(key))))
             }
-            Op::Get(name) => Said::Key(self.keys.get(name).map(|key| (self.node(key), key.created))),
             Op::Put { on: On::Session(id), .. } if !self.sessions.contains_key(id) => Said::NoSession,
             Op::Put { key, when, .. } | Op::Delete { key, when } if !self.hold(key, when) => Said::Refused,
             Op::Put { key, value, on, .. } => {
@@ -272,8 +288,12 @@ impl Store {
                     On::Nothing => None,
                     On::Session(id) => Some(*id),
                     On::Ttl(ttl) => Some(self.grant(now, *ttl)),
+                    On::Moment(ttl, _) => ttl.map(|ttl| self.grant(now, ttl)),
                 };
                 self.put(key, value, session);
+                if let (On::Moment(_, moment), Some(key)) = (on, self.keys.get_mut(key)) {
+                    key.moment = *moment;
+                }
                 Said::Done(self.keys.get(key).map_or(0, |key| self.version_of(key)))
             }
             Op::Delete { key, .. } => {
@@ -316,6 +336,8 @@ impl Store {
     fn grant(&mut self, now: u64, asked: u64) -> u64 {
         let (told, length) = match self.kind {
             Kind::Etcd3 | Kind::Etcd2 | Kind::Kubernetes => (asked, asked),
+            // Its leader proposes the end at its next tick, and a majority has to confirm that.
+            Kind::Raft => (asked, asked + 50 + self.revision.wrapping_mul(7919) % 1200),
             // Servers wait for twice what they tell.
             Kind::Consul => (asked, 2 * asked),
             Kind::ZooKeeper => {
@@ -358,7 +380,10 @@ impl Store {
         let anew = matches!(self.kind, Kind::Consul | Kind::ZooKeeper);
         let before = self.keys.get(key).filter(|key| !anew || key.session == session);
         let (created, writes) = before.map_or((revision, 0), |key| (key.created, key.writes + 1));
-        self.keys.insert(key.to_owned(), Key { value: value.to_owned(), revision, created, writes, session });
+        self.keys.insert(
+            key.to_owned(),
+            Key { value: value.to_owned(), revision, created, writes, session, moment: 0 },
+        );
     }
 
     /// The token for compare-and-set.
@@ -385,7 +410,7 @@ impl Store {
         }
         match value {
             Some(value) => {
-                let key = Key { value, revision, created: revision, writes: 0, session: None };
+                let key = Key { value, revision, created: revision, writes: 0, session: None, moment: 0 };
                 self.keys.insert(name.to_owned(), key);
             }
             None => drop(self.keys.remove(name)),

@@ -1,6 +1,7 @@
 //! Faults and orders, and what they do to the world. Which ones, and when: `plan.rs`.
 
 use super::config::SyncMode;
+use super::dcs::Kind;
 use super::events::Event;
 use super::hazards::Dir;
 use super::world::World;
@@ -158,7 +159,12 @@ impl World {
     fn strike(&mut self, fault: Fault) {
         let now = self.now;
         match fault {
-            Fault::Store { down } => self.store_down = down,
+            Fault::Store { down } => {
+                if self.store_down && !down && self.config.store == Kind::Raft {
+                    self.store.begin_anew(now);
+                }
+                self.store_down = down;
+            }
             Fault::SlowStore(slow) => self.store_slow = slow,
             Fault::SlowStoreMember(node, slow) => self.members[node].slow_dcs = slow,
             Fault::Compact(within) => {

@@ -4,6 +4,7 @@
 //! A request goes into a mailbox, and its future waits there until the world has decided what becomes of it; nothing
 //! else wakes it, and no clock runs but the node's own.
 
+mod rafts;
 mod renewal;
 mod sessions;
 mod store;
@@ -49,6 +50,8 @@ pub struct Flaws {
     pub believes_renew_time: bool,
     /// The ttl is counted from when the lock was seen first, not from its last change.
     pub counts_from_the_beginning: bool,
+    /// Of Raft: a write of which no answer came is not known again.
+    pub knows_no_moment: bool,
 }
 
 /// A request that waits for its fate, and for how long it is waited for.
@@ -84,6 +87,8 @@ struct State {
     alive: Instant,
     /// What made our claim to the bootstrap.
     claim: u64,
+    /// Of Raft: the same.
+    claims: rafts::Claim,
     setbacks: u64,
     asked: VecDeque<Asked>,
     /// By the request's number.
@@ -118,6 +123,7 @@ impl Client {
             of_leader: None,
             alive: zero,
             claim: 0,
+            claims: rafts::Claim::default(),
             setbacks: 0,
             asked: VecDeque::new(),
             came: BTreeMap::new(),

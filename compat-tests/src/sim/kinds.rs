@@ -30,6 +30,7 @@ impl Client {
             _ => On::Nothing,
         };
         match self.kind() {
+            Kind::Raft => self.put_raft(put, effort).await,
             Kind::Etcd3 => self.put_etcd3(put, on, effort).await,
             Kind::Etcd2 => self.put_etcd2(put, on, effort).await,
             Kind::Consul => self.put_consul(put, on, effort).await,
@@ -188,7 +189,8 @@ impl Client {
         let when = match (self.kind(), condition) {
             (_, If::Always) => Vec::new(),
             (Kind::Etcd3, other) => etcd3(other)?,
-            (Kind::Etcd2, If::Ours { value, .. }) => vec![Cmp::Value(value.to_owned())],
+            (Kind::Etcd2 | Kind::Raft, If::Ours { value, .. }) => vec![Cmp::Value(value.to_owned())],
+            (Kind::Raft, If::Version(version)) => vec![Cmp::Version(number(version)?)],
             (_, other) => match self.resolve(key, other, effort).await? {
                 Some(Resolved::At(version)) => vec![Cmp::Version(version)],
                 _ => return Ok(Written::Refused),

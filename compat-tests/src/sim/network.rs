@@ -1,11 +1,23 @@
 //! Who reaches whom, and how long it takes.
 
+use super::dcs::Kind;
+use super::planted::Planted;
 use super::remote::REMOTE;
 use super::world::World;
 
 impl World {
     pub(super) fn reaches_dcs(&self, node: usize) -> bool {
         !self.store_down && !self.members[node].cut_from_dcs
+    }
+
+    /// What has lived its time ends: in Raft only while there is a majority that confirms it.
+    pub(super) fn end_keys(&mut self, now: u64) {
+        if self.config.store == Kind::Raft && self.store_down {
+            return;
+        }
+        // Its leader compares the end that the holder has written with its own wall clock, which is so far ahead.
+        let ahead = if self.config.planted == Planted::EndsByWallClock { 15_000 } else { 0 };
+        self.store.expire(now + ahead);
     }
 
     /// How long the DCS takes to answer this node.

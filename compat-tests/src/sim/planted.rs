@@ -115,11 +115,15 @@ pub enum Planted {
     BelievesRenewTime,
     /// Its end is counted from when it was seen first, not from its last change.
     CountsFromTheBeginning,
+    /// Raft's leader ends keys by its wall clock, as the reference does, and that is 15 s ahead of the holder's.
+    EndsByWallClock,
+    /// A write to Raft of which no answer came is not known again: what is in its place counts as somebody else's.
+    KnowsNoMoment,
 }
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Planted; 50] = [
+    pub const ALL: [Planted; 52] = [
         Planted::NoDemotion,
         Planted::RenewsForever,
         Planted::TakesLockBlindly,
@@ -170,6 +174,8 @@ impl Planted {
         Planted::RenewsTheNewest,
         Planted::BelievesRenewTime,
         Planted::CountsFromTheBeginning,
+        Planted::EndsByWallClock,
+        Planted::KnowsNoMoment,
     ];
 
     /// The cluster in which the defect matters.
@@ -219,6 +225,9 @@ impl Planted {
             | Planted::RenewsTheNewest
             | Planted::BelievesRenewTime
             | Planted::CountsFromTheBeginning => Config { store: Kind::Kubernetes, lossy: true, ..base },
+            Planted::EndsByWallClock | Planted::KnowsNoMoment => {
+                Config { store: Kind::Raft, lossy: true, ..base }
+            }
             _ => base,
         }
     }

@@ -293,6 +293,7 @@ impl Flaws {
             renews_the_newest: planted == Planted::RenewsTheNewest,
             believes_renew_time: planted == Planted::BelievesRenewTime,
             counts_from_the_beginning: planted == Planted::CountsFromTheBeginning,
+            knows_no_moment: planted == Planted::KnowsNoMoment,
         }
     }
 }

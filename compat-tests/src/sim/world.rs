@@ -274,7 +274,7 @@ impl World {
                 break;
             }
             self.now = time;
-            self.store.expire(time);
+            self.end_keys(time);
             self.handle(event);
             self.tell_watches();
             self.check_safety();

@@ -15,7 +15,7 @@ impl Client {
     pub(super) fn granted(&self, told: u64) -> Granted {
         let told = Duration::from_millis(told);
         match self.kind {
-            Kind::Etcd3 | Kind::Etcd2 | Kind::Kubernetes => Granted { ttl: told },
+            Kind::Etcd3 | Kind::Etcd2 | Kind::Kubernetes | Kind::Raft => Granted { ttl: told },
             Kind::Consul => Granted { ttl: 2 * told },
             Kind::ZooKeeper => {
                 let timing = self.state().timing;
@@ -27,6 +27,7 @@ impl Client {
     /// What a renewal of the lock asks, one after the other, and the session that it is about; None: what the key is
     /// attached to is not known, or was left.
     pub fn renewal(&self) -> Option<(Vec<Op>, Option<u64>)> {
+        let moment = if self.kind == Kind::Raft { self.nonce() } else { 0 };
         let mut state = self.state();
         let held = state.of_leader?;
         let session = held.session;
@@ -35,6 +36,12 @@ impl Client {
                 key: "leader".into(),
                 value: self.name.clone(),
                 on: On::Ttl(state.timing.ttl.as_millis() as u64),
+                when: vec![Cmp::Value(self.name.clone())],
+            }],
+            Kind::Raft => vec![Op::Put {
+                key: "leader".into(),
+                value: self.name.clone(),
+                on: On::Moment(Some(state.timing.ttl.as_millis() as u64), moment),
                 when: vec![Cmp::Value(self.name.clone())],
             }],
             Kind::Etcd3 | Kind::Consul => vec![Op::KeepAlive(session?)],
@@ -55,7 +62,7 @@ impl Client {
         let held = self.state().of_leader;
         match (self.kind, said) {
             (_, [Said::NoSession | Said::Refused, ..]) => Renewed::Gone,
-            (Kind::Etcd2, [Said::Done(_)]) => Renewed::Until(self.state().timing.ttl),
+            (Kind::Etcd2 | Kind::Raft, [Said::Done(_)]) => Renewed::Until(self.state().timing.ttl),
             (Kind::Etcd3, [Said::Session(..)]) => {
                 held.map_or(Renewed::Unanswered, |held| Renewed::Until(held.granted.ttl))
             }

@@ -77,7 +77,7 @@ impl KvStore for Client {
     }
 
     async fn session(&self, force: bool, effort: Effort) -> Result<Session, Failure> {
-        if self.kind == Kind::Etcd2 {
+        if matches!(self.kind, Kind::Etcd2 | Kind::Raft) {
             return Ok(Session { id: None, granted: Granted { ttl: self.timing().ttl } });
         }
         let (id, granted) = self.refresh(force, effort).await?;
@@ -125,7 +125,10 @@ impl KvStore for Client {
     async fn watch(self: Arc<Self>, _: String, _: Sink) {}
 
     async fn claim(&self, key: &str, effort: Effort) -> Result<bool, Failure> {
-        self.try_claim(key, effort).await
+        match self.kind {
+            Kind::Raft => self.claim_raft(key, effort).await,
+            _ => self.try_claim(key, effort).await,
+        }
     }
 
     async fn clear(&self, key: &str, condition: If<'_>, effort: Effort) -> Result<Written, Failure> {
@@ -137,6 +140,9 @@ impl KvStore for Client {
 
     /// ZooKeeper ends the session.
     async fn release(&self, key: &str, condition: If<'_>, effort: Effort) -> Result<Written, Failure> {
+        if self.kind == Kind::Raft {
+            return self.release_raft(key, condition, effort).await;
+        }
         if self.kind != Kind::ZooKeeper {
             return self.delete(key, condition, effort).await;
         }
