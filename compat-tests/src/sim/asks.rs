@@ -242,7 +242,6 @@ impl World {
             }
             Planted::IgnoresTimeline => seen.history = None,
             Planted::IgnoresLag => seen.status = Status::default(),
-            Planted::ForgetsPosition => seen.setbacks = 0,
             _ => return Answer::Cluster(Ok(cluster)),
         }
         Answer::Cluster(Ok(Arc::<Cluster>::new(seen)))

@@ -78,9 +78,15 @@ impl World {
         let me = member.me.clone();
         let cluster = member.memory.cluster.clone();
         let (ended, _) = member.slot.take_finished();
-        if self.config.planted == Planted::ForgetsWhoWasAhead {
-            let marks = member.memory.high_water.iter_mut();
-            marks.for_each(|mark| (mark.heard, mark.sync) = (None, Default::default()));
+        let marks = member.memory.high_water.iter_mut();
+        match self.config.planted {
+            Planted::ForgetsWhoWasAhead => {
+                marks.for_each(|mark| (mark.heard, mark.sync) = (None, Default::default()));
+            }
+            Planted::ForgetsPosition => {
+                marks.for_each(|mark| (mark.timeline, mark.position) = Default::default());
+            }
+            _ => {}
         }
         member.server_before = member.server(&self.config);
         member.tell_time(self.now);

@@ -200,9 +200,9 @@ impl Store {
         self.setbacks += 1;
     }
 
-    /// How often it can be seen to have gone back: not at all on Consul, whose keys alone tell.
+    /// How often it can be seen to have gone back: not at all on Consul and Raft, whose keys alone tell.
     pub fn setbacks(&self) -> u64 {
-        if self.kind == Kind::Consul {
+        if matches!(self.kind, Kind::Consul | Kind::Raft) {
             return 0;
         }
         self.setbacks
