@@ -7,6 +7,7 @@ use patroni_core::parse::parse_bool;
 use patroni_net::{TlsOptions, Verify};
 use pyfmt::Value;
 
+use crate::address;
 use crate::DcsError;
 
 const DEFAULT_PORT: u16 = 8500;
@@ -145,6 +146,8 @@ fn base(section: &Value, environment: Environment<'_>) -> Result<String, DcsErro
     let by_variable = || environment("CONSUL_HTTP_SSL").map(|ssl| ssl.to_lowercase() == "true");
     let scheme =
         configured.unwrap_or_else(|| if by_variable() == Some(true) { "https" } else { "http" }.into());
+    let place = |key: &str| format!("\"{key}\" of the consul section of config");
+    let scheme = address::scheme(&scheme, &place("scheme")).map_err(DcsError::Config)?;
     let own_port = match section.get("port").filter(|p| !p.is_null()) {
         None => None,
         Some(port) => Some(port.py_str().trim().parse().map_err(|_| bad_port(&port.py_str()))?),
@@ -155,7 +158,11 @@ fn base(section: &Value, environment: Environment<'_>) -> Result<String, DcsErro
             let url = Url::split(&text);
             let (host, port) = url.host_port().ok_or_else(|| bad_port(url.netloc))?;
             let no_host = || DcsError::Config(format!("no host in the consul url: {}", url.without_query()));
-            (url.scheme.clone(), host.ok_or_else(no_host)?, port.unwrap_or(DEFAULT_PORT))
+            let scheme = match url.scheme.as_str() {
+                "" => scheme,
+                own => address::scheme(own, &place("url")).map_err(DcsError::Config)?,
+            };
+            (scheme, host.ok_or_else(no_host)?, port.unwrap_or(DEFAULT_PORT))
         }
         (None, Some(host)) => {
             let (host, port) = split_host_port(&host.py_str())?;
@@ -166,7 +173,9 @@ fn base(section: &Value, environment: Environment<'_>) -> Result<String, DcsErro
                 let address = if address.contains("//") { address } else { format!("//{address}") };
                 let url = Url::split(&address);
                 let (host, port) = url.host_port().ok_or_else(|| bad_port(&address))?;
-                let own = Some(url.scheme.clone()).filter(|s| !s.is_empty() && by_variable().is_none());
+                let own = Some(url.scheme.as_str()).filter(|s| !s.is_empty() && by_variable().is_none());
+                let own = own.map(|own| address::scheme(own, "CONSUL_HTTP_ADDR")).transpose();
+                let own = own.map_err(DcsError::Config)?;
                 let host =
                     host.ok_or_else(|| DcsError::Config(format!("no host in CONSUL_HTTP_ADDR: {address}")))?;
                 (own.unwrap_or(scheme), host, port.unwrap_or(DEFAULT_PORT))
@@ -180,10 +189,18 @@ fn base(section: &Value, environment: Environment<'_>) -> Result<String, DcsErro
 /// `host`, `host:port`, `[v6]:port`, `[v6]`.
 fn split_host_port(text: &str) -> Result<(String, u16), DcsError> {
     let (host, port) = match text.rsplit_once(':') {
+        Some((_, rest)) if rest.starts_with("//") => (text, DEFAULT_PORT),
         Some((host, port)) if !port.contains(']') => (host, port.parse().map_err(|_| bad_port(text))?),
         _ => (text, DEFAULT_PORT),
     };
-    Ok((host.trim_matches(['[', ']']).to_owned(), port))
+    let host = host.trim().trim_matches(['[', ']']);
+    if !address::is_host(host) {
+        let got = pyfmt::value::str_repr(text);
+        return Err(DcsError::Config(format!(
+            "expected <HOST>:<PORT> in the consul section of config, but got {got}"
+        )));
+    }
+    Ok((host.to_owned(), port))
 }
 
 fn bad_port(text: &str) -> DcsError {
@@ -238,12 +255,22 @@ mod tests {
             (r#"{"host":"[::1]:1"}"#, "http://[::1]:1"),
             (r#"{"url":"https://H:5","host":"x","port":7,"scheme":"http"}"#, "https://h:5"),
             (r#"{"url":"https://h"}"#, "https://h:8500"),
+            (r#"{"host":"h","scheme":"HTTPS"}"#, "https://h:8500"),
+            (r#"{"url":"//h:1","scheme":"Https"}"#, "https://h:1"),
         ] {
             assert_eq!(options(json).unwrap().base, want, "{json}");
         }
-        for bad in
-            [r#"{"host":"h:x"}"#, r#"{"url":"http://"}"#, r#"{"port":"x"}"#, r#"{"consistency":"state"}"#]
-        {
+        for bad in [
+            r#"{"host":"h:x"}"#,
+            r#"{"url":"http://"}"#,
+            r#"{"port":"x"}"#,
+            r#"{"consistency":"state"}"#,
+            r#"{"host":"h","scheme":"ftp"}"#,
+            r#"{"host":"h","scheme":5}"#,
+            r#"{"url":"ftp://h"}"#,
+            r#"{"host":"http://h"}"#,
+            r#"{"host":"[127.0.0.1:8500]"}"#,
+        ] {
             assert!(options(bad).is_err(), "{bad}");
         }
     }

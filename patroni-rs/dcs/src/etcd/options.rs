@@ -8,9 +8,14 @@ use patroni_net::TlsOptions;
 use pyfmt::Value;
 
 use super::srv;
+use crate::address;
 use crate::DcsError;
 
 const DEFAULT_PORT: u16 = 2379;
+
+/// In the words of the reference's client.
+const NO_PASSWORD: &str = "Username provided without password, both are required for authentication";
+const NO_USER: &str = "Password provided without username, both are required for authentication";
 
 /// Where the first list of nodes comes from: the first of these that gives any.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -50,20 +55,19 @@ impl EtcdOptions {
     /// first reload), and are used when the section has none of its own.
     ///
     /// # Errors
-    /// No node is named, or a port is no number.
+    /// No node is named, or one of them cannot be a node; a protocol that is neither `http` nor `https`.
     pub fn from_section(section: &Value) -> Result<EtcdOptions, DcsError> {
         let text = |key: &str| section.get(key).filter(|v| v.truthy()).map(Value::py_str);
         let proxy = text("proxy");
         let url_text = proxy.clone().or_else(|| text("url"));
         let url = url_text.as_deref().map(Url::split);
-        let mut protocol = text("protocol").unwrap_or_else(|| "http".into());
-        let mut credentials = text("username").zip(text("password"));
-        if let Some(url) = &url {
-            protocol.clone_from(&url.scheme);
-            if let (None, (Some(user), Some(password))) = (&credentials, url.user_info()) {
-                credentials = Some((user.to_owned(), password.to_owned()));
-            }
-        }
+        let (word, key) = match &url {
+            Some(url) if !url.scheme.is_empty() => (url.scheme.clone(), "url"),
+            _ => (text("protocol").unwrap_or_else(|| "http".into()), "protocol"),
+        };
+        let protocol = address::scheme(&word, &format!("\"{key}\" of the etcd section of config"));
+        let protocol = protocol.map_err(DcsError::Config)?;
+        let (user, password) = user_and_password(section);
         let srv = ["srv_domain", "discovery_srv", "srv"].into_iter().find_map(text);
         let source = match &url {
             Some(url) if proxy.is_some() => Source { host: Some(url_host(url)?), ..Source::default() },
@@ -86,7 +90,25 @@ impl EtcdOptions {
             ..TlsOptions::default()
         };
         let use_proxies = proxy.is_some() || text("use_proxies").is_some();
-        Ok(EtcdOptions { source, protocol, credentials, tls, use_proxies })
+        Ok(EtcdOptions { source, protocol, credentials: user.zip(password), tls, use_proxies })
+    }
+
+    /// Lines about what a section holds and [`EtcdOptions::from_section`] makes no use of.
+    pub fn unused(section: &Value) -> Vec<String> {
+        let mut lines = address::hosts(section.get("hosts"), "etcd hosts").1;
+        match user_and_password(section) {
+            (Some(_), None) => lines.push(NO_PASSWORD.to_owned()),
+            (None, Some(_)) => lines.push(NO_USER.to_owned()),
+            _ => {}
+        }
+        lines
+    }
+
+    /// Says all of [`EtcdOptions::unused`] in the log.
+    pub fn warn_of_unused(section: &Value) {
+        for line in EtcdOptions::unused(section) {
+            tracing::warn!(target: "patroni.dcs.etcd", "{line}");
+        }
     }
 
     /// Is everything the same but user and password?
@@ -159,18 +181,29 @@ fn port_of(section: &Value) -> Result<Option<u16>, DcsError> {
     }
 }
 
+/// Those of the section, or those of its URL. Half a pair is none, and both halves are of one place.
+fn user_and_password(section: &Value) -> (Option<String>, Option<String>) {
+    let text = |key: &str| section.get(key).filter(|v| v.truthy()).map(Value::py_str);
+    let own = (text("username"), text("password"));
+    if own.0.is_some() && own.1.is_some() {
+        return own;
+    }
+    let Some(url) = text("proxy").or_else(|| text("url")) else { return own };
+    let (user, password) = Url::split(&url).user_info();
+    let given = |part: Option<&str>| part.filter(|part| !part.is_empty()).map(str::to_owned);
+    match (given(user), given(password)) {
+        (None, None) => own,
+        of_url => of_url,
+    }
+}
+
 fn listed(section: &Value, protocol: &str) -> Result<Vec<String>, DcsError> {
-    let entries: Vec<String> = match section.get("hosts") {
-        Some(Value::Str(text)) => text.split(',').map(str::to_owned).collect(),
-        Some(Value::List(list)) => list.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
-        _ => Vec::new(),
-    };
     let default_port = port_of(section)?.unwrap_or(DEFAULT_PORT);
-    let urls = entries.iter().map(|entry| match entry.trim() {
-        url if url.contains("://") => Ok(url.trim_end_matches('/').to_owned()),
-        entry => split_host_port(entry, default_port).map(|(host, port)| node_url(protocol, &host, port)),
-    });
-    urls.collect()
+    let (entries, _) = address::hosts(section.get("hosts"), "");
+    let url = |entry: &String| {
+        split_host_port(entry, default_port).map(|(host, port)| node_url(protocol, &host, port))
+    };
+    entries.iter().map(url).collect()
 }
 
 fn single(section: &Value) -> Result<Option<(String, u16)>, DcsError> {
@@ -179,13 +212,22 @@ fn single(section: &Value) -> Result<Option<(String, u16)>, DcsError> {
     Ok(Some((host, port_of(section)?.unwrap_or(from_host))))
 }
 
-/// `host`, `host:port`, `[v6]:port`, `[v6]`.
+/// `host`, `host:port`, `[v6]:port`, `[v6]`; no URL.
 fn split_host_port(text: &str, default_port: u16) -> Result<(String, u16), DcsError> {
-    let (host, port) = match text.rsplit_once(':') {
+    let (host, port) = match text.trim().rsplit_once(':') {
+        // Of a URL without a port this is no port either.
+        Some((_, rest)) if rest.starts_with("//") => (text, default_port),
         Some((host, port)) if !port.contains(']') => (host, port.parse().map_err(|_| bad_port(text))?),
-        _ => (text, default_port),
+        _ => (text.trim(), default_port),
     };
-    Ok((host.trim_matches(['[', ']']).to_owned(), port))
+    let host = host.trim().trim_matches(['[', ']']);
+    if !address::is_host(host) {
+        let got = pyfmt::value::str_repr(text);
+        return Err(DcsError::Config(format!(
+            "expected <HOST>:<PORT> in the etcd section of config, but got {got}"
+        )));
+    }
+    Ok((host.to_owned(), port))
 }
 
 #[cfg(test)]
@@ -227,6 +269,11 @@ mod tests {
             (r#"{"discovery_srv":"d","srv_suffix":"s"}"#, srv(Some("s"), Source::default())),
             (r#"{"url":"https://u:p@h/"}"#, host("h", 2379)),
             (r#"{"proxy":"http://h:5","srv":"d"}"#, host("h", 5)),
+            (r#"{"hosts":["a:1"],"protocol":"HTTPS"}"#, hosts(&["https://a:1"])),
+            (r#"{"hosts":[null,"a:1",5,true," "]}"#, hosts(&["http://a:1"])),
+            (r#"{"hosts":"a:1,,b:2"}"#, hosts(&["http://a:1", "http://b:2"])),
+            (r#"{"host":"203.0.113.90 :1"}"#, host("203.0.113.90", 1)),
+            (r#"{"hosts":["[::1]"," b:2"]}"#, hosts(&["http://[::1]:2379", "http://b:2"])),
         ] {
             assert_eq!(options(json).unwrap().source, want, "{json}");
         }
@@ -236,8 +283,47 @@ mod tests {
             r#"{"hosts":"a:"}"#,
             r#"{"url":"http://"}"#,
             r#"{"host":"h","port":"x"}"#,
+            r#"{"hosts":[5,null]}"#,
         ] {
             assert!(options(bad).is_err(), "{bad}");
+        }
+        // What no node can be, or would be spoken to without TLS.
+        for (bad, named) in [
+            (r#"{"hosts":"[127.0.0.1:33379]"}"#, "'[127.0.0.1:33379]'"),
+            (r#"{"hosts":["a:1","https://b:2"]}"#, "'https://b:2'"),
+            (r#"{"host":"http://h"}"#, "'http://h'"),
+            (r#"{"host":"http://h:1"}"#, "'http://h:1'"),
+            (r#"{"hosts":"a:1;b:2"}"#, "'a:1;b:2'"),
+            (r#"{"host":"h","protocol":"ftp"}"#, "\"protocol\" of the etcd section of config, but got 'ftp'"),
+            (r#"{"host":"h","protocol":5}"#, "'5'"),
+            (r#"{"url":"ftp://h"}"#, "\"url\" of the etcd section of config, but got 'ftp'"),
+        ] {
+            let told = options(bad).unwrap_err().to_string();
+            assert!(told.contains(named), "{bad}: {told}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_used_is_told() {
+        for (json, want) in [
+            (r#"{"hosts":["a:1",null,"b",5,true]}"#, &["None", "5", "True"][..]),
+            (r#"{"hosts":"a:1,"}"#, &["''"]),
+            (r#"{"host":"h","username":"u","password":"p"}"#, &[]),
+            (r#"{"host":"h","username":"u"}"#, &[NO_PASSWORD]),
+            (r#"{"host":"h","password":"secret"}"#, &[NO_USER]),
+            (r#"{"url":"http://u@h"}"#, &[NO_PASSWORD]),
+            (r#"{"url":"http://u:p@h","username":"x"}"#, &[]),
+            (r#"{"url":"http://h","username":"x"}"#, &[NO_PASSWORD]),
+        ] {
+            let told = EtcdOptions::unused(&pyfmt::json::loads(json).unwrap());
+            let want: Vec<String> = want
+                .iter()
+                .map(|what| match what.contains(' ') {
+                    true => (*what).to_owned(),
+                    false => format!("etcd hosts: {what} is no host, and is not used"),
+                })
+                .collect();
+            assert_eq!(told, want, "{json}");
         }
     }
 

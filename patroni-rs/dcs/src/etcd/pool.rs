@@ -108,11 +108,13 @@ impl<W: Wire> Pool<W> {
     }
 
     /// New options, for all pools. Connections are made anew, but not for new credentials alone: etcd accepts the
-    /// tokens of the old ones until it is told of the new ones, and may not know those yet.
-    pub fn set_options(&self, options: EtcdOptions) {
-        if *self.options() != options {
+    /// tokens of the old ones until it is told of the new ones, and may not know those yet. Are they new?
+    pub fn set_options(&self, options: EtcdOptions) -> bool {
+        let new = *self.options() != options;
+        if new {
             *locked(&self.common.options) = Arc::new(options);
         }
+        new
     }
 
     /// The durations in force.

@@ -37,6 +37,7 @@ impl Etcd2 {
     /// The options make no client.
     pub async fn start(settings: Settings, section: &Value) -> Result<Etcd2, DcsError> {
         let options = EtcdOptions::from_section(section)?;
+        EtcdOptions::warn_of_unused(section);
         let asker = if settings.ctl { Asker::Person } else { Asker::Daemon };
         let pool = Arc::new(Pool::new(Wire, options, settings.timing, asker));
         while let Err(failure) = pool.discover(settings.timing.retry_timeout).await {

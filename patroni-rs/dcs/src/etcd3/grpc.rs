@@ -14,6 +14,7 @@ use tonic::transport::Endpoint;
 use super::failure::{auth_not_enabled, classify, Failure};
 use super::resolver::Resolver;
 use super::rpc::{Body, Cmp, Kv, Op, Reply, Rpc, Txn};
+use crate::address;
 use crate::etcd::wire::Manner;
 use crate::etcd::{EtcdOptions, Told};
 
@@ -195,13 +196,16 @@ async fn channel(url: &str, options: &EtcdOptions, manner: Manner) -> Result<Cha
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
     tcp.set_connect_timeout(Some(manner.connect_timeout));
-    let endpoint = Endpoint::from_shared(url.to_owned())
+    // The libraries take any scheme but `https`, in these letters, for one without TLS.
+    let (word, rest) = url.split_once("://").unwrap_or(("", url));
+    let scheme = address::scheme(word, &format!("the URL {url} of an etcd node")).map_err(|e| refused(&e))?;
+    let endpoint = Endpoint::from_shared(format!("{scheme}://{rest}"))
         .map_err(|e| refused(&e))?
         .connect_timeout(manner.connect_timeout)
         .http2_keep_alive_interval(manner.ping.0)
         .keep_alive_timeout(manner.ping.1)
         .keep_alive_while_idle(false);
-    if !url.starts_with("https:") {
+    if scheme == "http" {
         return Ok(Channel::Tonic(endpoint.connect_with_connector_lazy(tcp)));
     }
     let tls = options.tls.clone();

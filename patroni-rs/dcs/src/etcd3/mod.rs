@@ -59,6 +59,7 @@ impl Etcd3 {
     /// The options make no client, or user and password are refused.
     pub async fn start(settings: Settings, section: &Value) -> Result<Etcd3, DcsError> {
         let options = EtcdOptions::from_section(section)?;
+        EtcdOptions::warn_of_unused(section);
         let asker = if settings.ctl { Asker::Person } else { Asker::Daemon };
         let pool = Arc::new(Pool::new(Wire::default(), options, settings.timing, asker));
         while let Err(failure) = pool.discover(settings.timing.retry_timeout).await {

@@ -145,7 +145,9 @@ impl KvStore for Store {
     }
 
     fn reload(&self, section: &Value) -> Result<(), DcsError> {
-        self.pool.set_options(EtcdOptions::from_section(section)?);
+        if self.pool.set_options(EtcdOptions::from_section(section)?) {
+            EtcdOptions::warn_of_unused(section);
+        }
         Ok(())
     }
 

@@ -12,6 +12,7 @@ use patroni_net::{TlsOptions, Verify};
 use pyfmt::Value;
 
 use super::options::Options;
+use crate::address;
 use crate::DcsError;
 
 /// Where a Pod finds its token and the cluster's authority.
@@ -152,9 +153,12 @@ impl Access {
         let (cluster, user) = (named("cluster")?, named("user")?);
         let text = |of: &Value, key: &str| of.get(key).filter(|v| v.truthy()).map(Value::py_str);
         let server = text(cluster, "server").ok_or("the cluster has no server")?;
+        let (word, rest) = server.split_once("://").unwrap_or(("", &server));
+        let scheme = address::scheme(word, &format!("the cluster's server {server}"))?;
+        let server = format!("{scheme}://{rest}");
         let mut files = Vec::new();
         let mut tls = TlsOptions::default();
-        if server.starts_with("https") {
+        if scheme == "https" {
             let mut file = |of: &Value, key: &str| match text(of, &format!("{key}-data")) {
                 Some(data) => {
                     let data: String = data.split_whitespace().collect();
@@ -247,6 +251,14 @@ mod tests {
         assert_eq!((access.server.as_str(), access.tls.verify), ("https://h:6443", Verify::Nothing));
         assert_eq!(fixed(&access), Some("Bearer t"));
         assert!(!format!("{access:?}").contains("Bearer"));
+        let upper = text.replace("https:", "HTTPS:");
+        assert_eq!(Access::of_kubeconfig(&upper, None).unwrap().server, "https://h:6443");
+        assert_eq!(Access::of_kubeconfig(&upper, None).unwrap().tls.verify, Verify::Nothing);
+        for odd in ["ftp://h", "h:6443"] {
+            let told =
+                Access::of_kubeconfig(&text.replace("https://h:6443/", odd), None).map(drop).unwrap_err();
+            assert!(told.contains(odd), "{told}");
+        }
         let named = Access::of_kubeconfig(&text, Some("kind-kind")).map(drop);
         assert_eq!(named, Err("there is no context kind-kind".to_owned()));
 

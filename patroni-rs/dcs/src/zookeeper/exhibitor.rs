@@ -9,6 +9,7 @@ use patroni_net::{ClientOptions, HttpClient};
 use pyfmt::{json, Value};
 use rand::seq::SliceRandom;
 
+use crate::address;
 use crate::DcsError;
 
 const LOG: &str = "patroni.dcs.exhibitor";
@@ -48,9 +49,12 @@ struct Section {
 fn section(section: &Value) -> Result<Section, DcsError> {
     let missing = |key: &str| DcsError::Config(format!("KeyError: '{key}' of the exhibitor section"));
     let hosts: Vec<String> = match section.get("hosts").ok_or_else(|| missing("hosts"))? {
-        Value::List(hosts) => hosts.iter().map(Value::py_str).collect(),
+        list @ Value::List(_) => address::hosts(Some(list), "exhibitor.hosts").0,
         hosts => hosts.py_str().split(',').map(|host| host.trim().to_owned()).collect(),
     };
+    if hosts.is_empty() {
+        return Err(DcsError::Config("exhibitor.hosts names no host".into()));
+    }
     let port = section.get("port").ok_or_else(|| missing("port"))?.py_str();
     let port = port.parse().map_err(|_| DcsError::Config(format!("exhibitor.port is no port: {port}")))?;
     let interval = section.get("poll_interval").and_then(Value::as_f64).unwrap_or(300.0);
@@ -65,6 +69,9 @@ impl Exhibitor {
     /// `hosts` or `port` is missing.
     pub fn from_section(options: &Value) -> Result<Exhibitor, DcsError> {
         let Section { hosts, port, interval } = section(options)?;
+        for line in address::hosts(options.get("hosts"), "exhibitor.hosts").1 {
+            tracing::warn!(target: LOG, "{line}");
+        }
         let client = HttpClient::lazy(&ClientOptions::default())
             .map_err(|error| DcsError::Config(error.to_string()))?;
         let state =

@@ -69,7 +69,11 @@ impl ZooKeeper {
     /// # Errors
     /// The options make no client; patronictl: no server was found.
     pub async fn start(settings: &Settings, section: &Value) -> Result<ZooKeeper, DcsError> {
-        ZooKeeper::connect(settings, Options::from_section(section)?, None).await
+        let options = Options::from_section(section)?;
+        for line in crate::address::hosts(section.get("hosts"), "zookeeper.hosts").1 {
+            tracing::warn!(target: LOG, "{line}");
+        }
+        ZooKeeper::connect(settings, options, None).await
     }
 
     /// The same for the section `exhibitor`: asks it for the servers first, and waits for it.

@@ -7,6 +7,7 @@ use patroni_net::{TlsOptions, Verify};
 use pyfmt::Value;
 
 use super::proto::Acl;
+use crate::address;
 use crate::DcsError;
 
 const DEFAULT_PORT: u16 = 2181;
@@ -53,7 +54,7 @@ impl Options {
     /// No servers, or something that is not what it should be.
     pub fn from_section(section: &Value) -> Result<Options, DcsError> {
         let hosts = match section.get("hosts") {
-            Some(Value::List(hosts)) => hosts.iter().map(Value::py_str).collect::<Vec<_>>().join(","),
+            list @ Some(Value::List(_)) => address::hosts(list, "zookeeper.hosts").0.join(","),
             Some(hosts) if hosts.truthy() => hosts.py_str(),
             _ => String::new(),
         };
@@ -74,6 +75,10 @@ impl Options {
 /// # Errors
 /// No host, or a port that is no number.
 pub fn parse_hosts(text: &str) -> Result<(Vec<(String, u16)>, String), DcsError> {
+    if text.contains("://") {
+        let got = pyfmt::value::str_repr(text);
+        return Err(bad(format!("expected <HOST>:<PORT> of a ZooKeeper server, but got {got}")));
+    }
     let (hosts, chroot) = text.split_once('/').unwrap_or((text, ""));
     let hosts = hosts.split(',').map(parse_host).collect::<Result<Vec<_>, _>>()?;
     let chroot: String =
@@ -89,6 +94,10 @@ fn parse_host(text: &str) -> Result<(String, u16), DcsError> {
     };
     if host.is_empty() {
         return Err(bad("ValueError: bad hostname".into()));
+    }
+    if !address::is_host(host) {
+        let got = pyfmt::value::str_repr(text);
+        return Err(bad(format!("expected <HOST>:<PORT> of a ZooKeeper server, but got {got}")));
     }
     let port = match port {
         "" | "0" => DEFAULT_PORT,
@@ -196,6 +205,20 @@ mod tests {
         let list = Options::from_section(&section(r#"{"hosts":["a:1","b"]}"#)).unwrap();
         assert_eq!(list.hosts, [("a".to_owned(), 1), ("b".to_owned(), 2181)]);
         assert_eq!((list.tls, list.credentials.len(), list.acl.len()), (None, 0, 1));
+    }
+
+    #[test]
+    fn what_is_no_server() {
+        let mixed = Options::from_section(&section(r#"{"hosts":[null,"a:1",5,true," "]}"#)).unwrap();
+        assert_eq!(mixed.hosts, [("a".to_owned(), 1)]);
+        for bad in [
+            r#"{"hosts":[null,5]}"#,
+            r#"{"hosts":"http://a:1"}"#,
+            r#"{"hosts":["a:1","https://b"]}"#,
+            r#"{"hosts":"[127.0.0.1:2181]"}"#,
+        ] {
+            assert!(Options::from_section(&section(bad)).is_err(), "{bad}");
+        }
     }
 
     #[test]
