@@ -1,11 +1,9 @@
 //! Addresses of a store as people write them. What cannot be one is refused by name: the store would be waited for
 //! without end. And a word that is not understood never means a connection without TLS.
 
-#[cfg(feature = "stores")]
 use std::net::Ipv6Addr;
 
 use pyfmt::value::str_repr;
-#[cfg(feature = "stores")]
 use pyfmt::Value;
 
 /// `http` or `https`, written in any case.
@@ -21,7 +19,6 @@ pub(crate) fn scheme(word: &str, place: &str) -> Result<String, String> {
 }
 
 /// May that be the name or the address of a host? Brackets are gone already.
-#[cfg(feature = "stores")]
 pub(crate) fn is_host(host: &str) -> bool {
     let odd = |c: char| c.is_whitespace() || c.is_control() || "/@?#[]".contains(c);
     let without_zone = host.split_once('%').map_or(host, |(address, _)| address);
@@ -31,7 +28,6 @@ pub(crate) fn is_host(host: &str) -> bool {
 }
 
 /// The hosts of a list, or of text with commas; and a line for each item that is none and has to be passed over.
-#[cfg(feature = "stores")]
 pub(crate) fn hosts(value: Option<&Value>, place: &str) -> (Vec<String>, Vec<String>) {
     let items: Vec<Value> = match value {
         Some(Value::Str(text)) => text.split(',').map(Value::from).collect(),
@@ -68,7 +64,6 @@ mod tests {
         }
     }
 
-    #[cfg(feature = "stores")]
     #[test]
     fn names_and_addresses_of_hosts() {
         for host in ["h", "a.b-c_d.example", "127.0.0.1", "::1", "fe80::1%eth0"] {

@@ -4,6 +4,7 @@
 //! once. Below, [`kv::KvStore`] is what a store has to do, and [`lock::LockRenewer`] how its lock is renewed beside the
 //! loop. [`open`] makes the one that a configuration names.
 
+#[cfg(feature = "stores")]
 mod address;
 #[cfg(feature = "stores")]
 mod ask;
