@@ -108,14 +108,12 @@ impl ApiConfig {
         };
         let tls = tls_options(section);
         let connection_string = match section.get("connect_address").filter(|v| v.truthy()) {
-            None => connection_string(tls.is_some(), &listen_text),
-            Some(address) => address.as_str().and_then(|text| connection_string(tls.is_some(), text)),
+            None => connection_string(tls.is_some(), &listen_text).ok_or_else(bad)?,
+            Some(address) => address
+                .as_str()
+                .and_then(|text| connection_string(tls.is_some(), text))
+                .ok_or_else(|| ConfigError::BadConnectAddress(address.py_str()))?,
         };
-        let connection_string = connection_string.ok_or_else(|| {
-            ConfigError::BadConnectAddress(
-                section.get("connect_address").map(Value::py_str).unwrap_or_default(),
-            )
-        })?;
         Ok(ApiConfig {
             host: Some(host).filter(|h| !matches!(h.as_str(), "" | "*")),
             port,
@@ -131,10 +129,13 @@ impl ApiConfig {
     }
 }
 
-/// None where the port is no number; no port means the scheme's.
+/// None where the port is no number, or the host empty: nobody would reach us there. No port means the scheme's.
 fn connection_string(https: bool, address: &str) -> Option<String> {
     let scheme = if https { "https" } else { "http" };
     let (host, port) = split_host_port(address, 0).ok()?;
+    if host.trim().trim_matches(['[', ']']).trim().is_empty() {
+        return None;
+    }
     let host = match host.contains(':') && !host.starts_with('[') {
         true => format!("[{host}]"),
         false => host,
@@ -289,7 +290,9 @@ mod tests {
     fn listen() {
         for (text, expected) in [
             ("*:8008", Some((None, 8008))),
-            (":8008", Some((None, 8008))),
+            (":8008", None),
+            (" :8008", None),
+            ("[]:8008", None),
             ("[::]:8008", Some((Some("::"), 8008))),
             ("::1:8008", Some((Some("::1"), 8008))),
             ("127.0.0.1: 8008", Some((Some("127.0.0.1"), 8008))),
@@ -308,6 +311,16 @@ mod tests {
             }
         }
         assert_eq!(ApiConfig::from_value(&Value::map()).unwrap_err(), ConfigError::NoListen);
+        // Where others reach us is said beside it.
+        for text in [":8008", "*:8008"] {
+            let section = Value::from_iter([("listen", text), ("connect_address", "h:8008")]);
+            let config = ApiConfig::from_value(&section).unwrap();
+            assert_eq!(
+                (config.host, config.connection_string.as_str()),
+                (None, "http://h:8008/patroni"),
+                "{text}"
+            );
+        }
     }
 
     /// The reference does not start with any of them.
@@ -329,6 +342,9 @@ mod tests {
                     .to_owned(),
             ),
             (r#""connect_address": 8008"#, format!("Invalid \"restapi\" config: {address}\"8008\"")),
+            (r#""connect_address": ":8008""#, format!("Invalid \"restapi\" config: {address}\":8008\"")),
+            (r#""connect_address": " ""#, format!("Invalid \"restapi\" config: {address}\" \"")),
+            (r#""connect_address": "[]:8008""#, format!("Invalid \"restapi\" config: {address}\"[]:8008\"")),
             (r#""request_queue_size": "abc""#, "invalid literal for int() with base 10: 'abc'".to_owned()),
             (r#""request_queue_size": 1e400"#, "cannot convert float infinity to integer".to_owned()),
             (

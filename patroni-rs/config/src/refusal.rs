@@ -9,7 +9,7 @@ use crate::config::Config;
 /// What a key has to hold.
 #[derive(Clone, Copy)]
 enum Want {
-    /// Text that is not empty.
+    /// Text that is not blank.
     Text(&'static str),
     /// As `Text`, or nothing.
     TextOrNothing(&'static str),
@@ -17,9 +17,9 @@ enum Want {
     Address,
     /// As `Address`, or nothing.
     AddressOrNothing,
-    /// Text, such as a path, or nothing.
+    /// Text that is not blank, such as a path, or nothing.
     TextOrFalse,
-    /// Hosts of a store: text, or a list of texts; or nothing.
+    /// Hosts of a store: text, or a list with a text in it; or nothing.
     Hosts,
     /// A mapping, or nothing.
     Section,
@@ -71,13 +71,14 @@ impl Want {
     fn refuses(self, value: Option<&Value>) -> bool {
         let Some(value) = value else { return matches!(self, Want::Text(_) | Want::Address) };
         match self {
-            Want::Text(_) | Want::TextOrNothing(_) => value.as_str().is_none_or(str::is_empty),
+            Want::Text(_) | Want::TextOrNothing(_) => is_blank(value),
             Want::Address => !is_address(value),
             Want::AddressOrNothing => value.truthy() && !is_address(value),
-            Want::TextOrFalse => value.truthy() && value.as_str().is_none(),
+            Want::TextOrFalse => value.truthy() && is_blank(value),
             Want::Hosts => match value {
                 Value::Null | Value::Str(_) | Value::Map(_) => false,
-                Value::List(hosts) => hosts.is_empty() || hosts.iter().any(|host| host.as_str().is_none()),
+                // The store passes over what is no host beside others, and says so.
+                Value::List(hosts) => hosts.iter().all(is_blank),
                 _ => true,
             },
             Want::Section => value.truthy() && value.as_map().is_none(),
@@ -95,10 +96,18 @@ impl Want {
     }
 }
 
-/// Text whose port, if there is one, is a number.
+/// No text, or nothing but white space.
+fn is_blank(value: &Value) -> bool {
+    value.as_str().is_none_or(|text| text.trim().is_empty())
+}
+
+/// Text whose port, if there is one, is a number, and none of whose hosts is empty: with an empty one the address that
+/// others are told leads nowhere.
 fn is_address(value: &Value) -> bool {
     let Some(text) = value.as_str() else { return false };
-    text.rsplit_once(':').is_none_or(|(_, port)| pyfmt::int::parse(port).is_ok())
+    let (hosts, port) = text.rsplit_once(':').map_or((text, None), |(hosts, port)| (hosts, Some(port)));
+    let named = |host: &str| !host.trim().trim_matches(['[', ']']).trim().is_empty();
+    hosts.split(',').all(named) && port.is_none_or(|port| pyfmt::int::parse(port).is_ok())
 }
 
 /// What a section of a wrong type holds may be a secret.
@@ -163,6 +172,28 @@ mod tests {
                 "got '10.0.0.1:'",
             ),
             ("/d", "/d, connect_address: 5432", "postgresql.connect_address", ADDRESS, "got 5432*"),
+            ("/d", "' '", "postgresql.data_dir", "the path of a directory", "got ' '"),
+            ("'127.0.0.1:5432'", "''", "postgresql.listen", ADDRESS, "got ''"),
+            ("'127.0.0.1:5432'", "' '", "postgresql.listen", ADDRESS, "got ' '"),
+            ("'127.0.0.1:5432'", "':5432'", "postgresql.listen", ADDRESS, "got ':5432'"),
+            ("'127.0.0.1:5432'", "'a,:5432'", "postgresql.listen", ADDRESS, "got 'a,:5432'"),
+            ("/d", "/d, connect_address: ' '", "postgresql.connect_address", ADDRESS, "got ' '"),
+            ("/d", "/d, connect_address: '[]:5432'", "postgresql.connect_address", ADDRESS, "got '[]:5432'"),
+            ("/d", "/d, connect_address: ' :5432'", "postgresql.connect_address", ADDRESS, "got ' :5432'"),
+            ("/d", "/d, proxy_address: ':1'", "postgresql.proxy_address", ADDRESS, "got ':1'"),
+            ("/d", "/d, pgpass: ' '", "postgresql.pgpass", "text", "got ' '"),
+            ("/d", "/d, config_dir: ' '", "postgresql.config_dir", "text", "got ' '"),
+            ("name: n", "etcd3: {host: ':2379'}, name: n", "etcd3.host", ADDRESS, "got ':2379'"),
+            (
+                "name: n",
+                "etcd3: {hosts: [null, 5, ' ']}, name: n",
+                "etcd3.hosts",
+                HOSTS,
+                "it is of type list",
+            ),
+            ("name: n", "name: ' '", "name", "text", "got ' '"),
+            ("scope: s", "scope: ' '", "scope", "text", "got ' '"),
+            ("scope: s", "namespace: ' ', scope: s", "namespace", "text", "got ' '"),
             ("/d", "/d, proxy_address: '::x'", "postgresql.proxy_address", ADDRESS, "got '::x'"),
             ("/d", "/d, config_dir: 5", "postgresql.config_dir", "text", "got 5*"),
             ("/d", "/d, pgpass: [a]", "postgresql.pgpass", "text", "it is of type list"),
@@ -217,13 +248,15 @@ mod tests {
             ", namespace: /x/",
             ", etcd3: {hosts: 'a:1,b:2', host: h, url: 'http://h:1'}",
             ", etcd3: {hosts: [a, 'b:2'], host: , url: }",
+            ", etcd3: {hosts: [null, 'b:2', 5, true]}",
         ] {
             assert_eq!(refusal(&format!("{GOOD}{more}}}")), None, "{more}");
         }
         for (from, to) in [
             ("'127.0.0.1:5432'", "127.0.0.1"),
-            ("'127.0.0.1:5432'", "''"),
             ("'127.0.0.1:5432'", "'*: 5432'"),
+            ("'127.0.0.1:5432'", "'[::1]:5432'"),
+            ("'127.0.0.1:5432'", "'::1:5432'"),
             ("'127.0.0.1:5432'", "'a,[::1]:5432'"),
             ("/d", "/d, config_dir: '', pgpass: "),
             ("/d", "/d, connect_address: "),
