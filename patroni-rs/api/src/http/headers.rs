@@ -53,6 +53,11 @@ impl Headers {
     pub fn get(&self, name: &str) -> Option<&str> {
         self.found.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.as_str())
     }
+
+    /// All headers of that name, whatever the case, in their order.
+    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.found.iter().filter(move |(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.as_str())
+    }
 }
 
 /// See [`Headers::are_plain`]. The blank line at the end belongs to them.

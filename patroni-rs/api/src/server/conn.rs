@@ -174,13 +174,14 @@ async fn exchange<B: Backend, S: Session>(
 }
 
 /// Does the connection stay open after the answer? Only for a client that asks for it in so many words (the reference
-/// never does, surface-api-ctl H1): others may wait for the end of the connection. And only after a head that everybody
-/// reads alike: behind any other one a proxy may see the rest of its body where we would see the next request.
+/// never does, surface-api-ctl H1): others may wait for the end of the connection. Whoever also says `close` waits for
+/// it. And only after a head that everybody reads alike: behind any other one a proxy may see the rest of its body where we would see the next request.
 fn stays_open(head: &Head, response: &Response, extra: &[(String, String)]) -> bool {
-    let wants = head
-        .headers
-        .get("connection")
-        .is_some_and(|tokens| tokens.split(',').any(|token| token.trim().eq_ignore_ascii_case("keep-alive")));
+    let asks = |wish: &str| {
+        let mut tokens = head.headers.all("connection").flat_map(|line| line.split(','));
+        tokens.any(|token| token.trim().eq_ignore_ascii_case(wish))
+    };
+    let wants = asks("keep-alive") && !asks("close");
     let bodiless =
         ["content-length", "transfer-encoding"].iter().all(|name| head.headers.get(name).is_none());
     let told = |name: &str| {
