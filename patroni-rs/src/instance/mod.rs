@@ -164,7 +164,7 @@ impl Instance {
         wake: Arc<tokio::sync::Notify>,
     ) -> Result<Arc<Instance>, String> {
         let text = |key: &str| config.get(key).filter(|v| v.truthy()).map(Value::py_str).unwrap_or_default();
-        let data_dir = PathBuf::from(text("data_dir"));
+        let data_dir = patroni_postgres::files::data_dir(&config);
         let bin = binaries(&config);
         let major_version =
             patroni_postgres::process::probe::data_dir_version(&data_dir).await.unwrap_or_default();

@@ -31,8 +31,8 @@ pub use conninfo::{format_dsn, member_conn_kwargs, parse_conninfo, parse_dsn, Co
 pub use error::FilesError;
 pub use guc::{AvailableGucs, GucTable, Transformed};
 pub use handler::{
-    effective_version, ConfigHandler, CurrentParametersQuery, InstanceSetup, PreparedReload, ReloadOutcome,
-    ServerState, SettingsRead,
+    data_dir, effective_version, ConfigHandler, CurrentParametersQuery, InstanceSetup, PreparedReload,
+    ReloadOutcome, ServerState, SettingsRead,
 };
 pub use hba::lines_of;
 pub use parameters::command_line;

@@ -58,7 +58,6 @@ pub fn write(path: &Path, content: &[u8], mode: u32, links: Links) -> io::Result
 /// Those of the file system; `PermissionDenied` with the reason where the place belongs to somebody else.
 pub fn write_secret(path: &Path, content: &[u8]) -> io::Result<()> {
     let target = follow_own(path)?;
-    let is_ours = |meta: &std::fs::Metadata| meta.is_file() && meta.uid() == own_uid() && meta.nlink() == 1;
     let there = std::fs::symlink_metadata(&target).ok();
     if there.as_ref().is_some_and(is_ours) && std::fs::read(&target).is_ok_and(|old| old == content) {
         return set_mode(&target, SECRET);
@@ -67,17 +66,29 @@ pub fn write_secret(path: &Path, content: &[u8]) -> io::Result<()> {
         Err(e) if rename_refused(&e) && there.is_some() => {}
         other => return other,
     }
-    // What is looked at is what is written: the name may be given to something else meanwhile.
-    let mut file =
-        OpenOptions::new().write(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(&target)?;
-    if !is_ours(&file.metadata()?) {
-        let text = format!("{} is not ours, and no secret is written into it", target.display());
-        return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
-    }
+    let mut file = open_own(&target)?;
     file.set_permissions(std::fs::Permissions::from_mode(SECRET))?;
     file.set_len(0)?;
     file.write_all(content)?;
     file.sync_all()
+}
+
+fn is_ours(meta: &std::fs::Metadata) -> bool {
+    meta.is_file() && meta.uid() == own_uid() && meta.nlink() == 1
+}
+
+/// Opens a file that is ours. What is looked at is what is written: the name may be given to something else meanwhile.
+fn open_own(path: &Path) -> io::Result<File> {
+    let stranger = |what: &str| {
+        let text = format!("{} is {what}, and no secret is written into it", path.display());
+        io::Error::new(io::ErrorKind::PermissionDenied, text)
+    };
+    match OpenOptions::new().write(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path) {
+        Ok(file) if is_ours(&file.metadata()?) => Ok(file),
+        Ok(_) => Err(stranger("not ours")),
+        Err(e) if e.raw_os_error() == Some(libc::ELOOP) => Err(stranger("somebody else's link")),
+        Err(e) => Err(e),
+    }
 }
 
 /// The file that links of ours, or of root's, end in; a link of anybody else counts as the file itself.
@@ -219,6 +230,18 @@ mod tests {
         assert_eq!(std::fs::read(&file).unwrap(), b"two");
         assert_eq!(mode(&file), 0o640);
         assert_eq!(std::fs::read_dir(tmp.path()).unwrap().count(), 1);
+    }
+
+    /// Where a sticky directory keeps us from replacing it.
+    #[test]
+    fn a_link_in_place_of_a_secret_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let link = dir.path().join("pgpass");
+        std::os::unix::fs::symlink(dir.path().join("elsewhere"), &link).unwrap();
+        let error = open_own(&link).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
+        let want = format!("{} is somebody else's link, and no secret is written into it", link.display());
+        assert_eq!(error.to_string(), want);
     }
 
     #[test]

@@ -41,7 +41,7 @@ async fn reachable(params: &ConnParams) -> Result<(), PgError> {
         let open = Transport::open(&params, &target, Encryption::Plain);
         match within(params.connect_timeout(), open).await {
             Ok(_) => return Ok(()),
-            Err(error) => attempts.failed(error),
+            Err(error) => attempts.failed(error, false),
         }
     }
     Err(attempts.error())

@@ -2,6 +2,7 @@
 //! need no streaming: `IDENTIFY_SYSTEM` and `TIMELINE_HISTORY` (PostgreSQL
 //! documentation 54.4). `pg_hba.conf` knows such connections as `replication`.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use postgres_protocol::message::backend::Message;
@@ -45,10 +46,11 @@ impl ReplicationClient {
         let (params, mut attempts) = Attempts::plan(params).await?;
         let params = params.or_defaults(&super::pool::DEFAULTS);
         while let Some((target, encryption)) = attempts.next() {
-            let attempt = ReplicationClient::attempt(&params, &target, encryption);
+            let declined = AtomicBool::new(false);
+            let attempt = ReplicationClient::attempt(&params, &target, encryption, &declined);
             match within(params.connect_timeout(), attempt).await {
                 Ok(client) => return Ok(client),
-                Err(error) => attempts.failed(error),
+                Err(error) => attempts.failed(error, declined.load(Ordering::Relaxed)),
             }
         }
         Err(attempts.error())
@@ -58,8 +60,10 @@ impl ReplicationClient {
         params: &ConnParams,
         target: &Target,
         encryption: Encryption,
+        declined: &AtomicBool,
     ) -> Result<ReplicationClient, PgError> {
         let transport = Transport::open(params, target, encryption).await?;
+        declined.store(transport.declined(encryption), Ordering::Relaxed);
         let mut startup =
             vec![("database", "replication"), ("replication", "1"), ("client_encoding", "UTF8")];
         for (name, value) in

@@ -61,8 +61,12 @@ impl Attempts {
     }
 
     /// Takes note of why an attempt failed. `connect_timeout` is for the whole of a server: one
-    /// that let it pass is not asked again without TLS.
-    pub(super) fn failed(&mut self, error: PgError) {
+    /// that let it pass is not asked again without TLS. Nor is one that has `declined` TLS, and has refused what came
+    /// without it: the answer would be the same, and the server's log would have each refusal twice.
+    pub(super) fn failed(&mut self, error: PgError, declined: bool) {
+        if let Some((_, rest)) = self.current.as_mut().filter(|_| declined) {
+            *rest = std::slice::Iter::default();
+        }
         self.last = match error {
             PgError::Timeout(_) => {
                 self.current = None;
@@ -96,6 +100,8 @@ mod tests {
         Away,
         Slow,
         Refused(&'static str),
+        /// The same after `N` for an answer to the question for TLS.
+        Declined(&'static str),
     }
 
     /// Ports of the attempts made, with `+` for TLS, when each ends in `end`.
@@ -106,13 +112,15 @@ mod tests {
         while let Some((target, encryption)) = attempts.next() {
             let Target::Tcp { port, .. } = target else { panic!("{target:?}") };
             made.push(format!("{port}{}", if encryption == Encryption::Plain { "" } else { "+" }));
-            attempts.failed(match end {
+            let declined = matches!(end, End::Declined(_)) && encryption == Encryption::IfOffered;
+            let error = match end {
                 End::Away => PgError::Connection("refused".into()),
                 End::Slow => PgError::Timeout(Duration::from_secs(3)),
-                End::Refused(code) => {
+                End::Refused(code) | End::Declined(code) => {
                     PgError::Server { code: code.into(), message: "no".into(), detail: None }
                 }
-            });
+            };
+            attempts.failed(error, declined);
         }
         assert!(!matches!(attempts.error(), PgError::Timeout(_)));
         made.join(" ")
@@ -130,6 +138,9 @@ mod tests {
             ("prefer", End::Slow, "1+ 2+"),
             ("prefer", End::Refused("28P01"), "1+ 1"),
             ("prefer", End::Refused("57P03"), "1+ 1 2+ 2"),
+            ("prefer", End::Declined("28P01"), "1+"),
+            ("prefer", End::Declined("57P03"), "1+ 2+"),
+            ("allow", End::Declined("28P01"), "1 1+"),
             ("verify-full", End::Refused("28000"), "1+"),
         ] {
             assert_eq!(made(&with(mode), end).await, expected, "{mode}");

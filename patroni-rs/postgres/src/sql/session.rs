@@ -1,5 +1,6 @@
 //! One connection for SQL.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use patroni_core::PgVersion;
@@ -35,13 +36,14 @@ impl Session {
     pub async fn connect(params: &ConnParams) -> Result<Session, PgError> {
         let (params, mut attempts) = Attempts::plan(params).await?;
         while let Some((target, encryption)) = attempts.next() {
-            let attempt = Session::attempt(&params, &target, encryption);
+            let declined = AtomicBool::new(false);
+            let attempt = Session::attempt(&params, &target, encryption, &declined);
             match within(params.connect_timeout(), attempt).await {
                 Ok(session) if params.wants_read_write() && session.read_only().await? => {
                     attempts.unsuitable("session is read-only");
                 }
                 Ok(session) => return Ok(session),
-                Err(error) => attempts.failed(error),
+                Err(error) => attempts.failed(error, declined.load(Ordering::Relaxed)),
             }
         }
         Err(attempts.error())
@@ -51,8 +53,10 @@ impl Session {
         params: &ConnParams,
         target: &Target,
         encryption: Encryption,
+        declined: &AtomicBool,
     ) -> Result<Session, PgError> {
         let transport = Transport::open(params, target, encryption).await?;
+        declined.store(transport.declined(encryption), Ordering::Relaxed);
         let encryption = if transport.is_tls() { Encryption::Required } else { Encryption::Plain };
         let config = config(params, target, encryption).await?;
         let (client, connection) = config.connect_raw(transport, Negotiated).await?;

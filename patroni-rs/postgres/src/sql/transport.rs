@@ -111,6 +111,11 @@ impl Transport {
         }
     }
 
+    /// Was TLS asked for, and is not to be had?
+    pub(super) fn declined(&self, encryption: Encryption) -> bool {
+        encryption == Encryption::IfOffered && !self.is_tls()
+    }
+
     /// Is it encrypted?
     pub(super) fn is_tls(&self) -> bool {
         matches!(self, Transport::Tls(_))

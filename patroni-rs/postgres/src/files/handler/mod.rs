@@ -96,7 +96,7 @@ impl InstanceSetup {
     /// [`FilesError::PgpassNotAFile`].
     pub fn from_config(config: &Value) -> Result<InstanceSetup, FilesError> {
         let text = |key: &str| config.get(key).filter(|v| v.truthy()).map(Value::py_str);
-        let data_dir = PathBuf::from(text("data_dir").unwrap_or_default());
+        let data_dir = data_dir(config);
         let config_dir = absolute(text("config_dir").map_or_else(|| data_dir.clone(), PathBuf::from));
         let base_name = text("config_base_name").unwrap_or_else(|| "postgresql".to_owned());
         let home = || std::env::home_dir().unwrap_or_default().join("pgpass");
@@ -115,6 +115,13 @@ impl InstanceSetup {
             pgpass,
         })
     }
+}
+
+/// PGDATA of the `postgresql` section. Without a slash or `/.` at its end: the system would follow a link in its place,
+/// which can then be neither renamed nor removed.
+pub fn data_dir(config: &Value) -> PathBuf {
+    let text = config.get("data_dir").filter(|v| v.truthy()).map(Value::py_str).unwrap_or_default();
+    PathBuf::from(text).components().collect()
 }
 
 /// The absolute path without `.` and `..`, links not followed.
@@ -372,6 +379,32 @@ fn path_text(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Compared as text: paths are equal whatever slashes are at their ends.
+    #[test]
+    fn a_link_is_not_followed_by_a_slash() {
+        for (written, want) in [
+            ("/a/link/", "/a/link"),
+            ("/a/link//", "/a/link"),
+            ("/a/link/.", "/a/link"),
+            ("/a/link/./", "/a/link"),
+            ("/a//b/link", "/a/b/link"),
+            ("/a/../link", "/a/../link"),
+            ("link/", "link"),
+            ("./link", "./link"),
+            ("/", "/"),
+            ("", ""),
+        ] {
+            let config: Value = [("data_dir", written)].into_iter().collect();
+            assert_eq!(data_dir(&config).as_os_str(), want, "{written}");
+            let setup = InstanceSetup::from_config(&config);
+            assert_eq!(
+                setup.map(|s| s.data_dir.into_os_string()).ok().as_deref(),
+                Some(want.as_ref()),
+                "{written}"
+            );
+        }
+    }
 
     /// Server, binaries, data directory.
     #[test]
