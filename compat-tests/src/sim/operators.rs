@@ -171,7 +171,8 @@ impl World {
         }
         let name = if self.config.planted == Planted::ReinitsLeader { "" } else { member.me.name.as_str() };
         let cluster = self.store.cluster();
-        match commands::reinitialize(name, &cluster, false, 0) {
+        let config = member.memory.config.updated_from(&cluster);
+        match commands::reinitialize(name, &cluster, &config, false, 0) {
             Ok(job) => drop(self.order_job(node, &job)),
             Err(refusal) => self.tell(node, format!("  reinitialize: {refusal}")),
         }

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use pyfmt::Value;
 
+use super::follow::remote_source;
 use super::memory::Memory;
 use super::types::*;
+use crate::global_config::GlobalConfig;
 use crate::model::Cluster;
 use crate::PgVersion;
 
@@ -46,6 +48,7 @@ pub fn restart_job(data: &Value, memory: &Memory, has_lock: bool) -> Job {
 pub fn reinitialize(
     name: &str,
     cluster: &Cluster,
+    config: &GlobalConfig,
     from_leader: bool,
     dice: usize,
 ) -> Result<Job, &'static str> {
@@ -55,14 +58,16 @@ pub fn reinitialize(
     if cluster.leader_name() == Some(name) {
         return Err("I am the leader, can not reinitialize");
     }
-    let (source, what) = clone_source(name, cluster, from_leader, dice);
+    let (source, what) = clone_source(name, cluster, config, from_leader, dice);
     Ok(Job::Reinitialize { source, what, from_leader })
 }
 
-/// Whom to copy: a member that offers itself, or the leader (13-02).
+/// Whom to copy: a member that offers itself, or the leader (13-02); in a standby cluster that member stands for the
+/// remote server, so that the standby cluster's replica methods make the copy.
 pub(super) fn clone_source(
     name: &str,
     cluster: &Cluster,
+    config: &GlobalConfig,
     from_leader: bool,
     dice: usize,
 ) -> (Option<Source>, String) {
@@ -71,5 +76,52 @@ pub(super) fn clone_source(
     let Some(member) = member else { return (None, "(without leader)".into()) };
     let role = if leader.is_some_and(|l| l.name == member.name) { "leader" } else { "replica" };
     let what = format!("from {role} '{}'", member.name);
-    (Some(Source { member: member.clone(), remote: false }), what)
+    let source = match config.is_standby_cluster() {
+        true => remote_source(config, Some(member)),
+        false => Source { member: member.clone(), remote: false },
+    };
+    (Some(source), what)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::model::{Leader, Member};
+
+    #[test]
+    fn whose_methods_copy() {
+        let js = |text: &str| pyfmt::json::loads(text).unwrap();
+        let member = |name: &str, data: &str| Member {
+            version: "1".into(),
+            name: name.into(),
+            session: None,
+            data: js(data),
+        };
+        let leader = member("l", r#"{"conn_url":"postgres://h:5/postgres"}"#);
+        let offers = member(
+            "c",
+            r#"{"conn_url":"postgres://c:6/postgres","state":"running","tags":{"clonefrom":true}}"#,
+        );
+        let mut cluster =
+            Cluster { members: vec![leader.clone(), offers, member("r", "{}")], ..Cluster::default() };
+        cluster.leader = Some(Leader { version: "1".into(), session: None, member: leader });
+        let standby = r#"{"standby_cluster":{"host":"far","create_replica_methods":["m"]}}"#;
+        for (config, from_leader, want) in [
+            ("{}", true, ("l", false, "from leader 'l'")),
+            ("{}", false, ("c", false, "from replica 'c'")),
+            (standby, true, ("l", true, "from leader 'l'")),
+            (standby, false, ("c", true, "from replica 'c'")),
+        ] {
+            let job = reinitialize("r", &cluster, &GlobalConfig::new(js(config)), from_leader, 0);
+            let Ok(Job::Reinitialize { source: Some(source), what, .. }) = job else { panic!("{job:?}") };
+            assert_eq!(
+                (source.member.name.as_str(), source.remote, what.as_str()),
+                want,
+                "{config} {from_leader}"
+            );
+            let methods = source.member.data.get("create_replica_methods").is_some();
+            assert_eq!(methods, source.remote, "{config} {from_leader}");
+        }
+    }
 }

@@ -46,7 +46,7 @@ pub fn node_to_follow(me: &str, tags: &Tags, config: &GlobalConfig, cluster: &Cl
 
 /// The server that a standby cluster copies, or a member seen as that (for cascading copies inside the standby
 /// cluster; surface-ha-pg 14-02 to 14-04).
-fn remote_source(config: &GlobalConfig, via: Option<&Member>) -> Source {
+pub(super) fn remote_source(config: &GlobalConfig, via: Option<&Member>) -> Source {
     let config = config.standby_cluster();
     let mut data = Value::map();
     for key in STANDBY_SOURCE_KEYS {

@@ -261,17 +261,11 @@ impl Cycle<'_> {
         Ok(self.start_job(Job::Bootstrap)?.unwrap_or_else(|| "trying to bootstrap a new cluster".into()))
     }
 
-    /// Whom to copy; in a standby cluster a member stands for the remote server.
+    /// As the free function, by the configuration in force.
     pub(super) fn clone_source(&self, from_leader: bool) -> (Option<Source>, String) {
         // Any running member that offers itself will do; time is a good enough die.
         let dice = self.v.now.since_start().subsec_nanos() as usize / 1000;
-        let (source, what) = super::commands::clone_source(self.name(), &self.cluster, from_leader, dice);
-        match source {
-            Some(source) if self.is_standby_cluster() => {
-                (Some(self.remote_source(Some(&source.member))), what)
-            }
-            source => (source, what),
-        }
+        super::commands::clone_source(self.name(), &self.cluster, &self.m.config, from_leader, dice)
     }
 
     /// 4F: is this our cluster's data?

@@ -49,7 +49,8 @@ pub(super) async fn reinitialize(
 ) -> Result<Option<String>> {
     let cluster = shared.dcs.get_cluster().await.map_err(|e| BackendError(e.to_string()))?;
     let dice = mono_now().since_start().subsec_nanos() as usize;
-    let job = match commands::reinitialize(&shared.instance.name, &cluster, from_leader, dice) {
+    let config = shared.instance.dynamic().updated_from(&cluster);
+    let job = match commands::reinitialize(&shared.instance.name, &cluster, &config, from_leader, dice) {
         Ok(job) => job,
         Err(refusal) => return Ok(Some(refusal.into())),
     };
