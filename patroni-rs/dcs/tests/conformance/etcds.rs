@@ -7,7 +7,8 @@ use super::Server;
 
 /// The section of nodes at this URL, with these options besides.
 fn section(url: &str, options: &[(&str, bool)]) -> Value {
-    let mut section = Value::from_iter([("hosts", Value::from(vec![Value::from(url)]))]);
+    let host = Value::from(url.trim_start_matches("http://"));
+    let mut section = Value::from_iter([("hosts", Value::from(vec![host]))]);
     for (key, value) in options {
         section.set(key, Value::from(*value));
     }

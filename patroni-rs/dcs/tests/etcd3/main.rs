@@ -39,7 +39,7 @@ fn hasty(name: &str, urls: &[&str]) -> Value {
 fn configured(name: &str, urls: &[&str], text: &str) -> Value {
     let mut config = json::loads(text).unwrap();
     config.set("name", name);
-    let hosts: Vec<Value> = urls.iter().map(|u| Value::from(*u)).collect();
+    let hosts: Vec<Value> = urls.iter().map(|u| Value::from(u.trim_start_matches("http://"))).collect();
     config.set("etcd3", Value::from_iter([("hosts", Value::from(hosts))]));
     config
 }

@@ -11,7 +11,11 @@ async fn start_with(section: Value) -> Result<Etcd3, DcsError> {
 }
 
 fn section(url: &str, user: &str, password: &str) -> Value {
-    Value::from_iter([("hosts", url), ("username", user), ("password", password)])
+    Value::from_iter([
+        ("hosts", url.trim_start_matches("http://")),
+        ("username", user),
+        ("password", password),
+    ])
 }
 
 /// The configuration with that section.
