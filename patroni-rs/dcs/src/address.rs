@@ -6,6 +6,8 @@ use std::net::Ipv6Addr;
 use pyfmt::value::str_repr;
 use pyfmt::Value;
 
+use crate::DcsError;
+
 /// `http` or `https`, written in any case.
 ///
 /// # Errors
@@ -16,6 +18,32 @@ pub(crate) fn scheme(word: &str, place: &str) -> Result<String, String> {
         "http" | "https" => Ok(lower),
         _ => Err(format!("expected http or https in {place}, but got {}", str_repr(word))),
     }
+}
+
+/// `host`, `host:port`, `[v6]:port`, `[v6]`, of the section of that name; no URL.
+///
+/// # Errors
+/// The port is no number, or the host cannot be one.
+pub(crate) fn host_port(text: &str, default_port: u16, section: &str) -> Result<(String, u16), DcsError> {
+    let (host, port) = match text.rsplit_once(':') {
+        // Of a URL without a port this is no port either.
+        Some((_, rest)) if rest.starts_with("//") => (text, default_port),
+        Some((host, port)) if !port.contains(']') => {
+            (host, port.parse().map_err(|_| bad_port(text, section))?)
+        }
+        _ => (text, default_port),
+    };
+    let host = host.trim().trim_matches(['[', ']']);
+    if is_host(host) {
+        return Ok((host.to_owned(), port));
+    }
+    let got = str_repr(text);
+    Err(DcsError::Config(format!("expected <HOST>:<PORT> in the {section} section of config, but got {got}")))
+}
+
+/// That the section of that name has a port that is none.
+pub(crate) fn bad_port(text: &str, section: &str) -> DcsError {
+    DcsError::Config(format!("invalid port in the {section} section of config: {text}"))
 }
 
 /// May that be the name or the address of a host? Brackets are gone already.

@@ -11,6 +11,8 @@ use crate::address;
 use crate::DcsError;
 
 const DEFAULT_PORT: u16 = 8500;
+/// As messages name it.
+const SECTION: &str = "consul";
 
 /// How fresh what is read has to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -150,13 +152,15 @@ fn base(section: &Value, environment: Environment<'_>) -> Result<String, DcsErro
     let scheme = address::scheme(&scheme, &place("scheme")).map_err(DcsError::Config)?;
     let own_port = match section.get("port").filter(|p| !p.is_null()) {
         None => None,
-        Some(port) => Some(port.py_str().trim().parse().map_err(|_| bad_port(&port.py_str()))?),
+        Some(port) => {
+            Some(port.py_str().trim().parse().map_err(|_| address::bad_port(&port.py_str(), SECTION))?)
+        }
     };
     let (scheme, host, port) = match (section.get("url"), section.get("host")) {
         (Some(url), _) => {
             let text = url.py_str();
             let url = Url::split(&text);
-            let (host, port) = url.host_port().ok_or_else(|| bad_port(url.netloc))?;
+            let (host, port) = url.host_port().ok_or_else(|| address::bad_port(url.netloc, SECTION))?;
             let no_host = || DcsError::Config(format!("no host in the consul url: {}", url.without_query()));
             let scheme = match url.scheme.as_str() {
                 "" => scheme,
@@ -165,14 +169,14 @@ fn base(section: &Value, environment: Environment<'_>) -> Result<String, DcsErro
             (scheme, host.ok_or_else(no_host)?, port.unwrap_or(DEFAULT_PORT))
         }
         (None, Some(host)) => {
-            let (host, port) = split_host_port(&host.py_str())?;
+            let (host, port) = address::host_port(&host.py_str(), DEFAULT_PORT, SECTION)?;
             (scheme, host, own_port.unwrap_or(port))
         }
         (None, None) => match environment("CONSUL_HTTP_ADDR").filter(|_| own_port.is_none()) {
             Some(address) => {
                 let address = if address.contains("//") { address } else { format!("//{address}") };
                 let url = Url::split(&address);
-                let (host, port) = url.host_port().ok_or_else(|| bad_port(&address))?;
+                let (host, port) = url.host_port().ok_or_else(|| address::bad_port(&address, SECTION))?;
                 let own = Some(url.scheme.as_str()).filter(|s| !s.is_empty() && by_variable().is_none());
                 let own = own.map(|own| address::scheme(own, "CONSUL_HTTP_ADDR")).transpose();
                 let own = own.map_err(DcsError::Config)?;
@@ -184,27 +188,6 @@ fn base(section: &Value, environment: Environment<'_>) -> Result<String, DcsErro
         },
     };
     Ok(format!("{scheme}://{}:{port}", bracketed(&host)))
-}
-
-/// `host`, `host:port`, `[v6]:port`, `[v6]`.
-fn split_host_port(text: &str) -> Result<(String, u16), DcsError> {
-    let (host, port) = match text.rsplit_once(':') {
-        Some((_, rest)) if rest.starts_with("//") => (text, DEFAULT_PORT),
-        Some((host, port)) if !port.contains(']') => (host, port.parse().map_err(|_| bad_port(text))?),
-        _ => (text, DEFAULT_PORT),
-    };
-    let host = host.trim().trim_matches(['[', ']']);
-    if !address::is_host(host) {
-        let got = pyfmt::value::str_repr(text);
-        return Err(DcsError::Config(format!(
-            "expected <HOST>:<PORT> in the consul section of config, but got {got}"
-        )));
-    }
-    Ok((host.to_owned(), port))
-}
-
-fn bad_port(text: &str) -> DcsError {
-    DcsError::Config(format!("invalid port in the consul section of config: {text}"))
 }
 
 #[cfg(test)]

@@ -12,6 +12,8 @@ use crate::address;
 use crate::DcsError;
 
 const DEFAULT_PORT: u16 = 2379;
+/// As messages name it.
+const SECTION: &str = "etcd";
 
 /// In the words of the reference's client.
 const NO_PASSWORD: &str = "Username provided without password, both are required for authentication";
@@ -163,12 +165,8 @@ pub(super) fn node_url(protocol: &str, host: &str, port: u16) -> String {
     format!("{protocol}://{}:{port}", bracketed(host))
 }
 
-fn bad_port(text: &str) -> DcsError {
-    DcsError::Config(format!("invalid port in the etcd section of config: {text}"))
-}
-
 fn url_host(url: &Url<'_>) -> Result<(String, u16), DcsError> {
-    let (host, port) = url.host_port().ok_or_else(|| bad_port(url.netloc))?;
+    let (host, port) = url.host_port().ok_or_else(|| address::bad_port(url.netloc, SECTION))?;
     let host =
         host.ok_or_else(|| DcsError::Config(format!("no host in the etcd url: {}", url.without_query())))?;
     Ok((host, port.unwrap_or(DEFAULT_PORT)))
@@ -177,7 +175,9 @@ fn url_host(url: &Url<'_>) -> Result<(String, u16), DcsError> {
 fn port_of(section: &Value) -> Result<Option<u16>, DcsError> {
     match section.get("port").filter(|p| !p.is_null()) {
         None => Ok(None),
-        Some(port) => Ok(Some(port.py_str().trim().parse::<u16>().map_err(|_| bad_port(&port.py_str()))?)),
+        Some(port) => Ok(Some(
+            port.py_str().trim().parse::<u16>().map_err(|_| address::bad_port(&port.py_str(), SECTION))?,
+        )),
     }
 }
 
@@ -201,33 +201,15 @@ fn listed(section: &Value, protocol: &str) -> Result<Vec<String>, DcsError> {
     let default_port = port_of(section)?.unwrap_or(DEFAULT_PORT);
     let (entries, _) = address::hosts(section.get("hosts"), "");
     let url = |entry: &String| {
-        split_host_port(entry, default_port).map(|(host, port)| node_url(protocol, &host, port))
+        address::host_port(entry, default_port, SECTION).map(|(host, port)| node_url(protocol, &host, port))
     };
     entries.iter().map(url).collect()
 }
 
 fn single(section: &Value) -> Result<Option<(String, u16)>, DcsError> {
     let Some(host) = section.get("host").and_then(Value::as_str) else { return Ok(None) };
-    let (host, from_host) = split_host_port(host, DEFAULT_PORT)?;
+    let (host, from_host) = address::host_port(host.trim(), DEFAULT_PORT, SECTION)?;
     Ok(Some((host, port_of(section)?.unwrap_or(from_host))))
-}
-
-/// `host`, `host:port`, `[v6]:port`, `[v6]`; no URL.
-fn split_host_port(text: &str, default_port: u16) -> Result<(String, u16), DcsError> {
-    let (host, port) = match text.trim().rsplit_once(':') {
-        // Of a URL without a port this is no port either.
-        Some((_, rest)) if rest.starts_with("//") => (text, default_port),
-        Some((host, port)) if !port.contains(']') => (host, port.parse().map_err(|_| bad_port(text))?),
-        _ => (text.trim(), default_port),
-    };
-    let host = host.trim().trim_matches(['[', ']']);
-    if !address::is_host(host) {
-        let got = pyfmt::value::str_repr(text);
-        return Err(DcsError::Config(format!(
-            "expected <HOST>:<PORT> in the etcd section of config, but got {got}"
-        )));
-    }
-    Ok((host.to_owned(), port))
 }
 
 #[cfg(test)]

@@ -76,14 +76,18 @@ impl Options {
 /// No host, or a port that is no number.
 pub fn parse_hosts(text: &str) -> Result<(Vec<(String, u16)>, String), DcsError> {
     if text.contains("://") {
-        let got = pyfmt::value::str_repr(text);
-        return Err(bad(format!("expected <HOST>:<PORT> of a ZooKeeper server, but got {got}")));
+        return Err(no_server(text));
     }
     let (hosts, chroot) = text.split_once('/').unwrap_or((text, ""));
     let hosts = hosts.split(',').map(parse_host).collect::<Result<Vec<_>, _>>()?;
     let chroot: String =
         chroot.split('/').filter(|part| !part.is_empty()).map(|part| format!("/{part}")).collect();
     Ok((hosts, chroot))
+}
+
+fn no_server(text: &str) -> DcsError {
+    let got = pyfmt::value::str_repr(text);
+    bad(format!("expected <HOST>:<PORT> of a ZooKeeper server, but got {got}"))
 }
 
 fn parse_host(text: &str) -> Result<(String, u16), DcsError> {
@@ -96,8 +100,7 @@ fn parse_host(text: &str) -> Result<(String, u16), DcsError> {
         return Err(bad("ValueError: bad hostname".into()));
     }
     if !address::is_host(host) {
-        let got = pyfmt::value::str_repr(text);
-        return Err(bad(format!("expected <HOST>:<PORT> of a ZooKeeper server, but got {got}")));
+        return Err(no_server(text));
     }
     let port = match port {
         "" | "0" => DEFAULT_PORT,
