@@ -4,7 +4,7 @@ use std::net::ToSocketAddrs;
 use std::path::PathBuf;
 
 use patroni_core::ha::VERSION;
-use patroni_core::parse::split_host_port;
+use patroni_core::parse::{is_empty_host, split_host_port};
 use patroni_net::{TlsOptions, VerifyClient};
 use pyfmt::int::{clamped, int};
 use pyfmt::value::str_repr;
@@ -133,7 +133,7 @@ impl ApiConfig {
 fn connection_string(https: bool, address: &str) -> Option<String> {
     let scheme = if https { "https" } else { "http" };
     let (host, port) = split_host_port(address, 0).ok()?;
-    if host.trim().trim_matches(['[', ']']).trim().is_empty() {
+    if is_empty_host(&host) {
         return None;
     }
     let host = match host.contains(':') && !host.starts_with('[') {

@@ -2,6 +2,7 @@
 //! and a section of another type, which would switch off what it stands for. The reference dies of an exception at
 //! each; here it is a line with the key, its value and what is expected.
 
+use patroni_core::parse::is_empty_host;
 use pyfmt::Value;
 
 use crate::config::Config;
@@ -106,8 +107,7 @@ fn is_blank(value: &Value) -> bool {
 fn is_address(value: &Value) -> bool {
     let Some(text) = value.as_str() else { return false };
     let (hosts, port) = text.rsplit_once(':').map_or((text, None), |(hosts, port)| (hosts, Some(port)));
-    let named = |host: &str| !host.trim().trim_matches(['[', ']']).trim().is_empty();
-    hosts.split(',').all(named) && port.is_none_or(|port| pyfmt::int::parse(port).is_ok())
+    !hosts.split(',').any(is_empty_host) && port.is_none_or(|port| pyfmt::int::parse(port).is_ok())
 }
 
 /// What a section of a wrong type holds may be a secret.

@@ -11,7 +11,7 @@ mod merge;
 mod number;
 mod units;
 
-pub use hostport::split_host_port;
+pub use hostport::{is_empty_host, split_host_port};
 pub use human::{human, human_integer, human_real};
 pub use merge::{deep_compare, patch_config, patch_document};
 pub use number::{parse_int, parse_real, strtod, strtol};

@@ -3,6 +3,11 @@
 use pyfmt::int::{self, NoInteger};
 use pyfmt::text::strip;
 
+/// Is there nothing of a host, but white space or brackets? With it an address that others are told leads nowhere.
+pub fn is_empty_host(host: &str) -> bool {
+    host.trim().trim_matches(['[', ']']).trim().is_empty()
+}
+
 /// Splits `hosts:port` at the last colon. Hosts may be several, separated by
 /// commas; when there is a colon among them they count as IPv6 addresses and
 /// lose spaces and brackets. A bare `::1` is therefore host `:`, port 1.
