@@ -29,17 +29,16 @@ impl Cycle<'_> {
             return Ok(line);
         }
         let writes = self.pg.is_primary();
-        // In a pause nobody else is promoted, so that whoever is the primary may have the lock.
-        if !(writes && self.is_paused()) {
-            if let Err(stale) = self.still_fresh() {
-                // A demotion gives the lock up on the proof that nothing writes any more.
-                if writes {
-                    self.demote(DemoteMode::Immediate)?;
-                } else {
-                    self.release_leader_key(None)?;
-                }
-                return Err(stale);
+        // In a pause nobody else is promoted, so that a primary may have the lock.
+        let fresh = if writes && self.is_paused() { Ok(()) } else { self.still_fresh() };
+        if let Err(stale) = fresh {
+            // A demotion gives the lock up on the proof that nothing writes any more.
+            if writes {
+                self.demote(DemoteMode::Immediate)?;
+            } else {
+                self.release_leader_key(None)?;
             }
+            return Err(stale);
         }
         self.clear_failover_after_win()?;
         self.load_cluster()?;

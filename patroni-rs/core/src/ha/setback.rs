@@ -119,20 +119,18 @@ fn tells_less(before: &Cluster, now: &Cluster) -> bool {
     // A backup may be from before the first promotion.
     let fewer = now.timeline() < before.timeline();
     let behind = now.status.last_lsn.bytes().saturating_add(SLACK) < before.status.last_lsn.bytes();
-    // The leader that failsafe mode knows has no version, and is in no key.
-    let in_key =
-        |cluster: &'_ Cluster| cluster.leader.as_ref().is_some_and(|leader| !leader.version.is_empty());
-    let primary = |leader: &Leader| leader.member.role() != "standby_leader";
     // Another leader may have been behind, asynchronously.
-    let no_other = match (&before.leader, &now.leader) {
-        (Some(led), Some(leads)) => {
-            led.name() == leads.name() && primary(led) && primary(leads) && in_key(now)
-        }
-        (Some(led), None) => primary(led),
-        (None, _) => false,
-    };
-    let on_one_timeline = in_key(before) && no_other && timelines(before) == timelines(now);
+    let led = before.leader.as_ref().filter(|leader| is_keyed_primary(leader));
+    let no_other = led.is_some_and(|led| {
+        now.leader.as_ref().is_none_or(|leader| leader.name() == led.name() && is_keyed_primary(leader))
+    });
+    let on_one_timeline = no_other && timelines(before) == timelines(now);
     one_cluster && (fewer || (on_one_timeline && behind))
+}
+
+/// No standby leader, and none that failsafe mode alone knows: that has no version, and is in no key.
+fn is_keyed_primary(leader: &Leader) -> bool {
+    !leader.version.is_empty() && leader.member.role() != "standby_leader"
 }
 
 fn leads(member: &Member) -> bool {

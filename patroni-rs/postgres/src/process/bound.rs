@@ -87,8 +87,7 @@ fn die_with_us(command: &mut Command) {
 pub fn leftovers(data_dir: &Path, programs: &[String]) -> Vec<Process> {
     let own = nix::unistd::geteuid().as_raw();
     let mine = std::process::id() as i32;
-    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
-    let pids = entries.flatten().filter_map(|e| e.file_name().to_str().and_then(|n| n.parse::<i32>().ok()));
+    let pids = evidence::pids().unwrap_or_default().into_iter();
     pids.filter(|pid| *pid != mine)
         .filter(|pid| std::fs::metadata(format!("/proc/{pid}")).is_ok_and(|m| m.uid() == own))
         .filter(|pid| carries(*pid, data_dir) || copies(*pid, data_dir, programs))

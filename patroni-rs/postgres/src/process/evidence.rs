@@ -248,6 +248,11 @@ fn title(pid: i32) -> io::Result<Vec<u8>> {
     Ok(title)
 }
 
+/// Is it the title of a process that a postmaster has started?
+fn is_backend(title: &io::Result<Vec<u8>>) -> bool {
+    title.as_ref().is_ok_and(|title| title.starts_with(BACKEND.as_bytes()))
+}
+
 /// The processes of PostgreSQL that work in `place`: whatever runs its program, whatever is titled as its processes are,
 /// and what has started such a one, by whatever name (a program may have been renamed under its server). Nobody else's
 /// are looked at: neither a shell that somebody has left there, nor what a command of PostgreSQL runs, nor pg_rewind.
@@ -265,7 +270,7 @@ pub fn survey(place: &Place) -> io::Result<Survey> {
             Err(e) => return Err(e),
         };
         let title = title(pid);
-        let titled = title.as_ref().is_ok_and(|title| title.starts_with(BACKEND.as_bytes()));
+        let titled = is_backend(&title);
         // A stranger's title is asked for first: its directory may be on a disk that hangs.
         if !named && !titled && title.is_ok() {
             continue;
@@ -363,8 +368,8 @@ pub fn end_remains(place: &Place, patience: Duration, harsh: bool) -> End {
 /// server there has started which came after the survey.
 fn end(pid: i32, place: &Place) {
     let opened = PidFd::open(pid);
-    let titled = |pid: i32| title(pid).is_ok_and(|title| title.starts_with(BACKEND.as_bytes()));
-    let works_there = |pid: i32| place.has(pid) == Some(true) && (is_postgres(pid) || titled(pid));
+    let works_there =
+        |pid: i32| place.has(pid) == Some(true) && (is_postgres(pid) || is_backend(&title(pid)));
     let has_server = proc::stat(pid).is_some_and(|stat| stat.ppid > 1 && is_server(stat.ppid, place));
     if !works_there(pid) || has_server {
         return;
