@@ -94,33 +94,34 @@ fn measure(asked: &Args, members: usize, kind: Kind) -> Result<Cost> {
         (metrics(port)?, cpu(&pids)?, wakes(&pids), Instant::now());
     std::thread::sleep(Duration::from_secs(asked.seconds));
     let (after, cpu_after, wakes_after, time) = (metrics(port)?, cpu(&pids)?, wakes(&pids), began.elapsed());
-    let grown = |prefix: &str| -> u64 {
-        let names = after.iter().filter(|(name, _)| name.starts_with(prefix));
-        names.map(|(name, count)| count - before.get(name).copied().unwrap_or(0)).sum()
+    let since = grown(&before, after);
+    let sum = |prefix: &str| -> u64 {
+        since.iter().filter(|(name, _)| name.starts_with(prefix)).map(|(_, count)| count).sum()
     };
-    let calls = after.iter().filter_map(|(name, count)| {
-        let method = name.strip_prefix("grpc_server_msg_received_total{grpc_method=\"")?.split('"').next()?;
-        Some((method.to_owned(), count - before.get(name).copied().unwrap_or(0)))
-    });
-    let mut by_method = Counts::new();
-    calls.for_each(|(method, count)| *by_method.entry(method).or_default() += count);
+    let mut calls = Counts::new();
+    for (name, count) in since.iter().filter(|(_, count)| **count > 0) {
+        let labels = name.strip_prefix("grpc_server_msg_received_total{grpc_method=\"");
+        if let Some(method) = labels.and_then(|labels| labels.split('"').next()) {
+            *calls.entry(method.to_owned()).or_default() += count;
+        }
+    }
     let pss: Vec<u64> = pids.iter().map(|pid| rest::pss(*pid)).collect::<Result<_>>()?;
     Ok(Cost {
-        calls: by_method.into_iter().filter(|(_, count)| *count > 0).collect(),
-        bytes: grown("etcd_network_client_grpc_received_bytes_total")
-            + grown("etcd_network_client_grpc_sent_bytes_total"),
-        fsyncs: grown("etcd_disk_wal_fsync_duration_seconds_count"),
+        calls,
+        bytes: sum("etcd_network_client_grpc_received_bytes_total")
+            + sum("etcd_network_client_grpc_sent_bytes_total"),
+        fsyncs: sum("etcd_disk_wal_fsync_duration_seconds_count"),
         cpu: cpu_after.saturating_sub(cpu_before),
-        wakes: wakes_after
-            .into_iter()
-            .map(|(thread, count)| {
-                let before = wakes_before.get(&thread).copied().unwrap_or(0);
-                (thread, count.saturating_sub(before))
-            })
-            .collect(),
+        wakes: grown(&wakes_before, wakes_after),
         pss: pss.into_iter().max().unwrap_or(0),
         time,
     })
+}
+
+/// By how much each has grown; less, where what was counted has ended and begun again, counts as nothing.
+fn grown(before: &Counts, after: Counts) -> Counts {
+    let since = |name: &String, count: u64| count.saturating_sub(before.get(name).copied().unwrap_or(0));
+    after.into_iter().map(|(name, count)| (name.clone(), since(&name, count))).collect()
 }
 
 fn print(members: usize, kind: Kind, cost: &Cost, details: bool) {

@@ -229,24 +229,27 @@ mod tests {
         }
     }
 
+    fn now(server: Server) -> Now<'static> {
+        Now {
+            at: mono_now(),
+            name: "n0",
+            paused: false,
+            timing: Timing::default(),
+            granted: Duration::MAX,
+            server,
+        }
+    }
+
     /// A change of the lock reaches the guardian before anybody else can change it again, and the keeper at once.
     #[test]
     fn what_changes_the_lock_is_told_to_the_guardian() {
         let guard = Guard::new(std::path::Path::new("/nonexistent"));
         let lease = Lease::new(LeaderLock::new(Timing::default(), false), Arc::default(), guard.clone());
         let server = Server { number: 7, role: Role::Primary, promoting: false, writes: true, quiet: false };
-        let sent = mono_now();
-        let now = Now {
-            at: sent,
-            name: "n0",
-            paused: false,
-            timing: Timing::default(),
-            granted: Duration::MAX,
-            server,
-        };
+        let now = now(server);
         lease.with(|lock| lock.request_sent(&Request::from(ask::AcquireLeader), &now));
         let promise = locked(&lease.lock).promise();
-        assert!(promise.0.is_some_and(|at| at > sent) && promise.1 == Arm::Writes);
+        assert!(promise.0.is_some_and(|at| at > now.at) && promise.1 == Arm::Writes);
         assert_eq!(guard.told(), promise);
         assert!(!lease.may_restart_primary(false, false) && lease.until().is_none());
     }
@@ -259,14 +262,7 @@ mod tests {
         assert!(!lease.refuses_failsafe(PgState::Running, Role::Replica));
         assert!(lease.refuses_failsafe(PgState::Running, Role::Primary));
         let won = (&Request::from(ask::AcquireLeader), &Answer::Dcs(Ok(true)));
-        let now = Now {
-            at: mono_now(),
-            name: "n0",
-            paused: false,
-            timing: Timing::default(),
-            granted: Duration::MAX,
-            server,
-        };
+        let now = now(server);
         lease.with(|lock| lock.answered(won, now.at, &now));
         assert!(lease.refuses_failsafe(PgState::Running, Role::Replica));
     }
@@ -281,14 +277,7 @@ mod tests {
             let server =
                 Server { number: 0, role: Role::Replica, promoting: false, writes: false, quiet: false };
             let won = (&Request::from(ask::AcquireLeader), &Answer::Dcs(Ok(held)));
-            let now = Now {
-                at: mono_now(),
-                name: "n0",
-                paused: false,
-                timing: Timing::default(),
-                granted: Duration::MAX,
-                server,
-            };
+            let now = now(server);
             lease.with(|lock| lock.answered(won, now.at, &now));
             heard.words();
             lease.clock_jumped(Duration::from_secs(60));

@@ -18,8 +18,7 @@ pub struct Candidate {
 
 /// All members that do not lead.
 pub fn of(seen: &Seen) -> Vec<Candidate> {
-    let follows = |told: &&Told| Some(told.name.as_str()) != seen.cluster.leader_name();
-    seen.told.iter().filter(follows).map(|told| candidate(seen, told)).collect()
+    seen.others().map(|told| candidate(seen, told)).collect()
 }
 
 fn candidate(seen: &Seen, told: &Told) -> Candidate {

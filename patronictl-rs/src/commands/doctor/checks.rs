@@ -149,8 +149,7 @@ fn pause(seen: &Seen) -> Vec<Finding> {
 
 fn members(seen: &Seen) -> Vec<Finding> {
     let mut check = Check::new("members");
-    let leader = seen.cluster.leader_name();
-    for told in seen.told.iter().filter(|told| Some(told.name.as_str()) != leader) {
+    for told in seen.others() {
         match &told.status {
             Err(error) => check.error(
                 &told.name,
@@ -170,10 +169,9 @@ fn members(seen: &Seen) -> Vec<Finding> {
 
 fn replication(seen: &Seen) -> Vec<Finding> {
     let mut check = Check::new("replication");
-    let leader = seen.cluster.leader_name();
     let led = seen.leader().and_then(|leader| leader.number("timeline"));
     let mut standbys = 0;
-    for told in seen.told.iter().filter(|told| Some(told.name.as_str()) != leader) {
+    for told in seen.others() {
         if told.text("state") != "running" {
             continue;
         }

@@ -48,6 +48,12 @@ impl Seen {
         self.told.iter().find(|told| told.name == name && told.status.is_ok())
     }
 
+    /// All that do not hold the leader lock.
+    pub fn others(&self) -> impl Iterator<Item = &Told> {
+        let leader = self.cluster.leader_name();
+        self.told.iter().filter(move |told| Some(told.name.as_str()) != leader)
+    }
+
     /// The member's key.
     pub fn member(&self, told: &Told) -> Option<&Member> {
         self.cluster.members.iter().find(|member| member.name == told.name)
@@ -121,10 +127,9 @@ fn ask(context: &mut Context, member: &Member) -> Told {
     if member.api_url().is_none() {
         return Told { name, status: Err("its key has no api_url".into()), implementation: None };
     }
-    let status = context.ask(member, "patroni", MEMBER_LIMIT).and_then(|text| {
-        let document = pyfmt::json::loads(&text).map_err(|e| format!("its answer is no JSON: {e}"))?;
-        Ok(document)
-    });
+    let status = context.ask(member, "patroni", MEMBER_LIMIT);
+    let status =
+        status.and_then(|text| pyfmt::json::loads(&text).map_err(|e| format!("its answer is no JSON: {e}")));
     let implementation = match &status {
         Ok(_) => context.ask(member, "metrics", MEMBER_LIMIT).ok().map(|text| implementation(&text)),
         Err(_) => None,
