@@ -186,6 +186,38 @@ Feature: parameters of PostgreSQL
     When a row "after" is written on node0
     Then the row "after" is on every member within 20 s
 
+  # The reference publishes the new port at once, and looks for its server there.
+  @ours
+  Scenario: a daemon joins servers that are to listen on another port
+    Given a running cluster of 2 members
+    When patronictl is called with "pause batman --wait"
+    And node0 is shut down
+    And node0's PostgreSQL is to listen on another port
+    And node0 is started
+    Then GET "/patroni" of node0 has "pending_restart" = "true" within 20 s
+    And GET "/patroni" of node0 has "state" = "running" within 5 s
+    And the DCS key "members/node0" matches "127.0.0.1:PORT(node0)/" within 5 s
+    When patronictl is called with "resume batman --wait"
+    Then node0 leads within 20 s
+    When a row "before" is written on node0
+    Then the row "before" is on every member within 20 s
+    When patronictl is called with "restart batman node0 --force"
+    Then its output contains "Success: restart on member node0"
+    When node0's PostgreSQL is on its new port
+    Then the DCS key "members/node0" matches "127.0.0.1:PORT(node0)/" within 10 s
+    And node1 follows node0 within 20 s
+    When node1's PostgreSQL is to listen on another port
+    And the daemon of node1 is killed
+    And node1 is started
+    Then GET "/patroni" of node1 has "pending_restart" = "true" within 20 s
+    And the DCS key "members/node1" matches "127.0.0.1:PORT(node1)/" within 5 s
+    And node1 follows node0 within 20 s
+    When patronictl is called with "restart batman node1 --force"
+    Then its output contains "Success: restart on member node1"
+    When node1's PostgreSQL is on its new port
+    Then the DCS key "members/node1" matches "127.0.0.1:PORT(node1)/" within 10 s
+    And node1 follows node0 within 20 s
+
   Scenario: directories that cannot be used are found at the start
     Given a member that is alone with
       """

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
+use patroni_core::ha::PgState;
 use patroni_core::mutex::locked;
 use patroni_postgres::process::evidence::{self, End, Place};
 use patroni_postgres::process::fence::{fence, Fenced};
@@ -27,7 +28,10 @@ impl Instance {
         };
         locked(&self.local_state).start_time = None;
         match found {
-            Some(server) => self.note_postmaster(server, self.place_now().await.ok().flatten()),
+            Some(server) => {
+                self.note_postmaster(server, self.place_now().await.ok().flatten());
+                self.learn_addresses(server).await;
+            }
             None => {
                 self.forget_available_gucs().await;
                 if let Some(ended) = known {
@@ -36,6 +40,29 @@ impl Instance {
             }
         }
         found
+    }
+
+    /// A server that we have not started listens where it was told to then: there it is asked, and published, until it
+    /// is started anew.
+    pub(super) async fn learn_addresses(&self, server: Postmaster) {
+        let making =
+            matches!(self.state(), PgState::InitDb | PgState::CustomBootstrap | PgState::CreatingReplica);
+        if server.single_user || making {
+            return;
+        }
+        let dir = self.data_dir.clone();
+        let listening = match blocking::run(blocking::FILE_DEADLINE, move || server.listening(&dir)).await {
+            Ok(found) => found,
+            Err(e) => {
+                tracing::debug!(target: "patroni.postgresql.postmaster", "Nobody can tell where PostgreSQL listens: {e}");
+                return;
+            }
+        };
+        let Some(listening) = listening else { return };
+        if self.config().addresses_of(&listening).is_some() {
+            let _ = self.with_config(move |c, _| c.take_addresses_of(&listening)).await;
+            self.refresh_connections();
+        }
     }
 
     /// The data directory as it is; None: there is none, for certain.

@@ -219,11 +219,11 @@ impl Instance {
         match ready {
             Ready::Running => self.startup_finished(true).await,
             Ready::Reject => {}
-            Ready::NoResponse => {
-                if self.postmaster().await.is_none() {
-                    self.startup_finished(false).await;
-                }
-            }
+            Ready::NoResponse => match self.postmaster().await {
+                None => self.startup_finished(false).await,
+                // It says where it listens when it begins to.
+                Some(server) => self.learn_addresses(server).await,
+            },
         }
     }
 

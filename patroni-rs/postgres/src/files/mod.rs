@@ -25,7 +25,8 @@ mod text;
 mod uri;
 pub mod write;
 
-pub use addresses::Addresses;
+pub(crate) use addresses::DEFAULT_SOCKET_DIRS;
+pub use addresses::{Addresses, Listening};
 pub use cimap::Params;
 pub use conninfo::{format_dsn, member_conn_kwargs, parse_conninfo, parse_dsn, Conninfo};
 pub use error::FilesError;

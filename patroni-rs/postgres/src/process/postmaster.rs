@@ -1,6 +1,7 @@
 //! The running postmaster: found through `postmaster.pid`, checked to be the
 //! right process, signalled and waited for.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::sync::LazyLock;
@@ -11,9 +12,11 @@ use patroni_core::ha::StopMode;
 use regex::Regex;
 
 use super::blocking;
+use super::crash_recovery::parse_postmaster_opts;
 use super::evidence::{self, is_gone, Place};
 use super::proc::{self, Process};
 use super::signals::kill_tree;
+use crate::files::Listening;
 
 /// The lines of `postmaster.pid`. Source: PostgreSQL's `miscadmin.h`,
 /// `LOCK_FILE_LINE_*`.
@@ -204,6 +207,27 @@ impl Postmaster {
             _ => without_pid_file(&dir),
         };
         blocking::run(blocking::FILE_DEADLINE, work).await
+    }
+
+    /// Where it listens, by the files that it has written into its data directory. `None`: they do not tell (yet).
+    ///
+    /// # Errors
+    /// The files cannot be read.
+    pub fn listening(&self, data_dir: &Path) -> io::Result<Option<Listening>> {
+        let Some(file) = PidFile::look(data_dir)?.filter(|f| f.pid == self.process.pid && f.port != 0) else {
+            return Ok(None);
+        };
+        let options = match std::fs::read(data_dir.join("postmaster.opts")) {
+            Ok(text) => parse_postmaster_opts(&String::from_utf8_lossy(&text)),
+            Err(e) if is_gone(&e) => BTreeMap::new(),
+            Err(e) => return Err(e),
+        };
+        Ok(Some(Listening {
+            port: file.port,
+            all: options.get("listen_addresses").cloned(),
+            first: file.listen_address,
+            socket_dir: file.socket_dir,
+        }))
     }
 
     /// The pid that a stale `postmaster.pid` names, if some process still has it: a

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::cancellable::Cancellable;
 use super::postmaster::{PidFile, Postmaster};
+use crate::files::DEFAULT_SOCKET_DIRS;
 
 /// Time between two probes of a starting server.
 const PROBE_INTERVAL: Duration = Duration::from_millis(10);
@@ -103,8 +104,7 @@ impl PingTarget {
         let dir = self.data_dir.clone();
         let file = tokio::task::spawn_blocking(move || PidFile::read(&dir)).await.ok().flatten();
         let own = file.map(|f| f.socket_dir).filter(|d| d.starts_with('/'));
-        // libpq's default is fixed when it is built: Debian's and upstream's.
-        own.into_iter().chain(["/var/run/postgresql".into(), "/tmp".into()]).collect()
+        own.into_iter().chain(DEFAULT_SOCKET_DIRS.map(str::to_owned)).collect()
     }
 
     /// Asks once.

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use patroni_core::PgVersion;
 use pyfmt::Value;
 
-use super::addresses::{resolve, Addresses};
+use super::addresses::{resolve, resolve_running, Addresses, Listening};
 use super::cimap::Params;
 use super::error::{at, FilesError};
 use super::guc::AvailableGucs;
@@ -257,6 +257,20 @@ impl ConfigHandler {
     /// Computes [`ConfigHandler::addresses`] anew, at each start.
     pub fn resolve_connection_addresses(&mut self) {
         self.addresses = resolve(&self.config, &self.server_parameters, &self.setup.database);
+    }
+
+    /// What [`ConfigHandler::addresses`] are of a server that listens there, and that the configuration may have left
+    /// behind. `None`: they are these already.
+    pub fn addresses_of(&self, running: &Listening) -> Option<Addresses> {
+        let found = resolve_running(&self.config, &self.server_parameters, &self.setup.database, running);
+        (found != self.addresses).then_some(found)
+    }
+
+    /// A server was found that others have started, or an earlier process, which listens there.
+    pub fn take_addresses_of(&mut self, running: &Listening) {
+        if let Some(found) = self.addresses_of(running) {
+            self.addresses = found;
+        }
     }
 
     /// Where this instance is reached.

@@ -73,7 +73,9 @@ impl ConfigHandler {
     ) -> Result<ReloadOutcome, FilesError> {
         let PreparedReload { config, mut params, changes } = prepared;
         let asked = changes.is_some();
-        let unix_socket = config.get("use_unix_socket").is_some_and(Value::truthy);
+        let unix_socket = ["use_unix_socket", "use_unix_socket_repl"]
+            .into_iter()
+            .any(|key| config.get(key).is_some_and(Value::truthy));
         let found = changes
             .map(|changes| compare(changes, &self.server_parameters, &params, rows, unix_socket))
             .unwrap_or_default();
