@@ -26,11 +26,11 @@ impl Fleet {
     pub(super) fn raft_section(&self, index: usize) -> (&'static str, Value) {
         let others = (0..self.settings.members).filter(|other| *other != index).map(at);
         let partners = self.controllers().chain(others).map(Value::from).collect();
-        let folder = self.nodes.get(index).map(|node| node.directory.join("raft").display().to_string());
+        let directory = self.nodes.get(index).map(|node| node.directory.join("raft").display().to_string());
         let options = [
             ("self_addr", Value::from(at(index))),
             ("partner_addrs", Value::List(partners)),
-            ("data_dir", Value::from(folder.unwrap_or_default())),
+            ("data_dir", Value::from(directory.unwrap_or_default())),
         ];
         ("raft", Value::from_iter(options))
     }

@@ -22,7 +22,7 @@ const SCRIPT: &str = include_str!("raft.py");
 /// The cluster.
 #[derive(Debug)]
 pub struct Raft {
-    folder: PathBuf,
+    directory: PathBuf,
     ports: Vec<u16>,
     controllers: Vec<Server>,
     /// The ports of the members, by their names.
@@ -82,22 +82,22 @@ fn address(port: u16) -> Value {
 }
 
 impl Raft {
-    /// Starts so many controllers, of the implementation that is named, with their data under `folder`.
+    /// Starts so many controllers, of the implementation that is named, with their data under `directory`.
     ///
     /// # Errors
     /// They do not answer in time.
-    pub fn start(folder: &Path, kind: Kind, count: usize) -> Result<Raft> {
-        let folder = folder.join("raft");
-        std::fs::create_dir_all(&folder)?;
-        host::give_away(&folder)?;
+    pub fn start(directory: &Path, kind: Kind, count: usize) -> Result<Raft> {
+        let directory = directory.join("raft");
+        std::fs::create_dir_all(&directory)?;
+        host::give_away(&directory)?;
         let ports = (0..count).map(|_| host::free_port()).collect::<Result<Vec<u16>>>()?;
         let program = match kind {
-            Kind::Ours => host::install("patroni_raft_controller", &folder)?,
+            Kind::Ours => host::install("patroni_raft_controller", &directory)?,
             Kind::Reference => host::reference("patroni_raft_controller"),
         };
         let mut controllers = Vec::new();
         for (number, port) in ports.iter().enumerate() {
-            let own = folder.join(number.to_string());
+            let own = directory.join(number.to_string());
             std::fs::create_dir_all(&own)?;
             host::give_away(&own)?;
             let others = ports.iter().filter(|other| *other != port);
@@ -111,7 +111,7 @@ impl Raft {
             controllers.push(Server::new(&program, own, vec![file.display().to_string()])?);
         }
         let (members, reader) = (Mutex::default(), Mutex::new(None));
-        let mut raft = Raft { folder, ports, controllers, members, reader };
+        let mut raft = Raft { directory, ports, controllers, members, reader };
         raft.restart()?;
         Ok(raft)
     }
@@ -207,18 +207,18 @@ impl Store for Raft {
 
     fn restart(&mut self) -> Result<()> {
         self.controllers.iter_mut().try_for_each(Server::start)?;
-        let log = self.folder.join("0/server.log");
+        let log = self.directory.join("0/server.log");
         wait_until(&format!("Raft answers ({})", log.display()), Duration::from_secs(60), || {
             self.prefix("/service/").map(drop)
         })
     }
 
     fn freeze(&self) {
-        process::signal_under(&self.folder, Signal::SIGSTOP);
+        process::signal_under(&self.directory, Signal::SIGSTOP);
     }
 
     fn thaw(&self) {
-        process::signal_under(&self.folder, Signal::SIGCONT);
+        process::signal_under(&self.directory, Signal::SIGCONT);
     }
 
     fn become_three(&mut self) -> Result<()> {

@@ -217,7 +217,7 @@ impl World {
         if ours && session.is_some() && hangs != session && self.restored_at.is_none() {
             self.fail(
                 12,
-                format!("n{node} renews session {session:?}, and the leader key hangs on {hangs:?}"),
+                format!("n{node} renews session {session:?}, and the leader key is attached to {hangs:?}"),
             );
         }
     }

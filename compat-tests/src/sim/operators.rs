@@ -1,7 +1,7 @@
 //! Operators, with the means that they have: keys in the DCS and the REST API.
 
 use patroni_core::ha::{commands, Job};
-use patroni_core::model::failover_value;
+use patroni_core::model::{failover_value, FailoverOrder};
 use pyfmt::{datetime, json, Value};
 
 use super::config::SyncMode;
@@ -81,7 +81,11 @@ impl World {
             let seconds = EPOCH_US / 1_000_000 + (self.now + after) as i64 / 1000;
             Some(datetime::DateTime::from_unix(seconds, 0, Some(0))?.isoformat())
         });
-        let text = failover_value(Some(&leader), None, when.as_deref());
+        let text = failover_value(FailoverOrder {
+            leader: Some(&leader),
+            scheduled_at: when.as_deref(),
+            ..Default::default()
+        });
         self.store.put("failover", &text, None);
         self.wake_all();
     }
@@ -97,7 +101,7 @@ impl World {
         }
         let name = member.me.name.clone();
         self.manual.insert(node, self.now);
-        let text = failover_value(None, Some(&name), None);
+        let text = failover_value(FailoverOrder { candidate: Some(&name), ..Default::default() });
         self.store.put("failover", &text, None);
         self.wake_all();
     }

@@ -162,7 +162,7 @@ fn leaders_lease(state: &mut State, call: &Call) -> Result<()> {
     let bound: i64 = call.arg(1).parse()?;
     let lab = state.cluster()?;
     wait_until(&call.text, call.seconds(2), || {
-        let left = lab.store.lease_left(&lab.key("leader"))?.ok_or("the key hangs on no lease")?;
+        let left = lab.store.lease_left(&lab.key("leader"))?.ok_or("the key is attached to no lease")?;
         ensure(if call.arg(0) == "more" { left > bound } else { left < bound }, || format!("{left} s"))
     })
 }

@@ -26,6 +26,15 @@ pub struct Restarted {
     pub message: String,
 }
 
+/// How a member is to be rebuilt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reinitialize {
+    /// Also while something else runs there, which is ended.
+    pub force: bool,
+    /// Copied from the leader, whatever replicas there are.
+    pub from_leader: bool,
+}
+
 /// What a node says to a leader in failsafe mode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FailsafeReply {
@@ -83,7 +92,7 @@ pub trait Backend: Send + Sync + 'static {
     async fn delete_restart(&self) -> Result<bool>;
 
     /// Starts to rebuild this node. A text: the refusal.
-    async fn reinitialize(&self, force: bool, from_leader: bool) -> Result<Option<String>>;
+    async fn reinitialize(&self, how: Reinitialize) -> Result<Option<String>>;
 
     /// `GET /patroni` of each at the same time, 2 s each: can one of them take over
     /// (reachable, not `nofailover`, watchdog not failed)?

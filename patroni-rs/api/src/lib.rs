@@ -21,7 +21,7 @@ pub mod single_flight;
 pub mod snapshot;
 pub mod status;
 
-pub use backend::{Backend, BackendError, FailsafeReply, Restarted};
+pub use backend::{Backend, BackendError, FailsafeReply, Reinitialize, Restarted};
 pub use config::{ApiConfig, ConfigError};
 pub use server::{Offline, Preparation, Prepared, RestServer, StartError};
 pub use single_flight::{Batched, SingleFlight};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use patroni_core::model::{failover_value, Cluster, Leader, Lsn, Status, SyncState};
+use patroni_core::model::{failover_value, Cluster, FailoverOrder, Leader, Lsn, Status, SyncState};
 use pyfmt::Value;
 
 use crate::lock::LockRenewer;
@@ -90,15 +90,9 @@ pub trait Dcs: Send + Sync {
     /// Writes the text of `/failover`; with a version only if that is still the current one.
     async fn set_failover(&self, value: &str, version: Option<&str>) -> Outcome;
 
-    /// Writes `/failover`; all None is a reset.
-    async fn manual_failover(
-        &self,
-        leader: Option<&str>,
-        candidate: Option<&str>,
-        scheduled_at: Option<&str>,
-        version: Option<&str>,
-    ) -> Outcome {
-        self.set_failover(&failover_value(leader, candidate, scheduled_at), version).await
+    /// Writes `/failover`.
+    async fn manual_failover(&self, order: FailoverOrder<'_>, version: Option<&str>) -> Outcome {
+        self.set_failover(&failover_value(order), version).await
     }
 
     /// Writes `/sync`; with a version only if that is still the current one. The new

@@ -22,6 +22,15 @@ pub fn patience(timing: &Timing) -> Duration {
     (timing.retry_timeout / 2).clamp(Duration::from_secs(1), Duration::from_secs(4))
 }
 
+/// A session, as it was asked for and as the servers hold it.
+#[derive(Debug, Clone, Copy)]
+pub struct Session {
+    /// How long it was to be.
+    pub asked: Duration,
+    /// How long it is.
+    pub granted: Duration,
+}
+
 /// How long the session lives at least after a request was sent that the ensemble has **committed**.
 ///
 /// The servers count from when their leader has last heard of the session, and it does not hear of what a follower
@@ -31,13 +40,14 @@ pub fn patience(timing: &Timing) -> Duration {
 ///
 /// The tick is not told. Servers grant between two and twenty of them, so a session that was shortened or lengthened
 /// shows it.
-pub fn promise(asked: Duration, session: Duration, timing: &Timing) -> Granted {
-    let tick = match session.cmp(&asked) {
-        std::cmp::Ordering::Less => session / 20,
-        std::cmp::Ordering::Greater => session / 2,
-        std::cmp::Ordering::Equal => (session / 2).min(LONGEST_TICK),
+pub fn promise(session: Session, timing: &Timing) -> Granted {
+    let Session { asked, granted } = session;
+    let tick = match granted.cmp(&asked) {
+        std::cmp::Ordering::Less => granted / 20,
+        std::cmp::Ordering::Greater => granted / 2,
+        std::cmp::Ordering::Equal => (granted / 2).min(LONGEST_TICK),
     };
-    Granted { ttl: session.saturating_sub(ping_interval(timing, session) + tick / 2) }
+    Granted { ttl: granted.saturating_sub(ping_interval(timing, granted) + tick / 2) }
 }
 
 #[cfg(test)]
@@ -64,9 +74,11 @@ mod tests {
             let session = Duration::from_millis(session);
             let millis = |d: Duration| u64::try_from(d.as_millis()).unwrap_or_default();
             assert_eq!(millis(ping_interval(&timing, session)), interval, "{timing:?}");
-            assert_eq!(millis(promise(timing.ttl, session, &timing).ttl), promised, "{timing:?}");
+            let granted = Session { asked: timing.ttl, granted: session };
+            assert_eq!(millis(promise(granted, &timing).ttl), promised, "{timing:?}");
         }
-        assert_eq!(promise(Duration::from_secs(9), Duration::ZERO, &timing(20, 3, 4)).ttl, Duration::ZERO);
+        let nothing = Session { asked: Duration::from_secs(9), granted: Duration::ZERO };
+        assert_eq!(promise(nothing, &timing(20, 3, 4)).ttl, Duration::ZERO);
     }
 
     #[test]

@@ -84,9 +84,10 @@ fn private() -> OpenOptions {
     options
 }
 
-fn sync_folder(path: &Path) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(folder)?.sync_all()
+fn sync_directory(path: &Path) -> io::Result<()> {
+    let directory =
+        path.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(directory)?.sync_all()
 }
 
 /// Replaces a file, in one step also for a machine that dies.
@@ -96,7 +97,7 @@ fn replace(path: &Path, suffix: &str, bytes: &[u8]) -> io::Result<()> {
     file.write_all(bytes)?;
     file.sync_all()?;
     std::fs::rename(&new, path)?;
-    sync_folder(path)
+    sync_directory(path)
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
@@ -231,7 +232,7 @@ impl Journal {
         if bytes.len() < 40 {
             journal.file.write_all_at(&header(FIRST)?, 0)?;
             journal.file.sync_all()?;
-            sync_folder(&journal.path)?;
+            sync_directory(&journal.path)?;
         }
         let mut found = Found { entries, meta, dump: None, dump_bytes: None };
         journal.read_dump(&mut found)?;

@@ -5,13 +5,13 @@ fn entry(index: u64, term: u64) -> Entry {
     Entry { command: format!("\0command {index}").into_bytes().into(), index, term }
 }
 
-fn base(folder: &tempfile::TempDir) -> PathBuf {
-    folder.path().join("127.0.0.1:2222")
+fn base(directory: &tempfile::TempDir) -> PathBuf {
+    directory.path().join("127.0.0.1:2222")
 }
 
 /// The first entry, and these after it.
-fn filled(folder: &tempfile::TempDir, entries: &[Entry]) -> Journal {
-    let (mut journal, found) = Journal::open(&base(folder)).unwrap();
+fn filled(directory: &tempfile::TempDir, entries: &[Entry]) -> Journal {
+    let (mut journal, found) = Journal::open(&base(directory)).unwrap();
     assert_eq!(found.entries, [Entry::first()]);
     entries.iter().for_each(|entry| journal.append(entry).unwrap());
     journal.sync().unwrap();
@@ -24,31 +24,31 @@ fn indexes(found: &Found) -> Vec<u64> {
 
 #[test]
 fn entries_stay_and_go() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut journal = filled(&folder, &[entry(2, 1), entry(3, 1), entry(4, 2)]);
+    let directory = tempfile::tempdir().unwrap();
+    let mut journal = filled(&directory, &[entry(2, 1), entry(3, 1), entry(4, 2)]);
     journal.vote(3, Some("other:1".into())).unwrap();
     journal.committed(3);
     journal.tidy().unwrap();
     drop(journal);
-    let (mut journal, found) = Journal::open(&base(&folder)).unwrap();
+    let (mut journal, found) = Journal::open(&base(&directory)).unwrap();
     assert_eq!(found.entries, [Entry::first(), entry(2, 1), entry(3, 1), entry(4, 2)]);
     assert_eq!(found.meta, Meta { term: 3, voted: Some("other:1".into()), commit: 3 });
-    assert!(Journal::open(&base(&folder)).is_err(), "two at once");
+    assert!(Journal::open(&base(&directory)).is_err(), "two at once");
     journal.cut(3).unwrap();
     journal.append(&entry(3, 3)).unwrap();
     drop(journal);
-    let (_journal, found) = Journal::open(&base(&folder)).unwrap();
+    let (_journal, found) = Journal::open(&base(&directory)).unwrap();
     assert_eq!(found.entries, [Entry::first(), entry(2, 1), entry(3, 3)]);
 }
 
 /// Killed at any byte of the write of an entry: it is there as a whole or not at all.
 #[test]
 fn killed_at_any_byte() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = with_suffix(&base(&folder), ".journal");
-    drop(filled(&folder, &[entry(2, 1)]));
+    let directory = tempfile::tempdir().unwrap();
+    let path = with_suffix(&base(&directory), ".journal");
+    drop(filled(&directory, &[entry(2, 1)]));
     let before = std::fs::read(&path).unwrap();
-    let (mut journal, _) = Journal::open(&base(&folder)).unwrap();
+    let (mut journal, _) = Journal::open(&base(&directory)).unwrap();
     journal.append(&entry(3, 1)).unwrap();
     drop(journal);
     let after = std::fs::read(&path).unwrap();
@@ -57,7 +57,7 @@ fn killed_at_any_byte() {
     states.push(after.clone());
     for (number, state) in states.iter().enumerate() {
         std::fs::write(&path, state).unwrap();
-        let (mut journal, found) = Journal::open(&base(&folder)).unwrap();
+        let (mut journal, found) = Journal::open(&base(&directory)).unwrap();
         let there = number == states.len() - 1;
         assert_eq!(indexes(&found), if there { vec![1, 2, 3] } else { vec![1, 2] }, "{number}");
         journal.append(&entry(if there { 4 } else { 3 }, 2)).unwrap();
@@ -65,23 +65,23 @@ fn killed_at_any_byte() {
     // As it was made.
     for length in 0..40 {
         std::fs::write(&path, &before[..length]).unwrap();
-        assert_eq!(indexes(&Journal::open(&base(&folder)).unwrap().1), [1], "{length}");
+        assert_eq!(indexes(&Journal::open(&base(&directory)).unwrap().1), [1], "{length}");
     }
 }
 
 #[test]
 fn damage_is_not_passed_over() {
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let (path, meta) =
-        (with_suffix(&base(&folder), ".journal"), with_suffix(&base(&folder), ".journal.meta"));
-    let mut journal = filled(&folder, &[entry(2, 1), entry(3, 1)]);
+        (with_suffix(&base(&directory), ".journal"), with_suffix(&base(&directory), ".journal.meta"));
+    let mut journal = filled(&directory, &[entry(2, 1), entry(3, 1)]);
     journal.vote(1, None).unwrap();
     drop(journal);
     let (good, good_meta) = (std::fs::read(&path).unwrap(), std::fs::read(&meta).unwrap());
     let breaks = |bytes: &[u8], meta_bytes: &[u8]| {
         std::fs::write(&path, bytes).unwrap();
         std::fs::write(&meta, meta_bytes).unwrap();
-        Journal::open(&base(&folder)).err().map(|e| e.kind())
+        Journal::open(&base(&directory)).err().map(|e| e.kind())
     };
     assert_eq!(breaks(&good, &good_meta), None);
     assert_eq!(breaks(&good[..good.len() - 1], &good_meta), Some(io::ErrorKind::InvalidData));
@@ -95,7 +95,7 @@ fn damage_is_not_passed_over() {
 
 #[test]
 fn a_dump_takes_the_place_of_entries() {
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let all = [entry(2, 1), entry(3, 1), entry(4, 1)];
     let dump = |last: u64| Dump {
         data: Value::Dict(Vec::new()),
@@ -104,18 +104,18 @@ fn a_dump_takes_the_place_of_entries() {
         members: ["127.0.0.1:2222".into()].into(),
     };
     // Killed after the dump was stored, before the journal was made shorter.
-    let mut journal = filled(&folder, &all);
+    let mut journal = filled(&directory, &all);
     journal.store_dump(&dump(3).encode()).unwrap();
     drop(journal);
-    let (mut journal, found) = Journal::open(&base(&folder)).unwrap();
+    let (mut journal, found) = Journal::open(&base(&directory)).unwrap();
     assert_eq!((indexes(&found), found.meta.commit), (vec![2, 3, 4], 3));
     // A dump of a leader, beyond all we have.
     journal.store_dump(&dump(9).encode()).unwrap();
     drop(journal);
-    let (_, found) = Journal::open(&base(&folder)).unwrap();
+    let (_, found) = Journal::open(&base(&directory)).unwrap();
     assert_eq!((indexes(&found), found.meta.commit), (vec![8, 9], 9));
     // Without it nobody knows what came before.
-    std::fs::remove_file(base(&folder).with_extension("dump")).ok();
-    std::fs::remove_file(with_suffix(&base(&folder), ".dump")).ok();
-    assert!(Journal::open(&base(&folder)).is_err());
+    std::fs::remove_file(base(&directory).with_extension("dump")).ok();
+    std::fs::remove_file(with_suffix(&base(&directory), ".dump")).ok();
+    assert!(Journal::open(&base(&directory)).is_err());
 }

@@ -263,7 +263,7 @@ impl Kv {
         };
         let Some(call) = call else { return Ok(Done::Yes) };
         let mut gone = |keys: &mut BTreeMap<Arc<str>, Kept>, key: &Arc<str>| {
-            // The reference raises KeyError for one that is not there, at this entry for ever.
+            // The reference raises KeyError for one that is not there, at this entry forever.
             if keys.remove(key).is_none() {
                 return Done::Refused;
             }

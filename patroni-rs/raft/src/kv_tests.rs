@@ -80,7 +80,7 @@ fn created_is_the_first_writers() {
 fn deletions() {
     let mut log = Log::new();
     let delete = |key: &str, conditions| Call::Delete(key.into(), conditions);
-    // The reference is stuck at such an entry for ever.
+    // The reference is stuck at such an entry forever.
     assert_eq!(log.call(delete("k", Conditions::default())), (Done::Refused, vec![]));
     log.set("/a/k", item("a", 5.0, None), Conditions::default());
     log.set("/a/l", item("a", 5.0, None), Conditions::default());
@@ -164,9 +164,9 @@ fn there_and_back() {
 /// written by us in the same bytes.
 #[test]
 fn commands_of_the_reference() {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/dcs/raft/journals");
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/dcs/raft/journals");
     let mut seen = [0; 3];
-    for file in std::fs::read_dir(folder).unwrap() {
+    for file in std::fs::read_dir(directory).unwrap() {
         let file = file.unwrap().path();
         let copy = tempfile::tempdir().unwrap();
         let to = copy.path().join("node.journal");

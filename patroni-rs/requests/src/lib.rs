@@ -2,7 +2,7 @@
 //! `patroni_dcs`, which knows no engine. The daemon and the simulation carry requests out by this, and by nothing else.
 
 use patroni_core::ha::{ask, Answer, Ask, DcsDown, DcsRequest};
-use patroni_core::model::{failover_value, Leader, Status};
+use patroni_core::model::{failover_value, FailoverOrder, Leader, Status};
 use patroni_dcs::{Dcs, DcsError};
 
 fn down(error: DcsError) -> DcsDown {
@@ -45,7 +45,11 @@ pub async fn carry_out<D: Dcs + ?Sized>(
         DcsRequest::CancelInitialization(asked) => asked.reply(done(dcs.cancel_initialization().await)),
         DcsRequest::SetConfig(asked) => asked.reply(done(dcs.set_config(&asked.0, None).await)),
         DcsRequest::WriteFailover(asked) => {
-            let text = failover_value(None, asked.candidate.as_deref(), asked.scheduled_at.as_deref());
+            let text = failover_value(FailoverOrder {
+                leader: None,
+                candidate: asked.candidate.as_deref(),
+                scheduled_at: asked.scheduled_at.as_deref(),
+            });
             asked.reply(done(dcs.set_failover(&text, asked.version.as_deref()).await))
         }
         DcsRequest::WriteSync(asked) => {

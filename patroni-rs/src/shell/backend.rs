@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use patroni_api::backend::Result;
 use patroni_api::measured::Measured;
 use patroni_api::snapshot::{PostgresState, Queried, Snapshot};
-use patroni_api::{Backend, BackendError, Batched, FailsafeReply, Restarted, SingleFlight};
+use patroni_api::{Backend, BackendError, Batched, FailsafeReply, Reinitialize, Restarted, SingleFlight};
 use patroni_core::ha::{self, FailsafePing, PgState, Role, ScheduledRestart};
 use patroni_core::model::{Cluster, Lsn, Member};
 use pyfmt::Value;
@@ -395,9 +395,9 @@ impl Backend for ApiBackend {
         Ok(deleted)
     }
 
-    async fn reinitialize(&self, force: bool, from_leader: bool) -> Result<Option<String>> {
+    async fn reinitialize(&self, how: Reinitialize) -> Result<Option<String>> {
         let shared = self.shared.clone();
-        self.on_main(async move { orders::reinitialize(&shared, force, from_leader).await }).await?
+        self.on_main(async move { orders::reinitialize(&shared, how).await }).await?
     }
 
     async fn any_can_promote(&self, members: Vec<Member>) -> bool {

@@ -192,7 +192,7 @@ impl Executor {
                 self.shared.with_watchdog(Watchdog::keepalive).await;
                 asked.reply(())
             }
-            NodeRequest::YieldRace(asked) => asked.reply(self.courtesy(asked.0).await),
+            NodeRequest::YieldRace(asked) => asked.reply(self.yield_race(asked.0).await),
             NodeRequest::DropScheduledRestart(asked) => {
                 *locked(&self.shared.scheduled_restart) = None;
                 asked.reply(())
@@ -217,7 +217,7 @@ impl Executor {
     }
 
     /// Somebody else may take the lock; over as soon as there is a leader.
-    async fn courtesy(&self, limit: Duration) {
+    async fn yield_race(&self, limit: Duration) {
         let deadline = tokio::time::Instant::now() + limit;
         loop {
             let left = deadline.saturating_duration_since(tokio::time::Instant::now());

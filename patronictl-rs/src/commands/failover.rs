@@ -1,6 +1,6 @@
 //! `switchover` and `failover` (surface-api-ctl K23 to K31).
 
-use patroni_core::model::{failover_value, Cluster, Member};
+use patroni_core::model::{failover_value, Cluster, FailoverOrder, Member};
 use pyfmt::value::str_repr;
 use pyfmt::Value;
 
@@ -296,7 +296,11 @@ fn execute(
                 crate::clock::stamp(),
                 args.action.name()
             ));
-            let value = failover_value(plan.leader.as_deref(), Some(candidate), plan.scheduled_at.as_deref());
+            let value = failover_value(FailoverOrder {
+                leader: plan.leader.as_deref(),
+                candidate: Some(candidate),
+                scheduled_at: plan.scheduled_at.as_deref(),
+            });
             store.write_failover(&value, None)?;
             Ok(Outcome::WroteKey)
         }

@@ -19,7 +19,7 @@ impl Client {
             Kind::Consul => Granted { ttl: 2 * told },
             Kind::ZooKeeper => {
                 let timing = self.state().timing;
-                grant::promise(timing.ttl, told, &timing)
+                grant::promise(grant::Session { asked: timing.ttl, granted: told }, &timing)
             }
         }
     }

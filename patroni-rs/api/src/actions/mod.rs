@@ -10,7 +10,7 @@ use patroni_core::node;
 use patroni_core::parse::parse_bool;
 use pyfmt::Value;
 
-use crate::backend::{Backend, BackendError, FailsafeReply};
+use crate::backend::{Backend, BackendError, FailsafeReply, Reinitialize};
 use crate::http::response::{Full, Response};
 use crate::route::Action;
 
@@ -75,7 +75,8 @@ async fn reinitialize<B: Backend>(backend: &B, body: &Value) -> Outcome {
         tracing::debug!(target: "patroni.api", "received reinitialize request: {}", body.py_repr());
     }
     let flag = |key| body.get(key).and_then(parse_bool).unwrap_or(false);
-    Ok(match backend.reinitialize(flag("force"), flag("from_leader")).await? {
+    let how = Reinitialize { force: flag("force"), from_leader: flag("from_leader") };
+    Ok(match backend.reinitialize(how).await? {
         None => Response::text(200, "reinitialize started"),
         Some(refusal) => Response::text(503, refusal),
     })

@@ -7,7 +7,7 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use patroni_api::backend::Result;
+use patroni_api::backend::{Reinitialize, Result};
 use patroni_api::{
     Backend, BackendError, FailsafeReply, PostgresState, Queried, Restarted, Snapshot, WalStatus,
 };
@@ -232,7 +232,7 @@ impl Backend for Fake {
         Ok(std::mem::take(&mut self.state.lock().unwrap().restart))
     }
 
-    async fn reinitialize(&self, _force: bool, _from_leader: bool) -> Result<Option<String>> {
+    async fn reinitialize(&self, _how: Reinitialize) -> Result<Option<String>> {
         Ok(Some("I am the leader, can not reinitialize".into()))
     }
 

@@ -303,7 +303,7 @@ pub(super) const CHAPTERS: &[Chapter] = &[
             s("consul.cert", "", "Certificate of the client."),
             s("consul.key", "", "Its key."),
             r("consul.dc", "", "Datacenter."),
-            s("consul.checks", "", "Health checks that the session hangs on."),
+            s("consul.checks", "", "Health checks that the session depends on."),
             r("consul.register_service", "false", "Members are registered as services."),
             r("consul.service_tags", "", "Tags of the service, besides role and name."),
             r("consul.service_check_interval", "5s", "How often Consul asks the REST API."),

@@ -32,10 +32,16 @@ pub struct Task {
 }
 
 impl Task {
-    /// One that nobody has taken on.
-    pub fn new(group: Group, kind: EventKind, timeout: Option<Duration>, cooldown: Option<Duration>) -> Task {
+    /// Found by a cycle; nobody has taken it on yet.
+    pub fn found(group: Group, kind: EventKind) -> Task {
+        Task { group, kind, timeout: None, cooldown: COOLDOWN, deadline: None, ticket: Ticket(0) }
+    }
+
+    /// Told by a worker, whose transaction is kept for `timeout`. None: Citus is told what it is told where nobody says
+    /// otherwise.
+    pub fn told(group: Group, kind: EventKind, timeout: Duration, cooldown: Option<Duration>) -> Task {
         let cooldown = cooldown.unwrap_or(COOLDOWN);
-        Task { group, kind, timeout, cooldown, deadline: None, ticket: Ticket(0) }
+        Task { timeout: Some(timeout), cooldown, ..Task::found(group, kind) }
     }
 
     fn wants_what(&self, other: &Task) -> bool {

@@ -96,7 +96,7 @@ impl Event {
         let leader = worker.leader.as_ref().filter(|leader| leader.name() == self.leader)?;
         let nodes = nodes_of(self.group, self.kind, worker, &self.leader, &leader.member.conn_url()?)?;
         let cooldown = (!self.cooldown.is_zero()).then_some(self.cooldown);
-        Some(Task::new(nodes, self.kind, Some(self.timeout), cooldown))
+        Some(Task::told(nodes, self.kind, self.timeout, cooldown))
     }
 }
 
@@ -126,5 +126,5 @@ pub fn wanted(groups: &BTreeMap<i64, Cluster>, me: &str, url: &str) -> Vec<Task>
             let leads = leader.is_running() && matches!(leader.role(), "primary" | "master");
             nodes_of(*number, kind, cluster, &leader.name, &leader.conn_url()?).filter(|_| leads)
         });
-    own.into_iter().chain(workers).map(|group| Task::new(group, kind, None, None)).collect()
+    own.into_iter().chain(workers).map(|group| Task::found(group, kind)).collect()
 }

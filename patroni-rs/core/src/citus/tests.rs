@@ -168,7 +168,10 @@ fn what_the_statements_leave_is_what_is_believed() {
 
 fn task(number: i64, nodes: &str, kind: EventKind, timeout: Option<u64>) -> Task {
     let group = Group { number, ..group(nodes) };
-    Task::new(group, kind, timeout.map(Duration::from_secs), None)
+    match timeout {
+        None => Task::found(group, kind),
+        Some(seconds) => Task::told(group, kind, Duration::from_secs(seconds), None),
+    }
 }
 
 fn said(next: &Next) -> String {

@@ -42,16 +42,27 @@ pub enum Arm {
     Unknown,
 }
 
+/// What is known of a server, as far as its writing is concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Writer {
+    /// The role in which it is believed to run.
+    pub role: Role,
+    /// The order to promote it has gone out.
+    pub promoting: bool,
+    /// It has said that it is a primary, which counts where nothing is believed: it was lost sight of, say, and is there
+    /// again.
+    pub says_primary: bool,
+}
+
 impl Arm {
-    /// By what is believed of the server. `promoting`: the order has gone out. `writes`: it has said that it is a
-    /// primary, which counts where nothing is believed: it was lost sight of, say, and is there again.
-    pub fn of(role: Role, promoting: bool, writes: bool, paused: bool, bootstrapping: bool) -> Arm {
-        match role {
-            _ if paused || bootstrapping => Arm::Off,
+    /// By what is known of the server. `exempt`: the cluster is paused, or is being made.
+    pub fn of(server: Writer, exempt: bool) -> Arm {
+        match server.role {
+            _ if exempt => Arm::Off,
             Role::Primary | Role::Promoted => Arm::Writes,
-            _ if promoting => Arm::Writes,
+            _ if server.promoting => Arm::Writes,
             Role::Replica | Role::StandbyLeader => Arm::Reads,
-            _ if writes => Arm::Writes,
+            _ if server.says_primary => Arm::Writes,
             _ => Arm::Unknown,
         }
     }

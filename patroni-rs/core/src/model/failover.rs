@@ -98,9 +98,20 @@ impl Failover {
     }
 }
 
-/// The text of `/failover`; keys only where there is something to say, so a reset
-/// is `{}`. `scheduled_at` is in ISO 8601 with an offset.
-pub fn failover_value(leader: Option<&str>, candidate: Option<&str>, scheduled_at: Option<&str>) -> String {
+/// What an operator asks for, as it is written to `/failover`. Nothing at all is a reset.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct FailoverOrder<'a> {
+    /// Who is to give the lock up.
+    pub leader: Option<&'a str>,
+    /// Who is to take it.
+    pub candidate: Option<&'a str>,
+    /// ISO 8601 with an offset.
+    pub scheduled_at: Option<&'a str>,
+}
+
+/// The text of `/failover`; keys only where there is something to say, so a reset is `{}`.
+pub fn failover_value(order: FailoverOrder<'_>) -> String {
+    let FailoverOrder { leader, candidate, scheduled_at } = order;
     let fields = [("leader", leader), ("member", candidate), ("scheduled_at", scheduled_at)];
     let value: Value =
         fields.into_iter().filter_map(|(key, text)| Some((key, text.filter(|t| !t.is_empty())?))).collect();
@@ -162,9 +173,13 @@ mod tests {
 
     #[test]
     fn written_form() {
-        assert_eq!(failover_value(None, Some(""), None), "{}");
+        assert_eq!(failover_value(FailoverOrder { candidate: Some(""), ..Default::default() }), "{}");
         assert_eq!(
-            failover_value(Some("a"), Some("\u{e9}"), Some("2026-11-21T12:00:00+01:00")),
+            failover_value(FailoverOrder {
+                leader: Some("a"),
+                candidate: Some("\u{e9}"),
+                scheduled_at: Some("2026-11-21T12:00:00+01:00")
+            }),
             r#"{"leader":"a","member":"\u00e9","scheduled_at":"2026-11-21T12:00:00+01:00"}"#
         );
     }

@@ -16,7 +16,7 @@ pub mod url;
 
 pub use cluster::{Cluster, Node, Nodes};
 pub use config::ClusterConfig;
-pub use failover::{failover_value, Failover, ScheduledAt};
+pub use failover::{failover_value, Failover, FailoverOrder, ScheduledAt};
 pub use history::{history_value, TimelineHistory};
 pub use leader::Leader;
 pub use member::{Member, NO_REPLICATION_SLOT, STANDBY_SOURCE_KEYS};

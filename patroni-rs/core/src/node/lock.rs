@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use crate::ha::keeper::{Arm, Keeper, Next};
+use crate::ha::keeper::{Arm, Keeper, Next, Writer};
 use crate::ha::{ask, Answer, Ask, DcsRequest, LockRequest, Memory, Mono, Request, Role};
 use crate::timing::Timing;
 
@@ -38,7 +38,8 @@ pub struct Server {
 impl Server {
     /// PostgreSQL is stopped before the lease ends only where it may be writing: not on a standby, and not in pause.
     fn arm(&self, paused: bool, bootstrapping: bool) -> Arm {
-        match Arm::of(self.role, self.promoting, self.writes, paused, bootstrapping) {
+        let writer = Writer { role: self.role, promoting: self.promoting, says_primary: self.writes };
+        match Arm::of(writer, paused || bootstrapping) {
             Arm::Off => Arm::Off,
             _ if self.quiet => Arm::Reads,
             arm => arm,

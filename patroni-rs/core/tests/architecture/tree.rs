@@ -37,6 +37,22 @@ pub fn all_sources(path: &Path) -> Vec<PathBuf> {
     entries.flatten().flat_map(|entry| all_sources(&entry.path())).collect()
 }
 
+/// All that people have written: no recordings, no programs, nothing that was built.
+pub fn texts(path: &Path) -> Vec<PathBuf> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    if path.is_file() {
+        let written =
+            !["json", "jsonl", "snap", "lock", "svg"].iter().any(|e| name.ends_with(&format!(".{e}")));
+        let text = written && fs::read(path).is_ok_and(|bytes| std::str::from_utf8(&bytes).is_ok());
+        return if text { vec![path.to_owned()] } else { Vec::new() };
+    }
+    if path.is_symlink() || ["target", ".git", "corpus", "recorded"].contains(&name.as_str()) {
+        return Vec::new();
+    }
+    let entries = fs::read_dir(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    entries.flatten().flat_map(|entry| texts(&entry.path())).collect()
+}
+
 /// The lines of code of a file up to its tests, without comments.
 pub fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
     // A module of tests is the last thing of a file; a declaration of one (`mod tests;`) is not.

@@ -1,6 +1,6 @@
 //! What the sources of a directory must not say.
 
-use super::tree::{code, read, root, sources};
+use super::tree::{code, read, root, sources, texts};
 
 /// Sources that must not contain one of these texts, outside of tests and comments, but for the files named.
 pub struct Never {
@@ -190,6 +190,59 @@ fn exceptions_are_there() {
             );
         }
     }
+}
+
+/// A word, or words, or their plural with an s; not a part of another one. Both in small letters.
+fn has_word(line: &str, word: &str) -> bool {
+    line.match_indices(word).any(|(at, _)| {
+        let before = line.get(..at).unwrap_or_default();
+        let after = line.get(at + word.len()..).unwrap_or_default();
+        let after = after.strip_prefix('s').unwrap_or(after);
+        !before.ends_with(char::is_alphabetic) && !after.starts_with(char::is_alphabetic)
+    })
+}
+
+#[test]
+fn words_are_told_from_parts_of_words() {
+    for (line, word, has) in [
+        ("let data_folder = 1;", "folder", true),
+        ("two folders.", "folder", true),
+        ("a scaffolder", "folder", false),
+        ("it waits for ever", "for ever", true),
+        ("for everybody, for every one", "for ever", false),
+    ] {
+        assert_eq!(has_word(line, word), has, "{line}");
+    }
+}
+
+/// docs/glossary.md lists words for which this project has another one. Only a recording of the reference says what the
+/// reference says.
+#[test]
+fn no_text_has_a_word_that_the_glossary_replaces() {
+    let glossary = root().join("docs/glossary.md");
+    let (_, table) = read(&glossary)
+        .split_once("| not | but |\n")
+        .map(|(before, table)| (before.to_owned(), table.to_owned()))
+        .expect("the table");
+    let rows = table.lines().skip(1).take_while(|line| line.starts_with('|'));
+    let replaced: Vec<(String, &str)> = rows
+        .filter_map(|row| row.trim_matches('|').split_once(" | "))
+        .map(|(not, but)| (not.trim().to_lowercase(), but.trim()))
+        .collect();
+    assert!(replaced.len() > 5, "{replaced:?}");
+    let mut found = Vec::new();
+    for path in texts(&root()) {
+        if path == glossary || path.ends_with("architecture/words.rs") {
+            continue;
+        }
+        for (at, line) in read(&path).lines().enumerate() {
+            let line = line.to_lowercase();
+            for (not, but) in replaced.iter().filter(|(not, _)| has_word(&line, not)) {
+                found.push(format!("{}:{}: not {not}, but {but}", path.display(), at + 1));
+            }
+        }
+    }
+    assert!(found.is_empty(), "docs/glossary.md:\n{}", found.join("\n"));
 }
 
 /// How user and password of the REST API are compared: a table of values cannot tell constant time from `==`.

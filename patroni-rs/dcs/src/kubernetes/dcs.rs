@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use patroni_core::model::{Cluster, Leader, Lsn, Status, SyncState};
+use patroni_core::model::{Cluster, FailoverOrder, Leader, Lsn, Status, SyncState};
 use pyfmt::Value;
 use tokio::sync::watch as channel;
 
@@ -164,17 +164,16 @@ impl<O: ObjectStore> Dcs for Layout<O> {
     async fn set_failover(&self, value: &str, version: Option<&str>) -> Outcome {
         let failover = patroni_core::model::Failover::from_node("", value);
         let scheduled_at = failover.scheduled_at.as_ref().map(|at| at.iso_text());
-        let (leader, candidate) = (failover.leader.as_deref(), failover.candidate.as_deref());
-        self.manual_failover(leader, candidate, scheduled_at.as_deref(), version).await
+        let order = FailoverOrder {
+            leader: failover.leader.as_deref(),
+            candidate: failover.candidate.as_deref(),
+            scheduled_at: scheduled_at.as_deref(),
+        };
+        self.manual_failover(order, version).await
     }
 
-    async fn manual_failover(
-        &self,
-        leader: Option<&str>,
-        candidate: Option<&str>,
-        scheduled_at: Option<&str>,
-        version: Option<&str>,
-    ) -> Outcome {
+    async fn manual_failover(&self, order: FailoverOrder<'_>, version: Option<&str>) -> Outcome {
+        let FailoverOrder { leader, candidate, scheduled_at } = order;
         let text = |text: Option<&str>| text.filter(|t| !t.is_empty()).map(str::to_owned);
         let annotations =
             vec![("leader", text(leader)), ("member", text(candidate)), ("scheduled_at", text(scheduled_at))];

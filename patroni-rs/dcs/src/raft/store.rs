@@ -245,7 +245,7 @@ impl KvStore for Store {
         }
     }
 
-    /// Of what is there: at a deletion of what is not there all members of the reference stop, for ever.
+    /// Of what is there: at a deletion of what is not there all members of the reference stop, forever.
     async fn delete(&self, key: &str, condition: If<'_>, effort: Effort) -> Result<Written, Failure> {
         let when = Conditions { exists: Some(true), ..conditions(condition)? };
         let done = self.call(&Call::Delete(key.into(), when), Self::deadline(effort)).await?;

@@ -67,7 +67,8 @@ pub async fn prove(client: &Client, path: &str, session: i64, deadline: Instant)
 pub fn granted(client: &Client, session: i64) -> Option<Granted> {
     let state = client.shared().state();
     let known = state.session.as_ref().filter(|known| known.id == session)?;
-    Some(grant::promise(state.asked, known.timeout, &state.timing))
+    let lived = grant::Session { asked: state.asked, granted: known.timeout };
+    Some(grant::promise(lived, &state.timing))
 }
 
 /// See [`LockRenewer`].

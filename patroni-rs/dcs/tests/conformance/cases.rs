@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use patroni_core::model::Lsn;
-use patroni_core::model::{Cluster, Leader, Status};
+use patroni_core::model::{Cluster, FailoverOrder, Leader, Lsn, Status};
 use patroni_dcs::lock::Renewal;
 use patroni_dcs::{open, Dcs, DcsError};
 use pyfmt::Value;
@@ -75,7 +74,14 @@ pub async fn the_life_of_a_cluster<T: Server>() {
     assert_eq!(a.update_leader(&held, Some(&status), Some(&failsafe)).await, Ok(true));
     assert!(a.granted() <= S * u32::try_from(server.ttl()).unwrap() && a.granted() >= S);
     assert_eq!(a.set_history(r#"[[1,2,"r"]]"#).await, Ok(true));
-    assert_eq!(a.manual_failover(Some("a"), Some("b"), None, None).await, Ok(true));
+    assert_eq!(
+        a.manual_failover(
+            FailoverOrder { leader: Some("a"), candidate: Some("b"), ..Default::default() },
+            None
+        )
+        .await,
+        Ok(true)
+    );
     let seen = cluster(&*b).await;
     assert_eq!((seen.status.last_lsn.bytes(), seen.timeline()), (5, 2));
     assert_eq!(
@@ -139,7 +145,7 @@ pub async fn versions_decide<T: Server>() {
     assert_eq!(a.set_failover(r#"{"leader":"a"}"#, None).await, Ok(true));
     let version = cluster(&*a).await.failover.as_ref().unwrap().version.clone();
     assert_eq!(b.set_failover(r#"{"leader":"b"}"#, Some(&version)).await, Ok(true));
-    assert_eq!(a.manual_failover(None, None, None, Some(&version)).await, Ok(false));
+    assert_eq!(a.manual_failover(FailoverOrder::default(), Some(&version)).await, Ok(false));
     assert_eq!(cluster(&*a).await.failover.as_ref().unwrap().leader.as_deref(), Some("b"));
 }
 

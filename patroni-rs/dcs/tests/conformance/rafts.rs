@@ -34,20 +34,20 @@ fn others(addresses: &[String], own: usize) -> Vec<String> {
 /// Three controllers of the reference.
 pub struct Reference {
     addresses: Vec<String>,
-    folder: tempfile::TempDir,
+    directory: tempfile::TempDir,
     controllers: Vec<Child>,
 }
 
 impl Reference {
     fn launch(&mut self) {
         let run = |at: usize| {
-            let folder = self.folder.path();
-            let file = folder.join(format!("{at}.yml"));
+            let directory = self.directory.path();
+            let file = directory.join(format!("{at}.yml"));
             let text = format!(
                 "raft:\n  self_addr: {}\n  partner_addrs: [{}]\n  data_dir: {}\nlog:\n  level: WARNING\n",
                 self.addresses[at],
                 others(&self.addresses, at).join(", "),
-                folder.join("raft").display()
+                directory.join("raft").display()
             );
             std::fs::write(&file, text).unwrap();
             Command::new(CONTROLLER).arg(file).stderr(Stdio::null()).spawn().unwrap()
@@ -61,8 +61,8 @@ impl super::Server for Reference {
         Path::new(CONTROLLER).exists()
     }
     fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let mut server = Reference { addresses: ports(), folder, controllers: Vec::new() };
+        let directory = tempfile::tempdir().unwrap();
+        let mut server = Reference { addresses: ports(), directory, controllers: Vec::new() };
         server.launch();
         server
     }
@@ -87,7 +87,7 @@ impl Drop for Reference {
 /// Three members of ours.
 pub struct Ours {
     addresses: Vec<String>,
-    folder: tempfile::TempDir,
+    directory: tempfile::TempDir,
     nodes: Vec<Node>,
 }
 
@@ -97,7 +97,7 @@ impl Ours {
             own: Some(self.addresses[at].clone()),
             bind: None,
             partners: others(&self.addresses, at),
-            data_dir: self.folder.path().to_owned(),
+            data_dir: self.directory.path().to_owned(),
             password: None,
             retry_timeout: Duration::from_secs(1),
             most_entries: MOST_ENTRIES,
@@ -136,7 +136,8 @@ async fn a_claim_of_which_nothing_was_heard_is_known_again() {
 
 impl super::Server for Ours {
     fn start() -> Self {
-        let mut server = Ours { addresses: ports(), folder: tempfile::tempdir().unwrap(), nodes: Vec::new() };
+        let mut server =
+            Ours { addresses: ports(), directory: tempfile::tempdir().unwrap(), nodes: Vec::new() };
         server.launch();
         server
     }

@@ -12,8 +12,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use patroni_core::model::Lsn;
-use patroni_core::model::{Status, SyncState};
+use patroni_core::model::{FailoverOrder, Lsn, Status, SyncState};
 use patroni_dcs::{open, Dcs, DcsError, Etcd3, Settings, Timing};
 use pyfmt::{json, Value};
 use server::Etcd;
@@ -112,12 +111,14 @@ async fn the_keys_of_a_cluster() {
     assert_eq!(dcs.write_status(Lsn::new(9)).await, Ok(true));
     assert_eq!(etcd.value(&key("status")), text.replace("5,\"slots", "9,\"slots"));
 
-    assert_eq!(
-        dcs.manual_failover(Some("n1"), None, Some("2030-01-01T00:00:00+00:00"), None).await,
-        Ok(true)
-    );
+    let order = FailoverOrder {
+        leader: Some("n1"),
+        scheduled_at: Some("2030-01-01T00:00:00+00:00"),
+        ..Default::default()
+    };
+    assert_eq!(dcs.manual_failover(order, None).await, Ok(true));
     assert_eq!(etcd.value(&key("failover")), r#"{"leader":"n1","scheduled_at":"2030-01-01T00:00:00+00:00"}"#);
-    assert_eq!(dcs.manual_failover(None, None, None, None).await, Ok(true));
+    assert_eq!(dcs.manual_failover(FailoverOrder::default(), None).await, Ok(true));
     assert_eq!(etcd.value(&key("failover")), "{}");
     assert_eq!(dcs.set_history(r#"[[1,2,"r"]]"#).await, Ok(true));
     for name in ["status", "failsafe", "failover", "history", "config", "initialize"] {

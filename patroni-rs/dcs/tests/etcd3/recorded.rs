@@ -135,9 +135,9 @@ async fn the_requests_of_each_operation() {
     let version = cluster.config.as_ref().unwrap().version.clone();
     assert_eq!(note(r, &mut s, "set_config, version", dcs.set_config(&config, Some(&version))).await, yes);
     assert_eq!(note(r, &mut s, "set_config, old version", dcs.set_config(&config, Some(&version))).await, no);
-    let failover = dcs.manual_failover(Some("n1"), None, None, None);
+    let failover = dcs.manual_failover(FailoverOrder { leader: Some("n1"), ..Default::default() }, None);
     assert_eq!(note(r, &mut s, "manual_failover", failover).await, yes);
-    let reset = dcs.manual_failover(None, None, None, Some("1"));
+    let reset = dcs.manual_failover(FailoverOrder::default(), Some("1"));
     assert_eq!(note(r, &mut s, "manual_failover, old version", reset).await, no);
     let standbys = ["b".to_owned()];
     let sync = note(r, &mut s, "write_sync", dcs.write_sync("n1", &standbys, 0, None)).await;

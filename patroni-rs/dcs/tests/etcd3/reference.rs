@@ -52,7 +52,7 @@ async fn both_see_what_the_other_writes() {
     assert_eq!(dcs.update_leader(&leader, Some(&status), Some(&failsafe)).await, Ok(true));
     dcs.write_sync("n1", &["b".into(), "A".into()], 1, None).await.unwrap();
     dcs.set_history("[[1,2,\"r\"]]").await.unwrap();
-    dcs.manual_failover(None, None, None, None).await.unwrap();
+    dcs.manual_failover(FailoverOrder::default(), None).await.unwrap();
 
     let host = etcd.url.trim_start_matches("http://").to_owned();
     let mut python = Command::new(PYTHON);

@@ -1,7 +1,7 @@
 //! The manifests of docs/stores/kubernetes on a real API server: it takes them, and the rights in them are enough for
 //! all that a member and patronictl do, and no more than that.
 
-use patroni_core::model::SyncState;
+use patroni_core::model::{FailoverOrder, SyncState};
 use patroni_dcs::lock::Renewal;
 use patroni_dcs::{Dcs, Kubernetes as Store};
 use pyfmt::{json, yaml, Value};
@@ -88,8 +88,13 @@ async fn member_lives(store: &Store) {
     assert!(matches!(renew(&mut store.renewer(), 20 * S), Renewal::Until(_)));
     assert_eq!(store.set_config(&json::loads(r#"{"ttl":60}"#).unwrap(), None).await, Ok(true));
     assert_eq!(store.set_history("[]").await, Ok(true));
-    assert_eq!(store.manual_failover(Some("demo-pods-0"), None, None, None).await, Ok(true));
-    assert_eq!(store.manual_failover(None, None, None, None).await, Ok(true));
+    assert_eq!(
+        store
+            .manual_failover(FailoverOrder { leader: Some("demo-pods-0"), ..Default::default() }, None)
+            .await,
+        Ok(true)
+    );
+    assert_eq!(store.manual_failover(FailoverOrder::default(), None).await, Ok(true));
     let sync: Option<SyncState> =
         store.write_sync("demo-pods-0", &["demo-pods-1".to_owned()], 0, None).await.unwrap();
     assert_eq!(store.delete_sync(sync.unwrap().version.as_deref()).await, Ok(true));

@@ -3,7 +3,7 @@
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Command, Stdio};
 
-use patroni_core::model::Status;
+use patroni_core::model::{FailoverOrder, Status};
 
 use super::*;
 
@@ -77,10 +77,16 @@ async fn order(dcs: &Store, what: &str) {
             dcs.update_leader(&held(), Some(&status), Some(&Value::map())).await
         }
         "history" => dcs.set_history(r#"[[1,2,"r"]]"#).await,
-        "failover" => dcs.manual_failover(Some("a"), Some("b"), None, None).await,
+        "failover" => {
+            dcs.manual_failover(
+                FailoverOrder { leader: Some("a"), candidate: Some("b"), ..Default::default() },
+                None,
+            )
+            .await
+        }
         "no failover" => {
             let version = seen.failover.as_ref().map(|f| f.version.clone());
-            dcs.manual_failover(None, None, None, version.as_deref()).await
+            dcs.manual_failover(FailoverOrder::default(), version.as_deref()).await
         }
         "sync" => dcs.write_sync("a", &["b".into(), "A".into()], 1, None).await.map(|state| state.is_some()),
         "no sync" => dcs.delete_sync(seen.sync.version.as_deref()).await,

@@ -138,7 +138,7 @@ fn unreachable(server: &str, hint: &str, error: &io::Error) -> PgError {
     ))
 }
 
-/// `requirepeer`: only a server of that user's is let have our password.
+/// `requirepeer`: only a server of that user gets our password.
 fn check_peer(params: &ConnParams, stream: &UnixStream) -> Result<(), PgError> {
     let Some(wanted) = params.given("requirepeer") else { return Ok(()) };
     let uid = stream.peer_cred()?.uid();

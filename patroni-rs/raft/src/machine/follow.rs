@@ -7,6 +7,17 @@ use crate::pickle;
 /// A dump, or an entry, that is larger than that is not put together.
 const LARGEST: usize = 256 * 1024 * 1024;
 
+/// What a leader says of the entries that it sends.
+#[derive(Clone, Copy)]
+struct After {
+    /// Up to there its log is committed.
+    commit: u64,
+    /// The entry before them.
+    prev_index: u64,
+    /// Its term.
+    prev_term: u64,
+}
+
 impl Machine {
     /// A leader's message.
     pub(super) fn told(&mut self, name: &Arc<str>, term: u64, commit: u64, body: Body) {
@@ -33,10 +44,10 @@ impl Machine {
         let peer = Peer::Member(Arc::clone(name));
         match body {
             Body::Entries { prev_index, prev_term, entries } => {
-                self.take_entries(&peer, commit, prev_index, prev_term, entries);
+                self.take_entries(&peer, After { commit, prev_index, prev_term }, entries);
             }
             Body::Part { prev_index, prev_term, part, data } => {
-                self.take_part(&peer, commit, prev_index, prev_term, part, &data);
+                self.take_part(&peer, After { commit, prev_index, prev_term }, part, &data);
             }
             Body::Dump(Some(chunk)) => self.take_dump(&peer, &chunk),
             Body::Dump(None) | Body::Nothing => {}
@@ -47,7 +58,7 @@ impl Machine {
         self.send(peer, Message::Next { next, reset, success });
     }
 
-    fn take_part(&mut self, peer: &Peer, commit: u64, index: u64, term: u64, part: Part, data: &[u8]) {
+    fn take_part(&mut self, peer: &Peer, after: After, part: Part, data: &[u8]) {
         if part == Part::Start {
             self.incoming_entry.clear();
         }
@@ -63,20 +74,14 @@ impl Machine {
         match whole {
             Some(entry) => {
                 self.incoming_entry.clear();
-                self.take_entries(peer, commit, index, term, vec![entry]);
+                self.take_entries(peer, after, vec![entry]);
             }
             None => self.say_next(peer, self.last_index() + 1, false, false),
         }
     }
 
-    fn take_entries(
-        &mut self,
-        peer: &Peer,
-        commit: u64,
-        prev_index: u64,
-        prev_term: u64,
-        entries: Vec<Entry>,
-    ) {
+    fn take_entries(&mut self, peer: &Peer, after: After, entries: Vec<Entry>) {
+        let After { commit, prev_index, prev_term } = after;
         let first = self.first_index();
         let Some(prev) = self.entry(prev_index) else {
             // What is before our first entry is in the dump, and committed.

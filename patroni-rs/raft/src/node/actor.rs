@@ -113,14 +113,14 @@ async fn live(
     };
     let (journal, found) = match &own {
         Some(own) => {
-            let folder = &config.data_dir;
-            std::fs::create_dir_all(folder)?;
-            let (journal, found) = Journal::open(&folder.join(&**own))?;
+            let directory = &config.data_dir;
+            std::fs::create_dir_all(directory)?;
+            let (journal, found) = Journal::open(&directory.join(&**own))?;
             if found.meta.term < highest.get() {
-                // A folder that is not mounted, or was restored: this member has promised more than it knows there.
-                let folder = folder.display();
+                // A directory that is not mounted, or was restored: this member has promised more than it knows there.
+                let directory = directory.display();
                 return Err(io::Error::other(format!(
-                    "what is in {folder} is older than what was written there"
+                    "what is in {directory} is older than what was written there"
                 )));
             }
             (Some(journal), Some(found))

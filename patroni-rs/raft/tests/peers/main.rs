@@ -53,11 +53,11 @@ struct Python {
 }
 
 impl Python {
-    fn start(own: &str, others: &[&String], folder: &Path, password: Option<&str>) -> Python {
+    fn start(own: &str, others: &[&String], directory: &Path, password: Option<&str>) -> Python {
         let mut config = Value::from_iter([
             ("self_addr", Value::from(own)),
             ("partner_addrs", Value::List(others.iter().map(|o| Value::from(o.as_str())).collect())),
-            ("data_dir", folder.to_str().unwrap().into()),
+            ("data_dir", directory.to_str().unwrap().into()),
             ("ttl", 30.into()),
             ("retry_timeout", 10.into()),
         ]);
@@ -122,20 +122,20 @@ fn admin(to: &str, command: &str, password: Option<&str>) -> Value {
     json::loads(String::from_utf8(output.stdout).unwrap().trim()).unwrap()
 }
 
-fn config(own: &str, others: &[&String], folder: &Path) -> Config {
+fn config(own: &str, others: &[&String], directory: &Path) -> Config {
     Config {
         own: Some(own.to_owned()),
         bind: None,
         partners: others.iter().map(|other| (*other).clone()).collect(),
-        data_dir: folder.to_owned(),
+        data_dir: directory.to_owned(),
         password: None,
         retry_timeout: Duration::from_secs(3),
         most_entries: MOST_ENTRIES,
     }
 }
 
-fn ours(own: &str, others: &[&String], folder: &Path) -> Node {
-    Node::start(config(own, others, folder)).unwrap()
+fn ours(own: &str, others: &[&String], directory: &Path) -> Node {
+    Node::start(config(own, others, directory)).unwrap()
 }
 
 fn answer(node: &Node, call: &Call) -> Option<Result<Done, Reason>> {
@@ -170,12 +170,12 @@ fn ours_beside_two_of_the_reference() {
         return;
     }
     let [a, b, c] = ports();
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let mut python = vec![
-        Python::start(&a, &[&b, &c], folder.path(), None),
-        Python::start(&b, &[&a, &c], folder.path(), None),
+        Python::start(&a, &[&b, &c], directory.path(), None),
+        Python::start(&b, &[&a, &c], directory.path(), None),
     ];
-    let rust = ours(&c, &[&a, &b], folder.path());
+    let rust = ours(&c, &[&a, &b], directory.path());
     ready(&rust);
     for round in 0..3 {
         within("a write of the reference", || python[0].set("/k", &format!("p{round}"), "{}").then_some(()));
@@ -195,7 +195,7 @@ fn ours_beside_two_of_the_reference() {
     within("a write of the reference", || python[0].set("/after", "2", "{}").then_some(()));
     // And again alone with a new life of the one that was killed.
     let (own, other) = if leading == 0 { (&a, &b) } else { (&b, &a) };
-    python.push(Python::start(own, &[other, &c], folder.path(), None));
+    python.push(Python::start(own, &[other, &c], directory.path(), None));
     within("it has caught up", || (python[1].value("/after")? == "2").then_some(()));
     python.remove(0).kill();
     set(&rust, "/end", "1");
@@ -208,10 +208,10 @@ fn ours_leads_the_reference() {
         return;
     }
     let [a, b, c] = ports();
-    let folder = tempfile::tempdir().unwrap();
-    let (one, two) = (ours(&a, &[&b, &c], folder.path()), ours(&b, &[&a, &c], folder.path()));
+    let directory = tempfile::tempdir().unwrap();
+    let (one, two) = (ours(&a, &[&b, &c], directory.path()), ours(&b, &[&a, &c], directory.path()));
     within("one of ours leads", || (one.standing().leads || two.standing().leads).then_some(()));
-    let mut python = Python::start(&c, &[&a, &b], folder.path(), None);
+    let mut python = Python::start(&c, &[&a, &b], directory.path(), None);
     within("the reference is ready", || python.status("ready").truthy().then_some(()));
     assert!(python.set("/lock", "p", r#"{"prevExist":false,"ttl":3}"#));
     assert!(!python.set("/lock", "q", r#"{"prevExist":false}"#));
@@ -245,11 +245,11 @@ fn ours_leads_the_reference() {
 #[test]
 fn a_majority_of_ours_alone_elects_and_a_minority_does_not() {
     let [a, b, c] = ports();
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let mut nodes = vec![
-        (a.clone(), ours(&a, &[&b, &c], folder.path())),
-        (b.clone(), ours(&b, &[&a, &c], folder.path())),
-        (c.clone(), ours(&c, &[&a, &b], folder.path())),
+        (a.clone(), ours(&a, &[&b, &c], directory.path())),
+        (b.clone(), ours(&b, &[&a, &c], directory.path())),
+        (c.clone(), ours(&c, &[&a, &b], directory.path())),
     ];
     nodes.iter().for_each(|(_, node)| ready(node));
     set(&nodes[0].1, "/k", "1");
@@ -271,25 +271,25 @@ fn files_change_hands() {
         return;
     }
     let [a] = ports();
-    let folder = tempfile::tempdir().unwrap();
-    let mut python = Python::start(&a, &[], folder.path(), None);
+    let directory = tempfile::tempdir().unwrap();
+    let mut python = Python::start(&a, &[], directory.path(), None);
     within("it leads", || python.set("/one", "1", "{}").then_some(()));
     python.stop();
-    let rust = ours(&a, &[], folder.path());
+    let rust = ours(&a, &[], directory.path());
     within("ours has it", || (value(&rust, "/one")? == "1").then_some(()));
     set(&rust, "/two", "2");
     rust.join();
-    let mut python = Python::start(&a, &[], folder.path(), None);
+    let mut python = Python::start(&a, &[], directory.path(), None);
     within("the reference has both", || {
         (python.value("/one")? == "1" && python.value("/two")? == "2").then_some(())
     });
     // With a dump of the reference.
     python.call("dump", "[]", "{}");
-    let dump = folder.path().join(format!("{a}.dump"));
+    let dump = directory.path().join(format!("{a}.dump"));
     within("the dump", || dump.exists().then_some(()));
     within("a write", || python.set("/three", "3", "{}").then_some(()));
     python.kill();
-    let rust = Node::start(Config { most_entries: 20, ..config(&a, &[], folder.path()) }).unwrap();
+    let rust = Node::start(Config { most_entries: 20, ..config(&a, &[], directory.path()) }).unwrap();
     within("ours has it", || (value(&rust, "/three")? == "3").then_some(()));
     assert_eq!(value(&rust, "/one").as_deref(), Some("1"));
     // And one of ours.
@@ -300,7 +300,7 @@ fn files_change_hands() {
     within("our dump", || (std::fs::read(&dump).ok()? != before).then_some(()));
     set(&rust, "/five", "5");
     rust.join();
-    let mut python = Python::start(&a, &[], folder.path(), None);
+    let mut python = Python::start(&a, &[], directory.path(), None);
     within("the reference has all", || (python.value("/five")? == "5").then_some(()));
     assert_eq!(python.value("/one").as_deref(), Some("1"));
     assert_eq!(python.value("/four").as_deref(), Some("39"));
@@ -312,17 +312,17 @@ fn dumps_are_sent() {
         return;
     }
     let [a, b, c] = ports();
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     // To ours.
-    let mut python = Python::start(&a, &[], folder.path(), None);
+    let mut python = Python::start(&a, &[], directory.path(), None);
     within("it leads", || python.set("/one", "1", "{}").then_some(()));
     for number in 0..5 {
         assert!(python.set("/n", &number.to_string(), "{}"));
     }
     python.call("dump", "[]", "{}");
-    within("the dump", || folder.path().join(format!("{a}.dump")).exists().then_some(()));
+    within("the dump", || directory.path().join(format!("{a}.dump")).exists().then_some(()));
     assert!(python.set("/two", "2", "{}"));
-    let rust = Node::start(Config { most_entries: 20, ..config(&b, &[&a], folder.path()) }).unwrap();
+    let rust = Node::start(Config { most_entries: 20, ..config(&b, &[&a], directory.path()) }).unwrap();
     within("ours has it", || (value(&rust, "/two")? == "2").then_some(()));
     assert_eq!(value(&rust, "/one").as_deref(), Some("1"));
     within("it is a member", || (python.status("others").as_list()?.len() == 1).then_some(()));
@@ -330,12 +330,12 @@ fn dumps_are_sent() {
     for number in 0..40 {
         set(&rust, "/n", &number.to_string());
     }
-    within("our dump", || folder.path().join(format!("{b}.dump")).exists().then_some(()));
+    within("our dump", || directory.path().join(format!("{b}.dump")).exists().then_some(()));
     if python.leads() {
         assert_eq!(admin(&a, r#"["transfer",""]"#, None), Value::from("SUCCESS TRANSFER "));
     }
     within("ours leads", || rust.standing().leads.then_some(()));
-    let mut third = Python::start(&c, &[&b], folder.path(), None);
+    let mut third = Python::start(&c, &[&b], directory.path(), None);
     within("it has all", || (third.value("/n")? == "39" && third.value("/one")? == "1").then_some(()));
 }
 
@@ -345,11 +345,11 @@ fn with_a_password() {
         return;
     }
     let [a, b, c] = ports();
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let secret = |text: &str| Some(Secret(text.into()));
-    let mut python = Python::start(&a, &[&b], folder.path(), Some("secret"));
+    let mut python = Python::start(&a, &[&b], directory.path(), Some("secret"));
     let rust =
-        Node::start(Config { password: secret("secret"), ..config(&b, &[&a], folder.path()) }).unwrap();
+        Node::start(Config { password: secret("secret"), ..config(&b, &[&a], directory.path()) }).unwrap();
     ready(&rust);
     set(&rust, "/one", "1");
     within("the reference has it", || (python.value("/one")? == "1").then_some(()));
@@ -358,8 +358,8 @@ fn with_a_password() {
     assert!(admin(&b, r#"["members"]"#, Some("other")).as_str().unwrap().starts_with("error"));
     assert!(admin(&b, r#"["members"]"#, None).as_str().unwrap().starts_with("error"));
     let stranger =
-        Node::start(Config { password: secret("other"), ..config(&c, &[&a, &b], folder.path()) }).unwrap();
-    let reader = Config { own: None, password: secret("other"), ..config(&c, &[&a, &b], folder.path()) };
+        Node::start(Config { password: secret("other"), ..config(&c, &[&a, &b], directory.path()) }).unwrap();
+    let reader = Config { own: None, password: secret("other"), ..config(&c, &[&a, &b], directory.path()) };
     let reader = Node::start(reader).unwrap();
     std::thread::sleep(Duration::from_secs(3));
     assert!(!stranger.standing().ready && !reader.standing().ready);
@@ -373,11 +373,11 @@ fn a_reader_follows_and_asks() {
         return;
     }
     let [a, b] = ports();
-    let folder = tempfile::tempdir().unwrap();
-    let mut python = Python::start(&a, &[&b], folder.path(), None);
-    let rust = ours(&b, &[&a], folder.path());
+    let directory = tempfile::tempdir().unwrap();
+    let mut python = Python::start(&a, &[&b], directory.path(), None);
+    let rust = ours(&b, &[&a], directory.path());
     ready(&rust);
-    let reader = || Config { own: None, ..config("x:1", &[&a, &b], folder.path()) };
+    let reader = || Config { own: None, ..config("x:1", &[&a, &b], directory.path()) };
     let ctl = Node::start(reader()).unwrap();
     ready(&ctl);
     set(&ctl, "/ctl", "1");
@@ -391,8 +391,8 @@ fn a_reader_follows_and_asks() {
 #[test]
 fn what_makes_no_sense_does_no_harm() {
     let [a, b] = ports();
-    let folder = tempfile::tempdir().unwrap();
-    let (one, two) = (ours(&a, &[&b], folder.path()), ours(&b, &[&a], folder.path()));
+    let directory = tempfile::tempdir().unwrap();
+    let (one, two) = (ours(&a, &[&b], directory.path()), ours(&b, &[&a], directory.path()));
     ready(&one);
     ready(&two);
     let connect = || std::net::TcpStream::connect(&a).unwrap();
@@ -417,24 +417,24 @@ fn what_makes_no_sense_does_no_harm() {
 #[test]
 fn damaged_files_keep_a_member_away() {
     let [a, b] = ports();
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join(format!("{a}.journal.meta")), b"").unwrap();
-    let one = ours(&a, &[&b], folder.path());
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join(format!("{a}.journal.meta")), b"").unwrap();
+    let one = ours(&a, &[&b], directory.path());
     let why = within("it says why", || one.standing().broken);
     assert!(why.contains("is damaged"), "{why}");
     // Mended, it goes on by itself.
-    std::fs::remove_file(folder.path().join(format!("{a}.journal.meta"))).unwrap();
-    let two = ours(&b, &[&a], folder.path());
+    std::fs::remove_file(directory.path().join(format!("{a}.journal.meta"))).unwrap();
+    let two = ours(&b, &[&a], directory.path());
     ready(&one);
     ready(&two);
 }
 
-/// The disk that is gone for a while: nothing is confirmed meanwhile, and an empty folder in its place is not believed.
+/// The disk that is gone for a while: nothing is confirmed meanwhile, and an empty directory in its place is not believed.
 #[test]
 fn a_disk_that_is_gone() {
     let [a] = ports();
-    let folder = tempfile::tempdir().unwrap();
-    let (data, away) = (folder.path().join("data"), folder.path().join("away"));
+    let directory = tempfile::tempdir().unwrap();
+    let (data, away) = (directory.path().join("data"), directory.path().join("away"));
     let node = ours(&a, &[], &data);
     set(&node, "/k", "1");
     std::fs::rename(&data, &away).unwrap();
@@ -444,7 +444,7 @@ fn a_disk_that_is_gone() {
         node.standing().broken
     });
     let why =
-        within("an empty folder", || node.standing().broken.filter(|why| why.contains("is older than")));
+        within("an empty directory", || node.standing().broken.filter(|why| why.contains("is older than")));
     assert!(why.contains("data"), "{why}");
     assert_eq!(write(), Some(Err(Reason::MissingLeader)));
     std::fs::remove_dir_all(&data).unwrap();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use patroni_api::backend::Result;
-use patroni_api::{BackendError, Restarted};
+use patroni_api::{BackendError, Reinitialize, Restarted};
 use patroni_core::ha::{self, commands, Job, JobResult};
 use pyfmt::Value;
 
@@ -42,11 +42,8 @@ pub(super) async fn restart(shared: &Arc<Shared>, filter: &Value) -> Restarted {
 ///
 /// # Errors
 /// The DCS does not answer.
-pub(super) async fn reinitialize(
-    shared: &Arc<Shared>,
-    force: bool,
-    from_leader: bool,
-) -> Result<Option<String>> {
+pub(super) async fn reinitialize(shared: &Arc<Shared>, how: Reinitialize) -> Result<Option<String>> {
+    let Reinitialize { force, from_leader } = how;
     let cluster = shared.dcs.get_cluster().await.map_err(|e| BackendError(e.to_string()))?;
     let dice = mono_now().since_start().subsec_nanos() as usize;
     let config = shared.instance.dynamic().updated_from(&cluster);

@@ -298,12 +298,13 @@ fn what_arms() {
         (Primary, false, true, Arm::Off),
         (Replica, true, true, Arm::Off),
     ] {
-        let arm = |writes, bootstrapping| Arm::of(role, promoting, writes, paused, bootstrapping);
-        assert_eq!(arm(false, false), expected, "{role:?} {promoting} {paused}");
+        let arm = |says_primary, exempt| Arm::of(Writer { role, promoting, says_primary }, exempt);
+        assert_eq!(arm(false, paused), expected, "{role:?} {promoting} {paused}");
         assert_eq!(arm(true, true), Arm::Off);
     }
     // What it says itself counts where nothing is believed, and there alone.
-    assert_eq!(Arm::of(Demoted, false, true, false, false), Arm::Writes);
-    assert_eq!(Arm::of(Replica, false, true, false, false), Arm::Reads);
-    assert_eq!(Arm::of(Demoted, false, true, true, false), Arm::Off);
+    let says_primary = |role| Writer { role, promoting: false, says_primary: true };
+    assert_eq!(Arm::of(says_primary(Demoted), false), Arm::Writes);
+    assert_eq!(Arm::of(says_primary(Replica), false), Arm::Reads);
+    assert_eq!(Arm::of(says_primary(Demoted), true), Arm::Off);
 }

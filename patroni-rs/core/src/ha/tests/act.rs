@@ -134,7 +134,7 @@ fn node(request: &NodeRequest) -> String {
         NodeRequest::WatchdogActivate(_) => "watch".into(),
         NodeRequest::WatchdogDisable(_) => "unwatch".into(),
         NodeRequest::WatchdogKeepalive(_) => "feed".into(),
-        NodeRequest::YieldRace(_) => "courtesy".into(),
+        NodeRequest::YieldRace(_) => "yield".into(),
         NodeRequest::DropScheduledRestart(_) => "drop_restart".into(),
     }
 }

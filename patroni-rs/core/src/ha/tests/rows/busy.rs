@@ -64,7 +64,7 @@ fn asked(world: World, since: u64) -> World {
 /// Nobody has the shutdown checkpoint of a planned switchover: the leader takes it back.
 fn taken_back_rows() -> Vec<Row> {
     const BACK: &str = "switchover: starting primary again because nobody has all of its WAL";
-    const GIVES: &str = "load peers(b,c) call(on_stop) role(demoted) delete(1990) touch courtesy load job:switchover: demote(nobody,replica) touch";
+    const GIVES: &str = "load peers(b,c) call(on_stop) role(demoted) delete(1990) touch yield load job:switchover: demote(nobody,replica) touch";
     const TAKES: &str = "load peers(b,c) update call(on_stop) role(demoted) failover() job:starting primary after failure touch";
     vec![
         row("S12", handed_over(2000), "switchover: demote in progress", GIVES),
@@ -86,15 +86,15 @@ fn taken_back_rows() -> Vec<Row> {
             "S12",
             handed_over(1999).leads("b"),
             "switchover: demote in progress",
-            "load call(on_stop) role(demoted) delete(1990) touch courtesy load job:switchover: demote(b,replica) touch",
+            "load call(on_stop) role(demoted) delete(1990) touch yield load job:switchover: demote(b,replica) touch",
         ),
-        row("S12", handed_over(1999).answer(|a| a.update = Reply::No), "switchover: demote in progress", "load peers(b,c) update call(on_stop) role(demoted) delete(1990) touch courtesy load job:switchover: demote(nobody,replica) touch"),
+        row("S12", handed_over(1999).answer(|a| a.update = Reply::No), "switchover: demote in progress", "load peers(b,c) update call(on_stop) role(demoted) delete(1990) touch yield load job:switchover: demote(nobody,replica) touch"),
         // A failover may cost commits.
         row(
             "S12",
             handed_over(1999).memory(|m| m.demotion.as_mut().unwrap().planned = false),
             "switchover: demote in progress",
-            "load call(on_stop) role(demoted) delete(1990) touch courtesy load job:switchover: demote(nobody,replica) touch",
+            "load call(on_stop) role(demoted) delete(1990) touch yield load job:switchover: demote(nobody,replica) touch",
         ),
     ]
 }
@@ -108,7 +108,7 @@ pub fn rows() -> Vec<Row> {
 fn job_rows() -> Vec<Row> {
     let lost = |name| leader().job(job(name)).leads("b");
     vec![
-        row("4A-01", crash_recovery(400), "terminated crash recovery because of startup timeout", "load update peers(b,c) kill stop(immediate) role(demoted) delete touch courtesy load job:starting after demotion(nobody,replica) touch")
+        row("4A-01", crash_recovery(400), "terminated crash recovery because of startup timeout", "load update peers(b,c) kill stop(immediate) role(demoted) delete touch yield load job:starting after demotion(nobody,replica) touch")
             .says("Demoting self because crash recovery is taking too long")
             .says("Demoting self (immediate)")
             .says("Leader key released"),
@@ -176,13 +176,13 @@ fn job_rows() -> Vec<Row> {
             "demoting to a standby cluster in progress",
             "load peers(b,c) role(demoted) delete(1000) touch touch",
         ),
-        row("9.1-10", demoted(DemoteMode::Graceful), "switchover: demote in progress", "load call(on_stop) role(demoted) delete(1990) touch courtesy load job:switchover: demote(nobody,replica) touch")
+        row("9.1-10", demoted(DemoteMode::Graceful), "switchover: demote in progress", "load call(on_stop) role(demoted) delete(1990) touch yield load job:switchover: demote(nobody,replica) touch")
             .says("Leader key released"),
         row(
             "9.1-10",
             demoted(DemoteMode::Graceful).memory(|m| m.demotion.as_mut().unwrap().released = true).leads("b"),
             "switchover: demote in progress",
-            "load call(on_stop) role(demoted) courtesy load job:switchover: demote(b,replica) touch",
+            "load call(on_stop) role(demoted) yield load job:switchover: demote(b,replica) touch",
         ),
         row(
             "9.1-10",
@@ -191,7 +191,7 @@ fn job_rows() -> Vec<Row> {
                 .later("leader", "b")
                 .later("members/b", r#"{"conn_url":"postgres://b/","role":"primary"}"#),
             "switchover: demote in progress",
-            "load call(on_stop) role(demoted) delete(1990) touch courtesy load touch",
+            "load call(on_stop) role(demoted) delete(1990) touch yield load touch",
         ),
         row(
             "9.1-05",

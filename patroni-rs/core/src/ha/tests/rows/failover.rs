@@ -311,7 +311,7 @@ fn leaderless_rows() -> Vec<Row> {
             "6-09",
             asked(orphan(), r#"{"leader":"b","member":"c"}"#),
             LOSES,
-            "load peers(c) courtesy load slots touch",
+            "load peers(c) yield load slots touch",
         )
         .says("switchover: to c, i am a"),
         row(
@@ -335,7 +335,7 @@ fn leaderless_rows() -> Vec<Row> {
             "6-09",
             asked(orphan(), r#"{"leader":"a","member":"c"}"#).peer("c", |p| p.watchdog_failed = true),
             LOSES,
-            "load peers(c) peers(b) courtesy load slots touch",
+            "load peers(c) peers(b) yield load slots touch",
         )
         .says("switchover: member c is not watchdog capable"),
         row(
@@ -361,7 +361,7 @@ fn leaderless_rows() -> Vec<Row> {
             "6-09",
             asked(sync(orphan()).sync_key("b", "c", 0), r#"{"member":"x"}"#),
             LOSES,
-            "load courtesy load slots touch",
+            "load yield load slots touch",
         ),
         row(
             "6-09",
@@ -386,13 +386,13 @@ fn pause_rows() -> Vec<Row> {
             "6-10",
             asked(orphan().paused(), key),
             "PAUSE: no action. I am (a)",
-            "load courtesy load slots touch",
+            "load yield load slots touch",
         ),
         row(
             "6-10",
             asked(orphan().paused(), gone),
             "PAUSE: no action. I am (a)",
-            "load courtesy load slots touch",
+            "load yield load slots touch",
         ),
         row(
             "6-10",

@@ -217,7 +217,7 @@ fn gate_rows() -> Vec<Row> {
             "4I-10",
             no_watchdog(leader()),
             "Demoting self because watchdog could not be activated",
-            "load update+status watch stop(immediate) role(demoted) delete touch courtesy load job:starting after demotion(nobody,replica) touch",
+            "load update+status watch stop(immediate) role(demoted) delete touch yield load job:starting after demotion(nobody,replica) touch",
         )
         .says("Demoting self (immediate)"),
         row(

@@ -60,13 +60,13 @@ pub fn rows() -> Vec<Row> {
             "4H-04",
             orphan().tags(nofailover),
             "following a different leader because I am not allowed to promote",
-            "load courtesy load slots touch",
+            "load yield load slots touch",
         ),
         row(
             "4H-04",
             behind(orphan()).key("failover", r#"{"leader":"b","member":"c"}"#).peer("c", |_| ()),
             "following a different leader because i am not the healthiest node",
-            "load peers(c) courtesy load slots touch",
+            "load peers(c) yield load slots touch",
         )
         .says("switchover: to c, i am a"),
         row(
@@ -80,7 +80,7 @@ pub fn rows() -> Vec<Row> {
             "4H-04",
             old_timeline(orphan()).tags(nofailover),
             "demoting self because I am not allowed to become primary",
-            "load courtesy load stop(immediate) role(demoted) load job:starting after demotion(nobody,replica) touch",
+            "load yield load stop(immediate) role(demoted) load job:starting after demotion(nobody,replica) touch",
         ),
         row(
             "4H-05",
@@ -116,7 +116,7 @@ pub fn rows() -> Vec<Row> {
             "S9",
             orphan().primary().answer(|a| a.acquire_takes = std::time::Duration::from_secs(75)),
             "not taking the leader lock because this cycle has stood still for too long",
-            "load acquire stop(immediate) role(demoted) delete touch courtesy load job:starting after demotion(nobody,replica) touch",
+            "load acquire stop(immediate) role(demoted) delete touch yield load job:starting after demotion(nobody,replica) touch",
         )
         .says("Demoting self (immediate)"),
         // In a pause nobody is promoted, and nobody is stopped.

@@ -109,7 +109,7 @@ fn eligible_rows() -> Vec<Row> {
             "5.1-05",
             orphan().tags(r#"{"failover_priority":0}"#),
             "following a different leader because I am not allowed to promote",
-            "load courtesy load slots touch",
+            "load yield load slots touch",
         ),
         row(
             "5.1-07",

@@ -93,7 +93,7 @@ pub fn rows() -> Vec<Row> {
 fn primary_rows() -> Vec<Row> {
     let no_wait = || crashed("in production").config(r#""primary_start_timeout":0"#);
     vec![
-        row("10-10", no_wait().peer("b", |_| ()), "stopped PostgreSQL to fail over after a crash", "load state(crashed) prove update feed peers(b,c) unwatch stop(immediate) role(demoted) delete touch courtesy load job:starting after demotion(nobody,replica) touch")
+        row("10-10", no_wait().peer("b", |_| ()), "stopped PostgreSQL to fail over after a crash", "load state(crashed) prove update feed peers(b,c) unwatch stop(immediate) role(demoted) delete touch yield load job:starting after demotion(nobody,replica) touch")
             .says("Primary crashed. Failing over."),
         row("10-10", no_wait(), "doing crash recovery in a single user mode", "load state(crashed) prove update feed peers(b,c) unwatch job:doing crash recovery in a single user mode touch"),
         row(

@@ -76,7 +76,7 @@ fn starting_rows() -> Vec<Row> {
             "load update stop(immediate) role(demoted) load job:starting after demotion(nobody,replica) touch",
         )
         .says("Lost lock while starting up. Demoting self."),
-        row("4B-03", starting(400).peer("b", |_| ()), "stopped PostgreSQL because of startup timeout", "load update peers(b,c) stop(immediate) role(demoted) delete touch courtesy load job:starting after demotion(nobody,replica) touch")
+        row("4B-03", starting(400).peer("b", |_| ()), "stopped PostgreSQL because of startup timeout", "load update peers(b,c) stop(immediate) role(demoted) delete touch yield load job:starting after demotion(nobody,replica) touch")
             .says("Demoting self because primary startup is taking too long"),
         row(
             "4B-04",
