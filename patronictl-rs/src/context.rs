@@ -47,6 +47,11 @@ impl Context {
         self.citus
     }
 
+    /// A section of the configuration; empty without one.
+    pub fn section(&self, name: &str) -> Value {
+        self.config.get(name).cloned().unwrap_or_default()
+    }
+
     /// The cluster of the configuration.
     pub fn scope(&self) -> Option<String> {
         self.config.get("scope").filter(|s| !s.is_null()).map(Value::py_str)

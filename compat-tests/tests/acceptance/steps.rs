@@ -188,6 +188,8 @@ fn patronictl(state: &mut State, call: &Call) -> Result<()> {
     let mut line = call.arg(2).trim_start_matches('"').trim_end_matches('"').to_string();
     for member in &state.cluster()?.members {
         line = line.replace(&format!("PORT({})", member.name), &member.postgres.to_string());
+        let file = member.directory.join("patroni.yml").display().to_string();
+        line = line.replace(&format!("CONFIG({})", member.name), &file);
     }
     line = line.replace("<DCS_URL>", &state.cluster()?.store.url());
     let words = words(&line);

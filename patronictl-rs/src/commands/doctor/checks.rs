@@ -5,6 +5,7 @@ use std::time::Duration;
 use pyfmt::Value;
 
 use super::candidates;
+use super::deep_checks;
 use super::gather::{Seen, Told};
 use super::{Finding, Level};
 
@@ -12,21 +13,21 @@ use super::{Finding, Level};
 const CLOCK_TOLERANCE: i64 = 5;
 
 /// One check's findings.
-struct Check {
+pub(super) struct Check {
     name: &'static str,
     found: Vec<Finding>,
 }
 
 impl Check {
-    fn new(name: &'static str) -> Check {
+    pub(super) fn new(name: &'static str) -> Check {
         Check { name, found: Vec::new() }
     }
 
-    fn warn(&mut self, member: &str, text: impl Into<String>, advice: &'static str) {
+    pub(super) fn warn(&mut self, member: &str, text: impl Into<String>, advice: &'static str) {
         self.add(Level::Warning, member, text.into(), advice);
     }
 
-    fn error(&mut self, member: &str, text: impl Into<String>, advice: &'static str) {
+    pub(super) fn error(&mut self, member: &str, text: impl Into<String>, advice: &'static str) {
         self.add(Level::Error, member, text.into(), advice);
     }
 
@@ -35,7 +36,7 @@ impl Check {
     }
 
     /// What is said where nothing was found.
-    fn or(mut self, fine: impl Into<String>) -> Vec<Finding> {
+    pub(super) fn or(mut self, fine: impl Into<String>) -> Vec<Finding> {
         if self.found.is_empty() {
             self.add(Level::Ok, "", fine.into(), "");
         }
@@ -59,7 +60,9 @@ pub fn all(seen: &Seen) -> Vec<Finding> {
         watchdog,
         versions,
     ];
-    checks.iter().flat_map(|check| check(seen)).collect()
+    let mut found: Vec<Finding> = checks.iter().flat_map(|check| check(seen)).collect();
+    found.extend(deep_checks::all(seen));
+    found
 }
 
 /// A read that takes a third of `retry_timeout` is one that counts as not answered.

@@ -6,6 +6,8 @@ use patroni_core::global_config::GlobalConfig;
 use patroni_core::model::{Cluster, Lsn, Member};
 use pyfmt::Value;
 
+use super::machine::{self, Room};
+use super::servers::{self, Server};
 use crate::click::CliError;
 use crate::context::Context;
 use crate::store::global_config;
@@ -28,6 +30,12 @@ pub struct Seen {
     pub reads: Vec<Duration>,
     /// What each member says, in the order of the keys.
     pub told: Vec<Told>,
+    /// `use_pg_rewind`, of the DCS or of this configuration.
+    pub use_pg_rewind: bool,
+    /// What their PostgreSQL say; None: this configuration does not say how to connect.
+    pub servers: Option<Vec<Server>>,
+    /// Room on the disks of a member that lives here.
+    pub rooms: Vec<Room>,
 }
 
 /// What a member says of itself.
@@ -119,7 +127,13 @@ pub fn look(
     let told = cluster.members.iter().map(|member| ask(context, member)).collect();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);
     let config = global_config(&cluster);
-    Ok(Ok(Seen { now, cluster, config, reads, told }))
+    let postgresql = context.section("postgresql");
+    let dynamic = config.as_value().at(&["postgresql", "use_pg_rewind"]);
+    let use_pg_rewind = dynamic.or_else(|| postgresql.get("use_pg_rewind")).is_some_and(Value::truthy);
+    let asked = servers::look(&cluster, &postgresql, use_pg_rewind);
+    let servers = context.runtime().block_on(asked);
+    let rooms = machine::look(&postgresql);
+    Ok(Ok(Seen { now, cluster, config, reads, told, use_pg_rewind, servers, rooms }))
 }
 
 fn ask(context: &mut Context, member: &Member) -> Told {

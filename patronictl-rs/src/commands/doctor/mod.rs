@@ -1,11 +1,14 @@
 //! `doctor` and `switchover --check`: what an operator would look at, in one report. Additions to the reference's
 //! commands, which its help does not show; nothing is changed by them.
 //!
-//! [`gather`] looks, [`checks`] and [`candidates`] are pure functions of what was seen.
+//! [`gather`] looks (with [`servers`] and [`machine`]), [`checks`], [`deep_checks`] and [`candidates`] are pure functions of what was seen.
 
 mod candidates;
 mod checks;
+mod deep_checks;
 mod gather;
+mod machine;
+mod servers;
 #[cfg(test)]
 mod tests;
 

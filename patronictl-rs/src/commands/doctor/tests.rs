@@ -5,6 +5,8 @@ use std::time::Duration;
 use pyfmt::json;
 
 use super::gather::{implementation, Seen, Told};
+use super::machine::Room;
+use super::servers::{Server, Slot, State};
 use super::*;
 use crate::store::{global_config, tests::view};
 
@@ -34,6 +36,9 @@ fn seen(keys: &[(&str, &str)], members: &[(&str, &str)]) -> Seen {
         config,
         reads: vec![Duration::from_millis(3)],
         told: members.iter().map(told).collect(),
+        use_pg_rewind: true,
+        servers: None,
+        rooms: Vec::new(),
     }
 }
 
@@ -210,4 +215,89 @@ fn who_answers() {
         "# TYPE x\npatroni_build_info{implementation=\"patroni-rs\",version=\"0.1.0\",patroni=\"4.1.5\"} 1\n";
     assert_eq!(implementation(ours), "patroni-rs 0.1.0");
     assert_eq!(implementation("patroni_version 40105\n"), "Patroni in Python");
+}
+
+/// A server with which nothing is wrong.
+fn server(name: &str, change: impl FnOnce(&mut Server)) -> Server {
+    let settings =
+        [("data_checksums", "on"), ("archive_mode", "on")].map(|(k, v)| (k.to_owned(), v.to_owned()));
+    let slot = Slot { name: "b".into(), active: true, wal_status: "reserved".into(), kept: 1 << 40 };
+    let state = State { settings: settings.into(), slots: vec![slot], ..State::default() };
+    let mut server =
+        Server { name: name.into(), state: Ok(state), replication: Some(Ok(())), rewind: Some(Ok(true)) };
+    change(&mut server);
+    server
+}
+
+#[test]
+fn what_is_wrong_with_servers_is_said() {
+    type Change = fn(&mut State);
+    let of = |server: Server| {
+        let seen = Seen { servers: Some(vec![server]), ..seen(&[], &[("a", LEADER), ("b", STANDBY)]) };
+        wrong(&seen)
+    };
+    assert_eq!(of(server("a", |_| {})), Vec::<String>::new());
+    let cases: [(Change, &str); 8] = [
+        (
+            |s| s.slots[0] = Slot { name: "x".into(), wal_status: "lost".into(), ..Slot::default() },
+            "error slots a: slot x has lost WAL",
+        ),
+        (|s| s.slots[0].active = false, "warning slots a: nobody reads slot b, and it keeps 1024 GB"),
+        (
+            |s| s.not_archived = Some("0000F".into()),
+            "error archive a: archive_command failed last, for 0000F",
+        ),
+        (
+            |s| s.bad_lines.push("pg_hba.conf:3: invalid".into()),
+            "warning configuration files a: pg_hba.conf:3",
+        ),
+        (|s| s.settings.clear(), "error pg_rewind a: has neither data checksums nor wal_log_hints"),
+        (
+            |s| s.unasked.push("its slots: denied".into()),
+            "warning connections a: could not ask for its slots",
+        ),
+        // What keeps little, or has hints instead of checksums, is fine.
+        (|s| (s.slots[0].active, s.slots[0].kept) = (false, 1 << 20), ""),
+        (|s| s.settings = vec![("wal_log_hints".into(), "on".into())], ""),
+    ];
+    for (change, expected) in cases {
+        let found = of(server("a", |server| {
+            if let Ok(state) = &mut server.state {
+                change(state);
+            }
+        }));
+        match expected {
+            "" => assert_eq!(found, Vec::<String>::new()),
+            text => assert!(found.len() == 1 && found[0].starts_with(text), "{text}: {found:?}"),
+        }
+    }
+    let found = of(server("a", |server| server.replication = Some(Err("no entry".into()))));
+    assert!(found[0]
+        .starts_with("warning connections a: the replication user cannot connect from here: no entry"));
+    let found = of(server("a", |server| server.state = Err("refused".into())));
+    assert!(found[0].starts_with("warning connections a: the superuser cannot connect from here: refused"));
+    let found = of(server("a", |server| server.rewind = Some(Ok(false))));
+    assert!(found[0].starts_with("error pg_rewind a: the user for pg_rewind may not read"));
+}
+
+#[test]
+fn little_room_is_said() {
+    const GB: u64 = 1 << 30;
+    for (free, size, has_files, expected) in [
+        (50 * GB, 100 * GB, true, ""),
+        (9 * GB, 100 * GB, true, "warning"),
+        (GB / 2, 100 * GB, true, "error"),
+        // A small disk is not full because it is small.
+        (GB / 2, GB, true, ""),
+        (GB / 30, GB, true, "error"),
+        (50 * GB, 100 * GB, false, "error"),
+    ] {
+        let room = Room { what: "data", path: "/d".into(), free, size, has_files };
+        let seen = Seen { rooms: vec![room], ..seen(&[], &[("a", LEADER), ("b", STANDBY)]) };
+        let found = wrong(&seen);
+        match expected {
+            "" => assert_eq!(found, Vec::<String>::new()),
+            level => assert!(found.len() == 1 && found[0].starts_with(level), "{free} of {size}: {found:?}"),
+        }
+    }
 }
