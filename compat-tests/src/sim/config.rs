@@ -184,6 +184,8 @@ impl Config {
             ("stun", Config { stun: true, ..base.clone() }),
             ("silent", Config { silent: true, ..base.clone() }),
             ("etcd3", Config { lossy: true, failsafe: true, ..base.clone() }),
+            ("idle", Config { lossy: true, rough: true, loop_wait: 1000, ..base.clone() }),
+            ("idle-quorum", Config { stun: true, sync: SyncMode::Quorum, loop_wait: 1000, ..base.clone() }),
             ("etcd2", Config { store: Kind::Etcd2, lossy: true, ..base.clone() }),
             ("consul", Config { store: Kind::Consul, lossy: true, sync: SyncMode::On, ..base.clone() }),
             ("raft", Config { store: Kind::Raft, lossy: true, ..base.clone() }),

@@ -172,7 +172,7 @@ impl World {
             self.check_request(node, view, sent.request());
         }
         let task = match sent.request() {
-            Request::Dcs(request) => Some(self.task(node, request)),
+            Request::Dcs(request) => Some(self.task(node, request, sent.may_spare())),
             Request::Peers(_) | Request::Server(_) | Request::Lock(_) | Request::Node(_) => None,
         };
         let effect = self.perform(node, sent.request());
@@ -247,8 +247,12 @@ impl World {
         if let Answer::Cluster(Ok(cluster)) = &answer {
             self.members[node].dynamic = self.members[node].dynamic.updated_from(cluster);
             let asked = self.members[node].cycle.as_ref().map_or(0, |c| c.asked);
-            self.members[node].loaded_at = asked;
-            self.members[node].seen = cluster.clone();
+            let member = &mut self.members[node];
+            // What it knows already is not read again.
+            if !Arc::ptr_eq(&member.seen, cluster) {
+                (member.loaded_at, member.told_of) = (asked, *member.upper.changes().borrow());
+            }
+            member.seen = cluster.clone();
         }
         if after == After::Checkpoint {
             self.shutdown_position(node);
@@ -268,7 +272,7 @@ impl World {
         let lock = &mut self.members[node].lock;
         if late {
             let came = (sent.request(), &answer);
-            lock.answered(came, moment.at, &moment.now());
+            lock.answered(came, moment.at, false, &moment.now());
         }
         cycle.answered(sent, answer, &moment.now(), lock);
         self.advance(node, cycle);

@@ -249,7 +249,7 @@ impl Store {
 
     fn changed(&mut self, name: &str, value: Option<&str>) {
         self.snapshot = None;
-        if wakes(name) {
+        if wakes(name) || self.kind == Kind::Etcd3 {
             self.changes.push((name.to_owned(), value.map(str::to_owned), self.revision as i64));
         }
     }

@@ -82,6 +82,8 @@ struct State {
     timing: Timing,
     session: Option<(u64, Granted)>,
     refreshed: Option<Instant>,
+    /// A cycle has ended since.
+    due: bool,
     of_leader: Option<Lock>,
     /// Who heartbeats by itself does so for some time after this.
     alive: Instant,
@@ -120,6 +122,7 @@ impl Client {
             timing,
             session: None,
             refreshed: None,
+            due: false,
             of_leader: None,
             alive: zero,
             claim: 0,

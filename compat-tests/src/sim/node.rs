@@ -172,6 +172,8 @@ pub struct Member {
     pub hand_branch: Option<u64>,
     /// When the cluster was last read.
     pub loaded_at: u64,
+    /// And so many changes its watch had told of.
+    pub told_of: u64,
     /// Standby of a known leader without WAL receiver, since then.
     pub thirsty_since: Option<u64>,
     /// The server that does not answer, and since when.
@@ -279,6 +281,7 @@ impl Member {
             started_in_pause: false,
             hand_branch: None,
             loaded_at: 0,
+            told_of: 0,
             thirsty_since: None,
             silent: None,
             forgets_mark: config.planted == Planted::ForgetsMark,

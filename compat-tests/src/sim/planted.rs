@@ -106,6 +106,8 @@ pub enum Planted {
     FencesByTheWish,
     /// A watch that was lost is opened again, and what is there is not read.
     ForgetsToReRead,
+    /// What was read last is believed as long as the watch tells of no change, however long ago that was.
+    BelievesTheCopy,
     /// The lock in an object is taken at the newest version of it, not at the one that was decided on: reads in the
     /// background move it (patroni/patroni#3718).
     TakesTheNewest,
@@ -123,7 +125,7 @@ pub enum Planted {
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Planted; 52] = [
+    pub const ALL: [Planted; 53] = [
         Planted::NoDemotion,
         Planted::RenewsForever,
         Planted::TakesLockBlindly,
@@ -170,6 +172,7 @@ impl Planted {
         Planted::ForksUnarmed,
         Planted::FencesByTheWish,
         Planted::ForgetsToReRead,
+        Planted::BelievesTheCopy,
         Planted::TakesTheNewest,
         Planted::RenewsTheNewest,
         Planted::BelievesRenewTime,
@@ -220,6 +223,7 @@ impl Planted {
                 let short = Config { ttl: 20_000, loop_wait: 5_000, retry_timeout: 5_000, ..base };
                 Config { members: 2, maximum_lag: 20_000, operators: false, ..short }
             }
+            Planted::BelievesTheCopy => Config { rough: true, loop_wait: 1000, ..base },
             Planted::FencesByTheWish => Config { store: Kind::ZooKeeper, ..base },
             Planted::TakesTheNewest
             | Planted::RenewsTheNewest

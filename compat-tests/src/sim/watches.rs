@@ -69,7 +69,11 @@ impl World {
 
     /// All watches end, and are opened again.
     pub(super) fn lose_watches(&mut self) {
-        self.members.iter_mut().for_each(|member| member.watch.lost = true);
+        for member in &mut self.members {
+            member.watch.lost = true;
+            // It is told, where it may also end without a word.
+            member.watch.sink.lost();
+        }
     }
 
     /// After each event: what has changed is on its way to each node that has a watch open.
@@ -158,8 +162,11 @@ impl World {
             }
         }
         let sink = &mut watch.sink;
-        if let Some(all) = all.filter(|_| !forgets) {
-            sink.listed(&all);
+        if let Some(all) = all {
+            if !forgets {
+                sink.listed(&all);
+            }
+            sink.opened();
         }
         if self.members[node].upper.was_woken() {
             let now = self.now;

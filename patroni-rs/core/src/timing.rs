@@ -46,6 +46,18 @@ impl Timing {
         Timing { ttl: seconds(ttl), loop_wait: seconds(loop_wait), retry_timeout: seconds(retry_timeout) }
     }
 
+    /// For so long what the store has said may stand for what it would say now, where its watch would tell of a change and
+    /// nothing else speaks against it: a sixth of the ttl, half of what passes between two cycles with the defaults. It
+    /// leaves the time for two operations before the lease ends, as `loop_wait` has to (docs/safety.md).
+    pub fn trust(&self) -> Duration {
+        (self.ttl / 6).min(self.ttl.saturating_sub(self.retry_timeout * 2))
+    }
+
+    /// May what the store said `age` ago stand for one more cycle? The next one will still be in time to ask.
+    pub fn still_stands(&self, age: Duration) -> bool {
+        age.saturating_add(self.loop_wait) <= self.trust()
+    }
+
     /// For so long after the HA loop was last seen alive may something keep the lock alive in its place.
     pub fn allowance(&self) -> Duration {
         self.loop_wait + self.retry_timeout
@@ -79,6 +91,26 @@ mod tests {
                 retry_timeout: seconds(retry_timeout),
             };
             assert_eq!(Timing::of(|key| config.get(key)), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn how_long_an_answer_stands() {
+        let seconds = Duration::from_secs;
+        for (timing, trust, until) in [
+            // With the defaults each cycle asks.
+            (Timing::seconds(30, 10, 10), 5, None),
+            (Timing::seconds(30, 1, 10), 5, Some(4)),
+            (Timing::seconds(30, 5, 10), 5, Some(0)),
+            (Timing::seconds(60, 2, 10), 10, Some(8)),
+            // Two operations have to fit before the end of the lease.
+            (Timing::seconds(24, 1, 11), 2, Some(1)),
+            (Timing::seconds(20, 1, 10), 0, None),
+            (Timing::seconds(20, 1, 30), 0, None),
+        ] {
+            assert_eq!(timing.trust(), seconds(trust), "{timing:?}");
+            let last = (0..100).rev().find(|age| timing.still_stands(seconds(*age)));
+            assert_eq!(last, until, "{timing:?}");
         }
     }
 }

@@ -41,6 +41,13 @@ pub trait Dcs: Send + Sync {
     /// Reads the clusters of all Citus groups, by group; other keys are ignored.
     async fn get_groups(&self) -> Result<BTreeMap<i64, Cluster>, DcsError>;
 
+    /// The cluster as it was read last, if it is that still: the watch, which has been open ever since, tells of every
+    /// change and has told of none, we have written nothing, somebody leads, and the read is not older than
+    /// [`Timing::trust`] at the end of this cycle. Asks nobody. Always None where a watch does not tell everything.
+    fn unchanged_cluster(&self) -> Option<Arc<Cluster>> {
+        None
+    }
+
     /// The cluster as of the last read, while that is not older than the TTL.
     fn cached_cluster(&self) -> Option<Arc<Cluster>>;
 
@@ -74,6 +81,17 @@ pub trait Dcs: Send + Sync {
         status: Option<&Status>,
         failsafe: Option<&Value>,
     ) -> Outcome;
+
+    /// The same for who has had the lock confirmed lately, and counts its promise from then: the store need not be asked
+    /// again where its watch tells of every change.
+    async fn keep_leader(
+        &self,
+        leader: &Leader,
+        status: Option<&Status>,
+        failsafe: Option<&Value>,
+    ) -> Outcome {
+        self.update_leader(leader, status, failsafe).await
+    }
 
     /// Puts the leader key after a bootstrap, if there is none or it is ours.
     async fn take_leader(&self) -> Outcome;

@@ -323,6 +323,13 @@ pub trait KvStore: Send + Sync + 'static {
     /// a watch that has silently died costs time and never the truth. Not called for patronictl.
     fn watch(self: Arc<Self>, prefix: String, sink: Sink) -> impl Future<Output = ()> + Send + 'static;
 
+    /// Does the watch tell of every change below its prefix, and of its own end ([`Sink::opened`])? Then what was read
+    /// stands for a while ([`Timing::trust`]) until it tells of one, and so does a lock that was confirmed: a session
+    /// that has ended shows by that.
+    fn tells_all(&self) -> bool {
+        false
+    }
+
     // What the reference does on one store only. The defaults are for the others.
 
     /// The race for the bootstrap: makes `key` with an empty value. All who race write the same, so that a lost answer

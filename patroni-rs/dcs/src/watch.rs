@@ -1,5 +1,6 @@
 //! Where a store's watch tells what it has seen.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,12 +16,29 @@ pub struct Sink {
     rules: WakeRules,
     wake: Arc<Notify>,
     changes: watch::Sender<u64>,
+    open: Arc<AtomicBool>,
 }
 
 impl Sink {
     /// Wakes that loop by these rules.
     pub fn new(rules: WakeRules, wake: Arc<Notify>, changes: watch::Sender<u64>) -> Sink {
-        Sink { rules, wake, changes }
+        Sink { rules, wake, changes, open: Arc::default() }
+    }
+
+    /// Is the watch open, as far as it knows? For a store that says so, see [`Sink::opened`].
+    pub fn is_open(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.open)
+    }
+
+    /// From now on every change below the prefix since the last list is told, whatever key it is and whether it wakes or
+    /// not, until [`Sink::lost`].
+    pub fn opened(&self) {
+        self.open.store(true, Ordering::SeqCst);
+    }
+
+    /// It ended, or nobody knows what it may have missed.
+    pub fn lost(&self) {
+        self.open.store(false, Ordering::SeqCst);
     }
 
     /// All keys below the prefix as of now: name without the prefix, value, order (see [`Sink::changed`]). Wakes if

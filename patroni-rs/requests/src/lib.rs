@@ -17,19 +17,32 @@ fn done(outcome: Result<bool, DcsError>) -> bool {
 /// One request, one call; the answer has the question's type.
 ///
 /// `leader` is that of the cluster as the cycle has read it. `status` is what a renewal of the lock publishes: the
-/// positions of [`ask::UpdateLeader`] and the slots that are retained, which only the caller remembers.
+/// positions of [`ask::UpdateLeader`] and the slots that are retained, which only the caller remembers. `may_spare`: what
+/// the store has told before may stand for an answer, where its watch would have told of a change.
 pub async fn carry_out<D: Dcs + ?Sized>(
     dcs: &D,
     request: &DcsRequest,
     leader: Option<&Leader>,
     status: Option<&Status>,
+    may_spare: bool,
 ) -> Answer {
     match request {
-        DcsRequest::LoadCluster(asked) => asked.reply(dcs.get_cluster().await.map_err(down)),
+        DcsRequest::LoadCluster(asked) => {
+            let known = if may_spare { dcs.unchanged_cluster() } else { None };
+            asked.reply(match known {
+                Some(cluster) => Ok(cluster),
+                None => dcs.get_cluster().await.map_err(down),
+            })
+        }
         DcsRequest::AcquireLeader(asked) => asked.reply(dcs.acquire_leader(leader).await.map_err(down)),
         DcsRequest::UpdateLeader(asked) => {
             let Some(leader) = leader else { return asked.reply(Ok(false)) };
-            let updated = dcs.update_leader(leader, status, asked.failsafe.as_ref()).await;
+            let failsafe = asked.failsafe.as_ref();
+            let updated = if may_spare {
+                dcs.keep_leader(leader, status, failsafe).await
+            } else {
+                dcs.update_leader(leader, status, failsafe).await
+            };
             asked.reply(updated.map_err(down))
         }
         DcsRequest::TakeLeader(asked) => asked.reply(done(dcs.take_leader().await)),

@@ -39,6 +39,13 @@ impl Dcs for Store {
         let status = s.map(|s| (s.last_lsn.bytes(), &s.retain_slots));
         self.note(format!("update {} {status:?} {:?}", leader.version, failsafe.map(json::dumps_compact)))
     }
+    fn unchanged_cluster(&self) -> Option<Arc<Cluster>> {
+        let _ = self.note("unchanged".into());
+        self.says.as_ref().ok().filter(|says| **says).map(|_| Arc::default())
+    }
+    async fn keep_leader(&self, _: &Leader, _: Option<&Status>, _: Option<&Value>) -> Outcome {
+        self.note("keep".into())
+    }
     async fn take_leader(&self) -> Outcome {
         self.note("take".into())
     }
@@ -181,7 +188,7 @@ async fn answers(says: Outcome, leader: Option<&Leader>) -> (Vec<Answer>, Vec<St
     let status = Status { last_lsn: Lsn::new(5), slots: None, retain_slots: vec!["x".into()] };
     let mut answers = Vec::new();
     for (request, _) in requests() {
-        answers.push(carry_out(&store, &request, leader, Some(&status)).await);
+        answers.push(carry_out(&store, &request, leader, Some(&status), false).await);
     }
     (answers, store.calls.into_inner().unwrap())
 }
@@ -198,6 +205,24 @@ async fn each_request_is_one_call() {
     let (answers, calls) = answers(Ok(true), None).await;
     assert!(!calls.iter().any(|call| call.starts_with("update")));
     assert_eq!(answers[2], Answer::Dcs(Ok(false)));
+}
+
+#[tokio::test]
+async fn what_may_be_spared() {
+    let load = DcsRequest::LoadCluster(ask::LoadCluster);
+    let update = DcsRequest::UpdateLeader(ask::UpdateLeader { status: None, failsafe: None });
+    for (request, says, calls) in [
+        (&load, true, &["unchanged"][..]),
+        // It may have changed.
+        (&load, false, &["unchanged", "get"]),
+        (&update, true, &["keep"]),
+        (&update, false, &["keep"]),
+    ] {
+        let store = Store { calls: Mutex::default(), says: Ok(says) };
+        let answer = carry_out(&store, request, Some(&leader()), None, true).await;
+        assert_eq!(store.calls.into_inner().unwrap(), calls);
+        assert!(matches!(answer, Answer::Cluster(Ok(_))) || answer == Answer::Dcs(Ok(says)));
+    }
 }
 
 /// What the store says, as an answer. Where the engine has to know, a store that is away is no refusal.

@@ -55,7 +55,7 @@ impl Executor {
     /// compile, nor does an arm that answers with another type than was asked for.
     pub async fn perform(&mut self, sent: &Sent, view: Option<&View>) -> Answer {
         match sent.request() {
-            Request::Dcs(request) => self.dcs(request, sent.at()).await,
+            Request::Dcs(request) => self.dcs(request, sent).await,
             Request::Peers(request) => self.peers(request).await,
             Request::Server(request) => self.server(request, view).await,
             // The promise alone is changed, by the driver.
@@ -64,16 +64,17 @@ impl Executor {
         }
     }
 
-    async fn dcs(&mut self, request: &DcsRequest, sent: Mono) -> Answer {
+    async fn dcs(&mut self, request: &DcsRequest, sent: &Sent) -> Answer {
         let mut status = None;
         if let DcsRequest::UpdateLeader(ask::UpdateLeader { status: Some((lsn, slots)), .. }) = request {
             status = Some(self.status_of(*lsn, slots.clone()));
         }
         let dcs = self.shared.dcs.clone();
         let begun = Instant::now();
-        let answer = carry_out(&*dcs, request, self.cluster.leader.as_ref(), status.as_ref()).await;
+        let leader = self.cluster.leader.as_ref();
+        let answer = carry_out(&*dcs, request, leader, status.as_ref(), sent.may_spare()).await;
         locked(&self.shared.measured).dcs_requests.observe(begun.elapsed());
-        self.heard(request, &answer, sent);
+        self.heard(request, &answer, sent.at());
         answer
     }
 

@@ -37,12 +37,18 @@ impl Lease {
     /// its time belongs into `change`.
     pub fn with<R>(&self, change: impl FnOnce(&mut LeaderLock) -> R) -> R {
         let mut lock = locked(&self.lock);
+        let now = mono_now();
+        let before = lock.acts_at(now);
         let result = change(&mut lock);
+        let sooner = lock.acts_at(now) < before;
         // Under the lock, so that the guardian hears of changes in their order.
         let (promise, arm, server) = lock.promise();
         self.guard.promise(promise, arm, server);
         drop(lock);
-        self.changed.ring();
+        // The keeper sleeps until then at most: what comes later it finds when it looks.
+        if sooner {
+            self.changed.ring();
+        }
         result
     }
 
@@ -263,7 +269,7 @@ mod tests {
         assert!(lease.refuses_failsafe(PgState::Running, Role::Primary));
         let won = (&Request::from(ask::AcquireLeader), &Answer::Dcs(Ok(true)));
         let now = now(server);
-        lease.with(|lock| lock.answered(won, now.at, &now));
+        lease.with(|lock| lock.answered(won, now.at, false, &now));
         assert!(lease.refuses_failsafe(PgState::Running, Role::Replica));
     }
 
@@ -278,7 +284,7 @@ mod tests {
                 Server { number: 0, role: Role::Replica, promoting: false, writes: false, quiet: false };
             let won = (&Request::from(ask::AcquireLeader), &Answer::Dcs(Ok(held)));
             let now = now(server);
-            lease.with(|lock| lock.answered(won, now.at, &now));
+            lease.with(|lock| lock.answered(won, now.at, false, &now));
             heard.words();
             lease.clock_jumped(Duration::from_secs(60));
             assert!(locked(&lease.lock).is_in_doubt());

@@ -178,7 +178,9 @@ fn now(shared: &Shared) -> Now<'_> {
 fn won(shared: &Shared) {
     let now = now(shared);
     let answer = Answer::Dcs(Ok(true));
-    shared.lease.with(|lock| lock.answered((&Request::from(ask::AcquireLeader), &answer), now.at, &now));
+    shared
+        .lease
+        .with(|lock| lock.answered((&Request::from(ask::AcquireLeader), &answer), now.at, false, &now));
 }
 
 #[tokio::test]
@@ -279,7 +281,9 @@ async fn the_keeper_fences_the_server_that_is_known() {
     let now = now(&shared);
     let asked = now.at - now.timing.ttl + Duration::from_secs(4);
     let answer = Answer::Dcs(Ok(true));
-    shared.lease.with(|lock| lock.answered((&Request::from(ask::AcquireLeader), &answer), asked, &now));
+    shared
+        .lease
+        .with(|lock| lock.answered((&Request::from(ask::AcquireLeader), &answer), asked, false, &now));
     assert_eq!(shared.instance.guard.told().1, Arm::Writes);
     let began = mono_now();
     while server.try_wait().unwrap().is_none() {

@@ -1,6 +1,9 @@
 //! Sessions (leases), and the claim to the bootstrap that is made under one.
 
+use std::time::Duration;
+
 use patroni_core::model::Node;
+use patroni_core::timing::Timing;
 use patroni_dcs::kv::{Effort, Failure, KvStore, Written};
 use patroni_dcs::lock::Granted;
 
@@ -14,31 +17,42 @@ impl Client {
             let mut state = self.state();
             state.alive = state.now;
             let age = state.refreshed.map(|at| state.now.saturating_duration_since(at));
-            (state.session, age.is_some_and(|age| age < state.timing.loop_wait), state.timing.ttl)
+            let leads = state.session.map(|(id, _)| Some(id)) == state.of_leader.map(|held| held.session);
+            let fresh = age.is_some_and(|age| self.is_fresh(age, state.due, leads, &state.timing));
+            (state.session, fresh, state.timing.ttl)
         };
         if let Some(session) = session {
             if fresh && !force {
                 return Ok(session);
             }
+            let sent = self.now();
             if let Said::Session(id, told) = self.call(Op::KeepAlive(session.0), effort).await?.0 {
                 let granted = if self.kind == Kind::Etcd3 { session.1 } else { self.granted(told) };
                 let mut state = self.state();
-                (state.session, state.refreshed) = (Some((id, granted)), Some(state.now));
+                (state.session, state.refreshed, state.due) = (Some((id, granted)), Some(sent), false);
                 return Ok((id, granted));
             }
             self.state().session = None;
         }
         // Consul is asked for half of it, and waits for twice what it was asked for.
         let ttl = if self.kind == Kind::Consul { ttl / 2 } else { ttl };
+        let sent = self.now();
         match self.call(Op::Grant(ttl.as_millis() as u64), effort).await?.0 {
             Said::Session(id, told) => {
                 let session = (id, self.granted(told));
                 let mut state = self.state();
-                (state.session, state.refreshed) = (Some(session), Some(state.now));
+                (state.session, state.refreshed, state.due) = (Some(session), Some(sent), false);
                 Ok(session)
             }
             other => Err(Failure::Refused(format!("no session in the answer: {other:?}"))),
         }
+    }
+
+    /// As each store has it; of etcd v3 see `etcd3/lease.rs`.
+    fn is_fresh(&self, age: Duration, due: bool, leads: bool, timing: &Timing) -> bool {
+        let same_cycle = !due && age < timing.loop_wait;
+        let leader = leads && age + timing.loop_wait <= timing.ttl * 2 / 3;
+        same_cycle || (self.kind == Kind::Etcd3 && (timing.still_stands(age) || leader))
     }
 
     /// Made under our session (etcd v2: with a ttl), by which we know it again, and then set free of it.

@@ -99,7 +99,7 @@ impl KvStore for Client {
     }
 
     fn expect_refresh(&self) {
-        self.state().refreshed = None;
+        self.state().due = true;
     }
 
     fn set_leader(&self, leader: Option<Held<'_>>) {
@@ -154,6 +154,10 @@ impl KvStore for Client {
         let ended = self.write(Op::End(id), effort).await?.0;
         self.state().session = None;
         Ok(ended)
+    }
+
+    fn tells_all(&self) -> bool {
+        self.kind == Kind::Etcd3
     }
 
     fn setbacks(&self) -> u64 {

@@ -107,6 +107,10 @@ pub struct Keeper {
     jumped: Option<Mono>,
     /// When the newest request was sent that has confirmed the lock.
     confirmed: Mono,
+    /// The same of the store's answers alone, and None once anything speaks against it.
+    heard: Option<Mono>,
+    /// When the newest request was sent that has read the cluster.
+    read: Mono,
 }
 
 impl Keeper {
@@ -127,6 +131,8 @@ impl Keeper {
             gone: None,
             jumped: None,
             confirmed: Mono::ZERO,
+            heard: None,
+            read: Mono::ZERO,
         }
     }
 
@@ -174,6 +180,7 @@ impl Keeper {
         }
         (self.jumped, self.gone) = (None, None);
         self.confirmed = self.confirmed.max(sent);
+        self.heard = self.heard.max(Some(sent));
         // Renewals of the loop and of the keeper may arrive in either order.
         self.lease_until = self.lease_until.max(Some(sent + self.granted));
         self.end = self.lease_until;
@@ -181,15 +188,28 @@ impl Keeper {
         self.fenced = false;
     }
 
+    /// The lock holds because all peers have consented, at `sent`: of the store nothing is known.
+    pub fn lease_consented(&mut self, sent: Mono) {
+        self.lease_confirmed(sent);
+        self.heard = None;
+    }
+
+    /// Does what the store has said of the lock stand for one more cycle? Its end is promised by that answer and by none
+    /// later.
+    pub fn still_stands(&self, now: Mono) -> bool {
+        let held = self.lease_until.is_some_and(|until| now < until);
+        held && self.heard.is_some_and(|at| self.timing.still_stands(now.since(at)))
+    }
+
     /// The lock was lost: nothing to renew. A primary that still runs is stopped
     /// when the lease would have ended, if nobody has done so before.
     pub fn lease_dropped(&mut self) {
-        self.lease_until = None;
+        (self.lease_until, self.heard) = (None, None);
     }
 
     /// The lock was given up by one who does not write any more: nothing to fence.
     pub fn lease_released(&mut self) {
-        self.lease_until = None;
+        (self.lease_until, self.heard) = (None, None);
         self.end = None;
         self.gone = None;
     }
@@ -263,7 +283,7 @@ impl Keeper {
         }
         let patience = if self.jumped.is_some() { Duration::ZERO } else { GONE_PATIENCE };
         self.gone = Some((now, self.end));
-        self.lease_until = None;
+        (self.lease_until, self.heard) = (None, None);
         self.end = self.end.map(|end| end.min(now + patience + self.fence_margin()));
         if self.jumped.take().is_some() {
             self.gone = None;
@@ -273,6 +293,7 @@ impl Keeper {
     /// The loop has read the cluster, with a request sent at `sent`: it knows what became of the lock, and what to do.
     /// For it holds what was promised before the lease was said to be gone.
     pub fn cluster_read(&mut self, sent: Mono) {
+        self.read = self.read.max(sent);
         if let Some((_, end)) = self.gone.take_if(|(at, _)| sent >= *at) {
             self.end = end;
         }
@@ -283,6 +304,7 @@ impl Keeper {
     /// time that the loop has for it, then what this clock has missed counts.
     pub fn clock_jumped(&mut self, now: Mono, ahead: Duration) {
         self.jumped = Some(now);
+        self.heard = None;
         self.renew_at = now;
         let patience = now + self.timing.retry_timeout + GONE_PATIENCE + self.fence_margin();
         let missed = |at: Mono| at.min((at - ahead).max(patience));
@@ -292,6 +314,11 @@ impl Keeper {
     /// Has a jump of the clock made the lock doubtful?
     pub fn is_in_doubt(&self) -> bool {
         self.jumped.is_some()
+    }
+
+    /// Is the loop to look what became of the lock, and not to go by what it has read before?
+    pub fn wants_look(&self) -> bool {
+        self.gone.is_some() || self.jumped.is_some_and(|at| self.read < at)
     }
 
     /// How often the loop runs.
@@ -309,8 +336,9 @@ impl Keeper {
         self.lease_until.is_some_and(|until| now + self.fence_margin() < until)
     }
 
+    /// Not before the loop would: it renews when what was heard no longer stands.
     fn renew_interval(&self) -> Duration {
-        self.timing.loop_wait.min(self.granted / 3)
+        self.timing.loop_wait.max(self.timing.trust()).min(self.granted / 3)
     }
 
     /// How long before the lease's end PostgreSQL is stopped: the time that an

@@ -58,6 +58,7 @@ pub struct Question(Box<Request>);
 pub struct Sent {
     request: Box<Request>,
     at: Mono,
+    may_spare: bool,
 }
 
 impl Sent {
@@ -69,6 +70,11 @@ impl Sent {
     /// Before it goes out.
     pub fn at(&self) -> Mono {
         self.at
+    }
+
+    /// See [`LeaderLock::may_spare`].
+    pub fn may_spare(&self) -> bool {
+        self.may_spare
     }
 }
 
@@ -200,13 +206,14 @@ impl Cycle {
     /// A request is about to go out.
     pub fn sends(&self, question: Question, now: &Now<'_>, lock: &mut LeaderLock) -> Sent {
         lock.request_sent(&question.0, now);
-        Sent { request: question.0, at: now.at }
+        let may_spare = lock.may_spare(&question.0, now.at);
+        Sent { request: question.0, at: now.at, may_spare }
     }
 
     /// Its answer is there; a failure is one as well. `now.paused` is as of this answer.
     pub fn answered(&mut self, sent: Sent, answer: Answer, now: &Now<'_>, lock: &mut LeaderLock) {
-        let Sent { request, at } = sent;
-        lock.answered((&request, &answer), at, now);
+        let Sent { request, at, may_spare } = sent;
+        lock.answered((&request, &answer), at, may_spare, now);
         let Phase::AfterFence(fenced) = self.phase else {
             return self.transcript.record(*request, answer, now.at);
         };

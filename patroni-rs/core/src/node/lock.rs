@@ -178,7 +178,10 @@ impl LeaderLock {
                 self.will_ask(now);
             }
             Meaning::GivesUp => self.keeper.lease_released(),
-            Meaning::HasConsent(sent) => self.confirmed(sent, now),
+            Meaning::HasConsent(sent) => {
+                self.confirmed(sent, now);
+                self.keeper.lease_consented(sent);
+            }
             Meaning::Loses => self.keeper.lease_dropped(),
             Meaning::Renews(_) | Meaning::Reads(_) | Meaning::Nothing => {}
         }
@@ -193,14 +196,38 @@ impl LeaderLock {
         self.keeper.lease_asked(now.at);
     }
 
-    /// The answer to a request that was sent at `sent` is there: the lease counts from then. What is known now is as of
+    /// May this request be answered by what the store has told before, and its watch would have told since? Whoever
+    /// carries it out decides whether it is. Not where the loop has to look what became of the lock.
+    pub fn may_spare(&self, request: &Request, now: Mono) -> bool {
+        match Meaning::of(request) {
+            Meaning::Reads(_) => !self.keeper.wants_look(),
+            Meaning::Renews(_) => self.keeper.still_stands(now),
+            Meaning::Asks(_)
+            | Meaning::Takes(_)
+            | Meaning::GivesUp
+            | Meaning::HasConsent(_)
+            | Meaning::Loses
+            | Meaning::Nothing => false,
+        }
+    }
+
+    /// The answer to a request that was sent at `sent` is there: the lease counts from then. `spared`: the store may not
+    /// have been asked. What is known now is as of
     /// this answer.
-    pub fn answered(&mut self, (request, answer): (&Request, &Answer), sent: Mono, now: &Now<'_>) {
+    pub fn answered(
+        &mut self,
+        (request, answer): (&Request, &Answer),
+        sent: Mono,
+        spared: bool,
+        now: &Now<'_>,
+    ) {
         // An answer to another question tells nothing, nor does one that says that it was not done.
         match Meaning::of(request) {
             Meaning::Reads(asked) => {
                 if let Some(Ok(cluster)) = asked.heard(answer) {
-                    self.keeper.cluster_read(sent);
+                    if !spared {
+                        self.keeper.cluster_read(sent);
+                    }
                     let held =
                         cluster.leader_name() == Some(now.name) && self.keeper.may_start_writing(now.at);
                     self.paused &= now.paused || !held;
@@ -217,6 +244,11 @@ impl LeaderLock {
                 }
             }
             Meaning::Renews(asked) => match asked.heard(answer) {
+                // The promise stands as it was; the keeper may have heard meanwhile that it does not.
+                Some(Ok(true)) if spared => {
+                    let held = self.keeper.lease_until().is_some() && !self.keeper.wants_look();
+                    (self.asked, self.unanswered) = (held, !held);
+                }
                 Some(Ok(true)) => self.confirmed(sent, now),
                 Some(Ok(false)) => self.keeper.lease_dropped(),
                 Some(Err(_)) => self.unanswered = true,
@@ -308,6 +340,16 @@ impl LeaderLock {
             self.fenced = Some(self.keeper.last_armed().1);
         }
         next
+    }
+
+    /// When the keeper has something to do, as of now; a moment beyond all time: never. For the same state it comes no
+    /// nearer as time goes on, so that whoever sleeps until then need be woken only where a change makes it sooner.
+    pub fn acts_at(&self, now: Mono) -> Mono {
+        match self.keeper.clone().next(now) {
+            Next::Renew | Next::Fence => now,
+            Next::WaitUntil(at) => at,
+            Next::Idle => Mono::at(Duration::MAX),
+        }
     }
 
     /// How long a renewal that is sent now may take.

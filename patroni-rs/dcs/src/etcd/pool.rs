@@ -343,7 +343,9 @@ impl<W: Wire> Pool<W> {
         let ping = (timing.ttl / 3).max(Duration::from_secs(6));
         let pong = (timing.ttl / 6).max(Duration::from_secs(2));
         let connect_timeout = (slice / 2).max(Duration::from_secs(1));
-        Manner { connect_timeout, ping: (ping, pong), require_leader: false }
+        // The lock keeper's runtime stands still between two renewals, and would answer no ping.
+        let streams = self.asker == Asker::Daemon;
+        Manner { connect_timeout, ping: (ping, pong), require_leader: false, streams }
     }
 
     /// Whether the answer counts, see [`Seen`]; says what it shows of the store.

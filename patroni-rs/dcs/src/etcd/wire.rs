@@ -57,6 +57,8 @@ pub struct Manner {
     pub ping: (Duration, Duration),
     /// Fail at once where the node has lost the leader of its cluster.
     pub require_leader: bool,
+    /// Streams may stay open between two requests: somebody serves the connection meanwhile.
+    pub streams: bool,
 }
 
 /// The answer to a request.

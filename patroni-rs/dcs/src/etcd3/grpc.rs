@@ -1,13 +1,14 @@
 //! A connection to one node by gRPC.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use etcd_client::{
     Channel, Client, Compare, CompareOp, ConnectOptions, DeleteOptions, Error, GetOptions, KeyValue,
-    KvClient, PutOptions, ResponseHeader, TxnOp, TxnOpResponse,
+    KvClient, LeaseKeepAliveStream, LeaseKeeper, PutOptions, ResponseHeader, TxnOp, TxnOpResponse,
 };
 use hyper_openssl::client::legacy::HttpsConnector;
 use hyper_util::client::legacy::connect::HttpConnector;
+use patroni_core::mutex::locked;
 use patroni_net::client_builder;
 use tonic::transport::Endpoint;
 
@@ -22,6 +23,13 @@ use crate::etcd::{EtcdOptions, Told};
 /// slots, make of a cluster; etcd itself holds 2 to 8 GB at most.
 pub const LARGEST_ANSWER: usize = 1 << 30;
 
+/// Renewals of one lease, one after the other.
+struct Renewals {
+    lease: i64,
+    ask: LeaseKeeper,
+    answers: LeaseKeepAliveStream,
+}
+
 /// A connection to a node.
 #[derive(Clone)]
 pub struct Grpc {
@@ -29,6 +37,8 @@ pub struct Grpc {
     pub client: Client,
     /// For keys: their values may be large.
     kv: KvClient,
+    /// An open stream of renewals; whoever uses it takes it, so that nobody finds it with an answer that is another's.
+    renewals: Arc<Mutex<Option<Renewals>>>,
     /// Whose.
     pub url: String,
     /// With what it was made.
@@ -45,7 +55,8 @@ impl Grpc {
     pub async fn connect(url: &str, options: &Arc<EtcdOptions>, manner: Manner) -> Result<Grpc, Failure> {
         let client = connect(url, options, manner).await?;
         let kv = client.kv_client().max_decoding_message_size(LARGEST_ANSWER);
-        Ok(Grpc { client, kv, url: url.to_owned(), options: options.clone(), manner })
+        let (url, options) = (url.to_owned(), options.clone());
+        Ok(Grpc { client, kv, renewals: Arc::default(), url, options, manner })
     }
 
     /// Sends the request and waits for the answer, without any limit of time.
@@ -100,19 +111,43 @@ impl Grpc {
     }
 
     async fn keep_alive(&mut self, lease: i64) -> Result<Reply, Error> {
+        let open = locked(&self.renewals).take().filter(|renewals| renewals.lease == lease);
+        if let Some(mut renewals) = open {
+            if let Some(reply) = renewals.next().await {
+                if matches!(reply.body, Body::Alive(true)) {
+                    *locked(&self.renewals) = Some(renewals);
+                }
+                return Ok(reply);
+            }
+            // The stream has ended, as it does when etcd is restarted: it is asked on a new one.
+        }
         let alive = match self.client.lease_keep_alive(lease).await {
-            Ok(_) => true,
+            Ok((ask, answers)) => {
+                let kept = Renewals { lease, ask, answers };
+                *locked(&self.renewals) = Some(kept).filter(|_| self.manner.streams);
+                true
+            }
             // The client's word for an answer without a TTL.
             Err(Error::LeaseKeepAliveError(text)) if text == "lease not found" => false,
             Err(error) => return Err(error),
         };
-        // The client shows no header of that answer. But an old leader that does not know that it is none goes
+        // The client shows no header of a stream's first answer. But an old leader that does not know that it is none goes
         // on answering (https://github.com/etcd-io/etcd/issues/15247): its term tells.
         match self.client.lease_time_to_live(lease, None).await {
             Ok(found) => Ok(reply(found.header(), false, Body::Alive(alive))),
             Err(error) if matches!(classify(&error), Failure::Node(_) | Failure::Busy(_)) => Err(error),
             Err(_) => Ok(reply(None, false, Body::Alive(alive))),
         }
+    }
+}
+
+impl Renewals {
+    /// Asks once more, on the open stream. None: it has ended, and nobody has answered.
+    async fn next(&mut self) -> Option<Reply> {
+        self.ask.keep_alive().await.ok()?;
+        let answer = self.answers.message().await.ok()??;
+        let alive = answer.id() == self.lease && answer.ttl() > 0;
+        Some(reply(answer.header(), false, Body::Alive(alive)))
     }
 }
 

@@ -11,12 +11,15 @@ use super::rpc::{Body, Rpc};
 use super::Pool;
 use crate::kv::Effort;
 use crate::lock::{Granted, LockRenewer, Renewal};
-use crate::DcsError;
+use crate::{DcsError, Timing};
 
 #[derive(Debug, Default)]
 struct State {
     id: Option<i64>,
+    /// When the newest question was sent that etcd has answered with yes.
     refreshed: Option<Instant>,
+    /// A cycle has ended since.
+    due: bool,
     /// What etcd has granted.
     granted: Option<Duration>,
     /// What the leader key is attached to, if it is ours, and what was granted for it.
@@ -70,12 +73,12 @@ impl Lease {
         }
     }
 
-    /// The next refresh renews whenever the last one was.
+    /// A cycle has ended: the next refresh renews, unless what etcd has said still stands.
     pub fn expect_refresh(&self) {
-        self.state().refreshed = None;
+        self.state().due = true;
     }
 
-    /// Renews the lease unless that was done within `loop_wait`, or always with
+    /// Renews the lease unless that was done in this cycle, or lately ([`is_fresh`]), or always with
     /// `force`; gets a new one where there is none. The id of the lease.
     ///
     /// # Errors
@@ -85,28 +88,46 @@ impl Lease {
         let timing = pool.timing();
         let (id, fresh) = {
             let state = self.state();
-            (state.id, state.refreshed.is_some_and(|at| at.elapsed() < timing.loop_wait))
+            let leads = state.id.is_some() && state.id == state.of_leader.map(|(id, _)| id);
+            let age = state.refreshed.map(|at| at.elapsed());
+            (state.id, age.is_some_and(|age| is_fresh(age, state.due, leads, &timing)))
         };
         if let Some(id) = id {
             if fresh && !force {
                 return Ok(id);
             }
+            let sent = Instant::now();
             if keepalive(pool, id, effort).await? {
-                self.state().refreshed = Some(Instant::now());
+                self.refreshed(sent);
                 return Ok(id);
             }
             self.forget();
         }
+        let sent = Instant::now();
         let ttl = timing.ttl.as_secs().try_into().unwrap_or(i64::MAX);
         let reply = pool.call(&Rpc::Grant(ttl), effort).await?;
         let Body::Lease(id, granted) = reply.body else {
             return Err(Failure::Refused("no lease in the answer".into()));
         };
         let mut state = self.state();
-        (state.id, state.refreshed) = (Some(id), Some(Instant::now()));
+        state.id = Some(id);
         state.granted = Some(Duration::from_secs(granted.try_into().unwrap_or(0)));
+        drop(state);
+        self.refreshed(sent);
         Ok(id)
     }
+
+    fn refreshed(&self, sent: Instant) {
+        let mut state = self.state();
+        (state.refreshed, state.due) = (Some(sent), false);
+    }
+}
+
+/// Need the lease of the member key not be renewed, `age` after the last time? `due`: a cycle has ended since. `leads`: the
+/// leader key is attached to it too, and whoever wants that renews it by force, or lets it go.
+fn is_fresh(age: Duration, due: bool, leads: bool, timing: &Timing) -> bool {
+    let same_cycle = !due && age < timing.loop_wait;
+    same_cycle || timing.still_stands(age) || (leads && age + timing.loop_wait <= timing.ttl * 2 / 3)
 }
 
 async fn keepalive(pool: &Pool, id: i64, effort: Effort) -> Result<bool, Failure> {
@@ -185,5 +206,31 @@ impl Renewer {
 impl LockRenewer for Renewer {
     fn renew(&mut self, limit: Duration) -> Renewal {
         self.try_renew(limit).unwrap_or_else(Renewal::NoAnswer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_often_the_lease_is_renewed() {
+        let (slow, quick) = (Timing::seconds(30, 10, 10), Timing::seconds(30, 1, 10));
+        for (age, due, leads, timing, fresh) in [
+            // Twice in one cycle; in the next one.
+            (1, false, false, slow, true),
+            (10, true, false, slow, false),
+            // A leader's update_leader has done it.
+            (10, true, true, slow, true),
+            (11, true, true, slow, false),
+            // Short cycles.
+            (4, true, false, quick, true),
+            (5, true, false, quick, false),
+            (19, true, true, quick, true),
+            (20, true, true, quick, false),
+        ] {
+            let age = Duration::from_secs(age);
+            assert_eq!(is_fresh(age, due, leads, &timing), fresh, "{age:?} {due} {leads} {timing:?}");
+        }
     }
 }

@@ -3,8 +3,9 @@
 //!
 //! Differences from the reference, which speaks to etcd's JSON gateway and keeps a
 //! copy of all keys up to date by a watch: a read of the cluster is one linearizable
-//! range request, so it is never old and always has our own writes; the watch only
-//! wakes the loop.
+//! range request, which always has our own writes. The watch wakes the loop, and lets a
+//! cycle go by what was read before as long as it has told of no change, for a few
+//! seconds (`keys/known.rs`).
 
 mod failure;
 mod gateway;

@@ -208,6 +208,10 @@ impl KvStore for Store {
         Ok(self.try_claim(key, effort).await?)
     }
 
+    fn tells_all(&self) -> bool {
+        true
+    }
+
     fn setbacks(&self) -> u64 {
         self.pool.setbacks()
     }

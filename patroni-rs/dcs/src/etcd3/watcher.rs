@@ -1,5 +1,6 @@
-//! The watch that wakes the HA loop. It only wakes: what the loop then sees it reads
-//! itself, so a watch that has silently died costs time and never the truth.
+//! The watch that wakes the HA loop. What the loop then sees it reads itself. As long as it
+//! tells of nothing, what was read before stands for a few seconds: a watch that has
+//! silently died costs that much (docs/safety.md).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +18,9 @@ use crate::watch::{Sink, PAUSE};
 /// Watches forever; to be spawned, and aborted at the end.
 pub async fn run(pool: Arc<Pool>, prefix: String, mut sink: Sink) {
     loop {
-        if let Err(failure) = follow(&pool, &prefix, &mut sink).await {
+        let followed = follow(&pool, &prefix, &mut sink).await;
+        sink.lost();
+        if let Err(failure) = followed {
             tracing::error!(target: "patroni.dcs.etcd3", "watchprefix failed: {}", failure.text());
             tokio::time::sleep(PAUSE).await;
         }
@@ -40,6 +43,7 @@ async fn follow(pool: &Pool, prefix: &str, sink: &mut Sink) -> Result<(), Failur
     let limit = pool.timing().retry_timeout;
     let opening = tokio::time::timeout(limit, Events::open(node, prefix, revision + 1, limit)).await;
     let mut events = opening.unwrap_or_else(|_| Err(Failure::Node("timed out".into())))?;
+    sink.opened();
     let quiet = pool.timing().ttl * 2;
     loop {
         tokio::select! {

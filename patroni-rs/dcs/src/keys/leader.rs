@@ -29,9 +29,16 @@ impl<S: KvStore> Keys<S> {
     async fn create_leader_key(&self, session: &Session, effort: Effort) -> Result<bool, Failure> {
         let key = self.key("leader");
         let put = Put::new(&key, &self.settings.name).when(If::Absent).owned(session, None);
+        let _writes = self.known.writes();
         let created = self.store.put(put, effort).await?.is_done();
         self.held(created.then_some(session));
         Ok(created)
+    }
+
+    /// By what was read last, is the key attached to the session that keys of ours are attached to? Asks nobody.
+    pub(super) fn is_attached(&self, leader: &Leader) -> bool {
+        let session = self.store.session_id();
+        self.store.tells_all() && session.is_some() && session == leader.session
     }
 
     /// Renewing the session renews the key; only when the key is attached to another one, such as from before a restart, or
@@ -53,6 +60,7 @@ impl<S: KvStore> Keys<S> {
         let (key, name) = (self.key("leader"), self.settings.name.as_str());
         let condition = If::Ours { value: name, version: Some(&leader.version) };
         let put = Put::new(&key, name).when(condition).owned(&session, leader.session.as_deref());
+        let _writes = self.known.writes();
         let ours = self.store.put(put, effort).await?.is_done();
         self.held(ours.then_some(&session));
         Ok(ours)
@@ -66,6 +74,7 @@ impl<S: KvStore> Keys<S> {
         self.held(None);
         let (key, name) = (self.key("leader"), self.settings.name.as_str());
         let put = Put::new(&key, name).when(If::AbsentOr(name)).owned(&session, None);
+        let _writes = self.known.writes();
         let ours = self.store.put(put, effort).await?.is_done();
         self.held(ours.then_some(&session));
         Ok(ours)
@@ -76,6 +85,7 @@ impl<S: KvStore> Keys<S> {
         self.held(None);
         let version = Some(leader.version.as_str()).filter(|version| !version.is_empty());
         let condition = If::Ours { value: &self.settings.name, version };
+        let _writes = self.known.writes();
         Ok(self.store.release(&self.key("leader"), condition, Effort::Once).await?.is_done())
     }
 

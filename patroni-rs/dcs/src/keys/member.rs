@@ -17,6 +17,7 @@ impl<S: KvStore> Keys<S> {
         }
         let (key, text) = (self.settings.member_key(), pyfmt::json::dumps_compact(data));
         let put = Put::new(&key, &text).owned(&session, member.and_then(|m| m.session.as_deref()));
+        let _writes = self.known.writes();
         match self.store.put(put, Effort::Once).await {
             Err(Failure::SessionGone(_)) => {
                 self.store.forget_session();

@@ -3,6 +3,7 @@
 //! What is in which key, what is attached to the session, what is conditional and on what, which failure means what: here. How
 //! a store says it: below.
 
+mod known;
 mod leader;
 mod member;
 mod values;
@@ -29,6 +30,7 @@ use crate::published::Published;
 use crate::wake::WakeRules;
 use crate::watch::Sink;
 use crate::{Dcs, DcsError, Settings, Timing};
+use known::{Known, Reading};
 
 /// A lock operation that has less time than this left is not begun.
 pub(crate) const LEAST_TIME: Duration = Duration::from_secs(1);
@@ -50,6 +52,7 @@ pub struct Keys<S: KvStore> {
     /// What the store has granted last.
     granted: Mutex<Option<Duration>>,
     watcher: Option<JoinHandle<()>>,
+    known: Known,
 }
 
 impl<S: KvStore> Drop for Keys<S> {
@@ -90,13 +93,17 @@ impl<S: KvStore> Keys<S> {
             at_once: AtomicBool::new(false),
             granted: Mutex::new(None),
             watcher: None,
+            known: Known::default(),
             settings,
         }
     }
 
     /// For a watch, which tells it what it sees.
     pub fn sink(&self) -> Sink {
-        Sink::new(WakeRules::new(&self.settings.name), Arc::clone(&self.wake), self.changes.clone())
+        let rules = WakeRules::new(&self.settings.name);
+        let sink = Sink::new(rules, Arc::clone(&self.wake), self.changes.clone());
+        self.known.watched_by(sink.is_open());
+        sink
     }
 
     /// A cycle is over, and the loop is about to wait. True: it is not to.
@@ -124,6 +131,16 @@ impl<S: KvStore> Keys<S> {
     /// For an operation that is repeated until `retry_timeout` is over.
     fn effort(&self) -> Effort {
         Effort::Until(self.store.now() + self.store.timing().retry_timeout)
+    }
+
+    /// What the cluster's state goes by, now.
+    fn reading(&self) -> Reading {
+        Reading {
+            at: self.store.now(),
+            changes: *self.changes.borrow(),
+            setbacks: self.store.setbacks(),
+            writes: self.known.written(),
+        }
     }
 
     async fn session(&self, force: bool, effort: Effort) -> Result<Session, Failure> {
@@ -190,15 +207,18 @@ fn groups_of(nodes: Nodes) -> BTreeMap<i64, Nodes> {
 #[async_trait]
 impl<S: KvStore> Dcs for Keys<S> {
     async fn get_cluster(&self) -> Result<Arc<Cluster>, DcsError> {
+        let reading = self.reading();
         match self.nodes(&self.settings.prefix()).await {
             Ok(nodes) => {
                 self.warn_of_foreign_owner(&nodes);
                 let setbacks = self.store.setbacks();
                 let cluster = Arc::new(Cluster { setbacks, ..Cluster::from_nodes(&nodes) });
                 self.published.loaded(&cluster, self.store.now() + self.store.timing().ttl);
+                self.known.read(&cluster, reading);
                 Ok(cluster)
             }
             Err(error) => {
+                self.known.forget();
                 self.published.forget_cluster();
                 Err(error)
             }
@@ -208,6 +228,15 @@ impl<S: KvStore> Dcs for Keys<S> {
     async fn get_groups(&self) -> Result<BTreeMap<i64, Cluster>, DcsError> {
         let nodes = self.nodes(&format!("{}/", self.settings.root_path)).await?;
         Ok(groups_of(nodes).iter().map(|(group, nodes)| (*group, Cluster::from_nodes(nodes))).collect())
+    }
+
+    fn unchanged_cluster(&self) -> Option<Arc<Cluster>> {
+        if !self.store.tells_all() || self.settings.ctl {
+            return None;
+        }
+        let timing = self.store.timing();
+        let stands = |age| timing.still_stands(age);
+        self.known.unchanged(self.reading(), stands)
     }
 
     fn cached_cluster(&self) -> Option<Arc<Cluster>> {
@@ -254,14 +283,22 @@ impl<S: KvStore> Dcs for Keys<S> {
     ) -> Outcome {
         let renewed = self.lock_outcome(self.try_update(leader).await)?;
         if renewed {
-            if let Some(status) = status.filter(|s| s.last_lsn.is_known()) {
-                self.publish_status(status).await;
-            }
-            if let Some(failsafe) = failsafe {
-                self.publish_failsafe(failsafe).await;
-            }
+            self.publish(status, failsafe).await;
         }
         Ok(renewed)
+    }
+
+    async fn keep_leader(
+        &self,
+        leader: &Leader,
+        status: Option<&Status>,
+        failsafe: Option<&Value>,
+    ) -> Outcome {
+        if !self.is_attached(leader) {
+            return self.update_leader(leader, status, failsafe).await;
+        }
+        self.publish(status, failsafe).await;
+        Ok(true)
     }
 
     async fn take_leader(&self) -> Outcome {
@@ -274,6 +311,7 @@ impl<S: KvStore> Dcs for Keys<S> {
         }
         let Some(leader) = leader else { return Ok(false) };
         let outcome = self.best_effort(self.try_release(leader).await);
+        self.known.forget();
         self.published.forget_cluster();
         outcome
     }
@@ -310,6 +348,7 @@ impl<S: KvStore> Dcs for Keys<S> {
 
     async fn delete_sync(&self, version: Option<&str>) -> Outcome {
         let condition = version.map_or(If::Always, If::Version);
+        let _writes = self.known.writes();
         let cleared = self.store.clear(&self.key("sync"), condition, self.effort()).await;
         self.best_effort(cleared.map(|written| written.is_done()))
     }
@@ -331,11 +370,13 @@ impl<S: KvStore> Dcs for Keys<S> {
     }
 
     async fn cancel_initialization(&self) -> Outcome {
+        let _writes = self.known.writes();
         let deleted = self.store.delete(&self.key("initialize"), If::Always, self.effort()).await;
         self.best_effort(deleted.map(|written| written.is_done()))
     }
 
     async fn delete_cluster(&self) -> Outcome {
+        let _writes = self.known.writes();
         let deleted = self.store.delete_all(&self.settings.prefix(), self.effort()).await;
         self.best_effort(deleted.map(|written| written.is_done()))
     }
@@ -347,6 +388,8 @@ impl<S: KvStore> Dcs for Keys<S> {
     }
 
     fn reload(&self, config: &Value) -> Result<(), DcsError> {
+        // It may be another store.
+        self.known.forget();
         config.get(self.section).map_or(Ok(()), |section| self.store.reload(section))
     }
 

@@ -6,6 +6,7 @@ use super::*;
 
 impl<S: KvStore> Keys<S> {
     pub(super) async fn put(&self, name: &str, value: &str, effort: Effort) -> Result<bool, Failure> {
+        let _writes = self.known.writes();
         Ok(self.store.put(Put::new(&self.key(name), value), effort).await?.is_done())
     }
 
@@ -18,6 +19,7 @@ impl<S: KvStore> Keys<S> {
     ) -> Result<bool, Failure> {
         let condition = version.map_or(If::Always, If::Version);
         let key = self.key(name);
+        let _writes = self.known.writes();
         Ok(self.store.put(Put::new(&key, value).when(condition), Effort::Once).await?.is_done())
     }
 
@@ -31,6 +33,7 @@ impl<S: KvStore> Keys<S> {
         let condition = version.map_or(If::Absent, If::Version);
         let key = self.key("sync");
         let put = Put::new(&key, text).when(condition).with_version();
+        let _writes = self.known.writes();
         Ok(self.store.put(put, self.effort()).await?.version())
     }
 
@@ -40,10 +43,21 @@ impl<S: KvStore> Keys<S> {
         if !create_new {
             return self.put("initialize", sysid, effort).await;
         }
+        let _writes = self.known.writes();
         if sysid.is_empty() {
             return self.store.claim(&key, effort).await;
         }
         Ok(self.store.put(Put::new(&key, sysid).when(If::Absent), effort).await?.is_done())
+    }
+
+    /// What a leader publishes with its renewal.
+    pub(super) async fn publish(&self, status: Option<&Status>, failsafe: Option<&Value>) {
+        if let Some(status) = status.filter(|s| s.last_lsn.is_known()) {
+            self.publish_status(status).await;
+        }
+        if let Some(failsafe) = failsafe {
+            self.publish_failsafe(failsafe).await;
+        }
     }
 
     /// Writes `/status` if it has changed, and `/optime/leader` where legacy members need it.

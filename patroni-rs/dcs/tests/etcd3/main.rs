@@ -316,3 +316,54 @@ async fn stores_by_configuration() {
     let ctl = open(&ctl).await.unwrap();
     assert!(ctl.get_cluster().await.is_ok());
 }
+
+/// What was read stands until the watch tells of a change, whatever key it is, or ends; and so does a lock that was
+/// confirmed. A cycle in which nothing happens asks for nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_watch_would_have_told_is_not_asked_again() {
+    let mut etcd = Etcd::single();
+    let long = configured(
+        "n1",
+        &[&etcd.url],
+        r#"{"scope":"batman","ttl":600,"loop_wait":1,"retry_timeout":9,"etcd3":{}}"#,
+    );
+    let dcs = start_as(long).await;
+    dcs.touch_member(&data("running")).await.unwrap();
+    soon(SOON, || dcs.acquire_leader(None)).await;
+    // Reads until what was read stands: the watch is open, and has told of what was written before.
+    let read = || async { dcs.get_cluster().await.map(|_| dcs.unchanged_cluster().is_some()) };
+    soon(SOON, read).await;
+    let cluster = dcs.get_cluster().await.unwrap();
+    soon(SOON, read).await;
+    assert_eq!(dcs.unchanged_cluster().unwrap().leader_name(), Some("n1"));
+    let calls = || etcd.calls();
+    let (before, leader) = (calls(), cluster.leader.clone().unwrap());
+    for _ in 0..20 {
+        assert!(dcs.unchanged_cluster().is_some());
+        assert_eq!(dcs.touch_member(&data("running")).await, Ok(true));
+        assert_eq!(dcs.keep_leader(&leader, None, None).await, Ok(true));
+        dcs.cycle_over();
+    }
+    assert_eq!(calls() - before, 0);
+    // Somebody else writes, also what wakes nobody; the other one here is the test's own client.
+    for key in [key("members/n2"), key("sync"), key("leader")] {
+        soon(SOON, read).await;
+        etcd.run(&["put", &key, "{}"]);
+        soon(SOON, || async { Ok(dcs.unchanged_cluster().is_none()) }).await;
+        etcd.run(&["del", &key]);
+        if key.ends_with("leader") {
+            assert_eq!(dcs.get_cluster().await.map(|_| dcs.unchanged_cluster()), Ok(None), "nobody leads");
+            soon(SOON, || dcs.acquire_leader(None)).await;
+        }
+    }
+    // We do.
+    soon(SOON, read).await;
+    assert_eq!(dcs.set_history("[]").await, Ok(true));
+    assert!(dcs.unchanged_cluster().is_none());
+    // The store goes, and comes back.
+    soon(SOON, read).await;
+    etcd.kill();
+    soon(SOON, || async { Ok(dcs.unchanged_cluster().is_none()) }).await;
+    etcd.restart();
+    soon(SOON, read).await;
+}

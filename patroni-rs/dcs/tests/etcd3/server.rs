@@ -243,6 +243,19 @@ impl Etcd {
         json.unwrap().get("ttl").and_then(pyfmt::Value::as_i64).unwrap()
     }
 
+    /// So many requests, and messages on open streams, it has received over gRPC.
+    #[allow(dead_code)] // Of the tests that share this file not all need it.
+    pub fn calls(&self) -> u64 {
+        use std::io::{Read, Write};
+        let address = self.url.trim_start_matches("http://");
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        let counters = text.lines().filter(|line| line.starts_with("grpc_server_msg_received_total"));
+        counters.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum::<f64>() as u64
+    }
+
     /// Starts it again, with users that the health check would need to know.
     pub fn restart_without_waiting(&mut self) {
         self.child = spawn(&self.program, &self.args);

@@ -29,6 +29,7 @@ fn lock(fenced: bool) -> LeaderLock {
     lock.answered(
         (&Request::from(ask::AcquireLeader), &Answer::Dcs(Ok(true))),
         sent,
+        false,
         &Now { at: sent, ..now() },
     );
     lock.next(NOW);

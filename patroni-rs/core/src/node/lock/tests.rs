@@ -75,7 +75,7 @@ fn moment(at: u64, server: &Server) -> Now<'static> {
 /// Asked at `sent`, answered at `now`, while this server runs.
 fn ask(lock: &mut LeaderLock, request: &Request, answer: &Answer, (sent, now): (u64, u64), server: &Server) {
     lock.request_sent(request, &moment(sent, server));
-    lock.answered((request, answer), s(sent), &moment(now, server));
+    lock.answered((request, answer), s(sent), false, &moment(now, server));
 }
 
 fn fence_at(lock: &LeaderLock) -> Option<Mono> {
@@ -185,6 +185,7 @@ fn a_pause_that_is_over_counts_as_over_for_who_holds_the_lock() {
         lock.answered(
             (&Request::from(ask::LoadCluster), &read),
             s(101),
+            false,
             &Now { paused, ..moment(101, &primary()) },
         );
         assert_eq!(fence_at(&lock).is_some(), armed, "{leader:?} {paused}");
@@ -219,6 +220,7 @@ fn a_cycle_goes_by_the_memory_that_it_begins_and_ends_with() {
     lock.answered(
         (&Request::from(ask::Probe), &Answer::Done),
         s(101),
+        false,
         &Now { paused: true, ..moment(101, &primary()) },
     );
     assert_eq!(fence_at(&lock), None, "a pause has begun");
@@ -416,8 +418,78 @@ fn the_lock_counts_by_what_the_store_grants() {
     let short = Now { granted: span(20), ..moment(100, &primary()) };
     lock.request_sent(&Request::from(ask::AcquireLeader), &short);
     assert_eq!(fence_at(&lock), Some(s(118)));
-    lock.answered((&Request::from(ask::AcquireLeader), &done(true)), s(100), &Now { at: s(101), ..short });
+    lock.answered(
+        (&Request::from(ask::AcquireLeader), &done(true)),
+        s(100),
+        false,
+        &Now { at: s(101), ..short },
+    );
     assert_eq!(lock.until(s(101)), Some(s(120)));
     lock.renewed(s(110), s(111), Renewed::Until(span(15)));
     assert_eq!(lock.until(s(111)), Some(s(125)));
+}
+
+/// A cycle every second: what the store has said may stand for some of them, and the promise counts from that answer.
+#[test]
+fn a_renewal_that_is_spared_prolongs_nothing() {
+    let quick = |at: u64| Now { timing: Timing::seconds(30, 1, 10), ..moment(at, &primary()) };
+    let begun = || {
+        let mut lock = LeaderLock::new(Timing::seconds(30, 1, 10), false);
+        lock.cycle_begins(&memory(false, false));
+        lock.request_sent(&update(), &quick(100));
+        lock.answered((&update(), &done(true)), s(100), false, &quick(100));
+        lock.cycle_ended(s(100));
+        lock
+    };
+    let spared = |lock: &mut LeaderLock, at: u64| {
+        lock.request_sent(&update(), &quick(at));
+        lock.may_spare(&update(), s(at))
+    };
+    let load = Request::from(ask::LoadCluster);
+    // For as long as the next cycle is in time; a question for the lock never.
+    for (at, may) in [(101, true), (104, true), (105, false), (131, false)] {
+        assert_eq!(spared(&mut begun(), at), may, "{at}");
+    }
+    let mut lock = begun();
+    assert!(!lock.may_spare(&Request::from(ask::AcquireLeader), s(101)) && lock.may_spare(&load, s(101)));
+    // It is a cycle that wants the lock, and its end permits a renewal. The promise is that of before.
+    assert!(spared(&mut lock, 104));
+    lock.answered((&update(), &done(true)), s(104), true, &quick(104));
+    assert!(lock.cycle_ended(s(104)));
+    assert_eq!((lock.lease_until(), fence_at(&lock)), (Some(s(130)), Some(s(127))));
+    // Consent of all peers is no word of the store.
+    let mut lock = begun();
+    lock.request_sent(&Request::from(ask::ExtendLease { sent: s(102) }), &quick(102));
+    assert!(!spared(&mut lock, 103) && lock.until(s(131)).is_some());
+    // Nor is a lock that was lost, given up, or made doubtful by the clock.
+    let lost: [fn(&mut LeaderLock); 4] = [
+        |lock| lock.renewed(s(102), s(102), Renewed::Gone),
+        |lock| lock.clock_jumped(s(102), span(60)),
+        |lock| lock.fence_handled(),
+        |lock| lock.keeper.lease_dropped(),
+    ];
+    for (number, lose) in lost.iter().enumerate() {
+        let mut lock = begun();
+        lose(&mut lock);
+        assert!(!spared(&mut lock, 103), "{number}");
+        // Where it is doubtful the cluster is read as it is.
+        assert_eq!(lock.may_spare(&load, s(103)), number > 1, "{number}");
+        let read = cluster(Some("n1"));
+        lock.answered((&load, &read), s(103), false, &quick(103));
+        assert!(lock.may_spare(&load, s(104)) && !spared(&mut lock, 104), "{number}");
+    }
+    // The keeper sleeps until it has something to do, and is woken only where that comes sooner.
+    let mut lock = begun();
+    let renews = lock.acts_at(s(101));
+    assert_eq!(renews, s(105));
+    lock.answered((&update(), &done(true)), s(102), true, &quick(102));
+    assert_eq!(lock.acts_at(s(102)), renews);
+    lock.clock_jumped(s(102), span(60));
+    assert!(lock.acts_at(s(102)) < renews);
+    // The keeper has heard in the middle of the cycle that the lease is gone.
+    let mut lock = begun();
+    assert!(spared(&mut lock, 102));
+    lock.renewed(s(102), s(102), Renewed::Gone);
+    lock.answered((&update(), &done(true)), s(102), true, &quick(102));
+    assert_eq!((lock.until(s(103)), fence_at(&lock)), (None, Some(s(104))));
 }
