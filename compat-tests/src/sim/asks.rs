@@ -10,6 +10,7 @@ use std::task::{Context, Poll, Waker};
 use patroni_core::ha::{ask, Answer, Ask, DcsRequest, Request};
 use patroni_core::model::{Cluster, Status, SyncState};
 use patroni_requests::carry_out;
+use pyfmt::json;
 
 use super::dcs::{Kind, Op, Said};
 use super::events::{After, Event};
@@ -38,6 +39,10 @@ impl World {
                 let answer = asked.reply(Ok(cluster));
                 return Task(Box::pin(async move { answer }));
             }
+        }
+        let waits = self.config.planted == Planted::WaitsForOutsider;
+        if waits && matches!(request, DcsRequest::AcquireLeader(_)) && self.another_is_named(node) {
+            return Task(Box::pin(async { Answer::Dcs(Ok(false)) }));
         }
         let mut request = request.clone();
         if let DcsRequest::WriteSync(ask::WriteSync { standbys, quorum, .. }) = &mut request {
@@ -72,6 +77,13 @@ impl World {
         let same = *member.upper.changes().borrow() == member.told_of && member.loaded_at > 0;
         let believes = self.config.planted == Planted::BelievesTheCopy && same;
         Some(member.seen.clone()).filter(|cluster| believes && !cluster.is_unlocked())
+    }
+
+    /// Does an order name another candidate?
+    fn another_is_named(&self, node: usize) -> bool {
+        let order = self.store.get("failover").and_then(|text| json::loads(text).ok());
+        let named = order.as_ref().and_then(|order| order.get("member")).filter(|name| name.truthy());
+        named.is_some_and(|name| name.py_str() != self.members[node].me.name)
     }
 
     /// Runs the request as far as it gets without another answer of the store.

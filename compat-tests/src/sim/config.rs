@@ -85,6 +85,8 @@ pub struct Config {
     pub restores: bool,
     /// Nothing happens but standbys of outside under a member's name, and leaders that die.
     pub strangers: bool,
+    /// Nothing happens but leaders that die just as a switchover to a member that is not in `/sync` is ordered.
+    pub orders: bool,
     /// Servers that run and do not answer: see `silent.rs`.
     pub silent: bool,
     /// The kind of store.
@@ -126,6 +128,7 @@ impl Default for Config {
             unseen: false,
             restores: false,
             strangers: false,
+            orders: false,
             store: Kind::Etcd3,
             lossy: false,
             planted: Planted::Nothing,
@@ -181,6 +184,8 @@ impl Config {
             ),
             ("strangers", Config { strangers: true, sync: SyncMode::On, ..base.clone() }),
             ("strangers-quorum", Config { strangers: true, sync: SyncMode::Quorum, ..base.clone() }),
+            ("ordered", Config { orders: true, sync: SyncMode::On, ..base.clone() }),
+            ("ordered-quorum", Config { orders: true, sync: SyncMode::Quorum, ..base.clone() }),
             ("stun", Config { stun: true, ..base.clone() }),
             ("silent", Config { silent: true, ..base.clone() }),
             ("etcd3", Config { lossy: true, failsafe: true, ..base.clone() }),

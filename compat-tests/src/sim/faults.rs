@@ -58,6 +58,8 @@ pub enum Fault {
     ClockStep(usize, i64),
     /// An operator asks for a switchover, now or after so long.
     Switchover(Option<u64>),
+    /// An operator's switchover to a member that is not in `/sync`, written into the DCS.
+    SwitchoverToOutsider,
     /// An operator asks for a failover to this node.
     Failover(usize),
     /// An operator pauses or resumes the cluster.

@@ -1,18 +1,37 @@
 //! Operators, with the means that they have: keys in the DCS and the REST API.
 
 use patroni_core::ha::{commands, Job};
-use patroni_core::model::{failover_value, FailoverOrder};
+use patroni_core::model::{failover_value, FailoverOrder, SyncState};
 use pyfmt::{datetime, json, Value};
 
-use super::config::SyncMode;
+use super::config::{Config, SyncMode};
 use super::events::Event;
-use super::faults::Fault;
+use super::faults::{Fault, LEADER};
 use super::node::EPOCH_US;
 use super::planted::Planted;
+use super::rng::Rng;
 use super::world::World;
 
 /// How long the failover to a named member may last.
 const MANUAL_FOR: u64 = 180_000;
+
+/// A member is down until it has left `/sync`, comes back, and is named in an order just before the leader dies.
+pub(super) fn void_orders(seed: u64, config: &Config) -> Vec<(u64, Fault)> {
+    let mut rng = Rng::new(seed ^ 0x0de2_0000);
+    let mut faults = Vec::new();
+    let mut at = 60_000;
+    for _ in 0..4 {
+        let node = rng.between(0, config.members as u64 - 1) as usize;
+        let down = rng.between(config.ttl, 3 * config.ttl);
+        faults.push((at, Fault::KillNode(node, down)));
+        at += down + rng.between(500, 2 * config.loop_wait);
+        faults.push((at, Fault::SwitchoverToOutsider));
+        let long = rng.between(config.ttl, 6 * config.ttl);
+        faults.push((at + rng.between(0, 20), Fault::KillNode(LEADER, long)));
+        at += long + rng.between(config.ttl, 3 * config.ttl);
+    }
+    faults
+}
 
 impl World {
     /// An order in the DCS stands until somebody removes it.
@@ -38,6 +57,7 @@ impl World {
     pub(super) fn apply_order(&mut self, order: Fault) {
         match order {
             Fault::Switchover(after) => self.order_switchover(after),
+            Fault::SwitchoverToOutsider => self.order_outsider(),
             Fault::Failover(node) => self.order_failover(node),
             Fault::Pause(on) => self.order_pause(on),
             Fault::Restart(node) => self.order_restart(node),
@@ -87,6 +107,19 @@ impl World {
             ..Default::default()
         });
         self.store.put("failover", &text, None);
+        self.wake_all();
+    }
+
+    /// The REST API of a leader would refuse it; whoever writes the key is not asked.
+    fn order_outsider(&mut self) {
+        let Some(leader) = self.store.get("leader").map(str::to_owned) else { return };
+        let sync = self.store.get("sync").map(|text| SyncState::from_node(None, text)).unwrap_or_default();
+        let outside = |name: &&String| **name != leader && !sync.matches(name, true);
+        let names = self.members.iter().filter(|m| m.alive).map(|m| &m.me.name);
+        let Some(candidate) = names.clone().find(outside).cloned() else { return };
+        let order =
+            FailoverOrder { leader: Some(&leader), candidate: Some(&candidate), ..FailoverOrder::default() };
+        self.store.put("failover", &failover_value(order), None);
         self.wake_all();
     }
 

@@ -28,6 +28,9 @@ impl Plan {
         if config.strangers {
             return Plan::healed(super::strangers::orders(seed, config), 0, config);
         }
+        if config.orders {
+            return Plan::healed(super::operators::void_orders(seed, config), 0, config);
+        }
         let mut faults = Vec::new();
         let calm = 60_000;
         let mut at = calm;

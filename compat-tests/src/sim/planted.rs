@@ -85,6 +85,8 @@ pub enum Planted {
     TrustsSyncNames,
     /// A switchover stops the primary although nobody receives WAL from it, and gives the lock away.
     SwitchesUnfed,
+    /// The lock is left to a candidate that may not take it.
+    WaitsForOutsider,
     /// The mark beside a rewind that was broken off is not looked at.
     ForgetsMark,
     /// Whoever bears a member's name is that member, whatever slot he holds.
@@ -125,7 +127,7 @@ pub enum Planted {
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Planted; 53] = [
+    pub const ALL: [Planted; 54] = [
         Planted::NoDemotion,
         Planted::RenewsForever,
         Planted::TakesLockBlindly,
@@ -162,6 +164,7 @@ impl Planted {
         Planted::BelievesInheritedLock,
         Planted::TrustsSyncNames,
         Planted::SwitchesUnfed,
+        Planted::WaitsForOutsider,
         Planted::ForgetsMark,
         Planted::BelievesNames,
         Planted::BelievesTwins,
@@ -214,6 +217,7 @@ impl Planted {
                 Config { restores: true, maximum_lag: 20_000, ..base }
             }
             Planted::ForgetsWhoWasAhead => Config { restores: true, sync: SyncMode::On, ..base },
+            Planted::WaitsForOutsider => Config { orders: true, sync: SyncMode::On, ..base },
             Planted::BelievesNames => Config { strangers: true, sync: SyncMode::On, ..base },
             Planted::BelievesTwins => Config { strangers: true, sync: SyncMode::Quorum, ..base },
             Planted::TrustsSyncNames => Config { sync: SyncMode::Quorum, ..base },

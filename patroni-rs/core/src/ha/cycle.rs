@@ -220,6 +220,9 @@ impl<'a> Cycle<'a> {
         if !cluster.is_unlocked() || self.m.old_cluster.is_none() {
             self.m.old_cluster = Some(cluster.clone());
         }
+        if !cluster.is_unlocked() || cluster.failover.is_none() {
+            self.m.candidate_waited_for = None;
+        }
         self.m.failsafe.listed(cluster.failsafe.clone());
         self.m.config = self.m.config.updated_from(&cluster);
         self.cluster = self.with_failsafe_leader(cluster);

@@ -194,17 +194,10 @@ impl Cycle<'_> {
             if outsider {
                 return self.no(Reason::NotSynchronous).map(Some);
             }
-            if let Some(member) = self.cluster.get_member(candidate, false).cloned() {
-                let peers = self.ask_peers(vec![member])?;
-                match peers.first().map(|p| (p.name.clone(), p.limitation())) {
-                    Some((name, None)) => {
-                        self.log(format!("{action}: to {name}, i am {me}"));
-                        self.held_back(Reason::Candidate, Some(&name), &[]);
-                        return Ok(Some(false));
-                    }
-                    Some((name, Some(why))) => self.warn(format!("{action}: member {name} is {why}")),
-                    None => {}
-                }
+            if let Some(name) = self.candidate_may_lead(candidate)? {
+                self.log(format!("{action}: to {name}, i am {me}"));
+                self.held_back(Reason::Candidate, Some(&name), &[]);
+                return Ok(Some(false));
             }
         } else if self.is_paused() {
             return self.no(Reason::Paused).map(Some);
@@ -228,6 +221,43 @@ impl Cycle<'_> {
             .collect();
         // Nor may a switchover cost more than any other change of leaders. (The reference does not look at the lag here.)
         self.is_healthiest_of(rivals, failover.leader.is_some(), None).map(Some)
+    }
+
+    /// Does everybody else leave the lock to the candidate? None: it cannot take it, which is said, or does not.
+    fn candidate_may_lead(&mut self, candidate: &str) -> Step<Option<String>> {
+        let action = self.failover_action();
+        let Some(member) = self.cluster.get_member(candidate, false).cloned() else { return Ok(None) };
+        // A switchover leads to a member of /sync alone, and nobody gets into it while nobody leads. (In the reference all
+        // others wait for it until somebody removes the order: docs/safety.md S16.)
+        if self.is_switchover() && self.sync_is_active() && !self.cluster.sync.matches(candidate, true) {
+            let standbys = self.cluster.sync.sync_standby.clone().unwrap_or_else(|| "None".into());
+            let title = title_case(action);
+            self.warn(format!("{title} candidate={candidate} does not match with sync_standbys={standbys}"));
+            return Ok(None);
+        }
+        let peers = self.ask_peers(vec![member])?;
+        let Some((name, limitation)) = peers.first().map(|p| (p.name.clone(), p.limitation())) else {
+            return Ok(None);
+        };
+        if let Some(why) = limitation {
+            self.warn(format!("{action}: member {name} is {why}"));
+            return Ok(None);
+        }
+        // Whatever keeps it from the lock: a cluster is not without a leader for an order's sake.
+        let (now, patience) = (self.io.now(), self.v.me.timing.ttl);
+        let since = match &self.m.candidate_waited_for {
+            Some((waited_for, since)) if *waited_for == name => *since,
+            _ => now,
+        };
+        self.m.candidate_waited_for = Some((name.clone(), since));
+        if now.since(since) >= patience {
+            self.warn(format!(
+                "{action}: member {name} has not taken the leader lock for {} s",
+                patience.as_secs()
+            ));
+            return Ok(None);
+        }
+        Ok(Some(name))
     }
 
     fn wait_for_candidate_in_pause(&mut self, candidate: &str) -> Step<Option<bool>> {

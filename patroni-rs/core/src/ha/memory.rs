@@ -56,6 +56,8 @@ pub struct Memory {
     pub was_paused: bool,
     /// Since when an order to switch over waits for a candidate that streams.
     pub switchover_waits: Option<Mono>,
+    /// For whom, and since when, the lock that nobody has is left to an order's candidate.
+    pub candidate_waited_for: Option<(String, Mono)>,
     /// A demotion in steps.
     pub demotion: Option<Demotion>,
     /// How this node came by the lock, or gave it away.
@@ -89,6 +91,7 @@ impl Memory {
             superseded_by: None,
             was_paused: false,
             switchover_waits: None,
+            candidate_waited_for: None,
             demotion: None,
             lock: LockMemory::default(),
             backoff: Backoff::default(),

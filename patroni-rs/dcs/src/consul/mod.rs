@@ -25,7 +25,7 @@ use crate::lock::LockRenewer;
 use crate::watch::Sink;
 use crate::{DcsError, Settings, Timing};
 use api::{Api, Shared};
-use options::{ConsulOptions, LiveOptions};
+use options::ConsulOptions;
 use renewer::Renewer;
 use service::Registration;
 use session::Sessions;
@@ -51,7 +51,6 @@ impl Consul {
     /// # Errors
     /// The options make no client.
     pub async fn start(settings: Settings, section: &Value) -> Result<Consul, DcsError> {
-        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let mut options = ConsulOptions::from_section(section, &variable)?;
         if settings.ctl && options.live.token.is_none() {
             // For `patronictl -d`, which leaves no room for a token. (The reference's daemon loses it at the first reload.)
@@ -67,6 +66,10 @@ impl Consul {
         };
         Ok(Keys::over(settings, "consul", store).await)
     }
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 impl KvStore for Store {
@@ -94,9 +97,9 @@ impl KvStore for Store {
         ttl_changed
     }
 
-    /// Not the servers: another Consul would be another cluster.
+    /// Not the servers: another Consul would be another cluster. What the next start would refuse is refused all the same.
     fn reload(&self, section: &Value) -> Result<(), DcsError> {
-        let now = LiveOptions::from_section(section)?;
+        let now = ConsulOptions::from_section(section, &variable)?.live;
         let before = self.api.shared().set_live_options(now.clone());
         self.registration.reloaded(&before, &now);
         Ok(())

@@ -29,6 +29,8 @@ struct Common<W> {
     seen: Mutex<Seen>,
     /// The options whose credentials etcd has accepted last.
     accepted: Mutex<Option<Arc<EtcdOptions>>>,
+    /// And those it has refused since then, when.
+    refused: Mutex<Option<(Arc<EtcdOptions>, Instant)>>,
 }
 
 struct State<C> {
@@ -71,7 +73,8 @@ impl<W: Wire> Pool<W> {
     pub fn new(wire: W, options: EtcdOptions, timing: Timing, asker: Asker) -> Pool<W> {
         let (options, seen) = (Mutex::new(Arc::new(options)), Mutex::default());
         let timing = Mutex::new(timing);
-        Pool::with(Arc::new(Common { wire, options, timing, seen, accepted: Mutex::default() }), asker)
+        let (accepted, refused) = (Mutex::default(), Mutex::default());
+        Pool::with(Arc::new(Common { wire, options, timing, seen, accepted, refused }), asker)
     }
 
     fn with(common: Arc<Common<W>>, asker: Asker) -> Pool<W> {

@@ -94,3 +94,71 @@ fn both_pools_hear_of_new_options_and_durations() {
     assert_eq!(keeper.options(), pool.options());
     assert_eq!((keeper.options().credentials.is_some(), keeper.timing()), (true, timing));
 }
+
+/// Takes its time for each password, and knows one.
+struct Guarded {
+    password: Mutex<String>,
+}
+
+impl Wire for Arc<Guarded> {
+    type Rpc = ();
+    type Body = ();
+    type Conn = ();
+    async fn connect(&self, _: &str, options: &Arc<EtcdOptions>, _: Manner) -> Result<(), Failure> {
+        tokio::time::sleep(Duration::from_millis(800)).await;
+        match &options.credentials {
+            Some((_, password)) if *password == *locked(&self.password) => Ok(()),
+            _ => Err(Failure::Password("invalid user ID or password".into())),
+        }
+    }
+    async fn send(&self, _: &mut (), _: &()) -> Result<Reply<()>, Failure> {
+        Ok(Reply {
+            told: Told { cluster: 1, term: 1, revision: 1, by_majority: true },
+            repeated: false,
+            body: (),
+        })
+    }
+    fn members(&self) {}
+    fn urls(&self, (): ()) -> Option<Vec<String>> {
+        None
+    }
+    fn name(&self) -> &'static str {
+        "Etcd"
+    }
+    fn what(&self, (): &()) -> String {
+        String::new()
+    }
+    fn say(&self, _: Level, _: &str) {}
+}
+
+/// A wrong password is in the file, and a busy etcd has lost its tokens: it needs longer for two passwords than an
+/// attempt lasts.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_password_does_not_take_the_time_of_the_good_one() {
+    let with = |password: &str| {
+        let section = format!(r#"{{"hosts":"a:1","username":"u","password":"{password}"}}"#);
+        EtcdOptions::from_section(&pyfmt::json::loads(&section).unwrap()).unwrap()
+    };
+    let etcd = Arc::new(Guarded { password: Mutex::new("good".into()) });
+    let timing = Timing { retry_timeout: Duration::from_secs(4), ..Timing::default() };
+    let pool = Pool::new(Arc::clone(&etcd), with("good"), timing, Asker::Daemon);
+    let asks = || pool.call(&(), pool.deadline());
+    assert!(asks().await.is_ok());
+    pool.set_options(with("typo"));
+    for _ in 0..2 {
+        locked(&pool.state).clients.clear();
+        assert!(asks().await.is_ok());
+    }
+    // The keeper knows it by then.
+    let keeper = pool.separate();
+    let began = Instant::now();
+    assert!(keeper.call(&(), Effort::Until(began + Duration::from_secs(4))).await.is_ok());
+    assert!(began.elapsed() < Duration::from_millis(1500));
+    // And whichever is good is found: the one that was refused a moment ago, another one.
+    for password in ["typo", "next"] {
+        *locked(&etcd.password) = password.to_owned();
+        pool.set_options(with(password));
+        locked(&pool.state).clients.clear();
+        assert!(asks().await.is_ok(), "{password}");
+    }
+}

@@ -4,7 +4,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use patroni_raft::node::{Config, Secret, MOST_ENTRIES};
+use pyfmt::value::str_repr;
 use pyfmt::Value;
+
+use crate::address::is_host;
 
 /// The member that a section describes. patronictl is a reader, and asks the node of its configuration as well.
 ///
@@ -18,12 +21,14 @@ pub fn member_config(section: &Value, ctl: bool, retry_timeout: Duration) -> Res
         Some(Value::Int(number)) if key == "password" => Ok(Some(number.to_string())),
         Some(other) => Err(format!("raft.{key} is no text: {}", other.type_name())),
     };
-    let mut own = text("self_addr")?;
+    let place = |key: &str, of: Option<String>| of.map(|text| address(key, text)).transpose();
+    let mut own = place("self_addr", text("self_addr")?)?;
     let mut partners: Vec<String> = match get("partner_addrs") {
         None => Vec::new(),
         Some(Value::List(list)) => {
-            let address = |value: &Value| value.as_str().map(str::to_owned);
-            list.iter().map(address).collect::<Option<_>>().ok_or("raft.partner_addrs is no list of texts")?
+            let texts: Option<Vec<String>> = list.iter().map(|v| v.as_str().map(str::to_owned)).collect();
+            let texts = texts.ok_or("raft.partner_addrs is no list of texts")?;
+            texts.into_iter().map(|text| address("partner_addrs", text)).collect::<Result<_, _>>()?
         }
         Some(other) => return Err(format!("raft.partner_addrs is no list: {}", other.type_name())),
     };
@@ -38,13 +43,25 @@ pub fn member_config(section: &Value, ctl: bool, retry_timeout: Duration) -> Res
     }
     Ok(Config {
         own,
-        bind: text("bind_addr")?,
+        bind: place("bind_addr", text("bind_addr")?)?,
         partners,
         data_dir: text("data_dir")?.map(PathBuf::from).unwrap_or_default(),
         password: text("password")?.map(Secret),
         retry_timeout,
         most_entries: MOST_ENTRIES,
     })
+}
+
+/// The address as it is written, by which the members of the cluster know each other. (The reference waits for ever for a
+/// member by a name that is none.)
+fn address(key: &str, text: String) -> Result<String, String> {
+    let parts = text.rsplit_once(':').filter(|(_, port)| port.parse::<u16>().is_ok_and(|port| port != 0));
+    let host =
+        parts.map(|(host, _)| host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host));
+    match host {
+        Some(host) if is_host(host) => Ok(text),
+        _ => Err(format!("expected <HOST>:<PORT> in raft.{key}, but got {}", str_repr(&text))),
+    }
 }
 
 #[cfg(test)]
@@ -75,6 +92,39 @@ mod tests {
         assert_eq!(of(r#"{"self_addr":"a:1","partner_addrs":[]}"#, false).unwrap().partners.len(), 0);
         for wrong in ["{}", r#"{"self_addr":5}"#, r#"{"self_addr":"a:1","partner_addrs":"b:1"}"#] {
             assert!(of(wrong, false).is_err(), "{wrong}");
+        }
+        for good in ["a_b.c-d:1", "10.0.0.1:65535", "[::1]:1", "fe80::1:1"] {
+            for ctl in [false, true] {
+                assert!(
+                    of(&format!(r#"{{"self_addr":"a:1","partner_addrs":["{good}"]}}"#), ctl).is_ok(),
+                    "{good}"
+                );
+            }
+        }
+        for wrong in [
+            "http://a:1",
+            "a",
+            "a:",
+            ":1",
+            "[]:1",
+            "a:b",
+            "a:0",
+            "a:65536",
+            " a:1",
+            "a :1",
+            "a:1/x",
+            "u@a:1",
+            "",
+        ] {
+            for (key, section) in [
+                ("self_addr", format!(r#"{{"self_addr":"{wrong}","partner_addrs":["b:1"]}}"#)),
+                ("bind_addr", format!(r#"{{"self_addr":"a:1","bind_addr":"{wrong}"}}"#)),
+                ("partner_addrs", format!(r#"{{"self_addr":"a:1","partner_addrs":["b:1","{wrong}"]}}"#)),
+            ] {
+                let want = format!("expected <HOST>:<PORT> in raft.{key}, but got '{wrong}'");
+                let empty = wrong.is_empty() && key != "partner_addrs";
+                assert_eq!(of(&section, false).err(), Some(want).filter(|_| !empty), "{section}");
+            }
         }
     }
 }

@@ -121,6 +121,8 @@ pub async fn addresses(hosts: &[(String, u16)], limit: Duration) -> Vec<(String,
 pub struct Begin<'a> {
     /// Options of the client.
     pub options: &'a Options,
+    /// Who we say we are.
+    pub credentials: &'a [Credential],
     /// The session that is to go on.
     pub session: Option<&'a Session>,
     /// The session timeout that is asked for.
@@ -147,7 +149,7 @@ pub async fn open(
             Greeting::Expired => return Err(NoWire::Expired),
             Greeting::ReadOnly => return Err(NoWire::Broken("the server has no quorum".into())),
         };
-        for credential in &begin.options.credentials {
+        for credential in begin.credentials {
             match credential {
                 Credential::Scheme(scheme, text) => authenticate(&mut wire, scheme, text).await?,
                 Credential::Sasl(user, password) => sasl(&mut wire, user, password).await?,

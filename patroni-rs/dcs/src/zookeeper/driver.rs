@@ -10,6 +10,7 @@ use tokio::time::sleep_until;
 use super::connect::{self, Begin, NoWire, Wire};
 use super::jute::In;
 use super::line::{Broken, Exchange, Line, Reply};
+use super::options::ways_to_say_who_we_are;
 use super::proto::{self, xid, Code, Event, Head, Op, Session};
 use super::shared::{Noticed, Shared};
 use crate::grant;
@@ -346,10 +347,11 @@ enum Round {
 }
 
 async fn round(shared: Arc<Shared>, last_zxid: i64) -> Round {
-    let (options, timing) = {
+    let (options, former, timing) = {
         let state = shared.state();
-        (Arc::clone(&state.options), state.timing)
+        (Arc::clone(&state.options), state.former.clone(), state.timing)
     };
+    let ways = ways_to_say_who_we_are(&options.credentials, &former);
     let limit = grant::patience(&timing);
     let addresses = connect::addresses(&options.hosts, limit).await;
     if addresses.is_empty() {
@@ -360,19 +362,24 @@ async fn round(shared: Arc<Shared>, last_zxid: i64) -> Round {
         let (ip, port, ssl) =
             (address.ip(), address.port(), if options.tls.is_some() { "True" } else { "False" });
         tracing::info!(target: LOG, "Connecting to {host}({ip}):{port}, use_ssl: {ssl}");
-        // Twice where the session turns out to have ended.
-        for _ in 0..2 {
+        let mut ways = ways.iter().map(Vec::as_slice);
+        let Some(mut credentials) = ways.next() else { continue };
+        let mut ended = false;
+        loop {
             let (session, asked) = {
                 let state = shared.state();
                 let asked = if state.session.is_some() { state.asked } else { state.timing.ttl };
                 (state.session.clone(), asked)
             };
-            let begin = Begin { options: &options, session: session.as_ref(), timeout: asked, last_zxid };
+            let session = session.as_ref();
+            let begin = Begin { options: &options, credentials, session, timeout: asked, last_zxid };
             match connect::open(&host, address, &begin, limit).await {
                 Ok((wire, session)) => return Round::Connected(wire, session, asked),
-                Err(NoWire::Expired) if session.is_some() => {
+                // Once more, for a new one.
+                Err(NoWire::Expired) if session.is_some() && !ended => {
                     tracing::warn!(target: LOG, "Session has expired");
                     shared.end();
+                    ended = true;
                     continue;
                 }
                 Err(NoWire::Expired) => others += 1,
@@ -381,8 +388,13 @@ async fn round(shared: Arc<Shared>, last_zxid: i64) -> Round {
                     tracing::warn!(target: LOG, "Connection dropped: socket connection broken");
                 }
                 Err(NoWire::NotBelieved(text)) => {
-                    others += 1;
                     tracing::error!(target: LOG, "AUTH_FAILED closing: {text}");
+                    if let Some(before) = ways.next() {
+                        tracing::error!(target: LOG, "Going on with the credentials before");
+                        credentials = before;
+                        continue;
+                    }
+                    others += 1;
                 }
                 Err(NoWire::Broken(text)) => {
                     others += 1;

@@ -214,11 +214,7 @@ impl KvStore for ZooKeeper {
             }
             None => Options::from_section(section)?,
         };
-        let changed = {
-            let mut state = self.client.shared().state();
-            let before = std::mem::replace(&mut state.options, Arc::new(options));
-            before != state.options
-        };
+        let changed = self.client.shared().state().take_options(options);
         if changed {
             self.client.reconnect();
         }

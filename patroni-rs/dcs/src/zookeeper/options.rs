@@ -126,6 +126,20 @@ fn tls(section: &Value) -> TlsOptions {
     }
 }
 
+/// The ways to say who we are, one after the other. A connection may have any number of digests, of which each gives its
+/// rights, so that those of before go along; but one user for SASL, which servers believe or not.
+pub fn ways_to_say_who_we_are(now: &[Credential], former: &[Credential]) -> Vec<Vec<Credential>> {
+    let is_sasl = |credential: &&Credential| matches!(credential, Credential::Sasl(..));
+    let digests = former.iter().filter(|c| matches!(c, Credential::Scheme(scheme, _) if scheme == "digest"));
+    let first: Vec<Credential> = now.iter().chain(digests).cloned().collect();
+    let with = |sasl: &Credential| {
+        let others = first.iter().filter(|c| !is_sasl(c));
+        others.chain([sasl]).cloned().collect()
+    };
+    let more: Vec<_> = former.iter().filter(is_sasl).map(with).collect();
+    [first].into_iter().chain(more).collect()
+}
+
 fn credentials(auth_data: Option<&Value>) -> Result<Vec<Credential>, DcsError> {
     let Some(map) = auth_data.filter(|v| v.truthy()) else { return Ok(Vec::new()) };
     let Value::Map(map) = map else {
@@ -240,6 +254,24 @@ mod tests {
         assert_eq!(tls(r#"{"hosts":"a","cacert":"ca"}"#), None);
         // From the environment it is text.
         assert!(tls(r#"{"hosts":"a","use_ssl":"true"}"#).is_some());
+    }
+
+    #[test]
+    fn who_we_are_after_changes() {
+        let digest = |text: &str| Credential::Scheme("digest".into(), text.into());
+        let sasl = |user: &str| Credential::Sasl(user.into(), "p".into());
+        let ip = Credential::Scheme("ip".into(), "x".into());
+        let ways = ways_to_say_who_we_are;
+        assert!(ways(&[], &[]) == vec![vec![]]);
+        assert!(ways(&[digest("a")], &[]) == vec![vec![digest("a")]]);
+        assert!(ways(&[digest("b")], &[digest("a"), ip.clone()]) == vec![vec![digest("b"), digest("a")]]);
+        let former = [sasl("b"), digest("a"), sasl("a")];
+        let want = vec![
+            vec![sasl("c"), ip.clone(), digest("a")],
+            vec![ip.clone(), digest("a"), sasl("b")],
+            vec![ip.clone(), digest("a"), sasl("a")],
+        ];
+        assert!(ways(&[sasl("c"), ip], &former) == want);
     }
 
     #[test]

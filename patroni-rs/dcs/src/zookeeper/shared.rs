@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use patroni_core::mutex::locked;
 use tokio::sync::{mpsc, watch};
 
-use super::options::Options;
+use super::options::{Credential, Options};
 use super::proto::Session;
 use crate::Timing;
 
@@ -35,6 +35,9 @@ pub struct Shared {
 pub struct State {
     /// Options in force.
     pub options: Arc<Options>,
+    /// Who we said we were before the options changed, the last first. What people have mistyped gives no rights, and
+    /// the servers may be told of something new later than we.
+    pub former: Vec<Credential>,
     /// Durations in force.
     pub timing: Timing,
     /// The session, also while it is not connected.
@@ -57,6 +60,18 @@ pub struct State {
 }
 
 impl State {
+    /// New options; are they others?
+    pub(super) fn take_options(&mut self, options: Options) -> bool {
+        let before = std::mem::replace(&mut self.options, Arc::new(options));
+        for credential in before.credentials.iter().rev() {
+            self.former.retain(|known| known != credential);
+            self.former.insert(0, credential.clone());
+        }
+        let now = Arc::clone(&self.options);
+        self.former.retain(|known| !now.credentials.contains(known));
+        before != self.options
+    }
+
     /// The session is left to end by itself.
     pub(super) fn leave(&mut self) -> Option<Session> {
         let session = self.session.take()?;
@@ -73,6 +88,7 @@ impl Shared {
     pub fn new(options: Options, timing: Timing, unattended: bool) -> Shared {
         let state = State {
             options: Arc::new(options),
+            former: Vec::new(),
             timing,
             session: None,
             asked: timing.ttl,

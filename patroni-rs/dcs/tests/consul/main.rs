@@ -263,6 +263,13 @@ async fn a_token_is_changed() {
         }
     };
     works().await;
+    // What the next start would refuse: the old options stay.
+    for wrong in
+        [r#"{"scheme":"ftp"}"#, r#"{"host":"x:y"}"#, r#"{"url":"HTTP3://x"}"#, r#"{"consistency":"x"}"#]
+    {
+        assert!(store.reload(&json::loads(wrong).unwrap()).is_err(), "{wrong}");
+    }
+    works().await;
     reload("00000000-0000-0000-0000-000000000000");
     works().await;
     // One that exists, and may not read: no empty cluster, whatever the one before may.

@@ -118,6 +118,17 @@ async fn a_digest_gives_rights() {
     );
     run(&python.display().to_string(), &["-c", &script], Path::new("/tmp"));
     works(&config("a", &server.host(), r#","auth_data":{"digest":"u:p"}"#)).await;
+    // A typing error in the file, and one more; nothing is lost. And the right one again.
+    let dcs = opened(&config("b", &server.host(), r#","auth_data":{"digest":"u:p"}"#)).await;
+    assert_eq!(dcs.acquire_leader(None).await, Ok(true));
+    for wrong in ["u:typo", "u:typos", "u:p"] {
+        dcs.reload(&config("b", &server.host(), &format!(r#","auth_data":{{"digest":"{wrong}"}}"#))).unwrap();
+        tokio::time::sleep(S).await;
+        let held = leader(&*dcs).await.unwrap();
+        assert_eq!(dcs.update_leader(&held, None, None).await, Ok(true), "{wrong}");
+    }
+    let held = leader(&*dcs).await.unwrap();
+    assert_eq!(dcs.delete_leader(Some(&held), None).await, Ok(true));
     let stranger = node("a", &server.host()).await;
     assert_ne!(stranger.set_history("[]").await, Ok(false), "the directory of the cluster is the world's");
     let config =
@@ -147,6 +158,16 @@ async fn sasl() {
     );
     let with = |user: &str| config("a", &server.host(), &format!(r#","auth_data":{{"sasl":"{user}"}}"#));
     works(&with(r#"bob:s\"e,c=ret"#)).await;
+    // Mistyped while it runs.
+    let dcs = opened(&with(r#"bob:s\"e,c=ret"#)).await;
+    assert_eq!(dcs.acquire_leader(None).await, Ok(true));
+    for wrong in ["bob:typo", "eve:typo", r#"bob:s\"e,c=ret"#] {
+        dcs.reload(&with(wrong)).unwrap();
+        tokio::time::sleep(S).await;
+        let held = leader(&*dcs).await.unwrap();
+        assert_eq!(dcs.update_leader(&held, None, None).await, Ok(true), "{wrong}");
+    }
+    drop(dcs);
     refused(&with("bob:wrong")).await;
     refused(&with("eve:s")).await;
     refused(&config("a", &server.host(), "")).await;

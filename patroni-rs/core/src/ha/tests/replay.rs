@@ -253,6 +253,15 @@ const ALLOWED: &[Allowed] = &[
         },
     },
     Allowed {
+        why: "nobody waits for a switchover's candidate that is not in /sync, and so cannot lead",
+        level: |ours, theirs, _| {
+            let void = ours.log.iter().any(|l| l.starts_with("Switchover candidate="));
+            if void && theirs.log.iter().any(|l| l.starts_with("switchover: to ")) {
+                theirs.clone_from(ours);
+            }
+        },
+    },
+    Allowed {
         why: "a watchdog that a promotion left armed is closed also while the DCS is away",
         level: |ours, theirs, _| {
             if ours.line.ends_with("DCS is not accessible") && !theirs.acts.iter().any(|a| a == "unwatch") {

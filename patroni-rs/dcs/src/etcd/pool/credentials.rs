@@ -1,12 +1,16 @@
 //! Which credentials a connection is made with, and what follows when etcd refuses them.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use patroni_core::mutex::locked;
 
 use super::{Client, Pool};
 use crate::etcd::wire::{Failure, Manner, Wire};
 use crate::etcd::EtcdOptions;
+
+/// For so long credentials that etcd has refused come after those it accepted before.
+const REFUSAL_COUNTS: Duration = Duration::from_secs(60);
 
 impl<W: Wire> Pool<W> {
     /// After a refusal for want of authentication: logs it; the next connection gets a new token, with the credentials
@@ -26,28 +30,61 @@ impl<W: Wire> Pool<W> {
     }
 
     /// A connection with the credentials in force; if etcd does not accept them (a typing error, or it is told of a
-    /// new password later than we), with those that it accepted last.
+    /// new password later than we), with those that it accepted last. Each password costs etcd time, and a busy one may
+    /// need longer for two of them than an attempt lasts: after a refusal the others go first, for a while.
     pub(super) async fn connect(
         &self,
         url: &str,
         options: &Arc<EtcdOptions>,
         manner: Manner,
     ) -> Result<Client<W::Conn>, Failure> {
+        let (first, second) = match self.former(options) {
+            Some(old) if self.was_refused(options) => (old, Some(Arc::clone(options))),
+            old => (Arc::clone(options), old),
+        };
+        let text = match self.connect_with(url, &first, manner).await {
+            Err(Failure::Password(text)) => text,
+            other => return other,
+        };
+        let Some(second) = second else { return Err(Failure::Password(text)) };
+        let client =
+            self.connect_with(url, &second, manner).await.map_err(|_| Failure::Password(text.clone()))?;
+        if first == *options {
+            self.goes_on_with_former(&text);
+        }
+        Ok(client)
+    }
+
+    /// Takes note of what etcd says of these credentials, also when nobody waits for the rest any more.
+    async fn connect_with(
+        &self,
+        url: &str,
+        options: &Arc<EtcdOptions>,
+        manner: Manner,
+    ) -> Result<Client<W::Conn>, Failure> {
         let wire = &self.common.wire;
-        let text = match wire.connect(url, options, manner).await {
+        match wire.connect(url, options, manner).await {
             Ok(conn) => {
                 if wire.shows_credentials(None) {
                     self.note_accepted(options);
                 }
-                return Ok(Client { conn, options: Arc::clone(options) });
+                Ok(Client { conn, options: Arc::clone(options) })
             }
-            Err(Failure::Password(text)) => text,
-            Err(failure) => return Err(failure),
-        };
-        let Some(old) = self.former(options) else { return Err(Failure::Password(text)) };
-        let conn = wire.connect(url, &old, manner).await.map_err(|_| Failure::Password(text.clone()))?;
-        self.goes_on_with_former(&text);
-        Ok(Client { conn, options: old })
+            Err(failure) => {
+                if matches!(failure, Failure::Password(_)) {
+                    *locked(&self.common.refused) = Some((Arc::clone(options), Instant::now()));
+                }
+                Err(failure)
+            }
+        }
+    }
+
+    /// Has etcd refused these credentials a moment ago?
+    fn was_refused(&self, options: &EtcdOptions) -> bool {
+        let refused = locked(&self.common.refused);
+        refused.as_ref().is_some_and(|(refused, at)| {
+            refused.credentials == options.credentials && at.elapsed() < REFUSAL_COUNTS
+        })
     }
 
     pub(super) fn note_accepted(&self, options: &Arc<EtcdOptions>) {

@@ -298,7 +298,13 @@ fn possible_rows() -> Vec<Row> {
     ]
 }
 
+const QUORUM: &str = r#""synchronous_mode":"quorum""#;
+
 fn leaderless_rows() -> Vec<Row> {
+    let waits = |world: World, name: &str, seconds| {
+        let since = (name.to_owned(), NOW - Duration::from_secs(seconds));
+        world.memory(|m| m.candidate_waited_for = Some(since))
+    };
     let sync = |w: World| w.config(r#""synchronous_mode":true"#).sync_key("b", "a", 0);
     vec![
         row(
@@ -321,6 +327,79 @@ fn leaderless_rows() -> Vec<Row> {
             "load peers(c) peers(c) acquire failover() load watch ssn:none job:promote slots touch",
         )
         .says("switchover: member c is not reachable"),
+        // Nobody waits for who may not lead.
+        row(
+            "S16",
+            asked(sync(orphan()), r#"{"leader":"b","member":"c"}"#),
+            WINS,
+            "load acquire failover() load watch ssn:0() sync(a;;0) job:promote slots touch",
+        )
+        .says("Switchover candidate=c does not match with sync_standbys=a"),
+        row(
+            "S16",
+            asked(orphan().config(QUORUM).sync_key("b", "a,d", 1), r#"{"leader":"b","member":"c"}"#)
+                .member("d", "replica", "")
+                .peer("d", |_| ()),
+            WINS,
+            "load peers(d) acquire failover() load watch ssn:1(b,d) sync(a;b,d;1) job:promote slots touch",
+        )
+        .says("Switchover candidate=c does not match with sync_standbys=a,d"),
+        // The former leader, which has come back, takes what nobody else can.
+        row(
+            "S16",
+            asked(sync(orphan()).sync_key("a", "b", 0), r#"{"leader":"a","member":"c"}"#)
+                .peer("b", |p| p.reachable = false),
+            WINS,
+            "load peers(b) acquire failover() load watch ssn:0() sync(a;;0) job:promote slots touch",
+        ),
+        // It may lead by a failover, which may cost commits; and whoever is in /sync by a switchover.
+        row(
+            "S16",
+            asked(sync(orphan()), r#"{"member":"c"}"#),
+            LOSES,
+            "load peers(c) courtesy load slots touch",
+        )
+        .says("manual failover: to c, i am a"),
+        row(
+            "S16",
+            asked(sync(orphan()).sync_key("b", "a,C", 0), r#"{"leader":"b","member":"c"}"#),
+            LOSES,
+            "load peers(c) courtesy load slots touch",
+        ),
+        // A node that is not in /sync does not lead for want of the candidate.
+        row(
+            "S16",
+            asked(sync(orphan()).sync_key("b", "b", 0), r#"{"leader":"b","member":"c"}"#),
+            LOSES,
+            "load courtesy load slots touch",
+        ),
+        // A candidate that can, and does not.
+        row(
+            "S16",
+            waits(asked(orphan(), r#"{"leader":"b","member":"c"}"#), "c", 29),
+            LOSES,
+            "load peers(c) courtesy load slots touch",
+        ),
+        row(
+            "S16",
+            waits(asked(orphan(), r#"{"leader":"b","member":"c"}"#), "c", 30),
+            WINS,
+            "load peers(c) peers(c) acquire failover() load watch ssn:none job:promote slots touch",
+        )
+        .says("switchover: member c has not taken the leader lock for 30 s"),
+        row(
+            "S16",
+            waits(asked(orphan(), r#"{"member":"c"}"#), "d", 30),
+            LOSES,
+            "load peers(c) courtesy load slots touch",
+        ),
+        // Not in a pause.
+        row(
+            "S16",
+            waits(asked(orphan().paused(), r#"{"leader":"b","member":"c"}"#), "c", 300),
+            "PAUSE: no action. I am (a)",
+            "load courtesy load slots touch",
+        ),
         row("6-09", asked(orphan(), r#"{"leader":"a"}"#), LOSES, "load peers(b,c) load slots touch"),
         row(
             "6-09",
