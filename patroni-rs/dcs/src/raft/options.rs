@@ -52,7 +52,7 @@ pub fn member_config(section: &Value, ctl: bool, retry_timeout: Duration) -> Res
     })
 }
 
-/// The address as it is written, by which the members of the cluster know each other. (The reference waits for ever for a
+/// The address as it is written, by which the members of the cluster know each other. (The reference waits forever for a
 /// member by a name that is none.)
 fn address(key: &str, text: String) -> Result<String, String> {
     let parts = text.rsplit_once(':').filter(|(_, port)| port.parse::<u16>().is_ok_and(|port| port != 0));

@@ -11,6 +11,7 @@ mod held_back;
 mod lines;
 mod member;
 mod outcome;
+mod remembers;
 mod replay;
 mod rows;
 mod rules;

@@ -353,32 +353,27 @@ fn leaderless_rows() -> Vec<Row> {
             "load peers(b) acquire failover() load watch ssn:0() sync(a;;0) job:promote slots touch",
         ),
         // It may lead by a failover, which may cost commits; and whoever is in /sync by a switchover.
-        row(
-            "S16",
-            asked(sync(orphan()), r#"{"member":"c"}"#),
-            LOSES,
-            "load peers(c) courtesy load slots touch",
-        )
-        .says("manual failover: to c, i am a"),
+        row("S16", asked(sync(orphan()), r#"{"member":"c"}"#), LOSES, "load peers(c) yield load slots touch")
+            .says("manual failover: to c, i am a"),
         row(
             "S16",
             asked(sync(orphan()).sync_key("b", "a,C", 0), r#"{"leader":"b","member":"c"}"#),
             LOSES,
-            "load peers(c) courtesy load slots touch",
+            "load peers(c) yield load slots touch",
         ),
         // A node that is not in /sync does not lead for want of the candidate.
         row(
             "S16",
             asked(sync(orphan()).sync_key("b", "b", 0), r#"{"leader":"b","member":"c"}"#),
             LOSES,
-            "load courtesy load slots touch",
+            "load yield load slots touch",
         ),
         // A candidate that can, and does not.
         row(
             "S16",
             waits(asked(orphan(), r#"{"leader":"b","member":"c"}"#), "c", 29),
             LOSES,
-            "load peers(c) courtesy load slots touch",
+            "load peers(c) yield load slots touch",
         ),
         row(
             "S16",
@@ -391,14 +386,14 @@ fn leaderless_rows() -> Vec<Row> {
             "S16",
             waits(asked(orphan(), r#"{"member":"c"}"#), "d", 30),
             LOSES,
-            "load peers(c) courtesy load slots touch",
+            "load peers(c) yield load slots touch",
         ),
         // Not in a pause.
         row(
             "S16",
             waits(asked(orphan().paused(), r#"{"leader":"b","member":"c"}"#), "c", 300),
             "PAUSE: no action. I am (a)",
-            "load courtesy load slots touch",
+            "load yield load slots touch",
         ),
         row("6-09", asked(orphan(), r#"{"leader":"a"}"#), LOSES, "load peers(b,c) load slots touch"),
         row(
