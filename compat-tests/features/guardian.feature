@@ -67,6 +67,42 @@ Feature: the guardian
     And node1 leads within 10 s
     And node1 has one guardian within 2 s
 
+  # Nobody has to wait for the lease (20 s here) where nothing is left that could write or come back.
+  @ours
+  Scenario: daemon and postmaster are killed, and nobody starts them again
+    Given a running cluster of 2 members
+    And a client of node0 that never waits
+    When the daemon of node0 is killed
+    And the postmaster of node0 is killed
+    Then node1 leads within 8 s
+    And the client that never waits is cut off within 1 s
+    And PostgreSQL of node1 takes writes for 2 s
+    And node0's log says "releaser: the leader lock is given up" within 2 s
+    And no guardian of node0 is left within 2 s
+    When node0 is started
+    Then node0 follows node1 within 60 s
+
+  @ours
+  Scenario: daemon and postmaster are killed, and the daemon is started again at once
+    Given a running cluster of 2 members
+    When the daemon of node0 is killed
+    And the postmaster of node0 is killed
+    And node0 is started
+    Then node0 leads within 15 s
+    And PostgreSQL of node0 takes writes for 8 s
+    And node0's log says "does not give the leader lock up"
+    And node0's log does not say "releaser:"
+
+  @ours
+  Scenario: in a pause the lock of who has died stays
+    Given a running cluster of 2 members
+    When our patronictl is called with "pause batman --wait"
+    And the daemon of node0 is killed
+    And the postmaster of node0 is killed
+    Then PostgreSQL of node1 stays a standby for 8 s
+    And the DCS key "leader" matches "^node0$"
+    And no guardian of node0 is left within 2 s
+
   Scenario: without a guardian the orphan is what it is with the reference
     Given the guardian is switched off
     And a running cluster of 2 members

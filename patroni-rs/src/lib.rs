@@ -9,6 +9,7 @@ pub mod instance;
 pub mod log;
 pub mod process;
 pub mod reaper;
+pub mod releaser;
 pub mod shell;
 pub mod startup;
 pub mod systemd;

@@ -8,12 +8,13 @@ use patroni_core::build_info;
 use patroni_rs::cli::{self, Args, Mode};
 use patroni_rs::log;
 use patroni_rs::shell::{run, Start};
-use patroni_rs::{guardian, process, reaper, startup};
+use patroni_rs::{guardian, process, reaper, releaser, startup};
 
 fn main() {
     process::keep_heap_small();
     guardian::run_if_named();
     reaper::run_if_named();
+    releaser::run_if_named();
     let Args { mode, config_file } = cli::parse(std::env::args().skip(1));
     if let Mode::Exit { text, code } = &mode {
         print(text, *code);

@@ -407,6 +407,7 @@ impl World {
         member.pg.crash();
         member.alive = false;
         member.watchdog = None;
+        member.guardians.clear();
         member.forget();
     }
 }

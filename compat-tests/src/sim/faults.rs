@@ -202,7 +202,10 @@ impl World {
                 }
             }
             Fault::Start(node) => self.at(now, Event::Boot { node }),
-            Fault::KillPostmaster(node) => self.members[node].pg.crash(),
+            Fault::KillPostmaster(node) => {
+                self.members[node].pg.crash();
+                self.wake_guardians(node);
+            }
             Fault::OrphanBackends(node, true) => self.orphan_backends(node),
             Fault::OrphanBackends(node, false) => self.members[node].pg.orphans = false,
             // A daemon that runs knows its server.

@@ -1,10 +1,11 @@
 //! The guardians in the simulated world: they know the last promise that they heard,
 //! and outlive their daemon.
 
-use patroni_core::ha::guardian::{duty, Doubt, Duty, Server, Watch};
+use patroni_core::ha::guardian::{duty, Doubt, Duty, Held, Server, Watch};
 use patroni_core::ha::Mono;
 use patroni_core::node::guard as told;
 
+use super::dcs::{Kind, Op};
 use super::events::Event;
 use super::node::ms;
 use super::planted::Planted;
@@ -21,6 +22,10 @@ pub struct Guardian {
     pub promise: Option<Mono>,
     /// The wall clock has jumped since.
     pub doubt: Option<Doubt>,
+    /// The lock that was held then, and the session that it is under.
+    pub held: Option<(Held, u64)>,
+    /// Since when there is neither this daemon nor its server.
+    pub vacant: Option<Mono>,
 }
 
 impl World {
@@ -38,10 +43,12 @@ impl World {
             incarnation: member.pg.incarnation,
             promise,
             doubt: None,
+            held: member.lock.held().zip(member.upper.store().lock_session()),
+            vacant: None,
         };
         let own = member.guardians.iter_mut().find(|g| g.generation == word.generation);
         match own {
-            Some(own) if Guardian { doubt: None, ..*own } == word => return,
+            Some(own) if Guardian { doubt: None, vacant: None, ..*own } == word => return,
             Some(own) => *own = word,
             None => member.guardians.push(word),
         }
@@ -64,10 +71,11 @@ impl World {
 
     pub(super) fn wake_guardians(&mut self, node: usize) {
         let clock = self.clock(node);
+        self.note_vacancy(node, clock);
         let member = &self.members[node];
         let due = |guardian: &Guardian| match duty(&self.watch(node, guardian, clock)) {
             Duty::Wait(at) => at,
-            Duty::Stop => Some(clock),
+            Duty::Stop | Duty::Release => Some(clock),
             Duty::End => None,
         };
         let next = member.guardians.iter().filter_map(due).min();
@@ -77,10 +85,33 @@ impl World {
         }
     }
 
+    fn note_vacancy(&mut self, node: usize, clock: Mono) {
+        for place in 0..self.members[node].guardians.len() {
+            let watch = self.watch(node, &self.members[node].guardians[place], clock);
+            let guardian = &mut self.members[node].guardians[place];
+            if !watch.daemon && watch.server == Server::Gone {
+                guardian.vacant.get_or_insert(clock);
+            }
+        }
+    }
+
+    /// It has the lock given up: the session that it was told of ends, as far as the store can be reached.
+    fn release(&mut self, node: usize, guardian: &Guardian) {
+        let pg = &self.members[node].pg;
+        let proven = !pg.running && !pg.orphans || self.config.planted == Planted::ReleasesUnproven;
+        let session = guardian.held.map(|(_, session)| session).filter(|_| proven && self.reaches_dcs(node));
+        if let Some(session) = session.filter(|_| self.config.store == Kind::Etcd3) {
+            self.tell(node, "! guardian gives the lock up");
+            let now = self.now;
+            self.store.carry_out(&Op::End(session), now);
+        }
+    }
+
     /// What a guardian of a node sees.
     fn watch(&self, node: usize, guardian: &Guardian, now: Mono) -> Watch {
         let member = &self.members[node];
-        let backends = member.pg.orphans && self.config.planted != Planted::ForgetsBackends;
+        let forgets = [Planted::ForgetsBackends, Planted::ReleasesUnproven].contains(&self.config.planted);
+        let backends = member.pg.orphans && !forgets;
         Watch {
             now,
             promise: guardian.promise,
@@ -92,12 +123,15 @@ impl World {
                 (false, true) => Server::Remains,
                 (false, false) => Server::Gone,
             },
+            held: guardian.held.map(|(held, _)| held),
+            vacant: guardian.vacant,
         }
     }
 
     /// Each guardian of a node does its duty.
     pub(super) fn guard(&mut self, node: usize) {
         let clock = self.clock(node);
+        self.note_vacancy(node, clock);
         let generation = self.members[node].generation;
         let (mut stopped, mut own, mut staying) = (false, false, Vec::new());
         for guardian in self.members[node].guardians.clone() {
@@ -108,7 +142,11 @@ impl World {
                 Duty::Stop => {
                     stopped = true;
                     own |= guardian.generation == generation;
+                    if !watch.daemon {
+                        staying.push(Guardian { promise: None, ..guardian });
+                    }
                 }
+                Duty::Release => self.release(node, &guardian),
                 Duty::Wait(_) => staying.push(guardian),
             }
         }
@@ -121,6 +159,10 @@ impl World {
             }
             self.tell(node, "! guardian stops PostgreSQL");
             self.members[node].pg.crash();
+        }
+        // The lock is given up later, where its daemon has died.
+        if stopped {
+            self.wake_guardians(node);
         }
     }
 }

@@ -75,6 +75,8 @@ pub enum Planted {
     TrustsTheLook,
     /// Backends that outlive their postmaster are not looked for.
     ForgetsBackends,
+    /// Nor by the guardian that gives the lock up.
+    ReleasesUnproven,
     /// A look that fails is taken for the server's end.
     TakesFailureForEnd,
     /// The fence also falls on an orderly stop in which no client is left.
@@ -127,7 +129,7 @@ pub enum Planted {
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Planted; 54] = [
+    pub const ALL: [Planted; 55] = [
         Planted::NoDemotion,
         Planted::RenewsForever,
         Planted::TakesLockBlindly,
@@ -159,6 +161,7 @@ impl Planted {
         Planted::ForgetsStandbyCluster,
         Planted::TrustsTheLook,
         Planted::ForgetsBackends,
+        Planted::ReleasesUnproven,
         Planted::TakesFailureForEnd,
         Planted::FencesStops,
         Planted::BelievesInheritedLock,
@@ -193,13 +196,15 @@ impl Planted {
                 | Planted::GuardianStays
                 | Planted::GuardianIgnoresJump
                 | Planted::TrustsTheLook
+                | Planted::ReleasesUnproven
         );
         let base = Config { planted: self, guardian, ..Config::default() };
         match self {
             Planted::ForgetsStandbyCluster => Config { standby: true, ..base },
-            Planted::TrustsTheLook | Planted::ForgetsBackends | Planted::TakesFailureForEnd => {
-                Config { unseen: true, ..base }
-            }
+            Planted::TrustsTheLook
+            | Planted::ForgetsBackends
+            | Planted::ReleasesUnproven
+            | Planted::TakesFailureForEnd => Config { unseen: true, ..base },
             Planted::IgnoresClockJump | Planted::GuardianIgnoresJump => Config { stun: true, ..base },
             Planted::CyclesOverHungServer => Config { silent: true, ..base },
             Planted::ForgetsWatchdog => Config { watchdog: true, ..base },

@@ -99,6 +99,18 @@ pub trait Dcs: Send + Sync {
     /// Publishes `last_lsn`, then deletes the leader key if it is ours.
     async fn delete_leader(&self, leader: Option<&Leader>, last_lsn: Option<Lsn>) -> Outcome;
 
+    /// The session that our leader key is attached to, if it is ours and another process may end that session
+    /// ([`Dcs::end_session`]); asks nobody.
+    fn lock_session(&self) -> Option<String> {
+        None
+    }
+
+    /// Ends a session of a member that has ended, with all keys that are attached to it: what the store does by itself when
+    /// nobody renews it. A key that is attached to another one by now stays. True: it has ended.
+    async fn end_session(&self, _session: &str) -> Outcome {
+        Ok(false)
+    }
+
     /// Writes our member key if it has changed or is attached to an old lease.
     async fn touch_member(&self, data: &Value) -> Outcome;
 

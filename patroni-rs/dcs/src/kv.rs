@@ -292,7 +292,8 @@ pub trait KvStore: Send + Sync + 'static {
         effort: Effort,
     ) -> impl Future<Output = Result<Written, Failure>> + Send;
 
-    /// Makes sure that the session for new keys lives: asks the store unless it did so within `loop_wait`, always if
+    /// Makes sure that the session for new keys lives: asks the store unless it did so within `loop_wait` (or, where the
+    /// watch tells of everything, within [`Timing::trust`] less that), always if
     /// `force`, and makes a new one where there is none or it has ended. With `force` the answer proves that the session
     /// was alive **after** the call began: the promise of the lock counts from there. Where keys have TTLs of their own
     /// there is nothing to ask.
@@ -304,7 +305,7 @@ pub trait KvStore: Send + Sync + 'static {
     /// The session has ended, says the store: the next [`KvStore::session`] makes one.
     fn forget_session(&self);
 
-    /// The next [`KvStore::session`] asks, whenever the last did: called at the end of each cycle.
+    /// The next [`KvStore::session`] asks, unless what the last one was told still stands: called at the end of each cycle.
     fn expect_refresh(&self);
 
     /// The leader key (`key`, with `value`) is ours and is attached to that session, or None: it is not ours, or that is not
@@ -328,6 +329,21 @@ pub trait KvStore: Send + Sync + 'static {
     /// that has ended shows by that.
     fn tells_all(&self) -> bool {
         false
+    }
+
+    /// The session that the leader key is attached to, if the key is ours and [`KvStore::end_session`] can end it.
+    fn lock_session(&self) -> Option<String> {
+        None
+    }
+
+    /// Ends a session with all that is attached to it, in the place of a process that has ended. Done also where there is
+    /// no such session any more.
+    fn end_session(
+        &self,
+        _session: &str,
+        _effort: Effort,
+    ) -> impl Future<Output = Result<bool, Failure>> + Send {
+        async { Ok(false) }
     }
 
     // What the reference does on one store only. The defaults are for the others.

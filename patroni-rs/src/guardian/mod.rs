@@ -7,11 +7,15 @@
 //! own, and ends the old one only after its own word is out; until then the old
 //! promise stands. So there is always one that guards, and never one that acts on
 //! a promise which somebody has renewed.
+//!
+//! When daemon and server have both ended it waits for as long as a supervisor may take
+//! to start the daemon again, and has the leader lock given up (`crate::releaser`).
 
 mod process;
+pub(crate) mod ticket;
 mod wire;
 
-pub use process::{run_if_named, NAME};
+pub use process::{run_if_named, say, NAME};
 
 use std::io::{self, PipeWriter, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -24,6 +28,7 @@ use std::time::Duration;
 
 use nix::fcntl::{fcntl, FcntlArg, OFlag};
 use nix::sys::signal::Signal;
+use patroni_core::ha::guardian::Held;
 use patroni_core::ha::keeper::Arm;
 use patroni_core::ha::Mono;
 use patroni_core::node::guard;
@@ -33,6 +38,7 @@ use patroni_postgres::process::spawn;
 use tokio::sync::Notify;
 
 use patroni_core::mutex::locked;
+use ticket::Ticket;
 use wire::{Guards, Word, LENGTH};
 
 /// `off` here, in the environment, means that there is none.
@@ -72,12 +78,15 @@ struct State {
     /// Guardians of daemons that were before us.
     older: Vec<Older>,
     log_file: Option<PathBuf>,
+    held: Option<Held>,
+    /// How to give the lock up, in a file that guardians have open.
+    ticket: Option<Ticket>,
 }
 
 impl State {
     fn word(&self) -> Word {
         let promise = guard::word(self.promise, self.server, self.postmaster.map(|p| number(&p)));
-        Word { postmaster: self.postmaster, place: self.place, promise }
+        Word { postmaster: self.postmaster, place: self.place, promise, held: self.held }
     }
 
     fn speaks_for_itself(&self) -> bool {
@@ -89,7 +98,7 @@ impl State {
     fn relieves(&self, older: &Older, ended: impl Fn(i32) -> bool) -> bool {
         let ours = self.postmaster.map(|p| p.pid);
         match older.guards {
-            Guards::Nobody => true,
+            Guards::Nobody | Guards::Vacancy => true,
             Guards::Pid(pid) if ours != Some(pid) => ended(pid),
             // One that does not tell, of an earlier version: where ours runs for longer than it, there was no other.
             Guards::Untold => {
@@ -161,12 +170,19 @@ impl Guard {
         other
     }
 
-    /// What the lock promises now of the postmaster with that [`number`].
-    pub fn promise(&self, promise: Option<Mono>, arm: Arm, server: u64) {
+    /// What the lock promises now of the postmaster with that [`number`], and whether it is held.
+    pub fn promise(&self, promise: Option<Mono>, arm: Arm, server: u64, held: Option<Held>) {
         let mut state = locked(&self.state);
-        if (state.promise, state.arm, state.server) != (promise, Some(arm), server) {
-            (state.promise, state.arm, state.server) = (promise, Some(arm), server);
+        if (state.promise, state.arm, state.server, state.held) != (promise, Some(arm), server, held) {
+            (state.promise, state.arm, state.server, state.held) = (promise, Some(arm), server, held);
             self.speak(&mut state);
+        }
+    }
+
+    /// How the lock can be given up in our place (see `crate::releaser`); None: it cannot.
+    pub fn set_ticket(&self, text: Option<String>) {
+        if let Some(ticket) = &mut locked(&self.state).ticket {
+            ticket.write(text.as_deref().unwrap_or_default());
         }
     }
 
@@ -273,14 +289,40 @@ impl Guard {
         result
     }
 
+    /// The ticket as a guardian's standard output, which it writes nothing to.
+    fn ticket(&self) -> Stdio {
+        let mut state = locked(&self.state);
+        if state.ticket.is_none() {
+            let made = Ticket::new();
+            state.ticket =
+                made.map_err(|e| tracing::warn!(target: "patroni.guardian", "No ticket: {e}")).ok();
+        }
+        let shared = state.ticket.as_ref().and_then(|ticket| ticket.share().ok());
+        shared.map_or_else(Stdio::null, Stdio::from)
+    }
+
     fn spawn(&self, data_dir: &Path) -> io::Result<Child> {
         let (input, pipe) = io::pipe()?;
         fcntl(&pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
         let mut command = Command::new("/proc/self/exe");
-        command.arg0(NAME).arg(data_dir).env_clear().stdin(Stdio::from(input)).stdout(Stdio::null());
+        command.arg0(NAME).arg(data_dir).env_clear().stdin(Stdio::from(input)).stdout(self.ticket());
         command.arg(locked(&self.state).log_file.clone().unwrap_or_default());
         let process = spawn::detached_as_is(command)?;
         Ok(Child { process, pipe })
+    }
+}
+
+/// A daemon that is started again keeps the lock: those that are about to give it up for an earlier one of this data
+/// directory end. Blocks.
+pub fn keep_lock(data_dir: &Path) {
+    let data_dir = std::fs::canonicalize(data_dir).unwrap_or_else(|_| data_dir.to_owned());
+    let of = |name: &str| named(&[name.as_bytes(), data_dir.as_os_str().as_bytes()]);
+    let mut idle = of(NAME);
+    idle.retain(|process| Guards::of(process.pid) == Guards::Vacancy);
+    for process in idle.into_iter().chain(of(crate::releaser::NAME)) {
+        let _ = process.signal(Signal::SIGKILL);
+        let pid = process.pid;
+        tracing::info!(target: "patroni.guardian", "The guardian of an earlier daemon (pid={pid}) does not give the leader lock up");
     }
 }
 

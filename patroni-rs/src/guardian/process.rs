@@ -2,11 +2,14 @@
 //!
 //! Nothing of the daemon is here: no runtime, no configuration, no log, no thread.
 //! It sleeps until the daemon says something, the postmaster ends, or time is up.
+//! Where both have ended it becomes the releaser (`crate::releaser`), which gives the leader lock up.
 
 use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
 
 use nix::errno::Errno;
 use nix::fcntl::{fcntl, FcntlArg, OFlag};
@@ -14,15 +17,15 @@ use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
 use nix::sys::signal::{signal, SigHandler, Signal};
 use patroni_core::ha::guardian::{duty, Doubt, Duty, Server, Watch};
 use patroni_core::ha::Mono;
-use patroni_postgres::process::evidence::{self, Place};
+use patroni_postgres::process::evidence::{self, Place, Survey};
 use patroni_postgres::process::fence::{fence, Fenced};
 use patroni_postgres::process::pidfd::PidFd;
 use patroni_postgres::process::proc::Process;
 
-use super::wire::{Guards, Word, LENGTH};
+use super::wire::{Guards, Word, LENGTH, VACANCY};
 use crate::clock::mono_now;
 use crate::timer::{Timer, WallClock};
-use crate::urgency;
+use crate::{releaser, urgency};
 
 /// The name it runs under (`argv[0]`); then come PGDATA and the log file, if there is one.
 pub const NAME: &str = "patroni: guardian";
@@ -40,7 +43,7 @@ pub fn run_if_named() {
     let code = match Guardian::new().and_then(|guardian| guardian.watch(log.as_deref())) {
         Ok(()) => 0,
         Err(e) => {
-            say(None, &format!("guardian ends: {e}"));
+            say(None, "ERROR", &format!("guardian ends: {e}"));
             1
         }
     };
@@ -56,7 +59,11 @@ struct Guardian {
     word: Word,
     /// Of the postmaster in `word`; None: it has ended, and nothing of it is left.
     postmaster: Option<Watched>,
+    /// Where the last server of which there was word works, or worked.
+    home: Option<Place>,
     daemon: bool,
+    /// Since when there is neither daemon nor server.
+    vacant: Option<Mono>,
     /// Bytes of a record whose rest has not come yet.
     part: Vec<u8>,
     alarm: Timer,
@@ -94,7 +101,9 @@ impl Guardian {
         Ok(Guardian {
             word: Word::default(),
             postmaster: None,
+            home: None,
             daemon: true,
+            vacant: None,
             part: Vec::with_capacity(LENGTH),
             alarm: Timer::boot()?,
             wall: WallClock::watch()?,
@@ -106,15 +115,23 @@ impl Guardian {
         loop {
             self.listen();
             let server = self.look();
+            let now = mono_now();
+            if !self.daemon && server == Server::Gone && self.vacant.is_none() {
+                self.vacant = Some(now);
+                show(VACANCY);
+            }
             let watch = Watch {
-                now: mono_now(),
+                now,
                 promise: self.word.promise,
                 doubt: self.doubt,
                 daemon: self.daemon,
                 server,
+                held: self.word.held,
+                vacant: self.vacant,
             };
             match duty(&watch) {
                 Duty::End => return Ok(()),
+                Duty::Release => return if self.nothing_is_left() { become_releaser() } else { Ok(()) },
                 Duty::Wait(until) => {
                     self.wait(until)?;
                     // Before the next word is read, which may be about just that.
@@ -127,6 +144,10 @@ impl Guardian {
                         let due = self.word.promise.is_some_and(|at| mono_now() >= at);
                         let how = fence(&server, self.word.place.as_ref());
                         tell(log, &server, how, self.daemon, due);
+                        if how != Fenced::Failed && !self.daemon {
+                            self.word.promise = None;
+                            continue;
+                        }
                     }
                     return Ok(());
                 }
@@ -163,8 +184,15 @@ impl Guardian {
                 Err(_) => Some(Watched::ByLooking(server)),
             });
         }
+        self.home = word.place.or(self.home);
         self.word = word;
         self.doubt = None;
+    }
+
+    /// Does nothing of PostgreSQL work where the server was, for certain? Another daemon may have started one meanwhile.
+    fn nothing_is_left(&self) -> bool {
+        let found = self.home.map(|home| evidence::survey(&home));
+        found.is_some_and(|found| found.is_ok_and(|found| found == Survey::default()))
     }
 
     /// What there is of the server. One that has ended is forgotten when nothing of it is left.
@@ -218,6 +246,13 @@ impl Guardian {
     }
 }
 
+/// The same program goes on as the releaser, on the same descriptors: one of them is the ticket.
+fn become_releaser() -> io::Result<()> {
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0(releaser::NAME).args(std::env::args_os().skip(1)).stdin(Stdio::null());
+    Err(command.exec())
+}
+
 /// The name that others see (`Guards`).
 #[allow(unsafe_code)] // no wrapper in nix without another feature
 fn show(name: &str) {
@@ -248,12 +283,12 @@ fn tell(log: Option<&OsStr>, server: &Process, how: Fenced, daemon: bool, due: b
         Fenced::Quit => "stopped immediately",
         Fenced::Killed => "killed",
     };
-    say(log, &format!("{why}: guardian: PostgreSQL (pid={}) {what}", server.pid));
+    say(log, "ERROR", &format!("{why}: guardian: PostgreSQL (pid={}) {what}", server.pid));
 }
 
 /// To standard error, which is the daemon's, and to its log file.
-fn say(log: Option<&OsStr>, text: &str) {
-    let line = format!("{} ERROR: {text}\n", jiff::Zoned::now().strftime("%Y-%m-%d %H:%M:%S,%3f"));
+pub fn say(log: Option<&OsStr>, level: &str, text: &str) {
+    let line = format!("{} {level}: {text}\n", jiff::Zoned::now().strftime("%Y-%m-%d %H:%M:%S,%3f"));
     let _ = io::stderr().write_all(line.as_bytes());
     if let Some(file) = log {
         let file = std::fs::OpenOptions::new().append(true).open(file);
@@ -274,7 +309,9 @@ mod tests {
         let mut guardian = Guardian {
             word: Word::default(),
             postmaster: None,
+            home: None,
             daemon: true,
+            vacant: None,
             part: Vec::new(),
             alarm: Timer::boot().unwrap(),
             wall: WallClock::watch().unwrap(),

@@ -145,12 +145,12 @@ fn each_change_is_told() {
     assert_eq!(heard.words(), 0);
     let promise = Some(Mono::seconds(9));
     assert!(!guard.is_armed());
-    guard.promise(promise, Arm::Writes, number(&process));
+    guard.promise(promise, Arm::Writes, number(&process), None);
     assert_eq!(heard.words(), 1);
     assert!(guard.is_armed());
-    guard.promise(promise, Arm::Writes, number(&process));
+    guard.promise(promise, Arm::Writes, number(&process), None);
     assert_eq!(heard.words(), 0);
-    guard.promise(promise, Arm::Writes, 8);
+    guard.promise(promise, Arm::Writes, 8, None);
     assert_eq!(heard.words(), 1);
     assert!(!guard.is_armed(), "a promise about another server");
     guard.clock_jumped();

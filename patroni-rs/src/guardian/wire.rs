@@ -3,12 +3,13 @@
 
 use std::time::Duration;
 
+use patroni_core::ha::guardian::Held;
 use patroni_core::ha::Mono;
 use patroni_postgres::process::evidence::Place;
 use patroni_postgres::process::proc::Process;
 
 /// Bytes of a record.
-pub const LENGTH: usize = 40;
+pub const LENGTH: usize = 56;
 
 /// What is promised of which postmaster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -20,6 +21,8 @@ pub struct Word {
     /// When it has to be stopped unless another word comes, on `CLOCK_BOOTTIME`;
     /// None: not at all.
     pub promise: Option<Mono>,
+    /// The leader lock that is held, on the same clock; None: there is none to give up.
+    pub held: Option<Held>,
 }
 
 impl Word {
@@ -27,13 +30,15 @@ impl Word {
     pub fn encode(&self) -> [u8; LENGTH] {
         let server = self.postmaster.unwrap_or(Process { pid: 0, start_ticks: 0 });
         // Boot time is far from the end of 64 bits of nanoseconds; 0 stands for none.
-        let promise = self
-            .promise
-            .map_or(0, |at| u64::try_from(at.since_start().as_nanos()).unwrap_or(u64::MAX).max(1));
+        let nanos = |span: Duration| u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
+        let instant = |at: Option<Mono>| at.map_or(0, |at| nanos(at.since_start()).max(1));
         let mut record = [0; LENGTH];
         let place = self.place.unwrap_or(Place { dev: 0, ino: 0 });
         let pid = u64::from(server.pid.unsigned_abs());
-        let fields = [pid, server.start_ticks, promise, place.dev, place.ino];
+        let (until, grace) = (instant(self.held.map(|held| held.until)), self.held.map(|held| held.grace));
+        let grace = grace.map_or(0, nanos);
+        let promise = instant(self.promise);
+        let fields = [pid, server.start_ticks, promise, place.dev, place.ino, until, grace];
         for (place, field) in record.chunks_exact_mut(8).zip(fields) {
             place.copy_from_slice(&field.to_ne_bytes());
         }
@@ -45,12 +50,15 @@ impl Word {
         let mut fields = record.chunks_exact(8).map(|c| c.try_into().map_or(0, u64::from_ne_bytes));
         let mut next = || fields.next().unwrap_or(0);
         let (pid, start_ticks, promise, dev, ino) = (next(), next(), next(), next(), next());
+        let (until, grace) = (next(), Duration::from_nanos(next()));
+        let instant = |nanos: u64| (nanos > 0).then(|| Mono::at(Duration::from_nanos(nanos)));
         let pid = i32::try_from(pid).ok().filter(|pid| *pid > 1);
         Word {
             postmaster: pid.map(|pid| Process { pid, start_ticks }),
             // No directory has the inode 0.
             place: (ino > 0).then_some(Place { dev, ino }),
-            promise: (promise > 0).then(|| Mono::at(Duration::from_nanos(promise))),
+            promise: instant(promise),
+            held: instant(until).map(|until| Held { until, grace }),
         }
     }
 }
@@ -62,12 +70,16 @@ pub enum Guards {
     Pid(i32),
     /// It has been told of none.
     Nobody,
+    /// Its daemon and its server have ended: it waits for a moment, and has the lock given up.
+    Vacancy,
     /// It does not tell.
     Untold,
 }
 
 /// What such a name begins with; 15 bytes in all are what the system keeps.
 const GUARDS: &str = "guards ";
+/// The name where nobody is left.
+pub const VACANCY: &str = "guards the lock";
 
 impl Guards {
     /// The name for a process that was told this word.
@@ -82,6 +94,9 @@ impl Guards {
     }
 
     fn parse(name: &str) -> Guards {
+        if name == VACANCY {
+            return Guards::Vacancy;
+        }
         match name.strip_prefix(GUARDS).and_then(|pid| pid.parse().ok()) {
             Some(0) => Guards::Nobody,
             Some(pid) => Guards::Pid(pid),
@@ -100,8 +115,11 @@ mod tests {
         for postmaster in [None, Some(process)] {
             for promise in [None, Some(Mono::at(Duration::new(123_456, 789)))] {
                 for place in [None, Some(Place { dev: 0, ino: 7 })] {
-                    let word = Word { postmaster, place, promise };
-                    assert_eq!(Word::decode(&word.encode()), word);
+                    let held = |until| Held { until, grace: Duration::from_millis(1500) };
+                    for held in [None, promise.map(held)] {
+                        let word = Word { postmaster, place, promise, held };
+                        assert_eq!(Word::decode(&word.encode()), word);
+                    }
                 }
             }
         }
@@ -112,6 +130,8 @@ mod tests {
         assert!(name.len() <= 15, "{name}");
         assert_eq!(Guards::parse(&name), Guards::Pid(4_194_304));
         assert_eq!(Guards::parse(&Guards::name(&Word::default())), Guards::Nobody);
+        assert!(VACANCY.len() <= 15);
+        assert_eq!(Guards::parse(VACANCY), Guards::Vacancy);
         assert_eq!(Guards::parse("exe"), Guards::Untold);
         // Never init, never a group.
         let init = Word { postmaster: Some(Process { pid: 1, start_ticks: 5 }), ..Word::default() };

@@ -23,7 +23,7 @@ use super::tick;
 use crate::instance::{locked, mono_now, Instance};
 use crate::log::Log;
 use crate::watchdog::{Watchdog, WatchdogConfig};
-use crate::{process, systemd};
+use crate::{guardian, process, releaser, systemd};
 
 /// Time between two looks for a DCS that does not answer at the start.
 const DCS_RETRY: Duration = Duration::from_secs(5);
@@ -118,6 +118,9 @@ impl Daemon {
             return Err(fatal(refusal));
         }
         check_name(&config.get("name").py_str()).map_err(&fatal)?;
+        if let Some(dir) = config.get("postgresql").get("data_dir").map(pyfmt::Value::py_str) {
+            let _ = tokio::task::spawn_blocking(move || guardian::keep_lock(dir.as_ref())).await;
+        }
         let opened = patroni_dcs::open(config.effective()).await;
         let dcs: Arc<dyn Dcs> = opened.map_err(|e| fatal(e.to_string()))?.into();
         let cluster = loop {
@@ -230,6 +233,11 @@ impl Daemon {
         if !asked && self.shared.cluster().leader_name() == Some(self.shared.instance.name.as_str()) {
             self.shared.dcs.let_leader_run_out();
         }
+        let ticket =
+            self.shared.dcs.lock_session().map(|session| {
+                self.shared.with_config(|config| releaser::ticket(config.effective(), &session))
+            });
+        self.shared.instance.guard.set_ticket(ticket);
     }
 
     /// A new dynamic configuration takes effect between two cycles.

@@ -43,7 +43,7 @@ impl Lease {
         let sooner = lock.acts_at(now) < before;
         // Under the lock, so that the guardian hears of changes in their order.
         let (promise, arm, server) = lock.promise();
-        self.guard.promise(promise, arm, server);
+        self.guard.promise(promise, arm, server, lock.held());
         drop(lock);
         // The keeper sleeps until then at most: what comes later it finds when it looks.
         if sooner {

@@ -24,6 +24,11 @@ impl Client {
         }
     }
 
+    /// The session that the leader key is known to be attached to, if it is ours.
+    pub fn lock_session(&self) -> Option<u64> {
+        self.state().of_leader?.session
+    }
+
     /// What a renewal of the lock asks, one after the other, and the session that it is about; None: what the key is
     /// attached to is not known, or was left.
     pub fn renewal(&self) -> Option<(Vec<Op>, Option<u64>)> {

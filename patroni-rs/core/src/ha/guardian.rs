@@ -3,7 +3,8 @@
 //!
 //! Pure. What it is promised is [`Keeper::promise`](super::keeper::Keeper::promise):
 //! the same instant by the same rule, a moment later, so that a keeper that lives
-//! comes first; and whether the wall clock has jumped since. It knows nothing else: no DCS, no PGDATA, no role.
+//! comes first; whether the wall clock has jumped since; and until when the leader lock is held, which it gives up when
+//! daemon and server have both ended. It knows nothing else: no DCS, no PGDATA, no role.
 
 use std::time::Duration;
 
@@ -52,6 +53,15 @@ pub enum Server {
     Gone,
 }
 
+/// The leader lock, as the daemon held it when it said its last word: never in a pause, nor while the cluster is being made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    /// The end of its lease, if nobody renews it.
+    pub until: Mono,
+    /// So long a supervisor has to start the daemon again.
+    pub grace: Duration,
+}
+
 /// All that it sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Watch {
@@ -65,6 +75,10 @@ pub struct Watch {
     pub daemon: bool,
     /// The server that the promise is about.
     pub server: Server,
+    /// The lock is held.
+    pub held: Option<Held>,
+    /// Since when there is neither a daemon nor a server.
+    pub vacant: Option<Mono>,
 }
 
 /// What it does.
@@ -74,6 +88,8 @@ pub enum Duty {
     Wait(Option<Mono>),
     /// Stop the postmaster and what it has left, tell, and end.
     Stop,
+    /// Have the lock given up, if nothing at all is left of the server, and end.
+    Release,
     /// Nobody needs it any more.
     End,
 }
@@ -90,7 +106,19 @@ pub fn duty(watch: &Watch) -> Duty {
         Some(at) => Duty::Wait(Some(at)),
         None if watch.daemon => Duty::Wait(None),
         // It was told to leave PostgreSQL alone, or PostgreSQL has ended.
-        None => Duty::End,
+        None => vacancy(watch),
+    }
+}
+
+/// The daemon has ended, and nothing is to be stopped. Where the server has ended too, others need not wait for the lease.
+fn vacancy(watch: &Watch) -> Duty {
+    let Some(held) = watch.held.filter(|_| watch.server == Server::Gone) else { return Duty::End };
+    let at = watch.vacant.unwrap_or(watch.now) + held.grace;
+    match at >= held.until {
+        // It would be no sooner than what happens anyway.
+        true => Duty::End,
+        false if watch.now >= at => Duty::Release,
+        false => Duty::Wait(Some(at)),
     }
 }
 
@@ -122,7 +150,42 @@ mod tests {
             (5, Some(18), false, Remains, Duty::Stop),
             (99, None, false, Remains, Duty::End),
         ] {
-            let watch = Watch { now: at(now), promise: promise.map(at), doubt: None, daemon, server };
+            let (held, vacant) = (None, None);
+            let watch =
+                Watch { now: at(now), promise: promise.map(at), doubt: None, daemon, server, held, vacant };
+            assert_eq!(duty(&watch), expected, "{watch:?}");
+        }
+    }
+
+    /// Nobody is left who could write, or come back.
+    #[test]
+    fn when_the_lock_is_given_up() {
+        let at = Mono::seconds;
+        use Server::{Gone, Lives, Remains};
+        let held = |until| Some(Held { until: at(until), grace: Duration::from_secs(10) });
+        for (now, promise, daemon, server, held, vacant, expected) in [
+            // A supervisor may start the daemon again.
+            (5, Some(27), false, Gone, held(30), Some(5), Duty::Wait(Some(at(15)))),
+            (14, Some(27), false, Gone, held(30), Some(5), Duty::Wait(Some(at(15)))),
+            (15, Some(27), false, Gone, held(30), Some(5), Duty::Release),
+            (99, None, false, Gone, held(130), Some(5), Duty::Release),
+            // What is left of the server is stopped first.
+            (15, Some(27), false, Remains, held(30), Some(5), Duty::Stop),
+            (15, Some(27), false, Lives, held(30), None, Duty::Wait(Some(at(27)))),
+            (15, None, false, Remains, held(30), Some(5), Duty::End),
+            (15, None, false, Lives, held(30), Some(5), Duty::End),
+            // A daemon that lives sees to it itself.
+            (15, Some(27), true, Gone, held(30), None, Duty::Wait(None)),
+            (15, None, true, Gone, held(30), None, Duty::Wait(None)),
+            // The lease ends as soon by itself.
+            (5, Some(27), false, Gone, held(15), Some(5), Duty::End),
+            (15, Some(27), false, Gone, held(15), Some(5), Duty::End),
+            // In a pause, and where nobody leads.
+            (15, None, false, Gone, None, Some(5), Duty::End),
+        ] {
+            let promise = promise.map(at);
+            let vacant = vacant.map(at);
+            let watch = Watch { now: at(now), promise, doubt: None, daemon, server, held, vacant };
             assert_eq!(duty(&watch), expected, "{watch:?}");
         }
     }
@@ -144,14 +207,22 @@ mod tests {
             (100, 0, true, Duty::Wait(Some(at(118)))),
         ] {
             let doubt = Some(Doubt { since: at(100), missed: s(missed) });
-            let watch = Watch { now: at(now), promise: Some(at(118)), doubt, daemon, server: Server::Lives };
+            let (promise, server) = (Some(at(118)), Server::Lives);
+            let watch = Watch { now: at(now), promise, doubt, daemon, server, held: None, vacant: None };
             assert_eq!(duty(&watch), expected, "{watch:?}");
             // A pause, a standby: nothing is stopped.
             let idle = if daemon { Duty::Wait(None) } else { Duty::End };
             assert_eq!(duty(&Watch { promise: None, ..watch }), idle);
         }
-        let late =
-            Watch { now: at(102), promise: Some(at(103)), doubt: None, daemon: true, server: Server::Lives };
+        let late = Watch {
+            now: at(102),
+            promise: Some(at(103)),
+            doubt: None,
+            daemon: true,
+            server: Server::Lives,
+            held: None,
+            vacant: None,
+        };
         let doubt = Some(Doubt { since: at(100), missed: s(60) });
         assert_eq!(duty(&Watch { doubt, ..late }), Duty::Wait(Some(at(103))));
     }

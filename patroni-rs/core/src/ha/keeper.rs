@@ -13,6 +13,7 @@
 
 use std::time::Duration;
 
+use super::guardian::Held;
 use super::types::{Mono, Role};
 use crate::timing::Timing;
 
@@ -264,6 +265,12 @@ impl Keeper {
         self.fence_at().map(|at| at + GUARDIAN_GRACE)
     }
 
+    /// What may be given up in this daemon's place once it has ended, and its server too: nothing in a pause.
+    pub fn held(&self) -> Option<Held> {
+        let until = self.lease_until.filter(|_| self.arm != Arm::Off)?;
+        Some(Held { until, grace: self.timing.loop_wait })
+    }
+
     fn fence_at(&self) -> Option<Mono> {
         self.end.filter(|_| self.armed).map(|end| end - self.fence_margin())
     }
@@ -336,9 +343,10 @@ impl Keeper {
         self.lease_until.is_some_and(|until| now + self.fence_margin() < until)
     }
 
-    /// Not before the loop would: it renews when what was heard no longer stands.
+    /// A little later than the loop renews, which it does when what was heard no longer stands: where one asks two need not.
     fn renew_interval(&self) -> Duration {
-        self.timing.loop_wait.max(self.timing.trust()).min(self.granted / 3)
+        let loops = self.timing.loop_wait.max(self.timing.trust());
+        (loops + loops / 5).min(self.granted * 2 / 5)
     }
 
     /// How long before the lease's end PostgreSQL is stopped: the time that an

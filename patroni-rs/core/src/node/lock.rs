@@ -9,6 +9,7 @@
 
 use std::time::Duration;
 
+use crate::ha::guardian::Held;
 use crate::ha::keeper::{Arm, Keeper, Next, Writer};
 use crate::ha::{ask, Answer, Ask, DcsRequest, LockRequest, Memory, Mono, Request, Role};
 use crate::timing::Timing;
@@ -415,6 +416,12 @@ impl LeaderLock {
     pub fn promise(&self) -> (Option<Mono>, Arm, u64) {
         let (arm, server) = self.keeper.last_armed();
         (self.keeper.promise(), arm, server)
+    }
+
+    /// What the guardian may give up when this daemon and its server have both ended; nothing in a pause, nor while the
+    /// cluster is being made.
+    pub fn held(&self) -> Option<Held> {
+        self.keeper.held().filter(|_| !self.paused && !self.bootstrapping)
     }
 
     /// Has a jump of the clock made the lock doubtful?

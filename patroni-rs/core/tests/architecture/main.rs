@@ -53,6 +53,7 @@ const MUST_NEVER: &[(&str, &str, &[&str])] = &[
         "know a role, a DCS; look into PGDATA, which is a name to it",
         &["patroni-rs/src/guardian", "patroni-rs/src/guardian/process.rs"],
     ),
+    ("`patroni-rs/src/releaser.rs`", "know PGDATA", &["patroni-rs/src/releaser.rs"]),
     ("`patroni-rs/src/log`", "wait for a disk", &["patroni-rs/src/log"]),
 ];
 

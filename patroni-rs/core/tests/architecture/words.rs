@@ -110,6 +110,12 @@ pub const NEVER: &[Never] = &[
         why: "the guardian's own process waits for nothing but its pipe and its clock; PGDATA is a name to it",
     },
     Never {
+        directory: "patroni-rs/src/releaser.rs",
+        says: &["data_dir", "patroni_postgres", "Command::", "crate::shell", "Instance"],
+        but: &[],
+        why: "the releaser ends a session; whether a server has ended was proven before, and PGDATA is a name to it",
+    },
+    Never {
         directory: "patroni-rs/src/shell/lease.rs",
         says: &["tokio::time", "tokio::runtime", "tokio::spawn", "std::fs", "sql::", "data_dir", ".await"],
         but: &[],

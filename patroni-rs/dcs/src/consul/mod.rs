@@ -145,6 +145,14 @@ impl KvStore for Store {
         self.sessions.leave_to_leader();
     }
 
+    fn lock_session(&self) -> Option<String> {
+        self.sessions.of_leader()
+    }
+
+    async fn end_session(&self, session: &str, effort: Effort) -> Result<bool, Failure> {
+        session::end(&self.api, session, effort).await
+    }
+
     fn renewer(&self) -> Box<dyn LockRenewer> {
         Box::new(Renewer::new(self.api.shared(), &self.sessions))
     }

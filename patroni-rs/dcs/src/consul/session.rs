@@ -169,6 +169,15 @@ pub async fn renew(api: &Api, id: &str, effort: Effort) -> Result<Option<Granted
     }
 }
 
+/// Ends a session, whoever made it, with the keys that it has locked. Consul says yes as well where there is none.
+///
+/// # Errors
+/// See [`Api::call`].
+pub async fn end(api: &Api, id: &str, effort: Effort) -> Result<bool, Failure> {
+    let ask = Ask::agent("PUT", &format!("/v1/session/destroy/{id}")).in_dc(&api.shared().live_options());
+    Ok(api.call(&ask, effort).await?.said == Said::Yes)
+}
+
 /// `Session id '..' not found`
 fn is_about_sessions(body: &[u8]) -> bool {
     let text = String::from_utf8_lossy(body).to_lowercase();

@@ -212,6 +212,7 @@ impl Gateway {
             Rpc::Txn(txn) => ("kv/txn", transaction(txn)),
             Rpc::Grant(seconds) => ("lease/grant", json!({"TTL": seconds})),
             Rpc::KeepAlive(lease) => ("lease/keepalive", json!({"ID": lease})),
+            Rpc::Revoke(lease) => ("lease/revoke", json!({"ID": lease})),
             Rpc::Members => ("cluster/member/list", json!({})),
         };
         let mut answer = self.post(call, &request, LONG).await?;
@@ -222,7 +223,7 @@ impl Gateway {
         let Header { cluster_id: cluster, raft_term: term, revision } = answer.header;
         let body = match rpc {
             Rpc::List(_) | Rpc::Get(_) => Body::Keys(answer.kvs.into_iter().map(kv).collect()),
-            Rpc::Put(..) | Rpc::Delete(_) | Rpc::DeletePrefix(_) => Body::Done,
+            Rpc::Put(..) | Rpc::Delete(_) | Rpc::DeletePrefix(_) | Rpc::Revoke(_) => Body::Done,
             Rpc::Txn(_) => {
                 let inner = |r: &Response| r.response_txn.as_ref().is_some_and(|txn| txn.succeeded);
                 Body::Txn(answer.succeeded || answer.responses.iter().any(inner))

@@ -100,6 +100,10 @@ impl Grpc {
                 Ok(reply(lease.header(), true, Body::Lease(lease.id(), lease.ttl())))
             }
             Rpc::KeepAlive(lease) => self.keep_alive(*lease).await,
+            Rpc::Revoke(lease) => {
+                let done = self.client.lease_revoke(*lease).await?;
+                Ok(reply(done.header(), true, Body::Done))
+            }
             Rpc::Members => {
                 let found = self.client.member_list().await?;
                 // Learners answer nothing that we ask.

@@ -22,6 +22,8 @@ pub enum Rpc {
     Grant(i64),
     /// Renew a lease.
     KeepAlive(i64),
+    /// End a lease, with its keys.
+    Revoke(i64),
     /// The members of the etcd cluster.
     Members,
 }
@@ -69,7 +71,7 @@ pub type Reply = wire::Reply<Body>;
 /// The part of the answer that depends on the request.
 #[derive(Debug, Clone)]
 pub enum Body {
-    /// Put and delete.
+    /// Put, delete, and the end of a lease.
     Done,
     /// List and get.
     Keys(Vec<Kv>),
@@ -120,7 +122,7 @@ impl Rpc {
             Rpc::List(key) | Rpc::Get(key) | Rpc::Delete(key) | Rpc::DeletePrefix(key) => key.clone(),
             Rpc::Put(key, value, _) => format!("{key} ({} bytes)", value.len()),
             Rpc::Txn(txn) => txn.key.clone(),
-            Rpc::Grant(_) | Rpc::KeepAlive(_) => "the lease".into(),
+            Rpc::Grant(_) | Rpc::KeepAlive(_) | Rpc::Revoke(_) => "the lease".into(),
             Rpc::Members => "the members".into(),
         }
     }

@@ -212,6 +212,18 @@ impl KvStore for Store {
         true
     }
 
+    fn lock_session(&self) -> Option<String> {
+        self.lease.of_leader().map(|(lease, _)| lease.to_string())
+    }
+
+    async fn end_session(&self, session: &str, effort: Effort) -> Result<bool, kv::Failure> {
+        let Ok(lease) = session.parse() else { return Ok(false) };
+        match self.pool.call(&Rpc::Revoke(lease), effort).await {
+            Ok(_) | Err(Failure::LeaseNotFound) => Ok(true),
+            Err(failure) => Err(failure.into()),
+        }
+    }
+
     fn setbacks(&self) -> u64 {
         self.pool.setbacks()
     }

@@ -301,6 +301,14 @@ impl<S: KvStore> Dcs for Keys<S> {
         Ok(true)
     }
 
+    fn lock_session(&self) -> Option<String> {
+        self.store.lock_session()
+    }
+
+    async fn end_session(&self, session: &str) -> Outcome {
+        self.lock_outcome(self.store.end_session(session, self.effort()).await)
+    }
+
     async fn take_leader(&self) -> Outcome {
         self.best_effort(self.try_take().await)
     }

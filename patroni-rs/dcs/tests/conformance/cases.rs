@@ -269,6 +269,42 @@ pub async fn a_restarted_node_keeps_its_lock<T: Server>() {
     assert_eq!(cluster(&*after).await.members.len(), 1);
 }
 
+/// What a releaser does in the place of a daemon that has died, on stores where another process may: as a client that has
+/// neither a session nor a watch.
+pub async fn the_lock_of_who_has_died<T: Server>() {
+    let server = T::start();
+    let died = node(&server, "a").await;
+    let mut config = config(&server, "a");
+    config.set("patronictl", true);
+    let releaser = open(&config).await.unwrap();
+    soon(SOON, || async { died.touch_member(&data("running")).await }).await;
+    assert_eq!(died.lock_session(), None, "it does not lead");
+    soon(SOON, || acquire(&*died)).await;
+    let Some(session) = died.lock_session() else {
+        assert_eq!(releaser.end_session("1").await, Ok(false));
+        return;
+    };
+    assert_eq!(leader(&*releaser).await.unwrap().session.as_ref(), Some(&session));
+    // It goes with the member key, as at the end of the ttl; and is asked for once more, where the answer was lost.
+    for _ in 0..2 {
+        assert_eq!(releaser.end_session(&session).await, Ok(true));
+        let left = cluster(&*releaser).await;
+        assert_eq!((left.leader_name(), left.members.len()), (None, 0));
+    }
+    // A daemon that has come back has the key under a session of its own: that stays, however late the request comes.
+    died.watch(false, S / 100).await;
+    soon(SOON, || acquire(&*died)).await;
+    let session = died.lock_session().unwrap();
+    std::mem::forget(died);
+    let back = node(&server, "a").await;
+    let held = leader(&*back).await.unwrap();
+    assert_eq!(back.update_leader(&held, None, None).await, Ok(true));
+    assert_eq!(releaser.end_session(&session).await, Ok(true));
+    let held = leader(&*back).await.unwrap();
+    assert_eq!((held.name(), &held.session), ("a", &back.lock_session()));
+    assert_eq!(back.update_leader(&held, None, None).await, Ok(true));
+}
+
 pub async fn what_is_anothers_stays<T: Server>() {
     let server = T::start();
     let (a, b) = (node(&server, "a").await, node(&server, "b").await);

@@ -120,7 +120,7 @@ macro_rules! conformance {
     (all $store:ident, $server:ty, $attribute:meta) => {
         conformance! { $store, $server, $attribute:
             the_life_of_a_cluster, versions_decide, one_of_many_gets_the_lock, a_lock_ends_and_wakes,
-            the_keeper_keeps_the_lock, a_restarted_node_keeps_its_lock, what_is_anothers_stays, what_wakes,
+            the_keeper_keeps_the_lock, a_restarted_node_keeps_its_lock, the_lock_of_who_has_died, what_is_anothers_stays, what_wakes,
             silence_is_no_refusal, a_restarted_store, odd_values, patronictl,
         }
     };
@@ -146,7 +146,7 @@ conformance! { all raft_of_the_reference, super::rafts::Reference, ignore = "lon
 
 conformance! { raft_of_ours, super::rafts::Ours, ignore = "long: --include-ignored (scripts/test-stores)":
     the_life_of_a_cluster, versions_decide, one_of_many_gets_the_lock, a_lock_ends_and_wakes,
-    the_keeper_keeps_the_lock, a_restarted_node_keeps_its_lock, what_is_anothers_stays, what_wakes,
+    the_keeper_keeps_the_lock, a_restarted_node_keeps_its_lock, the_lock_of_who_has_died, what_is_anothers_stays, what_wakes,
     a_restarted_store, odd_values, patronictl,
 }
 

@@ -43,8 +43,9 @@ fn what_the_store_grants_counts() {
 fn renews_while_permitted() {
     let mut k = keeper();
     k.cycle_ended(s(1));
-    assert_eq!(k.next(s(1)), Next::WaitUntil(s(10)));
-    assert_eq!(k.next(s(10)), Next::Renew);
+    // A little later than the loop would.
+    assert_eq!(k.next(s(1)), Next::WaitUntil(s(12)));
+    assert_eq!(k.next(s(12)), Next::Renew);
     k.lease_confirmed(s(10));
     assert_eq!(k.lease_until(), Some(s(40)));
     // An answer that comes late is to an older request.
@@ -62,8 +63,8 @@ fn a_much_longer_ttl_does_not_fence() {
     let mut k = keeper();
     k.cycle_ended(s(1));
     k.set_timing(Timing::seconds(600, 10, 10), s(2));
-    assert_eq!(k.next(s(2)), Next::WaitUntil(s(10)));
-    assert_eq!(k.next(s(10)), Next::Renew);
+    assert_eq!(k.next(s(2)), Next::WaitUntil(s(12)));
+    assert_eq!(k.next(s(12)), Next::Renew);
     k.lease_renewed(s(10));
     assert_eq!(k.lease_until(), Some(s(40)));
     // The loop has moved the key to a new lease.
@@ -120,7 +121,7 @@ fn an_orderly_stop_keeps_its_permit_and_gets_no_new_one() {
     k.cycle_ended(s(0));
     (1..=25).for_each(|at| k.stop_goes_on(s(at)));
     k.lease_confirmed(s(25));
-    assert_eq!(k.next(s(36)), Next::Renew);
+    assert_eq!(k.next(s(37)), Next::Renew);
     k.lease_confirmed(s(36));
     assert_eq!(k.next(s(46)), Next::WaitUntil(s(63)));
     k.stop_goes_on(s(46));
@@ -134,7 +135,7 @@ fn an_orderly_stop_keeps_its_permit_and_gets_no_new_one() {
 fn a_dcs_that_does_not_answer_fences() {
     let mut k = keeper();
     k.cycle_ended(s(9));
-    assert_eq!(k.next(s(10)), Next::Renew);
+    assert_eq!(k.next(s(12)), Next::Renew);
     k.renewal_failed(s(13));
     assert_eq!(k.next(s(13)), Next::WaitUntil(s(14)));
     assert_eq!(k.next(s(27)), Next::Fence);
@@ -144,7 +145,7 @@ fn a_dcs_that_does_not_answer_fences() {
 fn a_lease_that_is_gone_is_fenced_for_soon() {
     let mut k = keeper();
     k.cycle_ended(s(9));
-    assert_eq!(k.next(s(10)), Next::Renew);
+    assert_eq!(k.next(s(12)), Next::Renew);
     k.lease_gone(s(10), s(10));
     assert_eq!((k.lease_until(), k.promise()), (None, Some(s(12) + GUARDIAN_GRACE)));
     assert_eq!(k.next(s(10)), Next::WaitUntil(s(12)));
@@ -307,4 +308,35 @@ fn what_arms() {
     assert_eq!(Arm::of(says_primary(Demoted), false), Arm::Writes);
     assert_eq!(Arm::of(says_primary(Replica), false), Arm::Reads);
     assert_eq!(Arm::of(says_primary(Demoted), true), Arm::Off);
+}
+
+#[test]
+fn the_keeper_asks_after_the_loop() {
+    for (timing, granted, after) in [
+        (Timing::seconds(30, 10, 10), 30, 12_000),
+        (Timing::seconds(30, 1, 10), 30, 6000),
+        (Timing::seconds(24, 2, 5), 24, 4800),
+        // A loop that is slow for this lease; one that the store has made short.
+        (Timing::seconds(20, 10, 5), 20, 8000),
+        (Timing::seconds(30, 10, 10), 15, 6000),
+    ] {
+        let mut k = Keeper::new(timing);
+        k.store_grants(span(granted), s(0));
+        k.lease_confirmed(s(0));
+        k.cycle_ended(s(0));
+        assert_eq!(k.next(s(0)), Next::WaitUntil(Mono::at(Duration::from_millis(after))), "{timing:?}");
+    }
+}
+
+#[test]
+fn what_may_be_given_up_in_its_place() {
+    let mut k = keeper();
+    let held = k.held().map(|held| (held.until, held.grace));
+    assert_eq!(held, Some((s(30), span(10))));
+    k.arm(Arm::Off, 1);
+    assert_eq!(k.held(), None);
+    k.arm(Arm::Reads, 1);
+    assert!(k.held().is_some());
+    k.lease_dropped();
+    assert_eq!(k.held(), None);
 }

@@ -277,7 +277,7 @@ fn only_a_cycle_that_asked_for_the_lock_permits_its_renewal() {
     let mut asked = begun(false, false);
     ask(&mut asked, &update(), &done(true), (100, 100), &primary());
     assert!(asked.cycle_ended(s(101)));
-    assert_eq!(asked.next(s(110)), Next::Renew);
+    assert_eq!(asked.next(s(112)), Next::Renew);
     // The next one does not ask.
     assert!(!asked.cycle_ended(s(112)));
     assert_ne!(asked.next(s(121)), Next::Renew);
@@ -297,28 +297,28 @@ fn only_a_cycle_that_asked_for_the_lock_permits_its_renewal() {
         if goes_on {
             lock.stop_goes_on(s(119));
         }
-        assert_eq!(lock.next(s(126)), next);
+        assert_eq!(lock.next(s(128)), next);
     }
 }
 
 #[test]
 fn a_renewal_that_failed_is_tried_again_later() {
     for (came_to, next) in [
-        (Some(Renewed::Unanswered), Next::WaitUntil(s(113))),
+        (Some(Renewed::Unanswered), Next::WaitUntil(s(115))),
         // An answer to what was asked before the loop moved the key to another lease.
-        (Some(Renewed::Gone), Next::WaitUntil(s(113))),
+        (Some(Renewed::Gone), Next::WaitUntil(s(115))),
         // Nothing can renew it.
         (None, Next::WaitUntil(s(128))),
     ] {
         let mut lock = begun(false, false);
         ask(&mut lock, &update(), &done(true), (101, 101), &primary());
         lock.cycle_ended(s(105));
-        assert_eq!(lock.next(s(111)), Next::Renew);
+        assert_eq!(lock.next(s(113)), Next::Renew);
         match came_to {
-            Some(came_to) => lock.renewed(s(100), s(112), came_to),
-            None => lock.nobody_renews(s(112)),
+            Some(came_to) => lock.renewed(s(100), s(114), came_to),
+            None => lock.nobody_renews(s(114)),
         }
-        assert_eq!(lock.next(s(112)), next, "{came_to:?}");
+        assert_eq!(lock.next(s(114)), next, "{came_to:?}");
     }
 }
 
@@ -481,7 +481,7 @@ fn a_renewal_that_is_spared_prolongs_nothing() {
     // The keeper sleeps until it has something to do, and is woken only where that comes sooner.
     let mut lock = begun();
     let renews = lock.acts_at(s(101));
-    assert_eq!(renews, s(105));
+    assert_eq!(renews, s(106));
     lock.answered((&update(), &done(true)), s(102), true, &quick(102));
     assert_eq!(lock.acts_at(s(102)), renews);
     lock.clock_jumped(s(102), span(60));
@@ -492,4 +492,15 @@ fn a_renewal_that_is_spared_prolongs_nothing() {
     lock.renewed(s(102), s(102), Renewed::Gone);
     lock.answered((&update(), &done(true)), s(102), true, &quick(102));
     assert_eq!((lock.until(s(103)), fence_at(&lock)), (None, Some(s(104))));
+}
+
+/// What the guardian gives up once daemon and server have ended.
+#[test]
+fn a_lock_is_not_given_up_in_a_pause() {
+    for (paused, bootstrapping, held) in [(false, false, true), (true, false, false), (false, true, false)] {
+        let mut lock = begun(paused, bootstrapping);
+        assert_eq!(lock.held(), None);
+        ask(&mut lock, &update(), &done(true), (100, 100), &primary());
+        assert_eq!(lock.held().is_some(), held, "{paused} {bootstrapping}");
+    }
 }
