@@ -104,7 +104,20 @@ impl Instance {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use patroni_postgres::files::Listening;
     use std::sync::mpsc;
+
+    #[test]
+    fn a_change_is_seen() {
+        let mut section = pyfmt::Value::map();
+        section.set("data_dir", "/nonexistent");
+        section.set("listen", "127.0.0.1:5432");
+        let handler =
+            ConfigHandler::new(section, patroni_core::PgVersion::V15, &ServerState::default()).unwrap();
+        let config = Configuration::new(handler);
+        config.change(|c| c.take_addresses_of(&Listening { port: 7777, ..Listening::default() }));
+        assert_eq!(config.seen().addresses().connection_string, "postgres://localhost:7777/postgres");
+    }
 
     #[test]
     fn a_change_that_hangs_keeps_nobody_from_reading() {

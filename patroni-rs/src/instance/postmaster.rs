@@ -44,7 +44,7 @@ impl Instance {
 
     /// A server that we have not started listens where it was told to then: there it is asked, and published, until it
     /// is started anew.
-    pub(super) async fn learn_addresses(&self, server: Postmaster) {
+    pub(crate) async fn learn_addresses(&self, server: Postmaster) {
         let making =
             matches!(self.state(), PgState::InitDb | PgState::CustomBootstrap | PgState::CreatingReplica);
         if server.single_user || making {
@@ -114,6 +114,12 @@ impl Instance {
     pub fn pretend_postmaster(&self, pid: u32) {
         let process = patroni_postgres::process::proc::Process::find(pid as i32).expect("it runs");
         self.note_postmaster(Postmaster { process, single_user: false }, None);
+    }
+
+    /// As if its last row had shown a primary.
+    #[cfg(test)]
+    pub fn pretend_that_it_writes(&self) {
+        self.writes.store(true, Ordering::SeqCst);
     }
 
     pub(super) fn note_postmaster(&self, postmaster: Postmaster, place: Option<Place>) {

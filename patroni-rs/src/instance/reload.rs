@@ -213,3 +213,25 @@ impl Instance {
         self.set_pending_restart(pending);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A reload that writes every file is not forgotten over one that does not.
+    #[test]
+    fn what_is_put_off() {
+        for (asked, want) in [
+            (&[][..], None),
+            (&[false], Some(false)),
+            (&[true], Some(true)),
+            (&[true, false], Some(true)),
+            (&[false, true], Some(true)),
+            (&[false, false], Some(false)),
+        ] {
+            let mut due = Due::default();
+            asked.iter().for_each(|sighup| due.put_off(*sighup));
+            assert_eq!(due.reload, want, "{asked:?}");
+        }
+    }
+}

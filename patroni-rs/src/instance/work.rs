@@ -107,3 +107,15 @@ impl Instance {
         self.unended.store(!matches!(left, Ok(false)), Ordering::SeqCst);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_ends() {
+        let working = AtomicBool::new(true);
+        drop(AtWork { working: &working, _reaper: None });
+        assert!(!working.load(Ordering::SeqCst));
+    }
+}

@@ -11,7 +11,7 @@ use patroni_api::{Backend, FailsafeReply};
 use patroni_config::{Check, Config, Environment};
 use patroni_core::global_config::GlobalConfig;
 use patroni_core::ha::keeper::Arm;
-use patroni_core::ha::{ask, Answer, Job, Memory, Mono, Request, Role};
+use patroni_core::ha::{ask, Answer, Job, Memory, Mono, PgState, Request, Role};
 use patroni_core::model::{Cluster, Leader, Lsn, Status, SyncState};
 use patroni_core::node::Now;
 use patroni_dcs::lock::{Granted, LockRenewer, Renewal};
@@ -20,6 +20,7 @@ use pyfmt::Value;
 use tokio::sync::Notify;
 
 mod jobs;
+mod server;
 mod steps;
 
 use super::backend::ApiBackend;

@@ -49,6 +49,12 @@ fn a_node_with_an_older_term_is_not_believed_by_either_pool() {
     assert_eq!(pool.judge(back(90), Instant::now()), Ok(()));
     assert_eq!(keeper.judge(told(2, false), Instant::now()), Ok(()));
     assert_eq!((pool.setbacks(), keeper.setbacks()), (1, 1));
+    // And the watch is made anew: it may wait for revisions that were there before.
+    let told_anew = pool.selected();
+    assert_eq!(pool.judge(told(2, true), Instant::now()), Ok(()));
+    assert!(!told_anew.has_changed().unwrap());
+    assert_eq!(pool.judge(Told { cluster: 2, ..told(2, true) }, Instant::now()), Ok(()));
+    assert!(told_anew.has_changed().unwrap());
 }
 
 #[test]
@@ -149,6 +155,16 @@ async fn a_refused_password_does_not_take_the_time_of_the_good_one() {
         locked(&pool.state).clients.clear();
         assert!(asks().await.is_ok());
     }
+    // It counts for a while.
+    let typo = pool.options();
+    assert!(pool.was_refused(&typo) && !pool.was_refused(&with("good")));
+    if let Some((_, at)) = &mut *locked(&pool.common.refused) {
+        *at -= Duration::from_secs(61);
+    }
+    assert!(!pool.was_refused(&typo));
+    if let Some((_, at)) = &mut *locked(&pool.common.refused) {
+        *at += Duration::from_secs(61);
+    }
     // The keeper knows it by then.
     let keeper = pool.separate();
     let began = Instant::now();
@@ -160,5 +176,54 @@ async fn a_refused_password_does_not_take_the_time_of_the_good_one() {
         pool.set_options(with(password));
         locked(&pool.state).clients.clear();
         assert!(asks().await.is_ok(), "{password}");
+    }
+}
+
+/// A token that has ended is fetched anew a few times; a person hears of a wrong password at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_person_is_not_left_waiting() {
+    /// Refuses each request so, and counts them.
+    struct Refuses(Failure, std::sync::atomic::AtomicU32);
+
+    impl Wire for Arc<Refuses> {
+        type Rpc = ();
+        type Body = ();
+        type Conn = ();
+        async fn connect(&self, _: &str, _: &Arc<EtcdOptions>, _: Manner) -> Result<(), Failure> {
+            Ok(())
+        }
+        async fn send(&self, _: &mut (), _: &()) -> Result<Reply<()>, Failure> {
+            self.1.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            Err(self.0.clone())
+        }
+        fn members(&self) {}
+        fn urls(&self, (): ()) -> Option<Vec<String>> {
+            None
+        }
+        fn name(&self) -> &'static str {
+            "Etcd"
+        }
+        fn what(&self, (): &()) -> String {
+            String::new()
+        }
+        fn say(&self, _: Level, _: &str) {}
+    }
+
+    let section = pyfmt::json::loads(r#"{"hosts":"a:1","username":"u","password":"p"}"#).unwrap();
+    for (failure, asker, limit, requests) in [
+        (Failure::Password("x".into()), Asker::Person, 5.0, 1..=1),
+        (Failure::Token("x".into()), Asker::Person, 5.0, 4..=4),
+        (Failure::Refused("x".into()), Asker::Daemon, 5.0, 1..=1),
+    ] {
+        let etcd = Arc::new(Refuses(failure.clone(), 0.into()));
+        let options = EtcdOptions::from_section(&section).unwrap();
+        let pool = Pool::new(Arc::clone(&etcd), options, Timing::default(), asker);
+        pool.learn(vec!["http://a:1".to_owned()]);
+        let (began, limit) = (Instant::now(), Duration::from_secs_f64(limit));
+        let answer = pool.call(&(), Effort::Until(began + limit)).await;
+        let asked = etcd.1.load(std::sync::atomic::Ordering::SeqCst);
+        assert_eq!(answer.err(), Some(failure.clone()), "{asker:?}");
+        assert!(requests.contains(&asked), "{failure:?} {asker:?}: {asked}");
+        assert!(began.elapsed() < limit + Duration::from_millis(500), "{failure:?} {asker:?}");
     }
 }

@@ -80,7 +80,7 @@ impl<W: Wire> Pool<W> {
     }
 
     /// Has etcd refused these credentials a moment ago?
-    fn was_refused(&self, options: &EtcdOptions) -> bool {
+    pub(super) fn was_refused(&self, options: &EtcdOptions) -> bool {
         let refused = locked(&self.common.refused);
         refused.as_ref().is_some_and(|(refused, at)| {
             refused.credentials == options.credentials && at.elapsed() < REFUSAL_COUNTS
