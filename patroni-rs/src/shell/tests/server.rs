@@ -76,6 +76,11 @@ async fn another_server_is_not_known_to_write() {
     assert!(shared.instance.says_it_writes() && shared.server().writes);
     shared.instance.pretend_postmaster(second.0.id());
     assert!(!shared.instance.says_it_writes());
+    // Nor one that is proven to have ended.
+    shared.instance.pretend_that_it_writes();
+    drop(second);
+    assert!(shared.instance.is_proven_gone().await);
+    assert!(!shared.instance.says_it_writes() && shared.instance.known_postmaster().is_none());
 }
 
 /// From the last moment at which it can be called back a promotion counts as one that may write; it is not asked for
@@ -113,6 +118,25 @@ async fn a_promotion_asks_last_whether_it_may() {
     assert_eq!(pg.role(), Role::Promoted);
     // Once.
     assert_eq!(pg.promote(soon, async {}, || panic!("it is one already")).await, JobResult::Done);
+}
+
+/// Somebody leads without the store, and has asked for our consent: the REST API tells of it as of our own.
+#[tokio::test]
+async fn a_leader_without_the_store_is_told_of() {
+    let directory = tempfile::tempdir().unwrap();
+    let (shared, _) = parts(directory.path()).await;
+    let active = || async { ApiBackend::new(shared.clone()).snapshot(false).await.failsafe_active };
+    assert!(!active().await);
+    let backend = ApiBackend::new(shared.clone());
+    assert!(matches!(
+        backend.failsafe(Value::from_iter([("name", "n1")])).await,
+        Ok(FailsafeReply::Accepted(_))
+    ));
+    assert!(active().await);
+    *locked(&shared.failsafe_ping) = None;
+    assert!(!active().await);
+    *locked(&shared.failsafe_since) = Some(mono_now());
+    assert!(active().await);
 }
 
 /// Whoever asks for a reload by the REST API.
