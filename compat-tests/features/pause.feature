@@ -54,6 +54,7 @@ Feature: pause
     When PostgreSQL of node0 is started manually
     Then node0 leads within 30 s
     And node0's log says "PAUSE: acquired session lock as a leader" within 10 s
+    And the DCS key "members/node0" matches ".state.:.running." within 10 s
     When patronictl is called with "resume batman --wait"
     Then node0 leads within 10 s
     And node1 follows node0 within 30 s

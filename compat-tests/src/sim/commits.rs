@@ -145,6 +145,21 @@ impl World {
         }
     }
 
+    /// As `Instance::settle_names`: the file says what is in force, or another value would be taken later. False: it
+    /// cannot be written.
+    fn settle_names(&mut self, node: usize) -> bool {
+        let pg = &self.members[node].pg;
+        if pg.sync_file == pg.sync_live.0 {
+            return true;
+        }
+        if self.fails() {
+            return false;
+        }
+        let pg = &mut self.members[node].pg;
+        pg.sync_file.clone_from(&pg.sync_live.0);
+        true
+    }
+
     /// The synchronous standbys of `node` by the production rules.
     pub(super) fn current_sync(&mut self, node: usize) -> Option<CurrentState> {
         let rows = self.walsenders(node);
@@ -153,6 +168,10 @@ impl World {
         if !member.pg.running || member.pg.state.is_starting() {
             return None;
         }
+        if self.config.planted != Planted::LeavesUntakenNames && !self.settle_names(node) {
+            return None;
+        }
+        let member = &mut self.members[node];
         let config = member.dynamic.clone();
         let cluster = self.store.cluster();
         let listed: NameSet = cluster.sync.voters().iter().collect();

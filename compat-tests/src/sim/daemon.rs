@@ -146,7 +146,9 @@ impl World {
                     let member = &mut self.members[node];
                     member.slot.cycle_settled(&member.memory);
                     let finished = decided.settle(&member.memory, &mut member.lock, &server);
-                    (member.settled, member.died_in_pause) = (true, false);
+                    member.settled = true;
+                    // What it does not recognise it cannot stop either.
+                    member.died_in_pause &= member.pg.running && !member.sees_server();
                     member.by_hand = member.by_hand.filter(|at| *at > member.began_at);
                     self.say_status(node, &finished.line);
                     return self.finish_cycle(node, cycle.kind(), finished.exit);

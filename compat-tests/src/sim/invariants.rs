@@ -16,7 +16,7 @@ impl World {
     ///
     /// - the *orphan*: its daemon was killed or stopped and nothing else, and there is
     ///   neither a guardian nor a watchdog, or it was killed in a pause, when both are off.
-    ///   It ends with the first cycle of the daemon that is started again;
+    ///   It ends with the first cycle of the daemon that is started again and recognises it;
     /// - a *late pause*: the cluster was resumed, and the node still believes in
     ///   the pause because it has not reached the DCS since. It ends when it does;
     /// - what an operator *promoted manually*, until a cycle has seen it;
@@ -27,8 +27,8 @@ impl World {
         // The keeper of a daemon that was stopped acts at the first instant after.
         let stands_still = self.now <= member.stopped_until + 1 && member.stopped_until > 0;
         let daemon_works = member.alive && member.settled && !stands_still;
-        let unwatched = !self.config.watchdog && !self.config.guardian || member.died_in_pause;
-        if !daemon_works && unwatched {
+        let unwatched = !self.config.watchdog && !self.config.guardian;
+        if member.died_in_pause || !daemon_works && unwatched {
             return Some("orphan");
         }
         if self.now < member.doubt_until && member.lock.is_in_doubt() {

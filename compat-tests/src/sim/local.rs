@@ -291,7 +291,14 @@ impl World {
         pg.sync_file = value;
         if pg.running && pg.state == PgState::Running {
             let incarnation = pg.incarnation;
-            let late = if self.config.planted == Planted::PublishesSyncEarly { 4000 } else { 0 };
+            let late = match self.config.planted {
+                Planted::PublishesSyncEarly => 4000,
+                // A server that is told, and does not look at its files for a while.
+                _ if self.config.unseen && self.faults_on && self.rng.percent(10) => {
+                    self.rng.between(2000, 8000)
+                }
+                _ => 0,
+            };
             let at = self.now + self.rng.between(5, 40) + late;
             self.at(at, Event::Postmaster { node, incarnation, what: Postmaster::Reloads });
         }

@@ -125,11 +125,13 @@ pub enum Planted {
     EndsByWallClock,
     /// A write to Raft of which no answer came is not known again: what is in its place counts as somebody else's.
     KnowsNoMoment,
+    /// A `synchronous_standby_names` that was written and that the server does not go by stays in its file.
+    LeavesUntakenNames,
 }
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Planted; 55] = [
+    pub const ALL: [Planted; 56] = [
         Planted::NoDemotion,
         Planted::RenewsForever,
         Planted::TakesLockBlindly,
@@ -185,6 +187,7 @@ impl Planted {
         Planted::CountsFromTheBeginning,
         Planted::EndsByWallClock,
         Planted::KnowsNoMoment,
+        Planted::LeavesUntakenNames,
     ];
 
     /// The cluster in which the defect matters.
@@ -205,6 +208,7 @@ impl Planted {
             | Planted::ForgetsBackends
             | Planted::ReleasesUnproven
             | Planted::TakesFailureForEnd => Config { unseen: true, ..base },
+            Planted::LeavesUntakenNames => Config { unseen: true, sync: SyncMode::Quorum, ..base },
             Planted::IgnoresClockJump | Planted::GuardianIgnoresJump => Config { stun: true, ..base },
             Planted::CyclesOverHungServer => Config { silent: true, ..base },
             Planted::ForgetsWatchdog => Config { watchdog: true, ..base },

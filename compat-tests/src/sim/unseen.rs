@@ -60,6 +60,11 @@ impl World {
         if self.members[node].pg.orphans {
             self.prove_gone(node);
         }
+        let member = &self.members[node];
+        let idle = member.slot.running().is_none();
+        if idle && member.sees_server() && !member.pg.opening && member.pg.state.is_over() {
+            self.set_state(node, PgState::Running);
+        }
     }
 
     /// Is nothing left of the server that ran here? What its postmaster has left behind is ended.

@@ -17,7 +17,7 @@ use patroni_postgres::sql::{
 };
 use pyfmt::{oserror, Value};
 
-use super::{Instance, SqlError};
+use super::{Instance, Pending, SqlError};
 
 /// How long the data directory may take to answer whether it is there.
 const STAT_DEADLINE: Duration = Duration::from_secs(10);
@@ -46,6 +46,19 @@ impl Instance {
         }
         let section = self.config().section().clone();
         self.join(section).await;
+    }
+
+    /// A server runs of which it was thought that it does not: it could not be seen for a while, or people have started
+    /// it. In another state it would be a primary that is never told its `synchronous_standby_names`.
+    async fn take_back(&self, believed: PgState) {
+        tracing::warn!(
+            target: "patroni.postgresql", "PostgreSQL is running, and was thought to be '{}'", believed.as_str()
+        );
+        // Nobody has started it here, unless a start of ours is to be told of yet.
+        locked(&self.local_state).pending_callback.get_or_insert(Pending::Nothing);
+        self.set_state(PgState::Starting);
+        self.check_startup().await;
+        locked(&self.due).join = true;
     }
 
     /// The parameters of a server that was started by somebody else. False: they could not be read.
@@ -88,7 +101,14 @@ impl Instance {
     /// Everything that a cycle wants to know of PostgreSQL.
     pub async fn view(&self, cluster: Option<&Cluster>, tags: &Tags) -> PgView {
         self.check_startup().await;
-        let running = self.postmaster().await.is_some();
+        // Before the look: a stop that ends meanwhile is not a server that runs after all.
+        let believed = self.state();
+        let server = self.postmaster().await;
+        let running = server.is_some();
+        let at_work = self.working.load(Ordering::SeqCst);
+        if believed.is_over() && !at_work && server.is_some_and(|server| !server.single_user) {
+            self.take_back(believed).await;
+        }
         if !running || self.state().is_starting() {
             self.silent.store(false, Ordering::SeqCst);
         }

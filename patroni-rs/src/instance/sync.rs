@@ -7,6 +7,7 @@ use patroni_core::model::Cluster;
 use patroni_core::mutex::locked;
 use patroni_core::sync::{candidates, impersonated, names_value, CurrentState, NameSet, SyncOptions};
 use patroni_core::PgVersion;
+use patroni_postgres::files::{ConfigHandler, ServerState};
 use patroni_postgres::sql::{current_sync_state, sync_names_in_force, walsenders};
 
 use super::{Instance, SqlError};
@@ -22,6 +23,10 @@ trait TakesNames {
     async fn reload(&mut self, quiet: bool) -> bool;
     /// The value that it goes by, and the file that says so.
     async fn in_force(&mut self) -> Result<(String, Option<String>), SqlError>;
+    /// The value that was written last.
+    fn written(&self) -> String;
+    /// Writes another one.
+    async fn write(&mut self, value: String) -> Result<(), SqlError>;
 }
 
 struct Server<'a>(&'a Instance);
@@ -33,6 +38,21 @@ impl TakesNames for Server<'_> {
 
     async fn in_force(&mut self) -> Result<(String, Option<String>), SqlError> {
         sync_names_in_force(self.0.pool()).await
+    }
+
+    fn written(&self) -> String {
+        self.0.config().synchronous_standby_names()
+    }
+
+    async fn write(&mut self, value: String) -> Result<(), SqlError> {
+        let value = Some(value).filter(|value| !value.is_empty());
+        let work = move |c: &mut ConfigHandler, facts: &ServerState<'_>| {
+            c.set_synchronous_standby_names(value.as_deref(), facts)
+        };
+        let failed =
+            |e: String| SqlError::Unexpected(format!("Can not write synchronous_standby_names: {e}"));
+        self.0.with_config(work).await.map_err(failed)?.map_err(|e| failed(e.to_string()))?;
+        Ok(())
     }
 }
 
@@ -74,6 +94,33 @@ async fn take_in(server: &mut impl TakesNames, meant: &str, changed: bool, user:
     }
 }
 
+/// What the server goes by (`shown`) is what its file says, before anybody decides by it: a value that was written and
+/// not taken would be taken with any later reload or restart, when `/sync` promises by the one that is in force now
+/// (docs/safety.md S16). True: something was written, and what was seen before is old.
+async fn settle(server: &mut impl TakesNames, mut shown: String) -> Result<bool, SqlError> {
+    let deadline = tokio::time::Instant::now() + TAKEN_WITHIN;
+    let mut wrote = false;
+    loop {
+        let written = server.written();
+        if written == shown {
+            return Ok(wrote);
+        }
+        if tokio::time::Instant::now() >= deadline {
+            return Err(SqlError::Unexpected("synchronous_standby_names does not stay as it is".into()));
+        }
+        tracing::warn!(
+            target: "patroni.postgresql.sync",
+            "synchronous_standby_names is '{shown}', and was written as '{written}': it is written as it is"
+        );
+        server.write(shown).await?;
+        wrote = true;
+        // It may have taken the other one in this moment.
+        server.reload(true).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
+        shown = server.in_force().await?.0;
+    }
+}
+
 impl Instance {
     /// Sets the parameter, reloads if its value is new, and looks whether the server goes by it where somebody counts on
     /// that: not with the user's own value.
@@ -100,7 +147,8 @@ impl Instance {
                 return SyncNamesSet::NotWritten;
             }
         };
-        if self.state() != PgState::Running {
+        // A server that does not run takes it with its start.
+        if self.state() != PgState::Running && self.postmaster().await.is_none() {
             return SyncNamesSet::InForce;
         }
         let user = matches!(names, SyncNames::User(_));
@@ -202,7 +250,10 @@ impl Instance {
             by_slot: config.use_slots() && major_version.at_least(PgVersion::V9_5),
         };
         let listed: NameSet = cluster.sync.voters().iter().collect();
-        let seen = self.monitor(false).await?;
+        let mut seen = self.monitor(false).await?;
+        if settle(&mut Server(self), seen.synchronous_standby_names.clone()).await? {
+            seen = self.monitor(false).await?;
+        }
         let candidates = candidates(cluster, &self.name);
         let posed_as = impersonated(&seen.replication, &candidates, options.by_slot, major_version);
         self.tell_impersonated(&posed_as);
@@ -250,6 +301,37 @@ mod tests {
             }
             let taken = self.takes_after > 0 && self.told.len() >= self.takes_after;
             Ok((if taken { self.written } else { self.shows }.to_owned(), Some("a file".into())))
+        }
+
+        fn written(&self) -> String {
+            self.written.to_owned()
+        }
+
+        async fn write(&mut self, value: String) -> Result<(), SqlError> {
+            if self.shows == "a full disk" {
+                return Err(SqlError::Unexpected("no space left".into()));
+            }
+            self.written = if value == "a" { "a" } else { "b" };
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_value_that_was_not_taken_does_not_stay_in_the_file() {
+        let server =
+            |shows, written, takes_after| Fake { shows, written, takes_after, answers: true, told: vec![] };
+        for (mut fake, came_to, written, told) in [
+            (server("a", "a", 0), "Ok(false)", "a", 0),
+            // Told of `b`, and goes by `a`: nothing may make it `b` any more.
+            (server("a", "b", 0), "Ok(true)", "a", 1),
+            // It cannot be written: nobody decides.
+            (server("a full disk", "b", 0), "Err", "b", 0),
+            (Fake { answers: false, ..server("a", "b", 0) }, "Err", "a", 1),
+        ] {
+            let shown = fake.shows;
+            let result = format!("{:?}", settle(&mut fake, shown.to_owned()).await);
+            assert!(result.starts_with(came_to), "{shown}: {result}");
+            assert_eq!((fake.written, fake.told.len()), (written, told), "{shown}");
         }
     }
 

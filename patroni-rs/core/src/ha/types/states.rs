@@ -62,6 +62,11 @@ impl PgState {
         }
     }
 
+    /// Does no server run, as far as is known?
+    pub fn is_over(self) -> bool {
+        matches!(self, PgState::StartFailed | PgState::RestartFailed | PgState::Stopped | PgState::Crashed)
+    }
+
     /// Is the server on its way up?
     pub fn is_starting(self) -> bool {
         matches!(self, PgState::Starting | PgState::BootstrapStarting)

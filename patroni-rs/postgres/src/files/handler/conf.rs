@@ -337,6 +337,12 @@ impl ConfigHandler {
         }
     }
 
+    /// `synchronous_standby_names` as it was written last; empty where it is not.
+    pub fn synchronous_standby_names(&self) -> String {
+        let value = self.server_parameters.get("synchronous_standby_names").filter(|v| !v.is_null());
+        value.map(Value::py_str).unwrap_or_default()
+    }
+
     /// Sets `synchronous_standby_names`; on a running server the file is
     /// written, and the caller reloads. Returns whether the value is new. What could not be written does not count: the
     /// value is the one before.
