@@ -17,6 +17,8 @@ pub const STEPS: &[(&str, Step)] = &[
     (r"these shell lines succeed", shell),
     (r"HAProxy with the stock configuration", haproxy),
     (r#"SQL "(.+)" gives "(.*)" through HAProxy's (primary|replicas) within (\d+) s"#, through_haproxy),
+    (r#"a browser shows "(.+)" on the page of (\w+) within (\d+) s"#, browser_shows),
+    (r"a browser takes pictures of the page of (\w+)", pictures),
     (r"Prometheus scrapes every member", prometheus),
     (r#"Prometheus finds "(.+)" = "(.*)" within (\d+) s"#, prometheus_finds),
     (r"vip-manager runs beside every member, once for the DCS and once for the REST API", vip_manager),
@@ -63,6 +65,52 @@ fn shell(state: &mut State, call: &Call) -> Result<()> {
             let output = bash(state, line)?;
             ensure(output.code == 0, || format!("{output:?}"))
         })?;
+    }
+    Ok(())
+}
+
+/// Chromium, if the machine has one (scripts/setup does not install it).
+pub fn browser() -> Option<PathBuf> {
+    Some(PathBuf::from("/usr/bin/chromium")).filter(|path| path.exists())
+}
+
+/// A browser without a window, with the page of a member.
+fn browse(state: &State, member: &str, options: &[String]) -> Result<process::Output> {
+    let lab = state.cluster()?;
+    let browser = browser().ok_or("no /usr/bin/chromium here")?;
+    let profile = lab.directory.join("browser");
+    let mut command = process::command(&browser, &lab.directory, &lab.bin())?;
+    // Nothing but the page is asked for.
+    command
+        .args("--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync".split(' '))
+        .args(["--disable-background-networking", "--disable-component-update", "--hide-scrollbars"])
+        .arg(format!("--user-data-dir={}", profile.display()))
+        .arg("--virtual-time-budget=4000")
+        .args(options)
+        .arg(format!("http://127.0.0.1:{}/status", lab.member(member)?.rest));
+    process::run(command, PATIENCE)
+}
+
+fn browser_shows(state: &mut State, call: &Call) -> Result<()> {
+    let (text, limit) = (call.arg(0), Duration::from_secs(call.arg(2).parse()?));
+    wait_until(&format!("a browser shows {text}"), limit, || {
+        let output = browse(state, call.arg(1), &["--dump-dom".to_owned()])?;
+        ensure(output.stdout.contains(text), || format!("{output:?}"))
+    })
+}
+
+/// By day, at night, and on a phone: `target/status-page-*.png`, for people to look at.
+fn pictures(state: &mut State, call: &Call) -> Result<()> {
+    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target");
+    for (name, size, dark) in
+        [("day", "1100,900", false), ("night", "1100,900", true), ("phone", "360,1100", true)]
+    {
+        let taken = state.cluster()?.directory.join(format!("{name}.png"));
+        let mut options = vec![format!("--screenshot={}", taken.display()), format!("--window-size={size}")];
+        options.extend(dark.then(|| "--blink-settings=preferredColorScheme=0".to_owned()));
+        let output = browse(state, call.arg(0), &options)?;
+        ensure(std::fs::metadata(&taken).is_ok_and(|file| file.len() > 5000), || format!("{output:?}"))?;
+        std::fs::copy(&taken, target.join(format!("status-page-{name}.png")))?;
     }
     Ok(())
 }

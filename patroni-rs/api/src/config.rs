@@ -62,6 +62,8 @@ pub struct ApiConfig {
     pub request_queue_size: i32,
     /// What is published as `api_url` (T5).
     pub connection_string: String,
+    /// The page for people is there (an addition: `status_page`).
+    pub status_page: bool,
 }
 
 impl std::fmt::Debug for ApiConfig {
@@ -124,6 +126,7 @@ impl ApiConfig {
             server: server_header(section.get("server_tokens")),
             request_queue_size: queue_size(section)?,
             connection_string,
+            status_page: section.get("status_page").is_some_and(Value::truthy),
             tls,
         })
     }

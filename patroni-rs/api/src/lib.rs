@@ -20,6 +20,7 @@ pub mod server;
 pub mod single_flight;
 pub mod snapshot;
 pub mod status;
+mod status_page;
 
 pub use backend::{Backend, BackendError, FailsafeReply, Reinitialize, Restarted};
 pub use config::{ApiConfig, ConfigError};

@@ -19,6 +19,7 @@ use crate::http::response::Response;
 use crate::http::url::Target;
 use crate::route::{route, Action, Body, Route};
 use crate::snapshot::Snapshot;
+use crate::status_page;
 
 use super::response_cache::{CacheKey, ResponseCache};
 
@@ -61,6 +62,9 @@ pub async fn respond<B: Backend, S: BodySource>(backend: &B, exchange: Exchange<
         Ok(target) => target,
         Err(error) => return Response::Drop(format!("ValueError: {error}")),
     };
+    if exchange.config.status_page && status_page::is_at(&head.command, &target.path) {
+        return status_page::answer();
+    }
     match route(&head.command, &target.path) {
         None => {
             let message = format!("Unsupported method ({})", str_repr(&head.command));

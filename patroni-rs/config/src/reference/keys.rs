@@ -116,6 +116,7 @@ pub(super) const CHAPTERS: &[Chapter] = &[
             row("restapi.request_queue_size", "5", "connections", Applies::Start, "Backlog of the listening socket."),
             s("restapi.thread_pool_size", "5", "Only read: any number of connections is served."),
             r("restapi.server_tokens", "original", "What the header Server says."),
+            r("restapi.status_page", "false", "A page for people at `/status`. An addition: the reference ignores it.").of("boolean"),
         ],
     ),
     (
