@@ -99,6 +99,7 @@ Feature: what a lock and an acknowledged commit are worth
       """
     And `mkdir conf` is run in node1's directory
     And node0 starts
+    And node0 leads within 40 s
     And node1 starts
     Then the DCS key "sync" matches ".leader.:.node0.,.quorum.:0,.sync_standby.:.node1." within 40 s
     When `chmod 444 conf/* && chmod 555 conf` is run in node1's directory

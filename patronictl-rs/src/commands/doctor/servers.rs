@@ -68,8 +68,9 @@ pub async fn look(cluster: &Cluster, postgresql: &Value, use_pg_rewind: bool) ->
     let mut asked = JoinSet::new();
     for (at, member) in cluster.members.iter().enumerate() {
         let login = |auth: &Value| params(member, auth);
+        // A member that publishes no address has none for anybody.
         let (superuser, replication, rewind) =
-            (login(&superuser), replication.as_ref().map(login), rewind.as_ref().map(login));
+            (login(&superuser), replication.as_ref().and_then(login), rewind.as_ref().and_then(login));
         let name = member.name.clone();
         asked.spawn(async move { (at, ask(name, superuser, replication, rewind).await) });
     }
@@ -95,19 +96,19 @@ fn params(member: &Member, auth: &Value) -> Option<ConnParams> {
 async fn ask(
     name: String,
     superuser: Option<ConnParams>,
-    replication: Option<Option<ConnParams>>,
-    rewind: Option<Option<ConnParams>>,
+    replication: Option<ConnParams>,
+    rewind: Option<ConnParams>,
 ) -> Server {
     let Some(superuser) = superuser else {
         let state = Err("its key has no conn_url".to_owned());
         return Server { name, state, replication: None, rewind: None };
     };
     let state = state(&superuser).await.map_err(one_line);
-    let replication = match replication.flatten() {
+    let replication = match replication {
         Some(params) => Some(streams(&params).await.map_err(one_line)),
         None => None,
     };
-    let rewind = match rewind.flatten() {
+    let rewind = match rewind {
         Some(params) => Some(may_rewind(&params).await.map_err(one_line)),
         None => None,
     };
