@@ -78,6 +78,7 @@ fn meaning(answer: &Response, retriable: &BTreeSet<u16>) -> Meaning {
 pub struct Shared {
     access: Access,
     servers: Servers,
+    tells_warnings: bool,
     live: Mutex<(Timing, BTreeSet<u16>)>,
 }
 
@@ -85,7 +86,8 @@ impl Shared {
     /// As configured.
     pub fn new(access: Access, options: &Options, timing: Timing) -> Shared {
         let servers = Servers::new(&access.server, options.bypass_api_service);
-        Shared { access, servers, live: Mutex::new((timing, options.retriable.clone())) }
+        let tells_warnings = options.tells_warnings;
+        Shared { access, servers, tells_warnings, live: Mutex::new((timing, options.retriable.clone())) }
     }
 
     fn live(&self) -> MutexGuard<'_, (Timing, BTreeSet<u16>)> {
@@ -240,7 +242,7 @@ impl Api {
                     continue;
                 }
             }
-            if let Some(text) = answer.header("warning") {
+            if let Some(text) = answer.header("warning").filter(|_| self.shared.tells_warnings) {
                 self.shared.servers.warn_once(text);
             }
             return Ok(answer);

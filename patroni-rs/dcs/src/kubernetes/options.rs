@@ -45,6 +45,8 @@ pub struct Options {
     pub cacert: Option<String>,
     /// Of the kubeconfig.
     pub context: Option<String>,
+    /// What the API server warns of is logged: by daemons, since people read what patronictl says.
+    pub tells_warnings: bool,
     /// Speak to the API servers themselves, not to their Service.
     pub bypass_api_service: bool,
     /// What else is tried again.
@@ -99,6 +101,7 @@ impl Options {
             ports: ports(section.get("ports"))?,
             cacert: environment("PATRONI_KUBERNETES_CACERT").or_else(|| text("cacert")),
             context: section.get("context").map_or_else(|| Some("kind-kind".into()), |_| text("context")),
+            tells_warnings: !settings.ctl,
             bypass_api_service: !settings.ctl && on("bypass_api_service"),
             retriable: retriable(section),
         })
@@ -196,7 +199,7 @@ mod tests {
         assert!(options(r#"{"labels":{},"ports":[{"port":"x"}]}"#).is_err());
         // The API servers are for daemons.
         let ctl = options(r#"{"top":1,"patronictl":true,"labels":{},"bypass_api_service":true}"#).unwrap();
-        assert!(!ctl.bypass_api_service);
+        assert!(!ctl.bypass_api_service && !ctl.tells_warnings);
     }
 
     #[test]
