@@ -93,6 +93,9 @@ pub struct Config {
     pub store: Kind,
     /// Answers of the store are lost, and requests carried out late, more often.
     pub lossy: bool,
+    /// Of Raft: who leads it is of the reference, and ends keys by its wall clock, which is so many milliseconds ahead of the
+    /// members'. Nothing: of ours, which counts the ttl.
+    pub leader_ahead: u64,
     /// A defect to find.
     pub planted: Planted,
 }
@@ -133,6 +136,7 @@ impl Default for Config {
             lossy: false,
             planted: Planted::Nothing,
             silent: false,
+            leader_ahead: 0,
         }
     }
 }
@@ -198,6 +202,7 @@ impl Config {
                 "raft-quorum",
                 Config { store: Kind::Raft, lossy: true, sync: SyncMode::Quorum, ..base.clone() },
             ),
+            ("raft-skewed", Config { store: Kind::Raft, lossy: true, leader_ahead: 9_000, ..base.clone() }),
             ("zookeeper", Config { store: Kind::ZooKeeper, lossy: true, ..base.clone() }),
             ("kubernetes", Config { store: Kind::Kubernetes, lossy: true, failsafe: true, ..base.clone() }),
             (

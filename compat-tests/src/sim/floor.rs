@@ -52,6 +52,8 @@ pub struct Flaws {
     pub counts_from_the_beginning: bool,
     /// Of Raft: a write of which no answer came is not known again.
     pub knows_no_moment: bool,
+    /// Of Raft, and no defect: by so many milliseconds the leader's clock is ahead, as this client has measured it.
+    pub leader_ahead: u64,
 }
 
 /// A request that waits for its fate, and for how long it is waited for.

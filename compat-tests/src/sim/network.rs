@@ -1,7 +1,6 @@
 //! Who reaches whom, and how long it takes.
 
 use super::dcs::Kind;
-use super::planted::Planted;
 use super::remote::REMOTE;
 use super::world::World;
 
@@ -15,9 +14,8 @@ impl World {
         if self.config.store == Kind::Raft && self.store_down {
             return;
         }
-        // Its leader compares the end that the holder has written with its own wall clock, which is so far ahead.
-        let ahead = if self.config.planted == Planted::EndsByWallClock { 15_000 } else { 0 };
-        self.store.expire(now + ahead);
+        // A leader of the reference compares the end that the holder has written with its own wall clock.
+        self.store.expire(now + self.config.leader_ahead);
     }
 
     /// How long the DCS takes to answer this node.

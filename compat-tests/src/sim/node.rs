@@ -209,7 +209,7 @@ impl Member {
                 retry_timeout: ms(config.retry_timeout),
             },
         });
-        let flaws = Flaws::of(config.planted);
+        let flaws = Flaws::of(config);
         let upper = Upper::new(&me.name, me.timing, config.store, flaws);
         let watch = Watch::new(&upper);
         Member {

@@ -121,8 +121,9 @@ pub enum Planted {
     BelievesRenewTime,
     /// Its end is counted from when it was seen first, not from its last change.
     CountsFromTheBeginning,
-    /// Raft's leader ends keys by its wall clock, as the reference does, and that is 15 s ahead of the holder's.
-    EndsByWallClock,
+    /// Raft's leader ends keys by its wall clock, as the reference does, and that is 11 s ahead of the holder's, who does not
+    /// count with it.
+    IgnoresLeaderClock,
     /// A write to Raft of which no answer came is not known again: what is in its place counts as somebody else's.
     KnowsNoMoment,
     /// A `synchronous_standby_names` that was written and that the server does not go by stays in its file.
@@ -185,7 +186,7 @@ impl Planted {
         Planted::RenewsTheNewest,
         Planted::BelievesRenewTime,
         Planted::CountsFromTheBeginning,
-        Planted::EndsByWallClock,
+        Planted::IgnoresLeaderClock,
         Planted::KnowsNoMoment,
         Planted::LeavesUntakenNames,
     ];
@@ -242,9 +243,10 @@ impl Planted {
             | Planted::RenewsTheNewest
             | Planted::BelievesRenewTime
             | Planted::CountsFromTheBeginning => Config { store: Kind::Kubernetes, lossy: true, ..base },
-            Planted::EndsByWallClock | Planted::KnowsNoMoment => {
-                Config { store: Kind::Raft, lossy: true, ..base }
+            Planted::IgnoresLeaderClock => {
+                Config { store: Kind::Raft, lossy: true, leader_ahead: 11_000, ..base }
             }
+            Planted::KnowsNoMoment => Config { store: Kind::Raft, lossy: true, ..base },
             _ => base,
         }
     }

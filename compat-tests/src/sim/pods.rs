@@ -19,6 +19,7 @@ use patroni_dcs::lock::{LockRenewer, Renewal};
 use patroni_dcs::Settings;
 use pyfmt::{datetime, json, Value};
 
+use super::config::Config;
 use super::dcs::{Op, Said};
 use super::events::Event;
 use super::floor::{Client, Flaws};
@@ -283,8 +284,10 @@ impl World {
 }
 
 impl Flaws {
-    /// Of the clients of a world with that defect.
-    pub fn of(planted: Planted) -> Flaws {
+    /// Of the clients of such a world.
+    pub fn of(config: &Config) -> Flaws {
+        let planted = config.planted;
+        let counts_leader = planted != Planted::IgnoresLeaderClock;
         Flaws {
             blind: planted == Planted::TakesLockBlindly,
             stale_sync: planted == Planted::StaleSyncToken,
@@ -294,6 +297,7 @@ impl Flaws {
             believes_renew_time: planted == Planted::BelievesRenewTime,
             counts_from_the_beginning: planted == Planted::CountsFromTheBeginning,
             knows_no_moment: planted == Planted::KnowsNoMoment,
+            leader_ahead: if counts_leader { config.leader_ahead } else { 0 },
         }
     }
 }

@@ -346,6 +346,12 @@ pub trait KvStore: Send + Sync + 'static {
         async { Ok(false) }
     }
 
+    /// For how long a key of ours lives after a request that was just answered, where that changes between the questions
+    /// for a session; None: as [`KvStore::session`] said last.
+    fn grants(&self) -> Option<Duration> {
+        None
+    }
+
     // What the reference does on one store only. The defaults are for the others.
 
     /// The race for the bootstrap: makes `key` with an empty value. All who race write the same, so that a lost answer

@@ -31,6 +31,7 @@ mod raft;
 #[cfg(feature = "stores")]
 mod retry;
 mod settings;
+pub mod skew;
 mod wake;
 pub mod watch;
 #[cfg(feature = "stores")]

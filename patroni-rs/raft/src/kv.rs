@@ -331,12 +331,13 @@ impl Kv {
         due
     }
 
-    /// By how many seconds the wall clock of another writer is ahead of ours at least, as far as what it has written
-    /// shows; 0: of none. `ours` tells which keys are our own.
-    pub fn ahead(&self, now: Mono, wall: f64, ours: impl Fn(&str) -> bool) -> f64 {
+    /// The key whose writer's wall clock is ahead of ours most, as far as what it has written shows, and by how many
+    /// seconds at least. `ours` tells which keys are our own.
+    pub fn ahead(&self, now: Mono, wall: f64, ours: impl Fn(&str) -> bool) -> Option<(&str, f64)> {
         let seen = self.keys.iter().filter(|(key, kept)| kept.item.expire.is_some() && !ours(key));
-        let ahead = seen.map(|(_, kept)| kept.item.updated - (wall - now.since(kept.since).as_secs_f64()));
-        ahead.filter(|seconds| seconds.is_finite()).fold(0.0, f64::max)
+        let ahead = seen
+            .map(|(key, kept)| (&**key, kept.item.updated - (wall - now.since(kept.since).as_secs_f64())));
+        ahead.filter(|(_, seconds)| seconds.is_finite() && *seconds > 0.0).max_by(|a, b| a.1.total_cmp(&b.1))
     }
 
     /// As a dump has it.

@@ -199,9 +199,9 @@ fn a_clock_that_is_ahead_is_seen() {
     log.set("/config", item("b", 9000.0, None), Conditions::default());
     let ours = |key: &str| key == "/members/a";
     // Our wall clock said 1000 when both were written, and says 1007 seven seconds later.
-    assert_eq!(log.kv.ahead(at(7), 1007.0, ours), 20.0);
-    assert_eq!(log.kv.ahead(at(7), 1007.0, |_| true), 0.0);
-    assert_eq!(log.kv.ahead(at(7), 1057.0, ours), 0.0);
+    assert_eq!(log.kv.ahead(at(7), 1007.0, ours), Some(("/members/b", 20.0)));
+    assert_eq!(log.kv.ahead(at(7), 1007.0, |_| true), None);
+    assert_eq!(log.kv.ahead(at(7), 1057.0, ours), None);
 }
 
 fn log_time(seconds: u64) -> Mono {

@@ -3,6 +3,7 @@
 //! [`pickle`], [`fernet`] and [`wire`] are what goes over the wire, [`journal`] and [`dump`] what is on the disk,
 //! [`machine`] the Raft protocol without clock and sockets, [`kv`] the replicated dictionary, and `node` puts them together.
 
+pub mod clock;
 pub mod dump;
 pub mod entry;
 pub mod fernet;

@@ -10,6 +10,7 @@ use patroni_core::ha::Mono;
 use patroni_core::mutex::locked;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
+use crate::clock::{Ahead, LeaderClock};
 use crate::kv::{Call, Change, Done, Kv};
 use crate::message::Reason;
 
@@ -84,6 +85,7 @@ enum Input {
 
 struct Shared {
     kv: Mutex<Kv>,
+    clock: Mutex<LeaderClock>,
     changes: broadcast::Sender<Change>,
     standing: watch::Sender<Standing>,
     stop: AtomicBool,
@@ -109,6 +111,12 @@ impl std::fmt::Debug for Node {
     }
 }
 
+/// Now by the wall clock, in seconds since 1970.
+pub fn wall() -> f64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0.0, |time| time.as_secs_f64())
+}
+
 /// Now, by the clock that counts suspended time.
 pub fn now() -> Mono {
     let time = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME).map(Duration::from);
@@ -130,6 +138,7 @@ impl Node {
         let (input, inputs) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
             kv: Mutex::new(Kv::default()),
+            clock: Mutex::default(),
             changes: broadcast::Sender::new(CHANGES),
             standing: watch::Sender::new(Standing::default()),
             stop: AtomicBool::new(false),
@@ -165,6 +174,11 @@ impl Node {
     /// Looks at the dictionary.
     pub fn view<R>(&self, look: impl FnOnce(&Kv) -> R) -> R {
         look(&locked(&self.shared.kv))
+    }
+
+    /// The clock of a leader of the reference is measured from now on: see [`LeaderClock::measure`].
+    pub fn measure_leader(&self, name: &str, life: Duration) {
+        locked(&self.shared.clock).measure(name, life);
     }
 
     /// Changes from now on.
@@ -211,6 +225,16 @@ impl Asker {
     /// Looks at the dictionary.
     pub fn view<R>(&self, look: impl FnOnce(&Kv) -> R) -> R {
         look(&locked(&self.shared.kv))
+    }
+
+    /// The leader's address, if it is of the reference.
+    pub fn leader(&self) -> Option<Arc<str>> {
+        locked(&self.shared.clock).leader().map(Arc::clone)
+    }
+
+    /// How far the wall clock of the leader, if that is of the reference, is ahead of ours.
+    pub fn leader_ahead(&self) -> Ahead {
+        locked(&self.shared.clock).ahead(now(), wall())
     }
 
     /// Calls a replicated function.

@@ -2,13 +2,17 @@
 //! has a copy of. What is read is confirmed by a majority first; whether a write of unknown fate was done is told by the
 //! moment that it bears; the lock is given up as it is now, and no later one.
 
+use std::time::Duration;
+
 use patroni_dcs::kv::{Effort, Failure, If, KvStore, Put, Written};
+use patroni_dcs::lock::Granted;
+use patroni_dcs::skew::{self, Ahead, Leader, Lock};
 
 use super::super::dcs::{Cmp, On, Op, Said};
 use super::{bare, Client, LEAST};
 
 /// One attempt.
-const ATTEMPT: std::time::Duration = std::time::Duration::from_secs(2);
+const ATTEMPT: Duration = Duration::from_secs(2);
 
 /// A write that is there: its version, and its moment.
 type Found = (u64, u64);
@@ -77,8 +81,27 @@ impl Client {
         }
     }
 
+    /// What a lock is good for, by the clock of who leads Raft.
+    pub(super) fn lock_raft(&self) -> Lock {
+        let (ttl, ahead) = (self.timing().ttl, Duration::from_millis(self.flaws().leader_ahead));
+        let leader = if ahead >= skew::measured(ttl) { Leader::Far } else { Leader::By(ahead.as_secs_f64()) };
+        Ahead { leader, other: 0.0 }.lock(ttl)
+    }
+
+    /// See [`KvStore::grants`].
+    pub(super) fn granted_raft(&self) -> Granted {
+        let ttl = self.timing().ttl;
+        match self.lock_raft() {
+            Lock::Lives(ttl) => Granted { ttl },
+            Lock::Ended | Lock::Unknown => Granted { ttl: skew::measured(ttl) },
+        }
+    }
+
     pub(in super::super) async fn put_raft(&self, put: Put<'_>, effort: Effort) -> Result<Written, Failure> {
-        let ttl = put.owner.map(|owner| owner.granted.ttl.as_millis() as u64);
+        if put.owner.is_some() && bare(put.key) == "leader" && self.lock_raft() == Lock::Ended {
+            return Err(Failure::Unknown("the clock of Raft's leader ends our lock at once".into()));
+        }
+        let ttl = put.owner.map(|_| self.timing().ttl.as_millis() as u64);
         let when = conditions(put.condition)?;
         let mut done = self.write_raft(&put, ttl, &when, effort, &mut Vec::new()).await?;
         if let (If::AbsentOr(value), None) = (put.condition, &done) {

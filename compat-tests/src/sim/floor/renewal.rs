@@ -6,6 +6,7 @@ use patroni_core::model::Node;
 use patroni_core::node::Renewed;
 use patroni_dcs::grant;
 use patroni_dcs::lock::Granted;
+use patroni_dcs::skew::Lock;
 
 use super::Client;
 use crate::sim::dcs::{Cmp, Kind, On, Op, Said};
@@ -15,7 +16,8 @@ impl Client {
     pub(super) fn granted(&self, told: u64) -> Granted {
         let told = Duration::from_millis(told);
         match self.kind {
-            Kind::Etcd3 | Kind::Etcd2 | Kind::Kubernetes | Kind::Raft => Granted { ttl: told },
+            Kind::Etcd3 | Kind::Etcd2 | Kind::Kubernetes => Granted { ttl: told },
+            Kind::Raft => self.granted_raft(),
             Kind::Consul => Granted { ttl: 2 * told },
             Kind::ZooKeeper => {
                 let timing = self.state().timing;
@@ -67,7 +69,9 @@ impl Client {
         let held = self.state().of_leader;
         match (self.kind, said) {
             (_, [Said::NoSession | Said::Refused, ..]) => Renewed::Gone,
-            (Kind::Etcd2 | Kind::Raft, [Said::Done(_)]) => Renewed::Until(self.state().timing.ttl),
+            (Kind::Etcd2, [Said::Done(_)]) => Renewed::Until(self.state().timing.ttl),
+            (Kind::Raft, [Said::Done(_)]) if self.lock_raft() == Lock::Ended => Renewed::Gone,
+            (Kind::Raft, [Said::Done(_)]) => Renewed::Until(self.granted_raft().ttl),
             (Kind::Etcd3, [Said::Session(..)]) => {
                 held.map_or(Renewed::Unanswered, |held| Renewed::Until(held.granted.ttl))
             }

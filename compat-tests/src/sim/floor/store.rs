@@ -77,11 +77,17 @@ impl KvStore for Client {
     }
 
     async fn session(&self, force: bool, effort: Effort) -> Result<Session, Failure> {
-        if matches!(self.kind, Kind::Etcd2 | Kind::Raft) {
-            return Ok(Session { id: None, granted: Granted { ttl: self.timing().ttl } });
+        match self.kind {
+            Kind::Etcd2 => return Ok(Session { id: None, granted: Granted { ttl: self.timing().ttl } }),
+            Kind::Raft => return Ok(Session { id: None, granted: self.granted_raft() }),
+            Kind::Etcd3 | Kind::Consul | Kind::ZooKeeper | Kind::Kubernetes => {}
         }
         let (id, granted) = self.refresh(force, effort).await?;
         Ok(Session { id: Some(id.to_string()), granted })
+    }
+
+    fn grants(&self) -> Option<Duration> {
+        (self.kind == Kind::Raft).then(|| self.granted_raft().ttl)
     }
 
     fn session_id(&self) -> Option<String> {

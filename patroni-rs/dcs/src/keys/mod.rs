@@ -403,7 +403,8 @@ impl<S: KvStore> Dcs for Keys<S> {
 
     fn granted(&self) -> Duration {
         let ttl = self.store.timing().ttl;
-        locked(&self.granted).map_or(ttl, |granted| granted.min(ttl))
+        let granted = self.store.grants().or(*locked(&self.granted));
+        granted.map_or(ttl, |granted| granted.min(ttl))
     }
 
     fn renewer(&self) -> Option<Box<dyn LockRenewer>> {

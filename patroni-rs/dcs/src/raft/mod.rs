@@ -11,15 +11,15 @@ mod store;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use patroni_raft::node::{Asker, Node};
+use patroni_core::mutex::locked;
+use patroni_raft::clock;
+use patroni_raft::node::{self, Asker, Node};
 use pyfmt::Value;
 
 use crate::keys::{Keys, START_PAUSE};
+use crate::skew::{self, Ahead, Leader, Lock, Wrong};
 use crate::{DcsError, Settings, Timing};
 pub use options::member_config;
-
-/// A clock that is ahead of ours by less is not counted: that is how long a write takes to come here.
-const NEAR: f64 = 0.5;
 
 /// The store: a member, or a reader.
 pub struct Store {
@@ -27,8 +27,7 @@ pub struct Store {
     timing: Arc<Mutex<Timing>>,
     /// The leader key and our name, while it is ours.
     leader: Arc<Mutex<Option<(String, String)>>>,
-    /// Ours: keys with it are written by our own clock.
-    name: String,
+    clocks: Clocks,
     /// A claim to the bootstrap of which nobody knows what became of it.
     claim: Mutex<store::Claim>,
 }
@@ -58,34 +57,81 @@ impl Raft {
                 tracing::info!(target: "patroni.dcs.raft", "waiting on raft");
             }
         }
-        let (timing, name) = (Arc::new(Mutex::new(settings.timing)), settings.name.clone());
-        let store = Store { node, timing, leader: Arc::default(), name, claim: Mutex::default() };
+        if !settings.ctl {
+            node.measure_leader(&settings.name, skew::measured(settings.timing.ttl));
+        }
+        let (timing, clocks) = (Arc::new(Mutex::new(settings.timing)), Clocks::new(&node, &settings.name));
+        let store = Store { node, timing, leader: Arc::default(), clocks, claim: Mutex::default() };
         Ok(Keys::over(settings, "raft", store).await)
     }
 }
 
-/// Seconds since 1970.
-fn wall() -> f64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.map_or(0.0, |time| time.as_secs_f64())
+/// The clocks of others, as far as they count for the lock. Says once what is wrong with them.
+#[derive(Clone)]
+struct Clocks {
+    asker: Asker,
+    /// Ours: keys with it are written by our own clock.
+    name: Arc<str>,
+    said: Arc<Mutex<Option<Wrong>>>,
 }
 
-/// For how long a key of ours lives after a request was sent. A leader of the reference compares the end that we write,
-/// by our wall clock, with its own: a clock that is ahead of ours, as far as we can see, takes that from us. (A leader of
-/// ours does not.) At most half of the ttl: it may be the clock of a member that does not lead.
-fn granted(asker: &Asker, name: &str, ttl: Duration) -> Duration {
-    if asker.leader_is_alike() {
-        return ttl;
+impl Clocks {
+    fn new(node: &Node, name: &str) -> Clocks {
+        Clocks { asker: node.asker(), name: name.into(), said: Arc::default() }
     }
-    let member = format!("/members/{name}");
-    let now = patroni_raft::node::now();
-    let ahead = asker.view(|kv| {
-        let ours = |key: &str| {
-            key.ends_with(&member)
-                || (key.ends_with("/leader") && kv.get(key).is_some_and(|i| *i.value == *name))
+
+    /// For how long a lock lives that is written now. A leader of the reference compares the end that we write, by our wall
+    /// clock, with its own. (A leader of ours does not.)
+    fn lock(&self, ttl: Duration) -> Lock {
+        if self.asker.leader_is_alike() {
+            return Lock::Lives(ttl);
+        }
+        let member = format!("/members/{}", self.name);
+        let (now, wall) = (node::now(), node::wall());
+        let other = self.asker.view(|kv| {
+            let ours = |key: &str| {
+                key.ends_with(&member)
+                    || (key.ends_with("/leader") && kv.get(key).is_some_and(|i| *i.value == *self.name))
+            };
+            kv.ahead(now, wall, ours).map(|(key, by)| (key.to_owned(), by))
+        });
+        let leader = match self.asker.leader_ahead() {
+            clock::Ahead::Unknown => Leader::Unknown,
+            clock::Ahead::AtMost(by) => Leader::AtMost(by),
+            clock::Ahead::By(by) => Leader::By(by),
+            clock::Ahead::Far => Leader::Far,
         };
-        kv.ahead(now, wall(), ours)
-    });
-    let lost = if ahead > NEAR { Duration::try_from_secs_f64(ahead).unwrap_or(ttl) } else { Duration::ZERO };
-    ttl.saturating_sub(lost.min(ttl / 2))
+        let ahead = Ahead { leader, other: other.as_ref().map_or(0.0, |(_, by)| *by) };
+        self.say(ttl, ahead.wrong(), other.map_or_else(String::new, |(key, _)| key));
+        ahead.lock(ttl)
+    }
+
+    /// `other`: the key of the one whose clock may be wrong.
+    fn say(&self, ttl: Duration, wrong: Option<Wrong>, other: String) {
+        let (Some(wrong), mut said) = (wrong, locked(&self.said)) else { return };
+        if !wrong.is_news(*said) {
+            return;
+        }
+        *said = Some(wrong);
+        let (by, who) = match wrong {
+            Wrong::Leader(by) => {
+                (by, self.asker.leader().map_or_else(String::new, |leader| leader.to_string()))
+            }
+            Wrong::Other(by) => (by, other),
+        };
+        if by.is_infinite() {
+            tracing::error!(
+                target: "patroni.dcs.raft",
+                "The clock of {who}, which leads Raft, is ahead of ours by {} s or more, about half of the ttl: it ends a \
+                 leader lock before its time. None of ours is taken or held until the clocks are set right",
+                skew::measured(ttl).as_secs()
+            );
+        } else {
+            tracing::warn!(
+                target: "patroni.dcs.raft",
+                "The clock of {who} is ahead of ours by {by:.1} s: while a member of the reference leads Raft, a leader \
+                 lock is not counted on for so long before its end"
+            );
+        }
+    }
 }

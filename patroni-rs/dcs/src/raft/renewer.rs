@@ -8,8 +8,9 @@ use patroni_core::mutex::locked;
 use patroni_raft::kv::{Call, Conditions, Done, Item};
 use patroni_raft::node::Asker;
 
-use super::{granted, wall};
+use super::Clocks;
 use crate::lock::{Granted, LockRenewer, Renewal};
+use crate::skew::Lock;
 use crate::Timing;
 
 /// Between two attempts within the limit.
@@ -18,7 +19,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// Writes the key anew.
 pub struct Renewer {
     leader: Arc<Mutex<Option<(String, String)>>>,
-    asker: Asker,
+    clocks: Clocks,
     timing: Arc<Mutex<Timing>>,
     runtime: Option<tokio::runtime::Runtime>,
 }
@@ -27,10 +28,10 @@ impl Renewer {
     /// Renews what `leader` says.
     pub fn new(
         leader: Arc<Mutex<Option<(String, String)>>>,
-        asker: Asker,
+        clocks: Clocks,
         timing: Arc<Mutex<Timing>>,
     ) -> Renewer {
-        Renewer { leader, asker, timing, runtime: None }
+        Renewer { leader, clocks, timing, runtime: None }
     }
 
     fn try_renew(&mut self, limit: Duration) -> Result<Renewal, String> {
@@ -42,19 +43,26 @@ impl Renewer {
             self.runtime = Some(built.map_err(|e| e.to_string())?);
         }
         let Some(runtime) = &self.runtime else { return Err("no runtime".into()) };
-        let granted = granted(&self.asker, &name, ttl);
+        let clocks = self.clocks.clone();
         let renewing = async {
             loop {
                 let call = set(
-                    &self.asker,
+                    &clocks.asker,
                     &key,
                     &name,
                     Some(ttl),
                     Conditions { value: Some(name.as_str().into()), ..Conditions::default() },
                 );
-                match self.asker.call(&call).await {
+                match clocks.asker.call(&call).await {
                     Ok(Ok(Done::Refused)) => return Ok(Renewal::Gone),
-                    Ok(Ok(_)) => return Ok(Renewal::Until(Granted { ttl: granted })),
+                    Ok(Ok(_)) => {
+                        return match clocks.lock(ttl) {
+                            Lock::Lives(ttl) => Ok(Renewal::Until(Granted { ttl })),
+                            // As good as gone: its end has come by the clock that counts.
+                            Lock::Ended => Ok(Renewal::Gone),
+                            Lock::Unknown => Err("the clock of Raft's leader is not known yet".into()),
+                        };
+                    }
                     // Nobody leads just now.
                     Ok(Err(_)) if Instant::now() + PAUSE < until => tokio::time::sleep(PAUSE).await,
                     Ok(Err(reason)) => return Err(format!("{reason:?}")),
@@ -75,7 +83,7 @@ impl LockRenewer for Renewer {
 
 /// The command that writes a key now.
 pub fn set(asker: &Asker, key: &str, value: &str, ttl: Option<Duration>, conditions: Conditions) -> Call {
-    let updated = wall();
+    let updated = patroni_raft::node::wall();
     let created = asker.view(|kv| kv.get(key).map(|item| item.created)).unwrap_or(updated);
     let expire = ttl.map(|ttl| updated + ttl.as_secs_f64());
     Call::Set(key.into(), Item { value: value.into(), updated, created, expire, index: 0 }, conditions)

@@ -108,6 +108,29 @@ impl Store {
         Ok(())
     }
 
+    /// Until it is known that a lock would live for a while.
+    async fn may_hold(&self, deadline: Instant) -> Result<(), Failure> {
+        loop {
+            match self.clocks.lock(self.timing().ttl) {
+                Lock::Lives(_) => return Ok(()),
+                Lock::Ended => {
+                    return Err(Failure::Unknown("the clock of Raft's leader ends our lock at once".into()))
+                }
+                Lock::Unknown => self.pause(deadline).await?,
+            }
+        }
+    }
+
+    /// For how long a lock of ours lives that was written just now. Where that is not known, as long as is promised in
+    /// the worst case.
+    fn lives(&self) -> Duration {
+        let ttl = self.timing().ttl;
+        match self.clocks.lock(ttl) {
+            Lock::Lives(span) => span,
+            Lock::Ended | Lock::Unknown => skew::measured(ttl),
+        }
+    }
+
     async fn set(&self, put: &Put<'_>, when: Conditions, deadline: Instant) -> Result<Written, Failure> {
         let ttl = put.owner.map(|_| self.timing().ttl);
         let done = self.write(put, ttl, when, deadline, &mut Vec::new()).await?;
@@ -212,6 +235,7 @@ impl KvStore for Store {
 
     fn set_timing(&self, timing: Timing) -> bool {
         let before = std::mem::replace(&mut *locked(&self.timing), timing);
+        self.node.measure_leader(&self.clocks.name, skew::measured(timing.ttl));
         before.ttl != timing.ttl
     }
 
@@ -236,6 +260,9 @@ impl KvStore for Store {
 
     async fn put(&self, put: Put<'_>, effort: Effort) -> Result<Written, Failure> {
         let deadline = Self::deadline(effort);
+        if put.owner.is_some() && put.key.ends_with("/leader") {
+            self.may_hold(deadline).await?;
+        }
         let done = self.set(&put, conditions(put.condition)?, deadline).await?;
         match put.condition {
             If::AbsentOr(value) if !done.is_done() => {
@@ -279,8 +306,11 @@ impl KvStore for Store {
     }
 
     async fn session(&self, _: bool, _: Effort) -> Result<Session, Failure> {
-        let ttl = granted(&self.node.asker(), &self.name, self.timing().ttl);
-        Ok(Session { id: None, granted: Granted { ttl } })
+        Ok(Session { id: None, granted: Granted { ttl: self.lives() } })
+    }
+
+    fn grants(&self) -> Option<Duration> {
+        Some(self.lives())
     }
 
     fn session_id(&self) -> Option<String> {
@@ -308,7 +338,7 @@ impl KvStore for Store {
     fn let_leader_run_out(&self) {}
 
     fn renewer(&self) -> Box<dyn LockRenewer> {
-        Box::new(Renewer::new(Arc::clone(&self.leader), self.node.asker(), Arc::clone(&self.timing)))
+        Box::new(Renewer::new(Arc::clone(&self.leader), self.clocks.clone(), Arc::clone(&self.timing)))
     }
 
     async fn watch(self: Arc<Self>, prefix: String, mut sink: Sink) {

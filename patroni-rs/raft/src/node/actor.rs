@@ -14,7 +14,7 @@ use tokio::task::{AbortHandle, JoinSet};
 
 use super::connection::Outlet;
 use super::links::{listen, Event, Links, Name};
-use super::{now, utility, Config, Input, Shared, Standing};
+use super::{now, utility, wall, Config, Input, Shared, Standing};
 use crate::entry::Entry;
 use crate::fernet::Fernet;
 use crate::journal::{Journal, Meta};
@@ -216,6 +216,7 @@ impl Actor<'_> {
         loop {
             self.dial();
             self.tell();
+            self.measure()?;
             let wait = self.machine.wake_at().since(now()).clamp(Duration::from_millis(5), AGAIN);
             tokio::select! {
                 event = events.recv() => match event {
@@ -252,6 +253,20 @@ impl Actor<'_> {
         self.next_token += 1;
         self.answers.insert(self.next_token, answer);
         let effects = self.machine.propose(command, Origin::Here(self.next_token), now());
+        self.carry_out(effects)
+    }
+
+    /// How far is the clock of a leader of the reference ahead?
+    fn measure(&mut self) -> io::Result<()> {
+        if !self.machine.is_ready() {
+            return Ok(());
+        }
+        let term = self.machine.numbers().term;
+        let leader = self.machine.leader().filter(|_| !self.machine.leader_is_alike());
+        let probe = locked(&self.shared.clock).tick(now(), wall(), leader.map(|leader| (leader, term)));
+        let Some(call) = probe else { return Ok(()) };
+        self.next_token += 1;
+        let effects = self.machine.propose(call.command(), Origin::Here(self.next_token), now());
         self.carry_out(effects)
     }
 

@@ -62,6 +62,7 @@ impl Actor<'_> {
                         .apply(&entry.command, entry.index, now(), &mut changes)
                         .map_err(io::Error::other)?;
                     for change in changes {
+                        locked(&self.shared.clock).changed(&change, now());
                         let _ = self.shared.changes.send(change);
                     }
                     for token in tokens {
@@ -124,6 +125,7 @@ impl Actor<'_> {
         *kv = new;
         drop(kv);
         for change in changes {
+            locked(&self.shared.clock).changed(&change, now());
             let _ = self.shared.changes.send(change);
         }
     }

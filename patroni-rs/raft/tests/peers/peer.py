@@ -1,7 +1,13 @@
 # A member of the reference's own making: each line of its input is a call, each line of its output the answer.
 import json
 import logging
+import os
 import sys
+import time
+
+AHEAD = [float(os.environ.get('AHEAD', 0))]
+TIME = time.time
+time.time = lambda: TIME() + AHEAD[0]
 
 from patroni.dcs.raft import KVStoreTTL
 from pysyncobj.utility import TcpUtility
@@ -24,6 +30,9 @@ for line in sys.stdin:
         leader = kv._getLeader()
         result = {'leader': leader and leader.id, 'leads': kv._isLeader(), 'applied': kv.raftLastApplied,
                   'ready': kv.isReady(), 'others': sorted(n.id for n in kv.otherNodes)}
+    elif name == 'ahead':
+        AHEAD[0] = args[0]
+        result = True
     elif name == 'dump':
         kv.forceLogCompaction()
         result = True
