@@ -34,10 +34,15 @@ impl Machine {
             return Some(Reason::Denied);
         }
         let change = entry::change(command)?;
-        let busy = self.applied < self.no_op || self.change.is_some_and(|index| self.applied < index);
+        let busy = self.is_changing();
         let own = self.own.as_ref() == Some(&change.address);
         let done = self.others.contains(&change.address) == change.add;
         (busy || own || done).then_some(Reason::Denied)
+    }
+
+    /// A leader that takes no change of the members yet.
+    pub fn is_changing(&self) -> bool {
+        self.applied < self.no_op || self.change.is_some_and(|index| self.applied < index)
     }
 
     fn lead_command(&mut self, command: Arc<[u8]>, origin: Origin) {

@@ -12,6 +12,7 @@ use patroni_core::mutex::locked;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinSet};
 
+use super::carry::Wish;
 use super::connection::Outlet;
 use super::links::{listen, Event, Links, Name};
 use super::{now, utility, wall, Config, Input, Shared, Standing};
@@ -41,6 +42,7 @@ pub(super) struct Actor<'a> {
     pub peers: HashMap<Peer, (u64, Outlet, AbortHandle)>,
     pub connections: HashMap<u64, Peer>,
     pub readers: u64,
+    pub wishes: Vec<Wish>,
     pub links: Links,
     pub dialers: HashMap<Arc<str>, AbortHandle>,
     pub tasks: JoinSet<()>,
@@ -169,6 +171,7 @@ async fn live(
         peers: HashMap::new(),
         connections: HashMap::new(),
         readers: 0,
+        wishes: Vec::new(),
         links,
         dialers: HashMap::new(),
         tasks: JoinSet::new(),
@@ -217,6 +220,7 @@ impl Actor<'_> {
             self.dial();
             self.tell();
             self.measure()?;
+            self.grant_wishes()?;
             let wait = self.machine.wake_at().since(now()).clamp(Duration::from_millis(5), AGAIN);
             tokio::select! {
                 event = events.recv() => match event {

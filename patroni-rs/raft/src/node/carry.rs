@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use patroni_core::ha::Mono;
 use patroni_core::mutex::locked;
 use tokio::sync::oneshot;
 
@@ -19,6 +20,24 @@ use crate::pickle::Value;
 
 /// The journal is made shorter after so long, as in PySyncObj, if it is not too long before.
 const DUMP_EVERY: Duration = Duration::from_secs(300);
+
+/// Members that are to come or go wait so long for another change to be done, or for a leader. PySyncObj refuses at once,
+/// and a node of the reference asks once, and stays outside.
+const WISH: Duration = Duration::from_secs(5);
+/// Between two tries.
+const WISH_AGAIN: Duration = Duration::from_millis(200);
+
+/// Somebody wants a member to come or to go.
+pub(super) struct Wish {
+    change: Change,
+    until: Mono,
+    /// It was refused, and is tried again then.
+    again: Option<Mono>,
+    is_done: oneshot::Receiver<Result<Done, Reason>>,
+    answer: oneshot::Sender<Value>,
+    success: Value,
+    failure: Value,
+}
 
 impl Actor<'_> {
     pub(super) fn carry_out(&mut self, effects: Vec<Effect>) -> io::Result<()> {
@@ -175,17 +194,16 @@ impl Actor<'_> {
                     return Ok(());
                 }
                 let change = Change { add, address: address.as_str().into() };
-                let (done, is_done) = oneshot::channel();
-                let (success, failure) = (said("SUCCESS"), said("FAIL"));
-                self.tasks.spawn(async move {
-                    let done = matches!(is_done.await, Ok(Ok(_)));
-                    let _ = answer.send(if done { success } else { failure });
+                let is_done = self.change_members(&change)?;
+                self.wishes.push(Wish {
+                    change,
+                    until: now() + WISH,
+                    again: None,
+                    is_done,
+                    answer,
+                    success: said("SUCCESS"),
+                    failure: said("FAIL"),
                 });
-                self.next_token += 1;
-                self.answers.insert(self.next_token, done);
-                let origin = crate::machine::Origin::Here(self.next_token);
-                let effects = self.machine.propose(entry::membership(&change), origin, now());
-                self.carry_out(effects)?;
             }
             ("transfer", to) => {
                 let to = to.as_deref().filter(|to| !to.is_empty());
@@ -199,6 +217,50 @@ impl Actor<'_> {
             // PySyncObj closes the connection.
             _ => drop(answer),
         }
+        Ok(())
+    }
+
+    fn change_members(&mut self, change: &Change) -> io::Result<oneshot::Receiver<Result<Done, Reason>>> {
+        let (done, is_done) = oneshot::channel();
+        self.next_token += 1;
+        self.answers.insert(self.next_token, done);
+        let origin = crate::machine::Origin::Here(self.next_token);
+        let effects = self.machine.propose(entry::membership(change), origin, now());
+        self.carry_out(effects)?;
+        Ok(is_done)
+    }
+
+    /// Members that are to come or go: what was refused is tried again.
+    pub(super) fn grant_wishes(&mut self) -> io::Result<()> {
+        let mut waiting = Vec::new();
+        for mut wish in std::mem::take(&mut self.wishes) {
+            let refused = match (wish.is_done.try_recv(), wish.again) {
+                (Ok(Ok(_)), _) => {
+                    let _ = wish.answer.send(wish.success);
+                    continue;
+                }
+                (Err(oneshot::error::TryRecvError::Empty), _) => false,
+                (_, Some(at)) if now() < at => false,
+                (_, Some(_)) => {
+                    (wish.is_done, wish.again) = (self.change_members(&wish.change)?, None);
+                    false
+                }
+                (_, None) => true,
+            };
+            let is_so = self.machine.others().contains(&wish.change.address) == wish.change.add;
+            let for_good = is_so && self.machine.is_leader() && !self.machine.is_changing();
+            if refused && (for_good || now() >= wish.until) {
+                let _ = wish.answer.send(wish.failure);
+                continue;
+            }
+            if refused {
+                wish.again = Some(now() + WISH_AGAIN);
+            }
+            if !wish.answer.is_closed() {
+                waiting.push(wish);
+            }
+        }
+        self.wishes.extend(waiting);
         Ok(())
     }
 

@@ -107,6 +107,10 @@ impl Python {
         self.child.wait().unwrap();
     }
 
+    fn signal(&self, signal: &str) {
+        Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap();
+    }
+
     /// Ends it as the daemon does.
     fn stop(mut self) {
         drop(self.input);
@@ -386,6 +390,41 @@ fn a_reader_follows_and_asks() {
     drop(rust);
     std::thread::sleep(Duration::from_secs(1));
     assert!(!matches!(answer(&ctl, &put("/ctl", "2", Conditions::default())), Some(Ok(_))));
+}
+
+/// A node of the reference asks once to be let in. Another change that is on its way is no reason to refuse it.
+#[test]
+fn who_is_to_come_or_go_waits_for_the_change_before() {
+    if !here() {
+        return;
+    }
+    let [a, b, c] = ports();
+    let directory = tempfile::tempdir().unwrap();
+    let mut python = Python::start(&b, &[&a], directory.path(), None);
+    let rust = ours(&a, &[&b], directory.path());
+    ready(&rust);
+    within("ours leads", || {
+        if python.leads() {
+            admin(&b, r#"["transfer",""]"#, None);
+        }
+        rust.standing().leads.then_some(())
+    });
+    set(&rust, "/k", "1");
+    // Without it there is no majority: the first change stays on its way.
+    python.signal("-STOP");
+    let change = |what: &'static str| {
+        let (a, command) = (a.clone(), format!(r#"["{what}","{c}"]"#));
+        std::thread::spawn(move || admin(&a, &command, None))
+    };
+    let add = change("add");
+    std::thread::sleep(Duration::from_millis(700));
+    let remove = change("remove");
+    std::thread::sleep(Duration::from_millis(700));
+    python.signal("-CONT");
+    assert_eq!(add.join().unwrap(), Value::from(format!("SUCCESS ADD {c}")));
+    assert_eq!(remove.join().unwrap(), Value::from(format!("SUCCESS REMOVE {c}")));
+    // What is so already is refused at once, as there.
+    assert_eq!(admin(&a, &format!(r#"["remove","{c}"]"#), None), Value::from(format!("FAIL REMOVE {c}")));
 }
 
 #[test]
