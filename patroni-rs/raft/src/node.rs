@@ -20,7 +20,7 @@ mod connection;
 mod links;
 mod utility;
 
-pub use utility::ask_members;
+pub use utility::{ask, ask_members};
 
 /// Changes that a slow reader may be behind before it has to look for itself.
 const CHANGES: usize = 1024;

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use patroni_raft::kv::{Call, Conditions, Done, Item};
 use patroni_raft::message::Reason;
-use patroni_raft::node::{Config, Node, Secret, MOST_ENTRIES};
+use patroni_raft::node::{ask, Config, Node, Secret, MOST_ENTRIES};
+use patroni_raft::pickle;
 use pyfmt::{json, Value};
 
 const PYTHON: &str = "/opt/patroni-rs/reference/bin/python";
@@ -412,19 +413,22 @@ fn who_is_to_come_or_go_waits_for_the_change_before() {
     set(&rust, "/k", "1");
     // Without it there is no majority: the first change stays on its way.
     python.signal("-STOP");
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let change = |what: &'static str| {
-        let (a, command) = (a.clone(), format!(r#"["{what}","{c}"]"#));
-        std::thread::spawn(move || admin(&a, &command, None))
+        let (a, command) = (a.clone(), [what, &c].map(pickle::Value::str).to_vec());
+        runtime.spawn(async move { ask(&a, None, pickle::Value::List(command), LONG).await.unwrap() })
     };
     let add = change("add");
-    std::thread::sleep(Duration::from_millis(700));
+    std::thread::sleep(Duration::from_millis(300));
     let remove = change("remove");
-    std::thread::sleep(Duration::from_millis(700));
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(!add.is_finished() && !remove.is_finished());
     python.signal("-CONT");
-    assert_eq!(add.join().unwrap(), Value::from(format!("SUCCESS ADD {c}")));
-    assert_eq!(remove.join().unwrap(), Value::from(format!("SUCCESS REMOVE {c}")));
+    let said = |asked: tokio::task::JoinHandle<pickle::Value>| runtime.block_on(asked).unwrap();
+    assert_eq!(said(add), pickle::Value::str(&format!("SUCCESS ADD {c}")));
+    assert_eq!(said(remove), pickle::Value::str(&format!("SUCCESS REMOVE {c}")));
     // What is so already is refused at once, as there.
-    assert_eq!(admin(&a, &format!(r#"["remove","{c}"]"#), None), Value::from(format!("FAIL REMOVE {c}")));
+    assert_eq!(said(change("remove")), pickle::Value::str(&format!("FAIL REMOVE {c}")));
 }
 
 #[test]
