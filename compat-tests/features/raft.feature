@@ -94,6 +94,24 @@ Feature: Raft without a store
     And the postmasters are the remembered ones
     And no log says "demoted self"
 
+  # The controller leads Raft, and ends keys by its own clock, which is an hour ahead of the node's: no lock is of use.
+  @ours
+  Scenario: on Raft a primary does not go on under a leader of the reference whose clock is ahead
+    Given the DCS is raft
+    When node0 is made with
+      """
+      tags: {}
+      """
+    And node0's wall clock can be set
+    And node0 starts
+    Then node0 leads within 60 s
+    When node0's wall clock is set by -3600 s
+    Then PostgreSQL of node0 takes no writes within 40 s
+    And node0's log says "which leads Raft, is ahead of ours by"
+    When node0's wall clock is set by 0 s
+    Then node0 leads within 60 s
+    And PostgreSQL of node0 takes writes for 5 s
+
   @ours
   Scenario: the disk of the primary's Raft files is full
     Given the DCS is raft-ours

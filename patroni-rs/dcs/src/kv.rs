@@ -41,15 +41,12 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use patroni_core::model::Nodes;
+use patroni_core::model::{Nodes, Version};
 use pyfmt::Value;
 
 use crate::lock::{Granted, LockRenewer};
 use crate::watch::Sink;
 use crate::{DcsError, Timing};
-
-/// A version of a key, for a compare-and-set: opaque text above this floor.
-pub type Version = String;
 
 /// How long a request may take.
 #[derive(Debug, Clone, Copy)]

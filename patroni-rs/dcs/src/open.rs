@@ -5,8 +5,8 @@ use pyfmt::Value;
 
 use crate::{Consul, Dcs, DcsError, Etcd2, Etcd3, Keys, Kubernetes, Raft, Settings, ZooKeeper};
 
-/// The stores of this build, in alphabetical order.
-pub const AVAILABLE: [&str; 7] = ["consul", "etcd", "etcd3", "exhibitor", "kubernetes", "raft", "zookeeper"];
+/// The stores of this build, in alphabetical order: all that the reference has.
+pub const AVAILABLE: [&str; 7] = STORES;
 
 /// The section that names the store.
 fn section(config: &Value) -> Option<(&'static str, &Value)> {

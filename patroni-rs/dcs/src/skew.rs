@@ -7,6 +7,9 @@ use std::time::Duration;
 /// measured so much is added.
 const NEAR: f64 = 0.5;
 
+/// Seconds. Operators are told of a clock that is ahead by more.
+const TOLD: f64 = 1.0;
+
 /// How far a leader's clock is measured: what is ahead by more ends a lock before it is of use.
 pub fn measured(ttl: Duration) -> Duration {
     ttl / 2
@@ -74,9 +77,14 @@ impl Ahead {
     pub fn wrong(self) -> Option<Wrong> {
         match self.leader {
             Leader::Far => Some(Wrong::Leader(f64::INFINITY)),
-            Leader::By(by) if by > NEAR && by >= self.other => Some(Wrong::Leader(by)),
-            _ => Some(Wrong::Other(self.other)).filter(|_| self.other > NEAR),
+            Leader::By(by) if by > TOLD && by >= self.other => Some(Wrong::Leader(by)),
+            _ => Some(Wrong::Other(self.other)).filter(|_| self.other > TOLD),
         }
+    }
+
+    /// Is all right again? A clock between that and [`Ahead::wrong`] is not told of anew.
+    pub fn is_right(self) -> bool {
+        matches!(self.leader, Leader::By(by) if by <= NEAR && self.other <= NEAR)
     }
 }
 
@@ -130,13 +138,23 @@ mod tests {
         use Leader::{AtMost, By, Far, Unknown};
         for (leader, other, wrong) in [
             (Unknown, 0.0, None),
-            (AtMost(15.0), 0.4, None),
+            (AtMost(15.0), 0.9, None),
+            (By(0.9), 0.0, None),
             (AtMost(15.0), 3.0, Some(Wrong::Other(3.0))),
             (By(4.0), 3.0, Some(Wrong::Leader(4.0))),
             (By(2.0), 3.0, Some(Wrong::Other(3.0))),
             (Far, 99.0, Some(Wrong::Leader(f64::INFINITY))),
         ] {
             assert_eq!(Ahead { leader, other }.wrong(), wrong, "{leader:?} {other}");
+        }
+        for (leader, other, right) in [
+            (By(0.2), 0.1, true),
+            (By(0.7), 0.1, false),
+            (By(0.2), 0.7, false),
+            (AtMost(0.2), 0.1, false),
+            (Far, 0.0, false),
+        ] {
+            assert_eq!(Ahead { leader, other }.is_right(), right, "{leader:?} {other}");
         }
         let said = Some(Wrong::Leader(4.0));
         assert!(Wrong::Leader(4.0).is_news(None) && Wrong::Other(4.0).is_news(said));

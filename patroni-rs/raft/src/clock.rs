@@ -12,6 +12,9 @@ use patroni_core::ha::Mono;
 
 use crate::kv::{Call, Change, Conditions, Item};
 
+/// Where the probes are: outside of what Patroni looks at.
+pub const PROBES: &str = "/patroni-rs/clock";
+
 /// A probe that has not come into the log is written anew after that.
 const LOST: Duration = Duration::from_secs(2);
 /// One that is ended sooner than that after it has come, or within a third of its life, may have been at its end when it
@@ -64,7 +67,7 @@ impl LeaderClock {
     /// From now on: with probes that bear that name, which no other node's do, and live so long: what is ahead by more is
     /// only known to be ahead by that.
     pub fn measure(&mut self, name: &str, life: Duration) {
-        (self.key, self.life) = (format!("/patroni-rs/clock/{name}").into(), life);
+        (self.key, self.life) = (format!("{PROBES}/{name}").into(), life);
     }
 
     /// What is to be proposed now. `leader`: who leads, in which term, if it is of the reference.

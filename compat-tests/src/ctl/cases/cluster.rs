@@ -9,6 +9,7 @@ pub fn cases() -> Vec<Case> {
     cases.extend(removals());
     cases.extend(roles());
     cases.extend(citus());
+    cases.extend(groups());
     cases
 }
 
@@ -142,6 +143,51 @@ fn roles() -> Vec<Case> {
     });
     cases.push(follow);
     cases.push(case("demote-cluster demo --host h --force").lines(12));
+    cases
+}
+
+/// Every command with each kind of group, whatever the configuration's own group is. (Looking: `look.rs`.)
+fn groups() -> Vec<Case> {
+    const SECTIONS: [&str; 3] =
+        ["", "citus:\n  group: 0\n  database: citus\n", "citus:\n  group: 1\n  database: citus\n"];
+    const COMMANDS: [&str; 22] = [
+        "reload cit --force",
+        "reload cit -r primary --force",
+        "restart cit --force",
+        "restart cit c1a c0b --force",
+        "restart cit -r leader --any --force",
+        "reinit cit c1a --force",
+        "reinit cit c0b --force",
+        "flush cit switchover",
+        "flush cit restart --force",
+        "failover cit --force",
+        "failover cit --candidate c0b --force",
+        "switchover cit --force",
+        "switchover cit --leader c1b --candidate c1a --scheduled 2131-01-01T00:00Z --force",
+        "pause cit",
+        "resume cit",
+        "edit-config cit -s ttl=20 --force",
+        "edit-config onlyw -s ttl=20 --force",
+        "promote-cluster cit --force",
+        "demote-cluster cit --host h --force",
+        "remove cit",
+        "query cit -c 'select 1' -d postgres",
+        "dsn cit -r standby",
+    ];
+    let mut cases = Vec::new();
+    for command in COMMANDS {
+        for group in ["", "--group 0", "--group 1", "--group 2", "--group 9", "--group -1", "--group x"] {
+            for section in SECTIONS {
+                let line = format!("{command} {group}");
+                let one = case(line.trim_end()).stdin("1\ncit\nYes I am aware\nc1b\n");
+                cases.push(if section.is_empty() { one } else { one.config(section) });
+            }
+        }
+    }
+    // A group that is asked for at a terminal.
+    for command in ["failover cit", "switchover cit", "remove cit", "reinit cit c1a", "restart cit"] {
+        cases.push(case(command).tty(&[("roup: ", "2\r"), (": ", "\r"), (": ", "n\r")]));
+    }
     cases
 }
 

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use patroni_core::mutex::locked;
-use patroni_raft::clock;
+use patroni_raft::clock::{self, PROBES};
 use patroni_raft::node::{self, Asker, Node};
 use pyfmt::Value;
 
@@ -86,13 +86,9 @@ impl Clocks {
         if self.asker.leader_is_alike() {
             return Lock::Lives(ttl);
         }
-        let member = format!("/members/{}", self.name);
         let (now, wall) = (node::now(), node::wall());
         let other = self.asker.view(|kv| {
-            let ours = |key: &str| {
-                key.ends_with(&member)
-                    || (key.ends_with("/leader") && kv.get(key).is_some_and(|i| *i.value == *self.name))
-            };
+            let ours = |key: &str| is_ours(&self.name, key, kv.get(key).map(|item| &*item.value));
             kv.ahead(now, wall, ours).map(|(key, by)| (key.to_owned(), by))
         });
         let leader = match self.asker.leader_ahead() {
@@ -102,13 +98,17 @@ impl Clocks {
             clock::Ahead::Far => Leader::Far,
         };
         let ahead = Ahead { leader, other: other.as_ref().map_or(0.0, |(_, by)| *by) };
-        self.say(ttl, ahead.wrong(), other.map_or_else(String::new, |(key, _)| key));
+        self.say(ttl, ahead, other.map_or_else(String::new, |(key, _)| key));
         ahead.lock(ttl)
     }
 
     /// `other`: the key of the one whose clock may be wrong.
-    fn say(&self, ttl: Duration, wrong: Option<Wrong>, other: String) {
-        let (Some(wrong), mut said) = (wrong, locked(&self.said)) else { return };
+    fn say(&self, ttl: Duration, ahead: Ahead, other: String) {
+        let mut said = locked(&self.said);
+        if ahead.is_right() {
+            *said = None;
+        }
+        let Some(wrong) = ahead.wrong() else { return };
         if !wrong.is_news(*said) {
             return;
         }
@@ -132,6 +132,36 @@ impl Clocks {
                 "The clock of {who} is ahead of ours by {by:.1} s: while a member of the reference leads Raft, a leader \
                  lock is not counted on for so long before its end"
             );
+        }
+    }
+}
+
+/// Is a key written by the node with that name? Then its moments are those of our own clock.
+fn is_ours(name: &str, key: &str, value: Option<&str>) -> bool {
+    match key.rsplit_once('/') {
+        Some((place, last)) if last == name => place.ends_with("/members") || place == PROBES,
+        Some((_, "leader")) => value == Some(name),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_that_are_written_by_our_own_clock() {
+        for (key, value, ours) in [
+            ("/service/batman/members/n1", "{}", true),
+            ("/service/batman/0/members/n1", "{}", true),
+            ("/service/batman/members/n2", "{}", false),
+            ("/service/batman/leader", "n1", true),
+            ("/service/batman/leader", "n2", false),
+            ("/patroni-rs/clock/n1", "1.5", true),
+            ("/patroni-rs/clock/n2", "1.5", false),
+            ("/service/n1", "", false),
+        ] {
+            assert_eq!(is_ours("n1", key, Some(value)), ours, "{key} {value}");
         }
     }
 }
