@@ -293,7 +293,10 @@ impl World {
             let incarnation = pg.incarnation;
             let late = match self.config.planted {
                 Planted::PublishesSyncEarly => 4000,
-                // A server that is told, and does not look at its files for a while.
+                // A server that is told, and does not look at its files for a while: for long enough that it matters.
+                Planted::LeavesUntakenNames if self.faults_on && self.rng.percent(60) => {
+                    self.rng.between(2000, 40_000)
+                }
                 _ if self.config.unseen && self.faults_on && self.rng.percent(10) => {
                     self.rng.between(2000, 8000)
                 }
