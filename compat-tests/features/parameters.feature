@@ -218,6 +218,30 @@ Feature: parameters of PostgreSQL
     Then the DCS key "members/node1" matches "127.0.0.1:PORT(node1)/" within 10 s
     And node1 follows node0 within 20 s
 
+  # The reference (by reading) goes on asking at the old port, and publishes it.
+  @ours
+  Scenario: in a pause people restart PostgreSQL on the port that it is to have
+    Given the members are configured with
+      """
+      postgresql: {use_unix_socket: true, use_unix_socket_repl: true}
+      """
+    And a running cluster of 2 members
+    When patronictl is called with "pause batman --wait"
+    And node0's PostgreSQL is to listen on another port
+    And node0 is sent SIGHUP
+    Then GET "/patroni" of node0 has "pending_restart" = "true" within 20 s
+    When PostgreSQL of node0 is stopped manually
+    And PostgreSQL of node0 is started manually
+    And node0's PostgreSQL is on its new port
+    Then GET "/patroni" of node0 has "state" = "running" within 20 s
+    And the DCS key "members/node0" matches "127.0.0.1:PORT(node0)/" within 20 s
+    And GET "/patroni" of node0 has "pending_restart" = "null" within 20 s
+    And node1 follows node0 within 20 s
+    When patronictl is called with "resume batman --wait"
+    Then node0 leads within 20 s
+    When a row "after" is written on node0
+    Then the row "after" is on every member within 20 s
+
   Scenario: directories that cannot be used are found at the start
     Given a member that is alone with
       """
