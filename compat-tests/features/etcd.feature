@@ -104,3 +104,31 @@ Feature: what happens to etcd
     Then node0 leads within 20 s
     And the postmasters are the remembered ones
     And node0's log does not say "lease renewal failed"
+
+  # Cycles that ask the store for nothing as long as nothing happens: what happens is seen at once, and its silence in time.
+  @ours
+  Scenario: short cycles with a long ttl
+    Given the members are configured with
+      """
+      bootstrap: {dcs: {ttl: 30, loop_wait: 1, retry_timeout: 10}}
+      """
+    And a running cluster of 2 members
+    Then PostgreSQL of node0 takes writes for 8 s
+    When our patronictl is called with "switchover batman --leader node0 --candidate node1 --force"
+    Then node1 leads within 10 s
+    And node0 follows node1 within 20 s
+    When our patronictl is called with "pause batman --wait"
+    Then its exit code is 0
+    When our patronictl is called with "resume batman --wait"
+    Then its exit code is 0
+    When the daemon of node1 is killed
+    And the postmaster of node1 is killed
+    Then node0 leads within 8 s
+    When node1 is started
+    Then node1 follows node0 within 60 s
+    When the DCS is frozen
+    Then PostgreSQL of node0 takes writes for 8 s
+    And PostgreSQL of node0 takes no writes within 22 s
+    When the DCS is thawed
+    Then some member leads within 40 s
+    And every other member follows the leader within 60 s

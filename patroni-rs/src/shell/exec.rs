@@ -190,7 +190,7 @@ impl Executor {
                 asked.reply(!self.shared.watchdog_running())
             }
             NodeRequest::WatchdogKeepalive(asked) => {
-                self.shared.with_watchdog(Watchdog::keepalive).await;
+                self.shared.feed_watchdog().await;
                 asked.reply(())
             }
             NodeRequest::YieldRace(asked) => asked.reply(self.yield_race(asked.0).await),

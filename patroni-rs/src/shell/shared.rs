@@ -269,11 +269,31 @@ impl Shared {
         let run = tokio::task::spawn_blocking(move || {
             let mut watchdog = locked(&shared.watchdog);
             let result = work(&mut watchdog);
-            *locked(&shared.watchdog_view) =
-                WatchdogView { running: watchdog.is_running(), healthy: watchdog.is_healthy() };
+            shared.note_watchdog(&watchdog);
             result
         });
         run.await.ok()
+    }
+
+    fn note_watchdog(&self, watchdog: &Watchdog) {
+        *locked(&self.watchdog_view) =
+            WatchdogView { running: watchdog.is_running(), healthy: watchdog.is_healthy() };
+    }
+
+    /// The same for what opens no device: where none is in use it is done at once, and wakes no thread.
+    async fn with_open_watchdog(self: &Arc<Self>, work: fn(&mut Watchdog)) {
+        if let Ok(mut watchdog) = self.watchdog.try_lock() {
+            if watchdog.is_idle() {
+                work(&mut watchdog);
+                return self.note_watchdog(&watchdog);
+            }
+        }
+        self.with_watchdog(work).await;
+    }
+
+    /// Feeds it.
+    pub async fn feed_watchdog(self: &Arc<Self>) {
+        self.with_open_watchdog(Watchdog::keepalive).await;
     }
 
     /// The watchdog as last seen.
@@ -284,7 +304,7 @@ impl Shared {
     /// The watchdog as it is now: a device may come and go while nobody uses it. What does not answer at once
     /// is taken as last seen.
     pub async fn fresh_watchdog_view(self: &Arc<Self>) -> WatchdogView {
-        let _ = tokio::time::timeout(WATCHDOG_LOOK, self.with_watchdog(|_| ())).await;
+        let _ = tokio::time::timeout(WATCHDOG_LOOK, self.with_open_watchdog(|_| ())).await;
         self.watchdog_view()
     }
 
@@ -295,7 +315,7 @@ impl Shared {
 
     /// Disarms it.
     pub async fn disable_watchdog(self: &Arc<Self>) {
-        self.with_watchdog(Watchdog::disable).await;
+        self.with_open_watchdog(Watchdog::disable).await;
     }
 
     /// Tells the leader that this node gives up being a synchronous standby, and

@@ -99,6 +99,13 @@ impl Watchdog {
         self.device.is_running()
     }
 
+    /// Is no device in use, nor asked whether it would work? Then a keepalive, a look and the end of its use wait for
+    /// nothing.
+    pub fn is_idle(&self) -> bool {
+        let unused = self.device.is_null() || !self.active && !self.device.is_running();
+        unused && self.config == self.active_config && self.config.mode != Mode::Required
+    }
+
     /// May this node lead, as far as the watchdog can tell beforehand?
     pub fn is_healthy(&self) -> bool {
         self.config.mode != Mode::Required || (self.config.timing_slack() >= 0 && self.device.is_healthy())

@@ -122,6 +122,39 @@ fn a_required_watchdog_that_does_not_work_forbids_leading() {
     assert!(Watchdog::new(WatchdogConfig::new(Some(&unknown), 30, 10)).is_err());
 }
 
+/// Whoever may wait for a device does so on a thread of its own; nobody else needs one.
+#[test]
+fn when_no_device_is_used() {
+    let missing = Path::new("/nonexistent/watchdog");
+    let pipe = Pipe::new("idle");
+    for (path, mode, before, active, after) in [
+        (missing, "off", true, true, true),
+        // It is tried when the node leads, and then given up.
+        (missing, "automatic", true, true, true),
+        (pipe.path.as_path(), "automatic", true, false, true),
+        // A required one is looked at in each cycle.
+        (pipe.path.as_path(), "required", false, false, false),
+        (missing, "required", false, false, false),
+    ] {
+        let mut watchdog = Watchdog::new(testing(path, mode, 30, 10)).unwrap();
+        let found = [(); 3].map(|()| {
+            let idle = watchdog.is_idle();
+            if watchdog.active {
+                watchdog.disable();
+            } else {
+                watchdog.activate();
+            }
+            idle
+        });
+        assert_eq!(found, [before, active, after], "{} {mode}", path.display());
+    }
+    // A change of the configuration waits for a keepalive.
+    let mut watchdog = Watchdog::new(testing(missing, "automatic", 30, 10)).unwrap();
+    watchdog.activate();
+    watchdog.reload_config(testing(&pipe.path, "automatic", 30, 10));
+    assert!(!watchdog.is_idle());
+}
+
 #[test]
 fn a_file_is_not_a_watchdog() {
     let pipe = Pipe::new("file");

@@ -16,6 +16,8 @@ use crate::config::ApiConfig;
 
 /// How often the files of the TLS context are looked at.
 const TLS_CHECK_INTERVAL: Duration = Duration::from_secs(2);
+/// Where there are none: a reload may name some.
+const NO_TLS_CHECK_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Configuration in force, with its TLS context.
 pub(super) struct ActiveConfig {
@@ -99,7 +101,8 @@ pub(super) async fn watch_tls_files(active: Rc<RefCell<Rc<ActiveConfig>>>) {
     let mut refused: Option<FileFingerprint> = None;
     let mut before: Option<FileFingerprint> = None;
     loop {
-        tokio::time::sleep(TLS_CHECK_INTERVAL).await;
+        let has_files = active.borrow().config.tls.is_some();
+        tokio::time::sleep(if has_files { TLS_CHECK_INTERVAL } else { NO_TLS_CHECK_INTERVAL }).await;
         let old = Rc::clone(&active.borrow());
         let Some(options) = old.config.tls.clone() else { continue };
         let files = options.clone();

@@ -44,6 +44,8 @@ const MAX_RESOLVERS: usize = 4;
 const REQUEST_MEMORY: usize = 32 * 1024 * 1024;
 /// How often it is checked whether a burst of connections is over, whose memory can be given back.
 const MEMORY_CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// And whether there was one.
+const BURST_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 /// So many connections are a burst.
 const BURST: usize = 16;
 /// How long [`RestServer::stop`] waits for requests that are being served.
@@ -328,7 +330,7 @@ impl<B: Backend> Server<B> {
 async fn release_idle_memory(registry: Rc<Registry>) {
     let mut highest = 0;
     loop {
-        tokio::time::sleep(MEMORY_CHECK_INTERVAL).await;
+        tokio::time::sleep(if highest >= BURST { MEMORY_CHECK_INTERVAL } else { BURST_CHECK_INTERVAL }).await;
         let (now, peak) = registry.high_water();
         highest = highest.max(peak);
         if highest >= BURST && now < BURST && peak < BURST {
