@@ -96,7 +96,7 @@ async fn take_in(server: &mut impl TakesNames, meant: &str, changed: bool, user:
 
 /// What the server goes by (`shown`) is what its file says, before anybody decides by it: a value that was written and
 /// not taken would be taken with any later reload or restart, when `/sync` promises by the one that is in force now
-/// (docs/safety.md S16). True: something was written, and what was seen before is old.
+/// (docs/safety.md S17). True: something was written, and what was seen before is old.
 async fn settle(server: &mut impl TakesNames, mut shown: String) -> Result<bool, SqlError> {
     let deadline = tokio::time::Instant::now() + TAKEN_WITHIN;
     let mut wrote = false;
