@@ -150,7 +150,7 @@ fn roles() -> Vec<Case> {
 fn groups() -> Vec<Case> {
     const SECTIONS: [&str; 3] =
         ["", "citus:\n  group: 0\n  database: citus\n", "citus:\n  group: 1\n  database: citus\n"];
-    const COMMANDS: [&str; 22] = [
+    const COMMANDS: [&str; 21] = [
         "reload cit --force",
         "reload cit -r primary --force",
         "restart cit --force",
@@ -169,7 +169,6 @@ fn groups() -> Vec<Case> {
         "edit-config cit -s ttl=20 --force",
         "edit-config onlyw -s ttl=20 --force",
         "promote-cluster cit --force",
-        "demote-cluster cit --host h --force",
         "remove cit",
         "query cit -c 'select 1' -d postgres",
         "dsn cit -r standby",
