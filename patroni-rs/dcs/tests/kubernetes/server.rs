@@ -97,7 +97,9 @@ echo $! >etcd.pid
 echo $! >apiserver.pid
 read -r word
 kill -9 $(cat etcd.pid) $(cat apiserver.pid)
-[ -n "$word" ] || { wait; cd /; rm -rf "$1"; }
+# What is started again needs their ports.
+wait
+[ -n "$word" ] || { cd /; rm -rf "$1"; }
 "#;
 
 impl Kubernetes {
