@@ -18,10 +18,10 @@ fn start_ticks(pid: u32) -> u64 {
     stat.rsplit_once(')').unwrap().1.split_whitespace().nth(19).unwrap().parse().unwrap()
 }
 
-/// A record as `src/guardian/wire.rs` has it, of a server without a place.
+/// A record as `src/guardian/wire.rs` has it, of a server without a place, and of no lock.
 fn word(server: u32, promise: Option<Duration>) -> Vec<u8> {
     let promise = promise.map_or(0, |at| at.as_nanos() as u64);
-    [u64::from(server), start_ticks(server), promise, 0, 0]
+    [u64::from(server), start_ticks(server), promise, 0, 0, 0, 0]
         .iter()
         .flat_map(|field| field.to_ne_bytes())
         .collect()
