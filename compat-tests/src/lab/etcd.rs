@@ -37,6 +37,8 @@ pub struct Etcd {
     users: bool,
     /// Other members of its cluster.
     others: Vec<Server>,
+    /// The ports of their clients.
+    other_ports: Vec<u16>,
     speech: Speech,
 }
 
@@ -70,7 +72,18 @@ impl Etcd {
         host::give_away(&directory)?;
         let (port, peer_port) = (host::free_port()?, host::free_port()?);
         let (token, others) = ("lab".into(), Vec::new());
-        let mut etcd = Etcd { port, peer_port, directory, child: None, token, users: false, others, speech };
+        let other_ports = Vec::new();
+        let mut etcd = Etcd {
+            port,
+            peer_port,
+            directory,
+            child: None,
+            token,
+            users: false,
+            others,
+            other_ports,
+            speech,
+        };
         etcd.restart()?;
         Ok(etcd)
     }
@@ -104,6 +117,7 @@ impl Etcd {
             let mut other = Server::new(Path::new("/usr/bin/etcd"), directory, arguments)?;
             other.start()?;
             self.others.push(other);
+            self.other_ports.push(client);
             wait_until("the member answers", Duration::from_secs(20), || {
                 let answer = http::raw(client, "GET", "/health", "1.0", "", None)?;
                 super::wait::ensure(answer.body.contains("true"), || answer.body)
@@ -387,7 +401,11 @@ impl Store for Etcd {
         let hosts = Value::from(format!("127.0.0.1:{}", self.port));
         match self.speech {
             Speech::V3 => ("etcd3", Value::from_iter([("hosts", hosts)])),
+            // Nobody asks proxies for the topology: all are named.
             Speech::Gateway => {
+                let ports = std::iter::once(self.port).chain(self.other_ports.iter().copied());
+                let hosts: Vec<String> = ports.map(|port| format!("127.0.0.1:{port}")).collect();
+                let hosts = Value::from(hosts.join(","));
                 ("etcd3", Value::from_iter([("hosts", hosts), ("use_proxies", Value::from(true))]))
             }
             Speech::V2 => ("etcd", Value::from_iter([("hosts", hosts)])),
