@@ -7,7 +7,6 @@ use patroni_core::model::Cluster;
 use patroni_core::mutex::locked;
 use patroni_core::sync::{candidates, impersonated, names_value, CurrentState, NameSet, SyncOptions};
 use patroni_core::PgVersion;
-use patroni_postgres::files::{ConfigHandler, ServerState};
 use patroni_postgres::sql::{current_sync_state, sync_names_in_force, walsenders};
 
 use super::{Instance, SqlError};
@@ -46,13 +45,8 @@ impl TakesNames for Server<'_> {
 
     async fn write(&mut self, value: String) -> Result<(), SqlError> {
         let value = Some(value).filter(|value| !value.is_empty());
-        let work = move |c: &mut ConfigHandler, facts: &ServerState<'_>| {
-            c.set_synchronous_standby_names(value.as_deref(), facts)
-        };
-        let failed =
-            |e: String| SqlError::Unexpected(format!("Can not write synchronous_standby_names: {e}"));
-        self.0.with_config(work).await.map_err(failed)?.map_err(|e| failed(e.to_string()))?;
-        Ok(())
+        let failed = |e| SqlError::Unexpected(format!("Can not write synchronous_standby_names: {e}"));
+        self.0.write_sync_names(value).await.map(drop).map_err(failed)
     }
 }
 
@@ -136,9 +130,7 @@ impl Instance {
             }
         };
         let meant = value.clone().unwrap_or_default();
-        let written =
-            self.with_config(move |c, facts| c.set_synchronous_standby_names(value.as_deref(), facts)).await;
-        let changed = match written.and_then(|w| w.map_err(|e| e.to_string())) {
+        let changed = match self.write_sync_names(value).await {
             Ok(changed) => changed,
             Err(e) => {
                 tracing::error!(
@@ -170,6 +162,14 @@ impl Instance {
                 SyncNamesSet::Overruled
             }
         }
+    }
+
+    /// Writes the value; tells whether it is a new one.
+    async fn write_sync_names(&self, value: Option<String>) -> Result<bool, String> {
+        let written = self
+            .with_config(move |c, facts| c.set_synchronous_standby_names(value.as_deref(), facts))
+            .await?;
+        written.map_err(|e| e.to_string())
     }
 
     /// Once for each pair of values.

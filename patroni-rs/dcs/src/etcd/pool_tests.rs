@@ -1,30 +1,37 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
 
+/// What a wire of these tests has nothing to say about.
+macro_rules! silent {
+    () => {
+        type Rpc = ();
+        type Body = ();
+        type Conn = ();
+        fn members(&self) {}
+        fn urls(&self, (): ()) -> Option<Vec<String>> {
+            None
+        }
+        fn name(&self) -> &'static str {
+            "Etcd"
+        }
+        fn what(&self, (): &()) -> String {
+            String::new()
+        }
+        fn say(&self, _: Level, _: &str) {}
+    };
+}
+
 /// Nobody is there.
 struct Nobody;
 
 impl Wire for Nobody {
-    type Rpc = ();
-    type Body = ();
-    type Conn = ();
+    silent!();
     async fn connect(&self, _: &str, _: &Arc<EtcdOptions>, _: Manner) -> Result<(), Failure> {
         Err(no_nodes())
     }
     async fn send(&self, _: &mut (), _: &()) -> Result<Reply<()>, Failure> {
         Err(no_nodes())
     }
-    fn members(&self) {}
-    fn urls(&self, (): ()) -> Option<Vec<String>> {
-        None
-    }
-    fn name(&self) -> &'static str {
-        "Etcd"
-    }
-    fn what(&self, (): &()) -> String {
-        String::new()
-    }
-    fn say(&self, _: Level, _: &str) {}
 }
 
 fn pool(json: &str) -> Pool<Nobody> {
@@ -107,9 +114,7 @@ struct Guarded {
 }
 
 impl Wire for Arc<Guarded> {
-    type Rpc = ();
-    type Body = ();
-    type Conn = ();
+    silent!();
     async fn connect(&self, _: &str, options: &Arc<EtcdOptions>, _: Manner) -> Result<(), Failure> {
         tokio::time::sleep(Duration::from_millis(800)).await;
         match &options.credentials {
@@ -124,17 +129,6 @@ impl Wire for Arc<Guarded> {
             body: (),
         })
     }
-    fn members(&self) {}
-    fn urls(&self, (): ()) -> Option<Vec<String>> {
-        None
-    }
-    fn name(&self) -> &'static str {
-        "Etcd"
-    }
-    fn what(&self, (): &()) -> String {
-        String::new()
-    }
-    fn say(&self, _: Level, _: &str) {}
 }
 
 /// A wrong password is in the file, and a busy etcd has lost its tokens: it needs longer for two passwords than an
@@ -186,9 +180,7 @@ async fn a_person_is_not_left_waiting() {
     struct Refuses(Failure, std::sync::atomic::AtomicU32);
 
     impl Wire for Arc<Refuses> {
-        type Rpc = ();
-        type Body = ();
-        type Conn = ();
+        silent!();
         async fn connect(&self, _: &str, _: &Arc<EtcdOptions>, _: Manner) -> Result<(), Failure> {
             Ok(())
         }
@@ -196,17 +188,6 @@ async fn a_person_is_not_left_waiting() {
             self.1.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
             Err(self.0.clone())
         }
-        fn members(&self) {}
-        fn urls(&self, (): ()) -> Option<Vec<String>> {
-            None
-        }
-        fn name(&self) -> &'static str {
-            "Etcd"
-        }
-        fn what(&self, (): &()) -> String {
-            String::new()
-        }
-        fn say(&self, _: Level, _: &str) {}
     }
 
     let section = pyfmt::json::loads(r#"{"hosts":"a:1","username":"u","password":"p"}"#).unwrap();
