@@ -46,9 +46,19 @@ fn within<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
+/// A process that ends with the test, also a failed one: stopped, it would keep the output of the tests open for good.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// A member in Python.
 struct Python {
-    child: Child,
+    child: Killed,
     input: ChildStdin,
     output: BufReader<ChildStdout>,
 }
@@ -70,7 +80,7 @@ impl Python {
         let command = command.args([SCRIPT, &text]).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let (input, output) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
-        let mut python = Python { child, input, output };
+        let mut python = Python { child: Killed(child), input, output };
         assert_eq!(python.line(), Value::from("started"));
         python
     }
@@ -103,19 +113,18 @@ impl Python {
         self.status("leads").truthy()
     }
 
-    fn kill(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+    fn kill(self) {
+        drop(self.child);
     }
 
     fn signal(&self, signal: &str) {
-        Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap();
+        Command::new("kill").args([signal, &self.child.0.id().to_string()]).status().unwrap();
     }
 
     /// Ends it as the daemon does.
     fn stop(mut self) {
         drop(self.input);
-        self.child.wait().unwrap();
+        self.child.0.wait().unwrap();
     }
 }
 
@@ -418,8 +427,15 @@ fn who_is_to_come_or_go_waits_for_the_change_before() {
         let (a, command) = (a.clone(), [what, &c].map(pickle::Value::str).to_vec());
         runtime.spawn(async move { ask(&a, None, pickle::Value::List(command), LONG).await.unwrap() })
     };
+    let length = || {
+        let question = pickle::Value::List(vec![pickle::Value::str("status")]);
+        let status = runtime.block_on(ask(&a, None, question, LONG)).unwrap();
+        status.get("log_len").and_then(pickle::Value::as_int)
+    };
+    let before = length();
     let add = change("add");
-    std::thread::sleep(Duration::from_millis(300));
+    // A removal that comes first would be refused at once: nobody of that name is a member.
+    within("the first change is in the log", || (length() > before).then_some(()));
     let remove = change("remove");
     std::thread::sleep(Duration::from_millis(300));
     assert!(!add.is_finished() && !remove.is_finished());
