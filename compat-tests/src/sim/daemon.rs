@@ -148,7 +148,8 @@ impl World {
                     let finished = decided.settle(&member.memory, &mut member.lock, &server);
                     member.settled = true;
                     // What it does not recognise it cannot stop either.
-                    member.died_in_pause &= member.pg.running && !member.sees_server();
+                    let unseen = member.pg.running && !member.sees_server();
+                    member.died_in_pause &= unseen || member.pg.orphans && member.looks_fail;
                     member.by_hand = member.by_hand.filter(|at| *at > member.began_at);
                     self.say_status(node, &finished.line);
                     return self.finish_cycle(node, cycle.kind(), finished.exit);

@@ -298,8 +298,11 @@ impl World {
             member.silent = None;
             self.at(now, Event::Boot { node });
         }
-        // Somebody looks after those that lack WAL, or a part of a rewind.
-        for (node, after) in (0..self.members.len()).flat_map(|n| [30_000, 70_000].map(|after| (n, after))) {
+        // Somebody looks after those that lack WAL, or a part of a rewind; once more where there is a leader at last.
+        let again = if self.config.hazards { 110_000 } else { 70_000 };
+        for (node, after) in
+            (0..self.members.len()).flat_map(|n| [30_000, 70_000, again].map(|after| (n, after)))
+        {
             if self.config.rough {
                 self.at(now + after, Event::Fault(Fault::Start(node)));
             }

@@ -48,10 +48,13 @@ impl World {
         };
         let own = member.guardians.iter_mut().find(|g| g.generation == word.generation);
         match own {
-            Some(own) if Guardian { doubt: None, vacant: None, ..*own } == word => return,
+            Some(own) if Guardian { doubt: None, vacant: None, ..*own } == word && member.told_arm == arm => {
+                return
+            }
             Some(own) => *own = word,
             None => member.guardians.push(word),
         }
+        member.told_arm = arm;
         if !stays && told::speaks_for_itself(promise, Some(arm)) {
             member.guardians.retain(|g| g.generation == word.generation);
         }

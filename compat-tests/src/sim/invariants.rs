@@ -100,18 +100,24 @@ impl World {
         }
     }
 
-    /// A promotion is about to begin.
-    pub(super) fn check_promotion(&mut self, node: usize) {
+    /// PostgreSQL is told to become a primary: a job of before may have been overtaken by the end of the lease.
+    pub(super) fn check_order(&mut self, node: usize) {
         let clock = self.clock(node);
         let member = &self.members[node];
         let name = member.me.name.clone();
-        let promised = member.lock.lease_until().is_some_and(|until| until > clock);
-        if !promised && !member.reference {
-            self.fail(2, format!("n{node} begins a promotion without a lock that is promised to it"));
+        if member.reference {
+            return;
         }
-        if self.store.get("leader").is_some_and(|owner| owner != name) && !self.members[node].reference {
-            self.fail(2, format!("n{node} begins a promotion while another owns the lock"));
+        if !member.lock.lease_until().is_some_and(|until| until > clock) {
+            self.fail(2, format!("n{node} is promoted without a lock that is promised to it"));
         }
+        if self.store.get("leader").is_some_and(|owner| owner != name) {
+            self.fail(2, format!("n{node} is promoted while another owns the lock"));
+        }
+    }
+
+    /// A promotion is about to begin.
+    pub(super) fn check_promotion(&mut self, node: usize) {
         let copies =
             self.remote.copied_since.filter(|since| *since > 0 || self.store.get("initialize").is_some());
         if copies.is_some_and(|since| self.members[node].loaded_at > since) {
@@ -140,7 +146,8 @@ impl World {
         if !knew || ordered || broken {
             return;
         }
-        let primary = member.pg.writable();
+        // Of a server that it has not seen it knows no role.
+        let primary = member.pg.writable() && view.pg.running;
         let changes = match request {
             Request::Node(NodeRequest::StartJob(ask::StartJob(job))) => match job {
                 Job::Promote | Job::Demote { .. } => true,
@@ -265,7 +272,9 @@ impl World {
             let leads = !member.pg.recovery || self.is_job(node, |job| *job == Job::Promote);
             let works = member.alive && member.hung_until <= now && !member.stopped(now);
             // Of a server that its daemon does not recognise nobody knows what it is.
-            let idle = works && !leads && member.sees_server();
+            // Who holds the lock is about to be promoted, and feeds it with the next renewal.
+            let holds = self.store.get("leader") == Some(member.me.name.as_str());
+            let idle = works && !leads && !holds && member.sees_server();
             if idle && member.settled {
                 return self.fail(1, format!("the watchdog resets n{node}, which is a standby"));
             }

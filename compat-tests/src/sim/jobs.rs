@@ -195,6 +195,7 @@ impl World {
             if !member.reference && !may {
                 return Some(JobResult::Cancelled);
             }
+            self.check_order(node);
             let long = if self.members[node].pg.slow { 25_000 } else { 1500 };
             let at = self.now + self.rng.between(75, long);
             self.members[node].pg.role = Role::Promoted;

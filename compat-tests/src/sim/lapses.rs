@@ -1,7 +1,7 @@
 //! Effects that come to nothing, orderly stops that take long, an old state of the DCS, and a
 //! `synchronous_standby_names` that something else overrules.
 
-use patroni_core::ha::{ask, Ask, Job, SyncNames, SyncNamesSet, Walsender};
+use patroni_core::ha::{ask, Ask, SyncNames, SyncNamesSet, Walsender};
 use patroni_core::model::Lsn;
 use pyfmt::json;
 
@@ -106,10 +106,10 @@ impl World {
         }
     }
 
-    /// `ALTER SYSTEM SET synchronous_standby_names = ''` and a reload. Not on a primary, nor on one that is just being
-    /// promoted and was looked at before: that would be an order.
+    /// `ALTER SYSTEM SET synchronous_standby_names = ''` and a reload. Not on a primary, nor on one that has the lock and
+    /// was looked at before its promotion: that would be an order.
     fn overrule(&mut self, node: usize, on: bool) {
-        let promoting = self.is_job(node, |job| *job == Job::Promote);
+        let promoting = self.store.get("leader") == Some(self.members[node].me.name.as_str());
         let pg = &mut self.members[node].pg;
         if on && (!pg.recovery || promoting) {
             return;
@@ -169,7 +169,10 @@ impl World {
         let name = self.members[node].me.name.clone();
         let leads = self.store.get("leader") == Some(name.as_str());
         let planned = order.is_some_and(|order| order.get("leader").and_then(|l| l.as_str()) == Some(&name));
-        let stops = self.members[node].memory.demotion.is_some() && !self.members[node].ending;
+        // A demotion for a failover goes on when an operator has written another order over it.
+        let stops = self.members[node].memory.demotion.as_ref();
+        let stops = stops.is_some_and(|begun| !begun.action.starts_with("manual failover"));
+        let stops = stops && !self.members[node].ending;
         let (true, true, true, Some((branch, lsn))) = (leads, planned, stops, self.ledger.last) else {
             return;
         };

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use patroni_core::global_config::GlobalConfig;
+use patroni_core::ha::keeper::Arm;
 use patroni_core::ha::{
     DataDir, FailsafePing, LocalMember, Memory, Mono, PgStatus, PgView, Query, Role, ScheduledRestart,
     Unfinished, View, WatchdogView,
@@ -118,6 +119,8 @@ pub struct Member {
     pub ending: bool,
     /// The daemon has finished a cycle since it was started.
     pub settled: bool,
+    /// How its guardian was last told that the fence is armed.
+    pub told_arm: Arm,
     /// Its daemon died in a pause, when no guardian watches.
     pub died_in_pause: bool,
     /// The whole node does not run until then (SIGSTOP of the machine).
@@ -254,6 +257,7 @@ impl Member {
             looks_fail: false,
             careless: config.planted == super::planted::Planted::TakesFailureForEnd,
             barred: false,
+            told_arm: Arm::Unknown,
             died_in_pause: false,
             frozen_until: 0,
             clock_stands: None,
@@ -294,7 +298,7 @@ impl Member {
         self.died_in_pause = self.memory.config.is_paused() || (self.died_in_pause && !self.settled);
         self.memory = Memory::new(GlobalConfig::new(self.me.dynamic_config.clone()));
         self.lock = LeaderLock::new(self.me.timing, self.memory.config.is_paused());
-        self.told_server = (0, false);
+        (self.told_server, self.told_arm) = ((0, false), Arm::Unknown);
         self.renewing = false;
         (self.keeping, self.lock_ends_at) = (None, None);
         self.tracker = Tracker::default();
