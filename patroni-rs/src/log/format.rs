@@ -70,6 +70,12 @@ impl Format {
                 if let Some(exception) = &record.exception {
                     line.set(&renamed("exc_info"), exception.as_str());
                 }
+                let told = record.fields.as_ref().and_then(Value::as_map);
+                for (key, value) in told.into_iter().flat_map(|told| told.iter()) {
+                    if let Value::Str(key) = key {
+                        line.set(&renamed(key), value.clone());
+                    }
+                }
                 Ok(json::dumps(&line))
             }
         }
@@ -138,6 +144,7 @@ mod tests {
             name: "patroni.ha",
             message: "no action".into(),
             exception: None,
+            fields: None,
             created_us: 1_500_000,
             file: "patroni-rs/src/shell/tick.rs",
             line: 7,
@@ -198,6 +205,21 @@ mod tests {
             format.render(&record(), None).unwrap(),
             r#"{"level": "INFO", "lineno": 8, "x": null, "application": "p"}"#
         );
+    }
+
+    #[test]
+    fn what_is_told_to_programs_is_a_part_of_json_lines_alone() {
+        let fields = json::loads(r#"{"event": "not_promoted", "position": 5}"#).ok();
+        let record = Record { fields, ..record() };
+        let format = Format::Json {
+            fields: vec!["message".into()],
+            renames: vec![("event".into(), "kind".into())],
+            static_fields: vec![],
+        };
+        let text = r#"{"message": "no action", "kind": "not_promoted", "position": 5}"#;
+        assert_eq!(format.render(&record, None).unwrap(), text);
+        let plain = Format::Plain(PercentFormat::parse("%(message)s").unwrap());
+        assert_eq!(plain.render(&record, None).unwrap(), "no action");
     }
 
     #[test]

@@ -55,6 +55,7 @@ mod tests {
                 name: "patroni.ha",
                 message: text.to_owned(),
                 exception: None,
+                fields: None,
                 created_us: 0,
                 file: "",
                 line: 0,

@@ -6,7 +6,8 @@
 //! records are dropped, counted and reported.
 //!
 //! An event with a field `exc` stands where the reference logs an exception: its text
-//! follows the line, or is told in it, as `log.traceback_level` wants it (6.6).
+//! follows the line, or is told in it, as `log.traceback_level` wants it (6.6). One with a field `fields`, the text of a
+//! JSON object, has its members as fields of its own where the log is JSON.
 
 mod file;
 mod format;
@@ -26,6 +27,7 @@ use tracing::span;
 use tracing::subscriber::Interest;
 use tracing::{Event, Metadata, Subscriber};
 
+use pyfmt::{json, Value};
 pub use record::{LevelNo, Record};
 pub use settings::Settings;
 pub use writer::Counters;
@@ -184,6 +186,7 @@ struct Intake {
 struct Fields {
     message: String,
     exception: Option<String>,
+    fields: Option<Value>,
     critical: bool,
 }
 
@@ -202,6 +205,7 @@ impl Visit for Fields {
         match field.name() {
             "message" => self.message.push_str(value),
             "exc" => self.exception = Some(value.to_owned()),
+            "fields" => self.fields = json::loads(value).ok(),
             _ => {}
         }
     }
@@ -274,6 +278,7 @@ fn record_of(event: &Event<'_>) -> Option<Record> {
         name: meta.target(),
         message: fields.message,
         exception: fields.exception,
+        fields: fields.fields,
         created_us: now_us(),
         file: meta.file().unwrap_or(""),
         line: meta.line().unwrap_or(0),
@@ -313,6 +318,7 @@ mod tests {
             name: "patroni.config",
             message: "Exception when x".into(),
             exception: Some("ValueError: no: number".into()),
+            fields: None,
             created_us: 0,
             file: "",
             line: 0,

@@ -56,6 +56,8 @@ pub struct Record {
     pub message: String,
     /// Where Python has a traceback: the error's text, written below the line.
     pub exception: Option<String>,
+    /// What it tells besides, for programs: an object, whose fields a line of JSON has too.
+    pub fields: Option<Value>,
     /// When, in microseconds since the epoch.
     pub created_us: i64,
     /// Source file.

@@ -83,6 +83,7 @@ impl Writer {
             name: "patroni.log",
             message: format!("QueueHandler has lost {} log records", queue.lost),
             exception: None,
+            fields: None,
             ..record.clone()
         });
         queue.records.push_back(record);
@@ -189,6 +190,7 @@ mod tests {
             name: "patroni.ha",
             message,
             exception: None,
+            fields: None,
             created_us: 0,
             file: "x.rs",
             line: 1,

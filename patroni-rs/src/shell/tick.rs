@@ -8,6 +8,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use futures_util::FutureExt;
 use patroni_core::ha::{Finished, HeldBack, JobView, Level, LogLine, Memory, View};
 use patroni_core::node::{Cycle, Decided, Kind, Now, Start, Step};
+use pyfmt::json;
 
 use super::exec::Executor;
 use super::shared::Shared;
@@ -127,7 +128,8 @@ fn settle(shared: &Shared, memory: &Memory, decided: Decided) -> Finished {
 fn note_held_back(shared: &Shared, found: Option<&HeldBack>) {
     let mut known = locked(&shared.held_back);
     if let Some(new) = found.filter(|new| !known.as_ref().is_some_and(|old| old.is_same(new))) {
-        tracing::info!(target: "patroni.race", "{}", new.record());
+        let fields = json::dumps(&new.fields());
+        tracing::info!(target: "patroni.race", fields = fields.as_str(), "{}", new.sentence());
     }
     *known = found.cloned();
 }

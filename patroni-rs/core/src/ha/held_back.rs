@@ -1,7 +1,7 @@
 //! Why this node did not take the leader lock, or did not promote with it: one record beside the
 //! status line, which the reference does not have (surface-ha-pg 28-21).
 
-use pyfmt::{json, Value};
+use pyfmt::Value;
 
 use super::cycle::Cycle;
 
@@ -69,6 +69,38 @@ impl Reason {
             Reason::Watchdog => "watchdog_unusable",
         }
     }
+
+    /// The same for people: the end of a sentence.
+    fn why(self) -> &'static str {
+        match self {
+            Reason::Backoff => "its pre_promote script failed a short while ago",
+            Reason::BehindTimeline => "the cluster is on a later timeline",
+            Reason::Busy => "another job is running here",
+            Reason::Candidate => "another member is named as the candidate",
+            Reason::ForeignSystem => "its data directory belongs to another cluster",
+            Reason::Lagging => "it lags by more than maximum_lag_on_failover",
+            Reason::LockNotRenewed => "the leader lock could not be renewed",
+            Reason::LostRace => "another member took the leader lock first",
+            Reason::NoFailover => "it is tagged nofailover",
+            Reason::NoQuorum => "the quorum has not voted for it",
+            Reason::NotInFailsafe => "it is not named in the failsafe key",
+            Reason::NotPromoted => "PostgreSQL could not be promoted a short while ago",
+            Reason::NotRunning => "PostgreSQL is not running",
+            Reason::NotSynchronous => "it is not a synchronous standby",
+            Reason::OtherHasLed => "others have led, or had a say, and have not been heard",
+            Reason::OthersCanLead => "others can lead, and the order is to leave it to them",
+            Reason::Paused => "the cluster is paused",
+            Reason::PeerAhead => "another member has received more WAL",
+            Reason::PeerPreferred => "another member has a higher failover_priority",
+            Reason::PrePromote => "its pre_promote script has failed",
+            Reason::PrimaryAlive => "a primary still answers",
+            Reason::Starting => "PostgreSQL is still starting",
+            Reason::SyncKeyChanged => "the sync key has changed meanwhile",
+            Reason::SyncNamesNotSet => "synchronous_standby_names could not be set",
+            Reason::UnknownTimeline => "its timeline is not known",
+            Reason::Watchdog => "its watchdog cannot be used",
+        }
+    }
 }
 
 /// What held this node back in one cycle.
@@ -88,8 +120,17 @@ impl HeldBack {
         self.reason == other.reason && self.waits_for == other.waits_for
     }
 
-    /// The log record: one line of JSON.
-    pub fn record(&self) -> String {
+    /// The log's line: a plain sentence, with what was compared.
+    pub fn sentence(&self) -> String {
+        let mut more: Vec<String> = self.waits_for.iter().map(|who| format!("waiting for {who}")).collect();
+        let facts = self.facts.iter();
+        more.extend(facts.map(|(name, value)| format!("{} {}", name.replace('_', " "), value.py_str())));
+        let more = if more.is_empty() { String::new() } else { format!(" ({})", more.join(", ")) };
+        format!("Not promoted: {}{more}", self.reason.why())
+    }
+
+    /// The same for programs: the fields of the record where the log is JSON.
+    pub fn fields(&self) -> Value {
         let mut record = Value::map();
         record.set("event", "not_promoted");
         record.set("reason", self.reason.as_str());
@@ -97,7 +138,7 @@ impl HeldBack {
         for (name, value) in &self.facts {
             record.set(name, value.clone());
         }
-        json::dumps(&record)
+        record
     }
 }
 

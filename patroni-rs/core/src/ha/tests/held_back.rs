@@ -3,6 +3,7 @@
 use super::super::*;
 use super::world::{js, leader, orphan, replica, Reply, World, NOW};
 use crate::model::Lsn;
+use pyfmt::json;
 
 const SYNC: &str = r#""synchronous_mode":true"#;
 const QUORUM: &str = r#""synchronous_mode":"quorum""#;
@@ -111,7 +112,7 @@ fn each_reason_has_a_situation() {
         let outcome = world.run();
         let found = outcome.held_back.unwrap_or_else(|| panic!("{reason:?}: none, {}", outcome.line));
         assert_eq!((found.reason, found.waits_for.as_deref()), (reason, waits_for), "{}", outcome.line);
-        assert!(!found.record().contains('\n'), "{}", found.record());
+        assert!(!found.sentence().contains('\n'), "{}", found.sentence());
         assert!(
             reason == Reason::SyncKeyChanged || !outcome.line.starts_with("promoted self"),
             "{reason:?}: {}",
@@ -124,6 +125,15 @@ fn each_reason_has_a_situation() {
 }
 
 #[test]
+fn sentences_for_each_reason() {
+    let sentence = |reason| HeldBack { reason, waits_for: None, facts: Vec::new() }.sentence();
+    assert_eq!(sentence(Reason::NoFailover), "Not promoted: it is tagged nofailover");
+    let all: std::collections::HashSet<_> =
+        cases().into_iter().map(|(_, reason, _)| sentence(reason)).collect();
+    assert_eq!(all.len(), Reason::Watchdog as usize + 1);
+}
+
+#[test]
 fn nothing_to_say_where_somebody_leads_or_this_node_is_promoted() {
     for world in [leader(), replica(), orphan(), orphan().primary(), leader().paused(), replica().hung()] {
         let outcome = world.run();
@@ -132,9 +142,13 @@ fn nothing_to_say_where_somebody_leads_or_this_node_is_promoted() {
 }
 
 #[test]
-fn the_record_is_json_with_what_was_compared() {
+fn the_record_tells_what_was_compared() {
     let outcome = orphan().peer("c", |p| p.wal_position = Lsn::new(2000)).run();
-    let record = outcome.held_back.unwrap().record();
+    let found = outcome.held_back.unwrap();
+    let sentence =
+        "Not promoted: another member has received more WAL (waiting for c, position 1000, peer position 2000)";
+    assert_eq!(found.sentence(), sentence);
+    let record = json::dumps(&found.fields());
     let text = r#"{"event": "not_promoted", "reason": "peer_ahead", "waits_for": "c", "position": 1000, "peer_position": 2000}"#;
     assert_eq!(record, text);
 }
