@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use patroni_core::node::takeover::Takeover;
+
 /// Upper ends of the buckets, seconds.
 pub const BOUNDS: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 
@@ -55,6 +57,8 @@ pub struct Measured {
     pub dcs_requests: Histogram,
     /// The guardian lives, and has an instant at which it acts.
     pub guardian_armed: bool,
+    /// The last failover that ended with the promotion of this node.
+    pub takeover: Takeover,
 }
 
 #[cfg(test)]

@@ -81,6 +81,7 @@ pub fn text(s: &Snapshot, now: Instant) -> String {
     put_node(&mut page, s, now);
     put_build_info(&mut page, s);
     put_measured(&mut page, s, now);
+    put_takeover(&mut page, s);
     put_held_back(&mut page, s);
     page.text
 }
@@ -199,6 +200,22 @@ fn put_measured(page: &mut Page, s: &Snapshot, now: Instant) {
         "How many members have to consent in failsafe mode, 0 if it is off.",
         members,
     );
+}
+
+/// Ours alone, and only after there was one: the page is the reference's otherwise.
+fn put_takeover(page: &mut Page, s: &Snapshot) {
+    let Some(last) = s.measured.takeover.last() else { return };
+    let help = "How long the phases of the last failover took that this node has come out of as the primary.";
+    let _ = writeln!(
+        page.text,
+        "# HELP patroni_last_failover_seconds {help}\n# TYPE patroni_last_failover_seconds gauge"
+    );
+    for (phase, took) in
+        [("race", last.race), ("preparation", last.preparation), ("promotion", last.promotion)]
+    {
+        let (inner, took) = (page.labels.trim_end_matches('}').to_owned(), took.as_secs_f64());
+        let _ = writeln!(page.text, "patroni_last_failover_seconds{inner},phase=\"{phase}\"}} {took}");
+    }
 }
 
 /// Ours alone, and only while there is something to say: otherwise the page is the reference's.

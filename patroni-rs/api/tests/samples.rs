@@ -13,8 +13,9 @@ use patroni_api::route::{route, Route};
 use patroni_api::{health, metrics, status, PostgresState, Queried, Snapshot, WalStatus};
 use patroni_core::cluster_json;
 use patroni_core::global_config::GlobalConfig;
-use patroni_core::ha::{PgState, Role};
+use patroni_core::ha::{ask, Ask, Job, JobResult, Mono, PgState, Role};
 use patroni_core::model::{Cluster, Leader, Member, Status, SyncState};
+use patroni_core::node::takeover::Takeover;
 use patroni_core::tags::Tags;
 use patroni_core::PgVersion;
 use pyfmt::datetime::{self, DateTime, Locale};
@@ -326,6 +327,21 @@ fn what_holds_a_node_back_is_one_metric_more() {
     assert_eq!(lines.len(), 3);
 }
 
+/// A failover: a second until the lock was taken, two until PostgreSQL was to be promoted, three for that.
+fn takeover() -> Takeover {
+    let mut takeover = Takeover::default();
+    let (load, acquire, promote) = (ask::LoadCluster, ask::AcquireLeader, ask::StartJob(Job::Promote));
+    for (at, request, answer) in [
+        (1, load.clone().into(), load.reply(Ok(Arc::default()))),
+        (2, acquire.clone().into(), acquire.reply(Ok(true))),
+        (4, promote.clone().into(), promote.reply(Ok(()))),
+    ] {
+        takeover.answered(&request, &answer, "pg1", Mono::seconds(at));
+    }
+    takeover.ended(&[(Job::Promote, JobResult::Done)], Mono::seconds(7));
+    takeover
+}
+
 /// Ours alone: histograms with their buckets in order, how long the lock is promised, who has to consent.
 #[test]
 fn what_nobody_else_measures() {
@@ -337,6 +353,8 @@ fn what_nobody_else_measures() {
     for millis in [20, 700, 40_000] {
         snapshot.measured.cycles.observe(Duration::from_millis(millis));
     }
+    assert!(!metrics::text(&snapshot, now).contains("last_failover"));
+    snapshot.measured.takeover = takeover();
     let page = metrics::text(&snapshot, now);
     let labels = r#"scope="demo",name="pg1""#;
     for line in [
@@ -350,6 +368,9 @@ fn what_nobody_else_measures() {
         format!("patroni_leader_lease_seconds{{{labels}}} 12.5"),
         format!("patroni_guardian_armed{{{labels}}} 1"),
         format!("patroni_failsafe_members{{{labels}}} 2"),
+        format!("patroni_last_failover_seconds{{{labels},phase=\"race\"}} 1"),
+        format!("patroni_last_failover_seconds{{{labels},phase=\"preparation\"}} 2"),
+        format!("patroni_last_failover_seconds{{{labels},phase=\"promotion\"}} 3"),
     ] {
         assert!(page.lines().any(|found| found == line), "{line}\n{page}");
     }

@@ -51,6 +51,7 @@ pub async fn guarded_cycle(shared: &Arc<Shared>, memory: &mut Memory) -> Option<
 /// Runs one cycle.
 pub async fn cycle(shared: &Arc<Shared>, memory: &mut Memory) -> Finished {
     let (ended, running) = shared.jobs.take_finished();
+    locked(&shared.measured).takeover.ended(&ended, mono_now());
     let restarting = locked(&shared.restarting).take();
     let cluster = shared.cluster();
     let start = Start { ended, restarting, cluster: Some(&cluster), name: &shared.instance.name };
@@ -86,6 +87,7 @@ async fn drive(
                 let sent = shared.lease.with(|lock| cycle.sends(question, &before, lock));
                 let answer = executor.perform(&sent, cycle.view()).await;
                 let after = now(shared);
+                locked(&shared.measured).takeover.answered(sent.request(), &answer, after.name, after.at);
                 shared.lease.with(|lock| cycle.answered(sent, answer, &after, lock));
             }
             Step::Skipped(line) => {

@@ -31,6 +31,7 @@ pub mod failsafe;
 pub mod guard;
 pub mod lock;
 pub mod slot;
+pub mod takeover;
 
 pub use cycle::{Cycle, Decided, Kind, Question, Sent, Start, Step};
 pub use lock::{LeaderLock, MayPromote, Now, Renewed, Server};
