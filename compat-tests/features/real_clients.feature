@@ -94,6 +94,18 @@ Feature: real clients
     Then its exit code is 0
     And the virtual addresses are on node0 alone within 20 s
 
+  @ours
+  Scenario: who has come out of a failover as the primary tells what took how long
+    Given a running cluster of 2 members
+    When patronictl is called with "switchover batman --leader node0 --candidate node1 --force"
+    Then node1 leads within 20 s
+    And these shell lines succeed
+      """
+      curl -sf http://127.0.0.1:$REST_node1/metrics >metrics && $PROMTOOL check metrics <metrics >lint 2>&1; ! grep -i error lint
+      test "$(grep -c '^patroni_last_failover_seconds{.*phase="\(race\|preparation\|promotion\)"} [0-9]' metrics)" = 3
+      ! curl -sf http://127.0.0.1:$REST_node0/metrics | grep last_failover
+      """
+
   @ci
   Scenario: Prometheus reads the metrics of a leader and a replica
     Given a running cluster of 2 members
