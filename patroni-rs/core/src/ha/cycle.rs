@@ -12,8 +12,7 @@ use super::memory::Memory;
 use super::request::{DcsDown, RecoveryChange, SyncNames, SyncNamesSet};
 use super::script::{Halt, Level, LogLine, Script, Step, Transcript};
 use super::types::*;
-use crate::model::{Cluster, Lsn};
-use crate::PgVersion;
+use crate::model::{Cluster, Lsn, Member};
 
 /// The end of a cycle.
 #[derive(Debug, Clone)]
@@ -299,32 +298,12 @@ impl<'a> Cycle<'a> {
         self.m.config.is_synchronous_mode()
     }
 
-    /// Quorum needs `ANY n`, which needs PostgreSQL 9.6 or newer.
-    pub(super) fn is_quorum_mode(&self) -> bool {
-        self.m.config.is_quorum_commit_mode() && self.pg.major_version.at_least(PgVersion::V9_6)
-    }
-
     pub(super) fn is_failsafe_mode(&self) -> bool {
         self.m.config.failsafe_mode()
     }
 
     pub(super) fn check_timeline(&self) -> bool {
         self.m.config.check_timeline()
-    }
-
-    pub(super) fn sync_is_active(&self) -> bool {
-        self.is_synchronous_mode() && !self.cluster.sync.is_empty()
-    }
-
-    pub(super) fn quorum_is_active(&self) -> bool {
-        self.is_quorum_mode() && !self.cluster.sync.is_empty()
-    }
-
-    /// Does the number of votes in `/sync` bind a node that wants the lock? Also after the
-    /// mode was changed to `on` while nobody led: the key still tells how commits were
-    /// acknowledged. (The reference forgets the votes then, and with them commits.)
-    pub(super) fn votes_are_binding(&self) -> bool {
-        self.quorum_is_active() || (self.sync_is_active() && self.cluster.sync.quorum > 0)
     }
 
     /// The promise of the lock holds.
@@ -420,6 +399,18 @@ impl<'a> Cycle<'a> {
     /// The position to publish; asks nothing new.
     pub(super) fn last_operation(&self) -> Step<Lsn> {
         Ok(self.row()?.wal_position)
+    }
+
+    /// The peers' answers; a round may end before all have answered.
+    pub(super) fn poll(
+        &mut self,
+        members: Vec<Member>,
+        decisive: Option<StopPolling>,
+    ) -> Step<Vec<PeerStatus>> {
+        if members.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.io.ask(ask::Peers { members, decisive })
     }
 
     pub(super) fn recovery_change(&mut self, source: Option<Source>) -> Step<RecoveryChange> {

@@ -9,7 +9,7 @@ use super::request::Walsender;
 use super::schedule::Due;
 use super::script::Step;
 use super::types::*;
-use crate::model::{Lsn, Member};
+use crate::model::{Lsn, Member, SyncState};
 use crate::sync::shown_name;
 
 /// How long a switchover waits for a candidate that streams: `wal_retrieve_retry_interval` is 5 s by default, and
@@ -35,14 +35,10 @@ impl Cycle<'_> {
 
     /// The word for the action in logs and status lines (6-01).
     pub(super) fn failover_action(&self) -> &'static str {
-        match &self.cluster.failover {
-            None => "failover",
-            Some(f) if f.leader.is_some() => "switchover",
-            Some(_) => "manual failover",
-        }
+        self.cluster.failover.as_ref().map_or("failover", |order| order.action())
     }
 
-    fn clear_failover(&mut self) -> Step<()> {
+    pub(super) fn clear_failover(&mut self) -> Step<()> {
         let version = self.cluster.failover.as_ref().map(|f| f.version.clone());
         self.io.ask(ask::WriteFailover { candidate: None, scheduled_at: None, version })?;
         Ok(())
@@ -112,7 +108,7 @@ impl Cycle<'_> {
 
     /// Is it a switchover, and not a failover, which may cost commits?
     pub(super) fn is_switchover(&self) -> bool {
-        self.cluster.failover.as_ref().is_some_and(|f| f.leader.is_some())
+        self.cluster.failover.as_ref().is_some_and(|order| order.is_switchover())
     }
 
     /// May this primary be stopped for the order? For a switchover only when some candidate streams from it and is near:
@@ -177,100 +173,6 @@ impl Cycle<'_> {
         false
     }
 
-    /// After the leader has gone. None: go on with the ordinary checks (6-09, 6-10).
-    pub(super) fn manual_failover_without_leader(&mut self) -> Step<Option<bool>> {
-        let Some(failover) = self.cluster.failover.clone() else { return Ok(None) };
-        let action = self.failover_action();
-        let me = self.name();
-        if let Some(candidate) = &failover.candidate {
-            if candidate == me {
-                return Ok(Some(true));
-            }
-            if self.is_paused() {
-                return self.wait_for_candidate_in_pause(candidate);
-            }
-            let outsider =
-                self.is_synchronous_mode() && !self.is_quorum_mode() && !self.cluster.sync.matches(me, true);
-            if outsider {
-                return self.no(Reason::NotSynchronous).map(Some);
-            }
-            if let Some(name) = self.candidate_may_lead(candidate)? {
-                self.log(format!("{action}: to {name}, i am {me}"));
-                self.held_back(Reason::Candidate, Some(&name), &[]);
-                return Ok(Some(false));
-            }
-        } else if self.is_paused() {
-            return self.no(Reason::Paused).map(Some);
-        }
-        if failover.leader.as_deref() == Some(me) {
-            // The former leader takes back only what nobody else can take.
-            let others = self.failover_possible(None, failover.candidate.is_some())?;
-            if others {
-                self.held_back(Reason::OthersCanLead, None, &[]);
-            }
-            return Ok(Some(!others));
-        }
-        let sync_active = self.sync_is_active();
-        let rivals = self
-            .cluster
-            .members
-            .iter()
-            .filter(|m| failover.leader.as_deref() != Some(&m.name))
-            .filter(|m| !sync_active || self.cluster.sync.matches(&m.name, false))
-            .cloned()
-            .collect();
-        // Nor may a switchover cost more than any other change of leaders. (The reference does not look at the lag here.)
-        self.is_healthiest_of(rivals, failover.leader.is_some(), None).map(Some)
-    }
-
-    /// Does everybody else leave the lock to the candidate? None: it cannot take it, which is said, or does not.
-    fn candidate_may_lead(&mut self, candidate: &str) -> Step<Option<String>> {
-        let action = self.failover_action();
-        let Some(member) = self.cluster.get_member(candidate, false).cloned() else { return Ok(None) };
-        // A switchover leads to a member of /sync alone, and nobody gets into it while nobody leads. (In the reference all
-        // others wait for it until somebody removes the order: docs/safety.md S16.)
-        if self.is_switchover() && self.sync_is_active() && !self.cluster.sync.matches(candidate, true) {
-            let standbys = self.cluster.sync.sync_standby.clone().unwrap_or_else(|| "None".into());
-            let title = title_case(action);
-            self.warn(format!("{title} candidate={candidate} does not match with sync_standbys={standbys}"));
-            return Ok(None);
-        }
-        let peers = self.ask_peers(vec![member])?;
-        let Some((name, limitation)) = peers.first().map(|p| (p.name.clone(), p.limitation())) else {
-            return Ok(None);
-        };
-        if let Some(why) = limitation {
-            self.warn(format!("{action}: member {name} is {why}"));
-            return Ok(None);
-        }
-        // Whatever keeps it from the lock: a cluster is not without a leader for an order's sake.
-        let (now, patience) = (self.io.now(), self.v.me.timing.ttl);
-        let since = match &self.m.candidate_waited_for {
-            Some((waited_for, since)) if *waited_for == name => *since,
-            _ => now,
-        };
-        self.m.candidate_waited_for = Some((name.clone(), since));
-        if now.since(since) >= patience {
-            self.warn(format!(
-                "{action}: member {name} has not taken the leader lock for {} s",
-                patience.as_secs()
-            ));
-            return Ok(None);
-        }
-        Ok(Some(name))
-    }
-
-    fn wait_for_candidate_in_pause(&mut self, candidate: &str) -> Step<Option<bool>> {
-        if self.cluster.get_member(candidate, false).is_none() && self.pg.is_primary() {
-            let action = self.failover_action();
-            self.warn(format!("{action}: removing failover key because failover candidate is not running"));
-            self.clear_failover()?;
-            return Ok(None);
-        }
-        self.held_back(Reason::Candidate, Some(candidate), &[]);
-        Ok(Some(false))
-    }
-
     /// Is there somebody to hand over to? With `shutdown_lsn` only who has all of it (6-07, 6-08).
     pub(super) fn failover_possible(
         &mut self,
@@ -282,20 +184,19 @@ impl Cycle<'_> {
         if candidates.is_empty() {
             match self.failover_candidate().map(str::to_owned) {
                 Some(candidate) if self.is_synchronous_mode() => {
-                    let standbys = self.cluster.sync.sync_standby.clone().unwrap_or_else(|| "None".into());
-                    let title = title_case(action);
-                    self.warn(format!(
-                        "{title} candidate={candidate} does not match with sync_standbys={standbys}"
-                    ));
+                    self.warn(not_synchronous(action, &candidate, &self.cluster.sync));
                 }
                 _ => self.warn(format!("{action}: candidates list is empty")),
             }
         }
-        let least = shutdown_lsn.unwrap_or_else(|| self.least_position());
-        let fit = CandidateCriteria { least, timeline: self.check_timeline().then(|| self.known_timeline()) };
+        let least = shutdown_lsn.unwrap_or_else(|| self.seen().least_position());
+        let fit = CandidateCriteria {
+            least,
+            timeline: self.check_timeline().then(|| self.seen().known_timeline()),
+        };
         let named = self.failover_candidate().is_some() && !without_candidate;
         let quorum = self.cluster.sync.quorum;
-        let votes = self.votes_are_binding() && !named;
+        let votes = self.seen().votes_are_binding() && !named;
         // The one that takes over, and with quorum commit so many others that one of them has everything.
         let needed = if votes { quorum.saturating_add(1).max(1) } else { 1 };
         let number = usize::try_from(needed).unwrap_or(usize::MAX);
@@ -319,8 +220,9 @@ impl Cycle<'_> {
         let named = self.failover_candidate();
         // A failover without a leader may go to an asynchronous node; a switchover may not.
         let any_node = failover.is_some_and(|f| f.leader.is_none());
+        let sync_is_active = self.seen().sync_is_active();
         let eligible = |m: &&Member| {
-            let sync_ok = !self.sync_is_active() || self.cluster.sync.matches(&m.name, false) || any_node;
+            let sync_ok = !sync_is_active || self.cluster.sync.matches(&m.name, false) || any_node;
             let wanted = match named {
                 Some(name) if without_candidate => m.name != name,
                 Some(name) => m.name == name,
@@ -330,6 +232,12 @@ impl Cycle<'_> {
         };
         self.cluster.members.iter().filter(eligible).cloned().collect()
     }
+}
+
+/// For the log: the candidate is nobody whom `/sync` lets lead.
+pub(super) fn not_synchronous(action: &str, candidate: &str, sync: &SyncState) -> String {
+    let (title, standbys) = (title_case(action), sync.sync_standby.as_deref().unwrap_or("None"));
+    format!("{title} candidate={candidate} does not match with sync_standbys={standbys}")
 }
 
 /// Python's `str.title()` on the few words that we have.

@@ -153,10 +153,4 @@ impl Cycle<'_> {
         self.held_back =
             Some(HeldBack { reason, waits_for: waits_for.map(str::to_owned), facts: facts.to_vec() });
     }
-
-    /// Notes why not, and says no.
-    pub(super) fn no(&mut self, reason: Reason) -> super::script::Step<bool> {
-        self.held_back(reason, None, &[]);
-        Ok(false)
-    }
 }

@@ -228,16 +228,16 @@ impl Cycle<'_> {
             return Ok(Some(line.into()));
         }
         let me = self.name();
-        if self.sync_is_active() && !self.cluster.sync.matches(me, true) {
+        if self.seen().sync_is_active() && !self.cluster.sync.matches(me, true) {
             return self.disown(Reason::NotSynchronous, "", "I am not in /sync".into()).map(Some);
         }
-        let known = self.known_timeline();
+        let known = self.seen().known_timeline();
         let mine = self.io.ask(ask::ReplicaTimeline { leader: Some(known) })?;
         let position = self.last_operation()?;
         let timeline = mine.unwrap_or(0);
         let bar = LeadCriteria { position, tolerated: None, least_timeline: 0, timeline };
         // All of them: the leader that was is stopping, or starting as a standby, and its key says so.
-        let others = self.other_members();
+        let others = self.seen().other_members();
         let mut silent = Vec::new();
         for peer in self.poll(others, Some(StopPolling::Outranked(bar.clone())))? {
             let name = &peer.name;

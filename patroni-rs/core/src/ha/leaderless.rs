@@ -5,7 +5,9 @@ use std::time::Duration;
 use super::ask;
 use super::cycle::Cycle;
 use super::held_back::Reason;
+use super::race::{self, Decision, Heard, Question};
 use super::script::{Halt, Step};
+use super::seen::Seen;
 use super::types::DemoteMode;
 
 /// How long a node that must not win gives others to take the lock (surface-ha-pg 6-11).
@@ -14,7 +16,7 @@ pub(super) const RACE_BACKOFF: Duration = Duration::from_secs(2);
 impl Cycle<'_> {
     /// A cycle without a leader.
     pub(super) fn without_leader(&mut self) -> Step<String> {
-        if !self.is_healthiest()? {
+        if !self.may_take_lock()? {
             return self.lose_race();
         }
         self.still_fresh()?;
@@ -50,6 +52,61 @@ impl Cycle<'_> {
             "acquired session lock as a leader".into(),
             "promoted self to leader by acquiring session lock",
         )
+    }
+
+    /// Asks what the race wants to know until it has a verdict, and remembers what that is to leave.
+    fn may_take_lock(&mut self) -> Step<bool> {
+        let begun = self.io.now();
+        let (mut heard, mut said) = (Heard::default(), 0);
+        for _ in 0..=race::QUESTIONS {
+            let verdict = race::verdict(&Seen { now: begun, ..self.seen() }, &heard);
+            let lines = verdict.lines.len();
+            self.io.lines.extend(verdict.lines.into_iter().skip(said));
+            said = lines;
+            let decided = match verdict.decision {
+                Decision::Ask(question) => {
+                    self.ask_for_race(question, &mut heard)?;
+                    continue;
+                }
+                Decision::Take => Ok(true),
+                Decision::Yield(held_back) => {
+                    self.held_back = Some(held_back);
+                    Ok(false)
+                }
+                Decision::NotKnown => Err(Halt::Pg),
+            };
+            // Not before: all of a race is judged by the same memory.
+            verdict.ahead.iter().for_each(|peer| self.note_ahead(peer));
+            if verdict.candidate_waited_for.is_some() {
+                self.m.candidate_waited_for = verdict.candidate_waited_for;
+            }
+            return decided;
+        }
+        Err(Halt::Bug("the leader race asks without end".into()))
+    }
+
+    fn ask_for_race(&mut self, question: Question, heard: &mut Heard) -> Step<()> {
+        match question {
+            Question::OwnTimeline { cluster } => {
+                let timeline = self.io.ask(ask::ReplicaTimeline { leader: Some(cluster) })?;
+                if timeline.is_some() {
+                    self.m.own.on(timeline);
+                }
+                heard.own_timeline(timeline);
+            }
+            Question::Peers { round, members, decisive } => {
+                let peers = self.poll(members, decisive)?;
+                heard.peers(round, peers, self.io.now());
+            }
+            Question::Successors { without_candidate } => {
+                heard.successors(self.failover_possible(None, without_candidate)?);
+            }
+            Question::RemoveOrder => {
+                self.clear_failover()?;
+                heard.order_removed();
+            }
+        }
+        Ok(())
     }
 
     /// A cycle that has stood still (a frozen process, a hung disk) must not take the lock by what it saw before: others

@@ -71,6 +71,7 @@ mod recover;
 mod request;
 mod schedule;
 mod script;
+mod seen;
 mod setback;
 mod shutdown;
 mod startup;
@@ -78,7 +79,6 @@ mod sync_standby;
 #[cfg(test)]
 pub(crate) mod tests;
 mod types;
-mod verdict;
 
 pub use ask::{Ask, DcsRequest, LockRequest, NodeRequest, PeerRequest, Request, ServerRequest};
 pub use cycle::{run, sysid_valid, Finished, Progress};

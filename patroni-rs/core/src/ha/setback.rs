@@ -3,7 +3,7 @@
 //! reads: docs/safety.md S14.)
 
 use super::cycle::Cycle;
-use super::script::Step;
+use super::seen::Seen;
 use super::types::*;
 use crate::model::{Cluster, Leader, Lsn, Member, SyncState};
 
@@ -30,7 +30,7 @@ impl Cycle<'_> {
         if before.is_some_and(|before| cluster.setbacks != before.setbacks || tells_less(before, cluster)) {
             // Others may have led between the old state and now.
             self.m.lock.doubted();
-            let (timeline, position) = (self.known_timeline(), self.known_position());
+            let (timeline, position) = (self.seen().known_timeline(), self.seen().known_position());
             let before = self.m.high_water.take();
             let sync = before.as_ref().map_or_else(|| self.cluster.sync.clone(), |mark| mark.sync.clone());
             let heard = before.and_then(|mark| mark.heard);
@@ -62,48 +62,27 @@ impl Cycle<'_> {
             mark.heard = Some((peer.wal_position, peer.name.clone()));
         }
     }
+}
+
+impl<'a> Seen<'a> {
+    /// What the DCS told before it went back, while synchronous replication promises that nothing is lost.
+    pub fn promised_before_setback(&self) -> Option<&'a HighWater> {
+        self.m.high_water.as_ref().filter(|_| self.m.config.is_synchronous_mode())
+    }
 
     /// Who has said, since the DCS went back, that it has WAL beyond `position`, while synchronous replication promises
     /// that nothing is lost. That it is silent now makes this node no better: it waits, or somebody orders a failover.
-    pub(super) fn heard_ahead(&self, position: Lsn) -> Option<(Lsn, String)> {
-        let mark = self.m.high_water.as_ref().filter(|_| self.is_synchronous_mode())?;
-        mark.heard.clone().filter(|(heard, _)| *heard > position)
-    }
-
-    /// Whom this node waits for, while synchronous replication promises that nothing is lost: those that `/sync` named
-    /// before the DCS went back, as long as too few of them say that they have no more than it has. The `/sync` that came
-    /// back may name it although others have had the last word since.
-    pub(super) fn had_a_say(&mut self, bar: &LeadCriteria) -> Step<Option<String>> {
-        let mark = self.m.high_water.as_ref().filter(|_| self.is_synchronous_mode());
-        let Some(before) = mark.map(|mark| mark.sync.clone()).filter(|sync| !sync.is_empty()) else {
-            return Ok(None);
-        };
-        let mut votes: i64 = if before.matches(self.name(), true) { 0 } else { -1 };
-        if votes >= before.quorum {
-            return Ok(None);
-        }
-        let members = self.other_members().into_iter().filter(|m| before.matches(&m.name, true)).collect();
-        for peer in self.ask_peers(members)? {
-            if peer.limitation().is_some() {
-                continue;
-            }
-            if bar.is_ahead(&peer) {
-                self.note_ahead(&peer);
-            } else if peer.in_recovery == Some(true) {
-                votes += 1;
-            }
-        }
-        let others = before.members().into_iter().filter(|name| !name.eq_ignore_ascii_case(self.name()));
-        Ok((votes < before.quorum).then(|| others.collect::<Vec<_>>().join(",")))
+    pub fn heard_ahead(&self, position: Lsn) -> Option<(Lsn, String)> {
+        self.promised_before_setback()?.heard.clone().filter(|(heard, _)| *heard > position)
     }
 
     /// The newest timeline that the DCS has told.
-    pub(super) fn known_timeline(&self) -> u32 {
+    pub fn known_timeline(&self) -> u32 {
         self.m.high_water.as_ref().map_or(0, |mark| mark.timeline).max(self.cluster.timeline())
     }
 
     /// The last leader's position, as far as the DCS has told.
-    pub(super) fn known_position(&self) -> Lsn {
+    pub fn known_position(&self) -> Lsn {
         self.m.high_water.as_ref().map_or(Lsn::ZERO, |mark| mark.position).max(self.cluster.status.last_lsn)
     }
 }

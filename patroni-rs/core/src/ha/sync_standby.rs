@@ -45,7 +45,7 @@ fn refusal(set: SyncNamesSet, min_sync: i64) -> Option<Prepared> {
 impl Cycle<'_> {
     /// The primary's step in every cycle.
     pub(super) fn process_sync_replication(&mut self) -> Step<()> {
-        if self.is_quorum_mode() {
+        if self.seen().is_quorum_mode() {
             if !self.pg.is_primary() {
                 return Ok(());
             }
@@ -314,8 +314,8 @@ impl Cycle<'_> {
         let min_sync = self.m.config.min_synchronous_nodes();
         let sync = self.cluster.sync.clone();
         let me = self.name().to_owned();
-        if self.is_quorum_mode() {
-            if !self.quorum_is_active() {
+        if self.seen().is_quorum_mode() {
+            if !self.seen().quorum_is_active() {
                 return Ok(self.names_before_promote(&NameSet::new(), min_sync)?.unwrap_or(Prepared::Ready));
             }
             let mut names = names_of(&sync.members());

@@ -92,6 +92,20 @@ impl Failover {
         }
     }
 
+    /// Is it a switchover, and not a failover, which may cost commits?
+    pub fn is_switchover(&self) -> bool {
+        self.leader.is_some()
+    }
+
+    /// The word for it in logs and status lines (surface-ha-pg 6-01).
+    pub fn action(&self) -> &'static str {
+        if self.is_switchover() {
+            "switchover"
+        } else {
+            "manual failover"
+        }
+    }
+
     /// Is nothing asked for? A schedule alone is nothing.
     pub fn is_empty(&self) -> bool {
         self.leader.is_none() && self.candidate.is_none()

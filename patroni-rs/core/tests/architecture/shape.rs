@@ -72,3 +72,16 @@ fn each_part_of_the_memory_is_written_by_its_own_methods() {
     }
     assert!(written.is_empty(), "parts of the memory are written from outside:\n{}", written.join("\n"));
 }
+
+/// Who may lead is judged by what was seen and heard; a cycle asks, remembers and says what comes of it.
+#[test]
+fn the_race_is_no_part_of_a_cycle() {
+    let ha = root().join("patroni-rs/core/src/ha");
+    let files = ["race.rs", "race/order.rs", "race/votes.rs", "sync_standby/plan.rs"];
+    for file in files {
+        let text = read(&ha.join(file));
+        let found =
+            code(&text).find(|(_, line)| ["Cycle", "Script", "ask::"].iter().any(|word| line.contains(word)));
+        assert!(found.is_none(), "{file}: {found:?}");
+    }
+}

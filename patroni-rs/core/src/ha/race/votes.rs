@@ -1,10 +1,10 @@
-//! Who wins a race, by what the other members have told (surface-ha-pg 5.2-09 to 5.2-14).
+//! Is anybody fitter, by what the other members have told (surface-ha-pg 5.2-09 to 5.2-14).
 
 use std::collections::HashSet;
 
-use super::held_back::{HeldBack, Reason};
-use super::script::{Level, LogLine};
-use super::types::{LeadCriteria, PeerStatus};
+use super::super::held_back::{HeldBack, Reason};
+use super::super::script::{Level, LogLine};
+use super::super::types::{LeadCriteria, PeerStatus};
 
 /// Where votes count.
 pub(super) struct Election<'a> {
@@ -17,7 +17,7 @@ pub(super) struct Election<'a> {
 }
 
 /// What a node wants the lock by.
-pub(super) struct Race<'a> {
+pub(super) struct Claim<'a> {
     /// Its name.
     pub name: &'a str,
     /// `failover_priority`.
@@ -30,10 +30,10 @@ pub(super) struct Race<'a> {
     pub election: Option<Election<'a>>,
 }
 
-/// How a race ends.
+/// What comes of it.
 #[derive(Debug, PartialEq)]
-pub(super) struct Verdict<'p> {
-    /// Why it is lost; None: it is won.
+pub(super) struct Count<'p> {
+    /// Why it does not get the lock; None: it does.
     pub lost: Option<HeldBack>,
     /// Who has more WAL, as far as they were looked at.
     pub ahead: Vec<&'p PeerStatus>,
@@ -41,7 +41,7 @@ pub(super) struct Verdict<'p> {
     pub lines: Vec<LogLine>,
 }
 
-impl Verdict<'_> {
+impl Count<'_> {
     fn say(&mut self, level: Level, text: String) {
         self.lines.push(LogLine { level, text });
     }
@@ -56,10 +56,10 @@ impl Verdict<'_> {
     }
 }
 
-impl Race<'_> {
-    /// The verdict over the peers' answers, in their order.
-    pub fn judge<'p>(&self, peers: &'p [PeerStatus]) -> Verdict<'p> {
-        let mut verdict = Verdict { lost: None, ahead: Vec::new(), lines: Vec::new() };
+impl Claim<'_> {
+    /// The peers' answers, in their order.
+    pub fn judge<'p>(&self, peers: &'p [PeerStatus]) -> Count<'p> {
+        let mut count = Count { lost: None, ahead: Vec::new(), lines: Vec::new() };
         let position = self.bar.position;
         let mine = self.priority;
         let votes_for_us = |name: &str| {
@@ -75,12 +75,12 @@ impl Race<'_> {
                 continue;
             }
             if peer.in_recovery == Some(false) {
-                verdict.say(Level::Warning, format!("Primary ({name}) is still alive"));
-                return verdict.loses(Reason::PrimaryAlive, Some(name.clone()), &[]);
+                count.say(Level::Warning, format!("Primary ({name}) is still alive"));
+                return count.loses(Reason::PrimaryAlive, Some(name.clone()), &[]);
             }
             if self.bar.is_ahead(peer) {
-                verdict.ahead.push(peer);
-                verdict.log(match self.bar.later_timeline(peer) {
+                count.ahead.push(peer);
+                count.log(match self.bar.later_timeline(peer) {
                     Some(_) => format!(
                         "Timeline {} of {name} is ahead of my timeline {}",
                         peer.timeline, self.bar.timeline
@@ -89,9 +89,9 @@ impl Race<'_> {
                 });
                 if !self.bar.tolerates(peer) {
                     let facts = [("position", position.into()), ("peer_position", peer.wal_position.into())];
-                    return verdict.loses(Reason::PeerAhead, Some(name.clone()), &facts);
+                    return count.loses(Reason::PeerAhead, Some(name.clone()), &facts);
                 }
-                verdict.log("Ignoring the former leader being ahead of us".into());
+                count.log("Ignoring the former leader being ahead of us".into());
                 continue;
             }
             if !peer.wal_position.is_known() {
@@ -101,30 +101,30 @@ impl Race<'_> {
             let theirs = peer.tags.failover_priority();
             let mut outranked = position == peer.wal_position && mine < theirs;
             if outranked && self.former == Some(name) {
-                verdict.log(format!(
+                count.log(format!(
                     "Ignoring former leader {name} having priority {theirs} higher than this nodes {mine} priority"
                 ));
                 outranked = false;
             }
             if outranked && (self.election.is_none() || votes_for_me) {
-                verdict.log(format!(
+                count.log(format!(
                     "{name} has equally tolerable WAL position and priority {theirs}, while this node has priority \
                      {mine}"
                 ));
                 let facts = [("priority", mine.into()), ("peer_priority", theirs.into())];
-                return verdict.loses(Reason::PeerPreferred, Some(name.clone()), &facts);
+                return count.loses(Reason::PeerPreferred, Some(name.clone()), &facts);
             }
             if votes_for_me {
-                verdict.log(format!("Got quorum vote from {name}"));
+                count.log(format!("Got quorum vote from {name}"));
                 votes += 1;
             }
         }
-        let Some(Election { quorum, names_us, .. }) = self.election else { return verdict };
-        if votes >= quorum || (names_us && verdict.ahead.is_empty()) {
-            return verdict;
+        let Some(Election { quorum, names_us, .. }) = self.election else { return count };
+        if votes >= quorum || (names_us && count.ahead.is_empty()) {
+            return count;
         }
         let silent = Some(silent.join(",")).filter(|names| !names.is_empty());
-        verdict.loses(Reason::NoQuorum, silent, &[("votes", votes.into()), ("quorum", quorum.into())])
+        count.loses(Reason::NoQuorum, silent, &[("votes", votes.into()), ("quorum", quorum.into())])
     }
 }
 
@@ -165,14 +165,14 @@ mod tests {
             (vec![peer("b", 1000, 2)], Some((Reason::PeerPreferred, "b"))),
             (vec![primary, peer("c", 1001, 1)], Some((Reason::PrimaryAlive, "b"))),
         ] {
-            let race = Race { name: "a", priority: 1, bar: &bar(), former: None, election: None };
-            let verdict = race.judge(&peers);
-            let found = verdict.lost.as_ref().map(|lost| (lost.reason, lost.waits_for.as_deref().unwrap()));
+            let claim = Claim { name: "a", priority: 1, bar: &bar(), former: None, election: None };
+            let count = claim.judge(&peers);
+            let found = count.lost.as_ref().map(|lost| (lost.reason, lost.waits_for.as_deref().unwrap()));
             assert_eq!(found, lost, "{peers:?}");
         }
         // The leader that was is preferred to nobody.
-        let race = Race { name: "a", priority: 1, bar: &bar(), former: Some("b"), election: None };
-        assert_eq!(race.judge(&[peer("b", 1000, 2)]).lost, None);
+        let claim = Claim { name: "a", priority: 1, bar: &bar(), former: Some("b"), election: None };
+        assert_eq!(claim.judge(&[peer("b", 1000, 2)]).lost, None);
     }
 
     /// Votes: of so many voters with so much WAL; a node outside of them needs one more.
@@ -193,9 +193,9 @@ mod tests {
         ] {
             let voters: HashSet<String> = voters.iter().map(|v| (*v).to_owned()).collect();
             let election = Some(Election { voters: &voters, quorum, names_us });
-            let race = Race { name, priority: 1, bar: &bar(), former: None, election };
-            let verdict = race.judge(&peers);
-            assert_eq!(verdict.lost.is_none(), wins, "{voters:?} {quorum} {peers:?}");
+            let claim = Claim { name, priority: 1, bar: &bar(), former: None, election };
+            let count = claim.judge(&peers);
+            assert_eq!(count.lost.is_none(), wins, "{voters:?} {quorum} {peers:?}");
         }
     }
 
@@ -207,9 +207,9 @@ mod tests {
         let election = |names_us| Some(Election { voters: &voters, quorum: 1, names_us });
         let peers = [peer("b", 2000, 1)];
         for (election, wins) in [(None, true), (election(true), false)] {
-            let verdict = Race { name: "a", priority: 1, bar: &bar, former: None, election }.judge(&peers);
-            assert_eq!(verdict.lost.is_none(), wins);
-            assert_eq!(verdict.ahead.iter().map(|p| p.name.as_str()).collect::<Vec<_>>(), ["b"]);
+            let count = Claim { name: "a", priority: 1, bar: &bar, former: None, election }.judge(&peers);
+            assert_eq!(count.lost.is_none(), wins);
+            assert_eq!(count.ahead.iter().map(|p| p.name.as_str()).collect::<Vec<_>>(), ["b"]);
         }
     }
 }
