@@ -180,3 +180,27 @@ fn when_a_server_has_ended() {
     child.wait().unwrap();
     assert!(has_ended(pid, None) && has_ended(pid, Some(&home)));
 }
+
+/// Not before there is one of ours, or it is known that there will be none: nobody else would act for this server.
+#[test]
+fn an_older_guardian_goes_when_there_is_another() {
+    let first = Process { pid: 77, start_ticks: 5 };
+    for (child, without, relieved) in [(false, false, false), (true, false, true), (false, true, true)] {
+        let guard = Guard::new(Path::new("/nonexistent"));
+        let mut older = Command::new("sleep").arg("60").spawn().unwrap();
+        let process = Process::find(older.id() as i32).unwrap();
+        {
+            let mut state = locked(&guard.state);
+            state.older = vec![Older { process, guards: Guards::Nobody }];
+            state.without = without;
+        }
+        let _heard = child.then(|| guard.pretend_child());
+        guard.set_postmaster(Some(first), None);
+        assert_eq!(locked(&guard.state).older.is_empty(), relieved, "{child} {without}");
+        if !relieved {
+            assert!(older.try_wait().unwrap().is_none(), "it goes on");
+            older.kill().unwrap();
+        }
+        assert!(!older.wait().unwrap().success());
+    }
+}

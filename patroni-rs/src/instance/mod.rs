@@ -388,3 +388,6 @@ fn binaries(config: &Value) -> Binaries {
     }
     bin
 }
+
+#[cfg(test)]
+mod tests;

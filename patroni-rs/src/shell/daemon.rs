@@ -23,7 +23,7 @@ use super::tick;
 use crate::instance::{locked, mono_now, Instance};
 use crate::log::Log;
 use crate::watchdog::{Watchdog, WatchdogConfig};
-use crate::{guardian, process, releaser, systemd};
+use crate::{guardian, process, systemd};
 
 /// Time between two looks for a DCS that does not answer at the start.
 const DCS_RETRY: Duration = Duration::from_secs(5);
@@ -216,7 +216,7 @@ impl Daemon {
             tracing::info!(target: "patroni.__main__", "{}", finished.line);
             systemd::status(&finished.line);
             self.after_cycle().await;
-            self.note_end_of_cycle();
+            tick::note_end(&self.shared);
             citus::cycle_over(&self.shared);
             if released.elapsed() >= RELEASE_MEMORY {
                 process::release_memory();
@@ -224,20 +224,6 @@ impl Daemon {
             }
             next_run = self.wait(next_run).await;
         }
-    }
-
-    /// A lock that is ours, and that the cycle did not ask for, is to run out: it is attached to the lease of our member key,
-    /// which each cycle renews.
-    fn note_end_of_cycle(&self) {
-        let asked = self.shared.lease.with(|lock| lock.cycle_ended(mono_now()));
-        if !asked && self.shared.cluster().leader_name() == Some(self.shared.instance.name.as_str()) {
-            self.shared.dcs.let_leader_run_out();
-        }
-        let ticket =
-            self.shared.dcs.lock_session().map(|session| {
-                self.shared.with_config(|config| releaser::ticket(config.effective(), &session))
-            });
-        self.shared.instance.guard.set_ticket(ticket);
     }
 
     /// A new dynamic configuration takes effect between two cycles.

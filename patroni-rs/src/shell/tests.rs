@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use patroni_config::{Check, Config, Environment};
 use patroni_core::global_config::GlobalConfig;
 use patroni_core::ha::keeper::Arm;
 use patroni_core::ha::{ask, Answer, Job, Memory, Mono, PgState, Request, Role};
-use patroni_core::model::{Cluster, Leader, Lsn, Status, SyncState};
+use patroni_core::model::{Cluster, Leader, Lsn, Member, Status, SyncState};
 use patroni_core::node::Now;
 use patroni_dcs::lock::{Granted, LockRenewer, Renewal};
 use patroni_dcs::{Dcs, DcsError, Timing};
@@ -38,6 +38,10 @@ pub(super) struct Away {
     timing: Mutex<Timing>,
     /// Whoever reads the keys panics.
     panics: AtomicBool,
+    /// What it has told before it went away.
+    told: Mutex<Option<Arc<Cluster>>>,
+    /// So often the leader key was left to run out.
+    left: AtomicUsize,
     changes: tokio::sync::watch::Sender<u64>,
 }
 
@@ -57,7 +61,7 @@ impl Dcs for Away {
         away()
     }
     fn cached_cluster(&self) -> Option<Arc<Cluster>> {
-        None
+        locked(&self.told).clone()
     }
     fn last_seen(&self) -> u64 {
         0
@@ -135,7 +139,9 @@ impl Dcs for Away {
     fn renewer(&self) -> Option<Box<dyn LockRenewer>> {
         None
     }
-    fn let_leader_run_out(&self) {}
+    fn let_leader_run_out(&self) {
+        self.left.fetch_add(1, Ordering::SeqCst);
+    }
     fn setbacks(&self) -> u64 {
         0
     }
@@ -154,6 +160,8 @@ pub(super) async fn parts(directory: &std::path::Path) -> (Arc<Shared>, Arc<Away
     let dcs = Arc::new(Away {
         timing: Mutex::default(),
         panics: AtomicBool::new(false),
+        told: Mutex::default(),
+        left: AtomicUsize::new(0),
         changes: tokio::sync::watch::Sender::new(0),
     });
     let wake = Arc::new(Notify::new());
@@ -375,5 +383,28 @@ async fn a_promotion_is_one_when_its_order_has_gone_out() {
         let _running = shared.jobs.pretend(&job);
         shared.instance.committed.store(sent, Ordering::SeqCst);
         assert_eq!(shared.server().promoting, promoting, "{job:?} {sent}");
+    }
+}
+
+/// A key that is ours, and that no cycle asks for: it must not live by the session of the member key.
+#[tokio::test]
+async fn a_lock_that_no_cycle_asks_for_is_left_to_run_out() {
+    let directory = tempfile::tempdir().unwrap();
+    for (leader, asks, left) in
+        [(Some("n0"), false, 1), (Some("n0"), true, 0), (Some("n1"), false, 0), (None, false, 0)]
+    {
+        let (shared, dcs) = parts(directory.path()).await;
+        let leader = leader.map(|name| {
+            let member = Member { version: "1".into(), name: name.into(), session: None, data: Value::map() };
+            Leader { version: "1".into(), session: None, member }
+        });
+        *locked(&dcs.told) = Some(Arc::new(Cluster { leader, ..Cluster::default() }));
+        if asks {
+            let now = now(&shared);
+            shared.lease.with(|lock| lock.request_sent(&Request::from(ask::AcquireLeader), &now));
+            won(&shared);
+        }
+        tick::note_end(&shared);
+        assert_eq!(dcs.left.load(Ordering::SeqCst), left, "{:?} {asks}", shared.cluster().leader_name());
     }
 }

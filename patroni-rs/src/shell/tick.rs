@@ -13,6 +13,7 @@ use pyfmt::json;
 use super::exec::Executor;
 use super::shared::Shared;
 use crate::instance::{locked, mono_now};
+use crate::releaser;
 
 /// Everything that a cycle decides on. `running`: the job that ran when the results of others were taken. One that ends,
 /// or begins, while PostgreSQL is looked at runs as far as this cycle knows: what it has done to the server is not
@@ -145,4 +146,16 @@ fn emit(line: &LogLine) {
         Level::Error => tracing::error!(target: "patroni.ha", "{text}"),
         Level::Critical => tracing::error!(target: "patroni.ha", critical = true, "{text}"),
     }
+}
+
+/// After each cycle. A lock that is ours, and that the cycle did not ask for, is to run out: it is attached to the lease of
+/// our member key, which each cycle renews. The guardian gets to know how the lock could be given up in our place.
+pub fn note_end(shared: &Shared) {
+    let asked = shared.lease.with(|lock| lock.cycle_ended(mono_now()));
+    if !asked && shared.cluster().leader_name() == Some(shared.instance.name.as_str()) {
+        shared.dcs.let_leader_run_out();
+    }
+    let session = shared.dcs.lock_session();
+    let ticket = session.map(|session| shared.with_config(|c| releaser::ticket(c.effective(), &session)));
+    shared.instance.guard.set_ticket(ticket);
 }

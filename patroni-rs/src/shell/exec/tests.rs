@@ -1,8 +1,12 @@
 //! What carrying out a request leaves behind, besides its answer.
 #![allow(clippy::unwrap_used)]
 
+use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
+
 use super::*;
 use crate::shell::tests::parts;
+use crate::watchdog::WatchdogConfig;
 use patroni_core::ha::{Job, JobResult};
 use patroni_core::model::ClusterConfig;
 use pyfmt::Value;
@@ -74,4 +78,44 @@ fn how_long_clients_may_stay_in_a_stop() {
         let config = GlobalConfig::new(Value::from_iter([("primary_stop_timeout", seconds)]));
         assert_eq!(stop_patience(&config), patience, "{seconds}");
     }
+}
+
+/// The timer of the watchdog runs from when it is armed until it is disarmed, and each keepalive restarts it.
+#[tokio::test]
+async fn the_watchdog_is_armed_fed_and_disarmed() {
+    let directory = tempfile::tempdir().unwrap();
+    let (shared, _) = parts(directory.path()).await;
+    let path = directory.path().join("watchdog");
+    nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let mut told = std::fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(&path).unwrap();
+    let section = Value::from_iter([
+        ("driver", "testing".to_owned()),
+        ("mode", "required".to_owned()),
+        ("device", path.display().to_string()),
+    ]);
+    let config = WatchdogConfig::new(Some(&section), 30, 10);
+    shared.with_watchdog(move |watchdog| watchdog.reload_config(config)).await.unwrap();
+    let mut executor = Executor::new(shared.clone());
+    for (request, runs, text) in [
+        (NodeRequest::WatchdogKeepalive(ask::WatchdogKeepalive), false, ""),
+        (NodeRequest::WatchdogActivate(ask::WatchdogActivate), true, "Ctimeout=25\n"),
+        (NodeRequest::WatchdogKeepalive(ask::WatchdogKeepalive), true, "1"),
+        (NodeRequest::WatchdogKeepalive(ask::WatchdogKeepalive), true, "1"),
+        (NodeRequest::WatchdogDisable(ask::WatchdogDisable), false, "V"),
+    ] {
+        let answer = executor.node(&request).await;
+        let mut written = Vec::new();
+        // Its end is an error: there may be more to come.
+        let _ = told.read_to_end(&mut written);
+        assert_eq!(String::from_utf8(written).unwrap(), text, "{request:?}");
+        assert_eq!(shared.watchdog_running(), runs, "{request:?}");
+        if !matches!(request, NodeRequest::WatchdogKeepalive(_)) {
+            assert_eq!(answer, Answer::Bool(true), "{request:?}");
+        }
+    }
+    // What a reset of the machine must not follow on: a stop that has come to its end.
+    executor.node(&NodeRequest::WatchdogActivate(ask::WatchdogActivate)).await;
+    assert!(shared.watchdog_running());
+    assert!(executor.stop(StopMode::Fast, None).await);
+    assert!(!shared.watchdog_running());
 }

@@ -1,9 +1,12 @@
 //! The slot of the one long job, as tasks.
 
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use patroni_core::ha::{Job, JobResult};
+use patroni_core::ha::{DemoteMode, Job, JobResult};
+use patroni_core::model::ShutdownCheckpoint;
 use tokio::sync::watch;
 
 use super::*;
@@ -98,4 +101,42 @@ async fn a_job_that_fails_at_once_takes_its_time() {
         pace(&shared, &job, &result, begun).await;
         assert_eq!(begun.elapsed() >= Duration::from_millis(900), waits, "{job:?} {result:?}");
     }
+}
+
+/// The cycles hear of the shutdown checkpoint while the postmaster still lives: the key can be given away by then.
+#[tokio::test]
+async fn a_demotion_tells_of_its_checkpoint_before_it_ends() {
+    let directory = tempfile::tempdir().unwrap();
+    let (shared, _) = parts(directory.path()).await;
+    let script = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    std::fs::create_dir_all(directory.path().join("data/global")).unwrap();
+    std::fs::write(directory.path().join("data/global/pg_control"), "x").unwrap();
+    script(
+        "pg_controldata",
+        "echo 'Database cluster state: shut down'; echo 'Latest checkpoint location: 0/3000028'; \
+         echo \"Latest checkpoint's TimeLineID: 1\"",
+    );
+    script("pg_waldump", "exit 1");
+    // It hears of the stop, and takes its time.
+    let mut server = std::process::Command::new("sh")
+        .args(["-c", "trap '' INT; echo up; while :; do sleep 0.1; done"])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut up = [0; 3];
+    server.stdout.as_mut().unwrap().read_exact(&mut up).unwrap();
+    shared.instance.pretend_postmaster(server.id());
+    let job = Job::Demote { mode: DemoteMode::Graceful, name: "demote".into(), timeout: None };
+    let ended = shared.jobs.start(shared.clone(), job).unwrap();
+    wakes(&shared).await;
+    let found = ShutdownCheckpoint { location: Lsn::new(0x300_0028), publish: Lsn::new(0x300_0028) };
+    assert_eq!(shared.jobs.view().unwrap().shutdown_checkpoint, Some(found));
+    assert!(server.try_wait().unwrap().is_none());
+    server.kill().unwrap();
+    server.wait().unwrap();
+    assert_eq!(ended.await.unwrap(), JobResult::Stopped(Some(found)));
 }
