@@ -110,6 +110,12 @@ async fn what_is_found_is_taken_over() {
         assert_eq!((pg.role(), pg.state()), (role, state), "{data} {signal:?} {readable} {runs}");
         assert_eq!(locked(&pg.due).join, runs, "what runs has to be asked for its parameters");
     }
+    // What is half made would run as nothing.
+    let here = Here::new();
+    let pg = here.instance().await;
+    unfinished::begin(&pg.data_dir, Unfinished::Bootstrap, None).await.broken_off().await;
+    pg.take_over().await;
+    assert_eq!(pg.role(), Role::Uninitialized);
 }
 
 /// It has ended before it answered.

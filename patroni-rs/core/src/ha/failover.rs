@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use super::ask;
 use super::cycle::Cycle;
-use super::held_back::Reason;
 use super::request::Walsender;
 use super::schedule::Due;
 use super::script::Step;

@@ -3,6 +3,7 @@
 
 mod failures;
 mod leases;
+mod lost;
 mod recorded;
 mod reference;
 mod secured;

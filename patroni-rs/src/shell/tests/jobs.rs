@@ -136,6 +136,9 @@ async fn a_demotion_tells_of_its_checkpoint_before_it_ends() {
     let found = ShutdownCheckpoint { location: Lsn::new(0x300_0028), publish: Lsn::new(0x300_0028) };
     assert_eq!(shared.jobs.view().unwrap().shutdown_checkpoint, Some(found));
     assert!(server.try_wait().unwrap().is_none());
+    // What was told holds, whatever can be read at the end.
+    script("pg_controldata", "exit 1");
+    std::fs::write(directory.path().join("data/global/pg_control"), "y").unwrap();
     server.kill().unwrap();
     server.wait().unwrap();
     assert_eq!(ended.await.unwrap(), JobResult::Stopped(Some(found)));

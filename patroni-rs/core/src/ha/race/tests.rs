@@ -383,6 +383,14 @@ fn an_order_says_who_races() {
         (order(of_a), Heard { successors: Some(false), ..round(silent("c")) }, "take"),
         // Synchronous replication: only who is in `/sync` races, and only such a one is waited for.
         (order(to_c).config(SYNC).sync_key("b", "c", 0), heard(), "yield not_synchronous"),
+        (order(r#"{"leader":"b"}"#).config(SYNC).sync_key("b", "c", 0), heard(), "yield not_synchronous"),
+        (order(r#"{"leader":"b"}"#).config(QUORUM).sync_key("b", "c", 0), heard(), "yield not_synchronous"),
+        (
+            order(r#"{"leader":"b","member":"a"}"#).config(SYNC).sync_key("b", "c", 0),
+            heard(),
+            "yield not_synchronous",
+        ),
+        (order(r#"{"member":"a"}"#).config(SYNC).sync_key("b", "c", 0), heard(), "take"),
         (order(to_b).config(SYNC).sync_key("b", "c", 0), heard(), "yield not_synchronous"),
         (order(to_b).config(QUORUM).sync_key("b", "c", 0), heard(), "ask Candidate all b"),
         (order(to_c).config(SYNC).sync_key("b", "a", 0), heard().on(Some(1)), "ask Rivals "),
