@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -61,18 +61,23 @@ fn command(world: &World, case: &Case, kind: Kind) -> Result<Command> {
     Ok(command)
 }
 
+/// What it gave; one that waits without end is killed, and the others' turn comes.
+fn finished(child: Child) -> Result<Output> {
+    let done = process::finish(child, LONG)?;
+    Ok(Output {
+        code: exit_code(done.status),
+        stdout: String::from_utf8_lossy(&done.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&done.stderr).into_owned(),
+    })
+}
+
 fn piped(mut command: Command, text: &str) -> Result<Output> {
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     if let Some(mut stdin) = child.stdin.take() {
         // A program that reads nothing may be gone already.
         let _ = stdin.write_all(text.as_bytes());
     }
-    let done = child.wait_with_output()?;
-    Ok(Output {
-        code: exit_code(done.status),
-        stdout: String::from_utf8_lossy(&done.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&done.stderr).into_owned(),
-    })
+    finished(child)
 }
 
 /// The first lines; then Ctrl-C.
@@ -87,9 +92,7 @@ fn lines(mut command: Command, count: usize) -> Result<Output> {
         kill(Pid::from_raw(i32::try_from(child.id())?), Signal::SIGINT)?;
         reader.read_to_string(&mut String::new())?;
     }
-    let done = child.wait_with_output()?;
-    let stderr = String::from_utf8_lossy(&done.stderr).into_owned();
-    Ok(Output { code: exit_code(done.status), stdout, stderr })
+    Ok(Output { stdout, ..finished(child)? })
 }
 
 /// Ctrl-C after some time.
@@ -102,12 +105,7 @@ fn interrupted(mut command: Command, time: Duration) -> Result<Output> {
     if child.try_wait()?.is_none() {
         kill(Pid::from_raw(i32::try_from(child.id())?), Signal::SIGINT)?;
     }
-    let done = child.wait_with_output()?;
-    Ok(Output {
-        code: exit_code(done.status),
-        stdout: String::from_utf8_lossy(&done.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&done.stderr).into_owned(),
-    })
+    finished(child)
 }
 
 /// Nobody reads stdout.
@@ -116,9 +114,7 @@ fn closed(mut command: Command) -> Result<Output> {
     drop(reader);
     let child = command.stdout(writer).stderr(Stdio::piped()).spawn()?;
     drop(command);
-    let done = child.wait_with_output()?;
-    let stderr = String::from_utf8_lossy(&done.stderr).into_owned();
-    Ok(Output { code: exit_code(done.status), stdout: String::new(), stderr })
+    finished(child)
 }
 
 /// What must vary: times of now, and tracebacks, of which the last line stays.

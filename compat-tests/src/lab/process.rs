@@ -127,20 +127,28 @@ fn spawn(command: &mut Command) -> Result<Child> {
 pub fn run(mut command: Command, within: Duration) -> Result<Output> {
     let what = format!("{command:?}");
     let child = spawn(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
-    let child = child.map_err(|e| format!("{what}: {e}"))?;
-    let pid = Pid::from_raw(i32::try_from(child.id())?);
-    let (send, receive) = std::sync::mpsc::channel();
-    std::thread::spawn(move || send.send(child.wait_with_output()));
-    let Ok(done) = receive.recv_timeout(within) else {
-        let _ = kill(pid, Signal::SIGKILL);
-        return Err(format!("still running after {} s: {what}", within.as_secs()).into());
-    };
-    let done = done?;
+    let done =
+        finish(child.map_err(|e| format!("{what}: {e}"))?, within).map_err(|e| format!("{e}: {what}"))?;
     Ok(Output {
         code: done.status.code().unwrap_or(-1),
         stdout: String::from_utf8_lossy(&done.stdout).into_owned(),
         stderr: String::from_utf8_lossy(&done.stderr).into_owned(),
     })
+}
+
+/// Waits for a program's end, and kills it when `within` has passed.
+///
+/// # Errors
+/// It took too long.
+pub fn finish(child: Child, within: Duration) -> Result<std::process::Output> {
+    let pid = Pid::from_raw(i32::try_from(child.id())?);
+    let (send, receive) = channel();
+    std::thread::spawn(move || send.send(child.wait_with_output()));
+    let Ok(done) = receive.recv_timeout(within) else {
+        let _ = kill(pid, Signal::SIGKILL);
+        return Err(format!("still running after {} s", within.as_secs()).into());
+    };
+    Ok(done?)
 }
 
 /// Runs a program that may leave daemons behind: its output is thrown away, so that nobody waits for theirs.

@@ -183,9 +183,19 @@ fn groups() -> Vec<Case> {
             }
         }
     }
-    // A group that is asked for at a terminal.
-    for command in ["failover cit", "switchover cit", "remove cit", "reinit cit c1a", "restart cit"] {
-        cases.push(case(command).tty(&[("roup: ", "2\r"), (": ", "\r"), (": ", "n\r")]));
+    // A group that is asked for at a terminal, or not. What is waited for ends no other line: who types into a program that
+    // ends is echoed or not.
+    for section in SECTIONS {
+        for (command, steps) in [
+            ("failover cit", [("roup: ", "2\r"), ("[]: ", "\r")]),
+            ("switchover cit", [("roup: ", "2\r"), ("[]: ", "\r")]),
+            ("remove cit", [("to remove: ", "ci\u{7f}it\r"), ("aware\": ", "No\r")]),
+            ("reinit cit c1a", [("/N]: ", "nn\u{7f}\r"), ("/N]: ", "n\r")]),
+            ("restart cit", [("[now]: ", "\r"), ("/N]: ", "n\r")]),
+        ] {
+            let one = case(command).tty(&steps);
+            cases.push(if section.is_empty() { one } else { one.config(section) });
+        }
     }
     cases
 }
