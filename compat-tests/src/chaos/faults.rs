@@ -90,6 +90,8 @@ impl Injection {
 pub struct Aim {
     /// The member that takes writes, as far as is known.
     pub leader: usize,
+    /// The number of its group.
+    pub group: usize,
     /// Commits wait for nobody: operators may fail over to any member (else it means to lose commits).
     pub asynchronous: bool,
 }
@@ -133,13 +135,16 @@ impl Fleet {
         let members = self.nodes.len();
         let ttl = self.settings.timing[0] * 1000;
         let node = if rng.percent(65) { aim.leader } else { (rng.number() % members as u64) as usize };
-        let mut standby = (rng.number() % members as u64) as usize;
-        if standby == aim.leader {
-            standby = (standby + 1) % members;
-        }
+        let peers: Vec<usize> = self.settings.members_of(aim.group).filter(|i| *i != aim.leader).collect();
+        let standby = *peers.get((rng.number() % peers.len().max(1) as u64) as usize)?;
         let hold = Duration::from_millis(rng.between(1000, 2 * ttl));
         let short = Duration::from_millis(rng.between(500, 3000));
-        let role = if node == aim.leader { "primary" } else { "standby" };
+        // Of another group nobody has asked.
+        let role = match node {
+            _ if node == aim.leader => "primary",
+            _ if self.settings.group_of(node) == aim.group => "standby",
+            _ => "of another group",
+        };
         let name = format!("node{node}, {role}");
         let injection = |what: String, hold: Duration| Injection::new(kind, what, hold);
         let is_server = move |port: usize| port >= members;
@@ -310,7 +315,9 @@ impl Fleet {
             "switchover" => {
                 let kind = if rng.percent(50) { Kind::Ours } else { Kind::Reference };
                 let candidate = format!("node{standby}");
+                let group = self.key_of_group(aim.group);
                 let mut arguments = vec!["switchover", "chaos", "--force"];
+                arguments.extend(group.iter().flat_map(|group| ["--group", group]));
                 if rng.percent(50) {
                     arguments.extend(["--candidate", &candidate]);
                 }
@@ -318,7 +325,9 @@ impl Fleet {
             }
             "failover" => {
                 aim.asynchronous.then_some(())?;
-                let arguments = ["failover", "chaos", "--force", "--candidate", &format!("node{standby}")];
+                let (group, candidate) = (self.key_of_group(aim.group), format!("node{standby}"));
+                let mut arguments = vec!["failover", "chaos", "--force", "--candidate", &candidate];
+                arguments.extend(group.iter().flat_map(|group| ["--group", group]));
                 injection(said(self.ctl(Kind::Ours, standby, &arguments)), short)
             }
             "restart" => {

@@ -1,5 +1,6 @@
 //! The nodes: members with PostgreSQL on a disk of their own, and the three servers of the store.
 
+use std::ops::Range;
 use std::path::PathBuf;
 use std::process::Child;
 use std::sync::Mutex;
@@ -35,10 +36,25 @@ pub struct Settings {
     pub sync: &'static str,
     /// How many members.
     pub members: usize,
+    /// How many clusters they are of, each of as many: without Citus one.
+    pub groups: usize,
     /// The kind of store.
     pub dcs: Dcs,
     /// What daemons get in their environment besides.
     pub environment: Vec<(&'static str, &'static str)>,
+}
+
+impl Settings {
+    /// The members of a group.
+    pub fn members_of(&self, group: usize) -> Range<usize> {
+        let size = self.members / self.groups.max(1);
+        group * size..(group + 1) * size
+    }
+
+    /// The group of a member.
+    pub fn group_of(&self, member: usize) -> usize {
+        member / (self.members / self.groups.max(1)).max(1)
+    }
 }
 
 /// One member.
@@ -176,6 +192,10 @@ postgresql:
 "
         );
         config::merge(&mut config, &yaml::load(&over)?);
+        if self.settings.groups > 1 {
+            let own = super::citus::overrides(self.settings.group_of(index));
+            config::merge(&mut config, &yaml::load(&own)?);
+        }
         Ok(config)
     }
 
@@ -210,11 +230,19 @@ postgresql:
     /// # Errors
     /// The server is away, refuses or hangs.
     pub fn sql(&self, index: usize, sql: &str) -> Result<String> {
+        self.sql_in(index, "postgres", sql)
+    }
+
+    /// The same in another database.
+    ///
+    /// # Errors
+    /// As [`Fleet::sql`].
+    pub fn sql_in(&self, index: usize, database: &str, sql: &str) -> Result<String> {
         let node = self.nodes.get(index).ok_or("no such member")?;
         let bin = &self.settings.bin;
         let mut command = process::command(&bin.join("psql"), &self.settings.directory, bin)?;
         command
-            .args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-U", "postgres", "-d", "postgres", "-p", "5432", "-h"])
+            .args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-U", "postgres", "-d", database, "-p", "5432", "-h"])
             .arg(&node.directory)
             .args(["-c", sql])
             .env("PGCONNECT_TIMEOUT", "3");

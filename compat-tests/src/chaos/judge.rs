@@ -24,7 +24,7 @@ impl Chaos {
         }
     }
 
-    fn kind_at(&self, member: usize, at: Duration) -> Kind {
+    pub(super) fn kind_at(&self, member: usize, at: Duration) -> Kind {
         let known = self.kinds.iter().rev().find(|(m, from, _)| *m == member && *from <= at);
         known.map_or(Kind::Ours, |(_, _, kind)| *kind)
     }
@@ -46,13 +46,12 @@ impl Chaos {
 
     /// Who answers for standbys that do not stream: a member of the reference that an etcd of the same token, restored, has lost for good.
     pub(super) fn weigh_absent(&self) -> Weight {
-        let absent: Vec<usize> = match self.streaming() {
-            Ok((primary, names)) => {
-                let is_absent = |i: &usize| *i != primary && !names.contains(&format!("node{i}"));
-                (0..self.fleet.nodes.len()).filter(is_absent).collect()
-            }
-            Err(_) => return self.fault_of_all(),
-        };
+        let mut absent: Vec<usize> = Vec::new();
+        for group in self.groups() {
+            let Ok((primary, names)) = self.streaming(group) else { return self.fault_of_all() };
+            let is_absent = |i: &usize| *i != primary && !names.contains(&format!("node{i}"));
+            absent.extend(self.fleet.settings.members_of(group).filter(is_absent));
+        }
         match !absent.is_empty() && absent.iter().all(|index| self.believes_old_terms(*index)) {
             true => Weight::Reference,
             false => self.fault_of_all(),
@@ -85,8 +84,9 @@ impl Chaos {
 
     /// Invariant 1.
     pub(super) fn look(&mut self) {
-        let tenures = check::tenures(&self.acks());
-        for overlap in check::overlaps(&tenures) {
+        let tenures = self.groups().map(|group| check::tenures(&self.acks(group)));
+        let overlaps: Vec<check::Overlap> = tenures.flat_map(|tenures| check::overlaps(&tenures)).collect();
+        for overlap in overlaps {
             let (old, new) = (overlap.old, overlap.new);
             if !self.seen.insert((old.member, old.timeline, new.member, new.timeline)) {
                 continue;
@@ -117,13 +117,19 @@ impl Chaos {
     /// Invariants 3 and 4: what was acknowledged since the last time is there.
     pub(super) fn check_rows(&mut self) -> Result<()> {
         let now = self.began.elapsed();
-        let primary = wait_until("the journal is read", WHOLE, || {
-            let primary = self.primary().ok_or("nobody takes writes")?;
+        self.groups().try_for_each(|group| self.check_group(group, now))?;
+        self.checked = now;
+        Ok(())
+    }
+
+    fn check_group(&mut self, group: usize, now: Duration) -> Result<()> {
+        let (primary, present) = wait_until("the journal is read", WHOLE, || {
+            let primary = self.primary(group).ok_or("nobody takes writes")?;
             self.present(primary).map(|rows| (primary, rows))
         })?;
-        let (primary, present) = primary;
         let from = self.checked;
-        let acks: Vec<Ack> = self.acks().into_iter().filter(|a| a.acked >= from && a.acked < now).collect();
+        let since = |a: &Ack| a.acked >= from && a.acked < now;
+        let acks: Vec<Ack> = self.acks(group).into_iter().filter(since).collect();
         for loss in check::losses(&acks, &present) {
             let weight = self.weigh_loss(&loss);
             let Tenure { member, timeline, .. } = loss.tenure;
@@ -143,14 +149,14 @@ impl Chaos {
                 ),
             );
         }
-        self.checked = now;
         Ok(())
     }
 
     fn weigh_loss(&self, loss: &check::Loss) -> Weight {
         let Tenure { from: began, .. } = loss.tenure;
         // A member of the reference that led by an inherited lock, after the one whose rows are gone.
-        let usurped = check::tenures(&self.acks()).iter().any(|tenure| {
+        let group = self.fleet.settings.group_of(loss.tenure.member);
+        let usurped = check::tenures(&self.acks(group)).iter().any(|tenure| {
             tenure.from > began
                 && self.restored_at(tenure.from)
                 && self.restored_at(loss.to)

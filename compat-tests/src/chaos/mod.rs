@@ -4,6 +4,7 @@
 //! [`run::run`] is the program; [`check`] holds what must be true, as pure functions over the record.
 
 pub mod check;
+mod citus;
 pub mod faults;
 pub mod fleet;
 pub mod harm;

@@ -66,6 +66,9 @@ pub struct Options {
     /// The logs stay also when nothing was found.
     #[arg(long)]
     pub keep: bool,
+    /// Two groups of Citus, a coordinator and a worker, with two members each, on the stand-in of fixtures/citus.
+    #[arg(long, conflicts_with = "pg")]
+    pub citus: bool,
     /// PostgreSQL's major version: 13, 15, 17, 18 or 19.
     #[arg(long, default_value_t = 15)]
     pub pg: u32,
@@ -75,6 +78,26 @@ pub struct Options {
     /// Exit code 0 where this user may not make namespaces and is not root.
     #[arg(long)]
     pub may_skip: bool,
+}
+
+impl Options {
+    /// How many clusters the members are of.
+    pub fn groups(&self) -> usize {
+        if self.citus {
+            2
+        } else {
+            1
+        }
+    }
+
+    /// How many members there are.
+    pub fn members(&self) -> usize {
+        if self.citus {
+            4
+        } else {
+            3
+        }
+    }
 }
 
 /// Three numbers with commas between them.

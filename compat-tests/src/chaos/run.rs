@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::check::{self, Ack};
+use super::citus::Distributed;
 use super::faults::{Aim, Deck, Injection, ALONE, KINDS};
 use super::fleet::{Fleet, Settings};
 use super::judge;
@@ -31,8 +32,6 @@ fn has_guardian() -> Result<bool> {
 
 /// `maximum_lag_on_failover`, bytes.
 pub(super) const MAXIMUM_LAG: u64 = 1_048_576;
-/// How many members.
-const MEMBERS: usize = 3;
 /// How long bringing up may take on a busy machine.
 const BRING_UP: Duration = Duration::from_secs(120);
 /// How long until all standbys stream again after a fault, before somebody has to look.
@@ -53,6 +52,8 @@ pub(super) struct Chaos {
     pub(super) options: Options,
     pub(super) fleet: Fleet,
     pub(super) writers: Option<Writers>,
+    /// The client of the coordinator, with Citus.
+    pub(super) distributed: Option<Distributed>,
     pub(super) began: Instant,
     pub(super) log: File,
     /// Daemons that were dead or stopped: who, from when, to when.
@@ -124,21 +125,24 @@ impl Chaos {
         std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755))?;
         let log = File::create(directory.join("chaos.log"))?;
         let mut rng = Rng::new(options.seed ^ 0xf1ee7);
-        let one = (rng.number() % MEMBERS as u64) as usize;
-        let kinds: Vec<Kind> = (0..MEMBERS)
+        let (members, groups) = (options.members(), options.groups());
+        let size = members / groups;
+        let one = (rng.number() % size as u64) as usize;
+        let kinds: Vec<Kind> = (0..members)
             .map(|index| match options.fleet {
                 FleetKind::Ours => Kind::Ours,
                 FleetKind::Reference => Kind::Reference,
-                FleetKind::Mixed if index == one => Kind::Reference,
+                FleetKind::Mixed if index % size == one => Kind::Reference,
                 FleetKind::Mixed => Kind::Ours,
             })
             .collect();
         let settings = Settings {
             directory: directory.clone(),
-            bin: host::postgres_bin(options.pg),
+            bin: if options.citus { host::citus_bin() } else { host::postgres_bin(options.pg) },
             timing: options.timing,
             sync: options.mode.yaml(),
-            members: MEMBERS,
+            members,
+            groups,
             dcs: options.dcs,
             environment,
         };
@@ -148,6 +152,7 @@ impl Chaos {
             options,
             fleet,
             writers: None,
+            distributed: None,
             began: Instant::now(),
             log,
             away: Vec::new(),
@@ -177,18 +182,14 @@ impl Chaos {
         self.options.dcs.is_here()?;
         (0..SERVERS).try_for_each(|index| self.fleet.start_server(index))?;
         wait_until("the store has a leader", BRING_UP, || self.fleet.store_leader().ok_or("none".into()))?;
-        (0..MEMBERS).try_for_each(|index| self.fleet.start_agent(index))?;
-        self.fleet.start_daemon(0)?;
-        wait_until("a primary", BRING_UP, || {
-            ensure(self.fleet.sql(0, "SELECT pg_is_in_recovery()")? == "f", || "in recovery".into())?;
-            let leader = self.fleet.key("leader")?;
-            ensure(leader.as_deref() == Some("node0"), || format!("leader {leader:?}"))
-        })?;
-        self.fleet.sql(0, "CREATE TABLE journal (n bigint PRIMARY KEY, member int)")?;
-        (1..MEMBERS).try_for_each(|index| self.fleet.start_daemon(index))?;
+        (0..self.options.members()).try_for_each(|index| self.fleet.start_agent(index))?;
+        self.groups().try_for_each(|group| self.bring_up_group(group))?;
         let doors = self.fleet.nodes.iter().enumerate();
         let doors = doors.map(|(member, node)| Door { member, socket: node.directory.clone() }).collect();
         self.writers = Some(Writers::start(doors, self.began));
+        if self.options.citus {
+            self.start_distributed()?;
+        }
         let took = self.wait_whole(BRING_UP)?;
         let kinds: Vec<String> =
             self.fleet.nodes.iter().map(|n| format!("{} {:?}", n.name, n.kind)).collect();
@@ -196,32 +197,62 @@ impl Chaos {
         Ok(())
     }
 
-    pub(super) fn acks(&self) -> Vec<Ack> {
-        self.writers.as_ref().map(Writers::acks).unwrap_or_default()
+    /// A first member that leads, then the others.
+    fn bring_up_group(&mut self, group: usize) -> Result<()> {
+        let mut members = self.fleet.settings.members_of(group);
+        let first = members.next().ok_or("a group of nobody")?;
+        self.fleet.start_daemon(first)?;
+        let (name, prefix) = (format!("node{first}"), self.fleet.key_of_group(group));
+        let key = prefix.map_or("leader".into(), |group| format!("{group}/leader"));
+        wait_until("a primary", BRING_UP, || {
+            ensure(self.fleet.sql(first, "SELECT pg_is_in_recovery()")? == "f", || "in recovery".into())?;
+            let leader = self.fleet.key(&key)?;
+            ensure(leader.as_ref() == Some(&name), || format!("leader {leader:?}"))
+        })?;
+        self.fleet.sql(first, "CREATE TABLE journal (n bigint PRIMARY KEY, member int)")?;
+        members.try_for_each(|index| self.fleet.start_daemon(index))
     }
 
-    /// The member that acknowledged a write just now; of two, the one on the newer timeline.
-    pub(super) fn primary(&self) -> Option<usize> {
+    /// The numbers of the groups: without Citus one.
+    pub(super) fn groups(&self) -> std::ops::Range<usize> {
+        0..self.options.groups()
+    }
+
+    /// What members of this group acknowledged.
+    pub(super) fn acks(&self, group: usize) -> Vec<Ack> {
+        let all = self.writers.as_ref().map(Writers::acks).unwrap_or_default();
+        all.into_iter().filter(|ack| self.fleet.settings.group_of(ack.member) == group).collect()
+    }
+
+    /// The member of a group that acknowledged a write just now; of two, the one on the newer timeline.
+    pub(super) fn primary(&self, group: usize) -> Option<usize> {
         let since = self.began.elapsed().saturating_sub(Duration::from_secs(3));
-        self.writers.as_ref()?.newest(since).map(|ack| ack.member)
+        self.newest(group, since).map(|ack| ack.member)
     }
 
-    /// A primary that took a write that was sent after `since`, and everybody else streams from it, under daemons that have begun.
-    fn is_whole(&self, since: Duration) -> Result<usize> {
-        let last = self.writers.as_ref().and_then(|writers| writers.newest(since));
+    fn newest(&self, group: usize, since: Duration) -> Option<Ack> {
+        self.writers.as_ref()?.newest(&self.fleet.settings.members_of(group), since)
+    }
+
+    /// A primary that took a write that was sent after `since`, and everybody else of its group streams from it, under daemons that have begun.
+    fn is_whole(&self, group: usize, since: Duration) -> Result<()> {
+        let last = self.newest(group, since);
         let primary = last.filter(|ack| ack.sent >= since).ok_or("nobody takes writes")?.member;
-        ensure(self.primary() == Some(primary), || "nobody takes writes now".into())?;
+        ensure(self.primary(group) == Some(primary), || "nobody takes writes now".into())?;
+        let mut members = self.fleet.settings.members_of(group);
         let count =
             self.fleet.sql(primary, "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'")?;
-        ensure(count == (MEMBERS - 1).to_string(), || format!("{count} standbys stream from node{primary}"))?;
+        let all = members.len() - 1;
+        ensure(count == all.to_string(), || format!("{count} standbys stream from node{primary}"))?;
         // A daemon that still looks for its store has taken over nothing: its server is that of the daemon before it.
-        (0..MEMBERS).try_for_each(|index| self.fleet.rest(index, "GET", "/liveness", None).map(drop))?;
-        Ok(primary)
+        members.try_for_each(|index| self.fleet.rest(index, "GET", "/liveness", None).map(drop))
     }
 
     fn wait_whole(&self, within: Duration) -> Result<Duration> {
         let began = self.began.elapsed();
-        wait_until("all standbys stream", within, || self.is_whole(began))?;
+        wait_until("all standbys stream", within, || {
+            self.groups().try_for_each(|group| self.is_whole(group, began))
+        })?;
         Ok(self.began.elapsed() - began)
     }
 
@@ -229,7 +260,9 @@ impl Chaos {
         let mut rng = Rng::new(self.options.seed);
         let options = &self.options;
         let wanted = |kind: &&&str| {
-            options.dcs.has(kind) && (options.only.is_empty() || options.only.iter().any(|o| o == **kind))
+            options.dcs.has(kind)
+                && !(options.citus && ALONE.contains(*kind))
+                && (options.only.is_empty() || options.only.iter().any(|o| o == **kind))
         };
         let mut deck = Deck::new(KINDS.iter().filter(wanted).copied().collect(), self.options.seed);
         let until = Instant::now() + Duration::from_secs_f64(self.options.minutes * 60.0);
@@ -258,9 +291,11 @@ impl Chaos {
         if injections.iter().any(|injection| injection.restored) {
             self.restored.push((from, to));
         }
-        let acks = self.acks();
-        let writable = check::first_after(&acks, healed).map(|at| at - healed);
-        let gap = check::longest_gap(&acks, from, to);
+        // Of groups, what the worst of them had.
+        let acks: Vec<Vec<Ack>> = self.groups().map(|group| self.acks(group)).collect();
+        let writable = acks.iter().map(|acks| check::first_after(acks, healed)).collect::<Option<Vec<_>>>();
+        let writable = writable.and_then(|times| times.into_iter().max()).map(|at| at - healed);
+        let gap = acks.iter().map(|acks| check::longest_gap(acks, from, to)).max().unwrap_or_default();
         self.say(&format!(
             "  writable {}, whole {}; {:.1} s without writes",
             writable.map_or("never".into(), |t| format!("{:.1} s after", t.as_secs_f32())),
@@ -284,12 +319,15 @@ impl Chaos {
             self.repair()?;
         }
         self.look();
-        self.check_rows()
+        self.check_rows()?;
+        self.check_nodes(&what)
     }
 
     fn inject(&mut self, kind: &'static str, rng: &mut Rng) -> Option<Injection> {
         let asynchronous = self.options.mode == Mode::Async;
-        let aim = Aim { leader: self.primary().unwrap_or(0), asynchronous };
+        let group = (rng.number() % self.options.groups() as u64) as usize;
+        let first = self.fleet.settings.members_of(group).start;
+        let aim = Aim { leader: self.primary(group).unwrap_or(first), group, asynchronous };
         let injection = self.fleet.inject(kind, rng, aim);
         self.note_kinds();
         match &injection {
@@ -335,9 +373,9 @@ impl Chaos {
         Ok(())
     }
 
-    /// The primary, and the members that stream from it.
-    pub(super) fn streaming(&self) -> Result<(usize, HashSet<String>)> {
-        let primary = self.primary().ok_or("nobody takes writes, and nobody can be repaired")?;
+    /// The primary of a group, and the members that stream from it.
+    pub(super) fn streaming(&self, group: usize) -> Result<(usize, HashSet<String>)> {
+        let primary = self.primary(group).ok_or("nobody takes writes, and nobody can be repaired")?;
         let names = self
             .fleet
             .sql(primary, "SELECT application_name FROM pg_stat_replication WHERE state = 'streaming'")?;
@@ -346,8 +384,13 @@ impl Chaos {
 
     /// Somebody has to look: members that do not stream are made anew.
     fn repair(&mut self) -> Result<()> {
-        let (primary, names) = self.streaming()?;
-        for index in (0..MEMBERS).filter(|i| *i != primary) {
+        self.groups().try_for_each(|group| self.repair_group(group))?;
+        self.wait_whole(WHOLE).map(drop)
+    }
+
+    fn repair_group(&mut self, group: usize) -> Result<()> {
+        let (primary, names) = self.streaming(group)?;
+        for index in self.fleet.settings.members_of(group).filter(|i| *i != primary) {
             if names.contains(&format!("node{index}")) {
                 continue;
             }
@@ -363,13 +406,13 @@ impl Chaos {
             let _ = std::fs::remove_dir_all(&data);
             self.fleet.start_daemon(index)?;
         }
-        self.wait_whole(WHOLE).map(drop)
+        Ok(())
     }
 
     // ---- the end ----
 
     fn finish(&mut self) -> Report {
-        if self.writers.is_some() && self.primary().is_some() {
+        if self.writers.is_some() && self.groups().all(|group| self.primary(group).is_some()) {
             // All rows of the whole run once more: none may have gone since.
             self.checked = Duration::ZERO;
             let known = self.report.findings.len();
@@ -393,6 +436,10 @@ impl Chaos {
         self.look();
         self.report.rows = acks.len();
         self.report.tenures = check::tenures(&acks).len();
+        if let Some(distributed) = &mut self.distributed {
+            let rows = distributed.finish().len();
+            self.report.notes.push(format!("{rows} rows acknowledged by way of a coordinator"));
+        }
         self.report.lost_packets = self.fleet.net.lost();
         self.report.not_injected = vec![
             "clock steps: CLOCK_REALTIME has no namespace, and the machine's clock is not ours".into(),

@@ -296,7 +296,12 @@ impl Fleet {
         Ok(id.ok_or("no member_id")?.to_owned())
     }
 
-    /// A value of the store, through any server that answers.
+    /// A group as it is named in keys and to patronictl; without Citus there are none.
+    pub(super) fn key_of_group(&self, group: usize) -> Option<String> {
+        (self.settings.groups > 1).then(|| group.to_string())
+    }
+
+    /// A value of the store, through any server that answers. (Without Citus: nobody asks for a group's.)
     ///
     /// # Errors
     /// None answers.

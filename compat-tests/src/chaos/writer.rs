@@ -8,6 +8,7 @@
 //! keeps the pace must not wait either: between two rows the backend runs `sleep` as a program, which it
 //! waits for in the kernel (`pg_sleep` would see the postmaster's end).
 
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -75,11 +76,12 @@ impl Writers {
         self.acks.lock().map(|acks| acks.clone()).unwrap_or_default()
     }
 
-    /// The last acknowledgement on the newest timeline, of those since then.
-    pub fn newest(&self, since: Duration) -> Option<Ack> {
+    /// The last acknowledgement on the newest timeline, of those by these members since then.
+    pub fn newest(&self, of: &Range<usize>, since: Duration) -> Option<Ack> {
         let acks = self.acks.lock().ok()?;
         // In order but for what two clients push at the same time.
-        let recent = acks.iter().rev().take_while(|ack| ack.acked >= since);
+        let recent =
+            acks.iter().rev().take_while(|ack| ack.acked >= since).filter(|a| of.contains(&a.member));
         recent.max_by_key(|ack| (ack.timeline, ack.acked)).copied()
     }
 
