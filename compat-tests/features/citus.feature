@@ -1,10 +1,9 @@
 Feature: Citus
   Groups in the keys, and pg_dist_node on the coordinator, on a stand-in for the extension (fixtures/citus). What only a real
-  Citus can prove: docs/citus.md.
+  Citus can prove: docs/citus.md. On any store (STORE).
 
   Background: a new database is much to write for a copy's checkpoint
-    Given the DCS is etcd3
-    And the members are configured with
+    Given the members are configured with
       """
       postgresql: {basebackup: {checkpoint: fast}}
       """
@@ -112,6 +111,42 @@ Feature: Citus
     When that writer is stopped after 5 more rows
     Then none of the writer's statements failed
     And no acknowledged row is missing on node2
+
+  Scenario: the coordinator's node is killed under a distributed write
+    Given a Citus cluster of the members
+      | node0 | 0 | ours |
+      | node1 | 0 | ours |
+      | node2 | 1 | ours |
+      | node3 | 2 | ours |
+    Then the nodes on node0 are "0 primary node0, 0 secondary node1, 1 primary node2, 2 primary node3" within 30 s
+    And the DCS key "0/sync" matches "sync_standby.*node1" within 20 s
+    Given a writer to group 1 through node0 or node1
+    When the whole node of node0 is killed
+    Then node1 leads its group within 40 s
+    And the nodes on node1 are "0 primary node1, 1 primary node2, 2 primary node3" within 30 s
+    When node0 is started
+    Then the nodes on node1 are "0 primary node1, 0 secondary node0, 1 primary node2, 2 primary node3" within 60 s
+    And the nodes on node3 are "0 primary node1, 0 secondary node0, 1 primary node2, 2 primary node3" within 10 s
+    When that writer is stopped after 5 more rows
+    Then no acknowledged row is missing on node2
+
+  Scenario: a worker's node is killed under a distributed write
+    Given a Citus cluster of the members
+      | node0 | 0 | ours |
+      | node1 | 1 | ours |
+      | node2 | 1 | ours |
+      | node3 | 2 | ours |
+    Then the nodes on node0 are "0 primary node0, 1 primary node1, 1 secondary node2, 2 primary node3" within 30 s
+    And the DCS key "1/sync" matches "sync_standby.*node2" within 20 s
+    Given a writer to group 1 through node0
+    When the whole node of node1 is killed
+    Then node2 leads its group within 40 s
+    And the nodes on node0 are "0 primary node0, 1 primary node2, 2 primary node3" within 30 s
+    When node1 is started
+    Then the nodes on node0 are "0 primary node0, 1 primary node2, 1 secondary node1, 2 primary node3" within 60 s
+    And the nodes on node3 are "0 primary node0, 1 primary node2, 1 secondary node1, 2 primary node3" within 10 s
+    When that writer is stopped after 5 more rows
+    Then no acknowledged row is missing on node2
 
   Scenario: the coordinator's node and a worker's are killed at the same time
     Given a Citus cluster of the members
