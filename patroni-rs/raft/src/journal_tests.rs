@@ -69,6 +69,30 @@ fn killed_at_any_byte() {
     }
 }
 
+/// Killed at any byte of the write of a vote, a dump or a journal that is made anew: what was before is there.
+#[test]
+fn killed_at_any_byte_of_what_takes_the_place_of_a_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let name = base(&directory);
+    let mut journal = filled(&directory, &[entry(2, 1)]);
+    journal.vote(3, Some("other:1".into())).unwrap();
+    drop(journal);
+    let whole = std::fs::read(with_suffix(&name, ".journal")).unwrap();
+    for suffix in [".journal.meta.tmp", ".dump.tmp", ".journal.tmp"] {
+        for length in 0..=whole.len() {
+            std::fs::write(with_suffix(&name, suffix), &whole[..length]).unwrap();
+            let (mut journal, found) = Journal::open(&name).unwrap();
+            let voted = (found.meta.term, found.meta.voted.as_deref());
+            assert_eq!((indexes(&found), voted), (vec![1, 2], (3, Some("other:1"))), "{suffix} {length}");
+            if length == whole.len() {
+                // And it is in nobody's way.
+                journal.vote(3, Some("other:1".into())).unwrap();
+                journal.replace_all(&found.entries).unwrap();
+            }
+        }
+    }
+}
+
 #[test]
 fn damage_is_not_passed_over() {
     let directory = tempfile::tempdir().unwrap();

@@ -2,6 +2,8 @@
 //! Members of ours beside members of the reference's own making (PySyncObj in Python). Skipped where the reference is not
 //! installed.
 
+mod killed;
+
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
