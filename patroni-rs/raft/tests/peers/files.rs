@@ -1,4 +1,4 @@
-//! A member that dies in the middle of a write of its journal, beside others that live.
+//! Files of a member: that were damaged, or are away for a while; that it has left when it was killed in a write.
 
 use super::*;
 
@@ -40,4 +40,42 @@ fn a_member_that_was_killed_in_a_write_has_all_again() {
     two.join();
     set(&three, "/k", "after");
     within("the first has it", || (value(&one, "/k")? == "after").then_some(()));
+}
+
+#[test]
+fn damaged_files_keep_a_member_away() {
+    let [a, b] = ports();
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join(format!("{a}.journal.meta")), b"").unwrap();
+    let one = ours(&a, &[&b], directory.path());
+    let why = within("it says why", || one.standing().broken);
+    assert!(why.contains("is damaged"), "{why}");
+    // Mended, it goes on by itself.
+    std::fs::remove_file(directory.path().join(format!("{a}.journal.meta"))).unwrap();
+    let two = ours(&b, &[&a], directory.path());
+    ready(&one);
+    ready(&two);
+}
+
+/// The disk that is gone for a while: nothing is confirmed meanwhile, and an empty directory in its place is not believed.
+#[test]
+fn a_disk_that_is_gone() {
+    let [a] = ports();
+    let directory = tempfile::tempdir().unwrap();
+    let (data, away) = (directory.path().join("data"), directory.path().join("away"));
+    let node = ours(&a, &[], &data);
+    set(&node, "/k", "1");
+    std::fs::rename(&data, &away).unwrap();
+    let write = || answer(&node, &put("/k", "2", Conditions::default()));
+    within("it notices", || {
+        write();
+        node.standing().broken
+    });
+    let why =
+        within("an empty directory", || node.standing().broken.filter(|why| why.contains("is older than")));
+    assert!(why.contains("data"), "{why}");
+    assert_eq!(write(), Some(Err(Reason::MissingLeader)));
+    std::fs::remove_dir_all(&data).unwrap();
+    std::fs::rename(&away, &data).unwrap();
+    within("it is back", || matches!(write(), Some(Ok(_))).then_some(()));
 }
