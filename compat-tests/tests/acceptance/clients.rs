@@ -69,6 +69,11 @@ fn shell(state: &mut State, call: &Call) -> Result<()> {
     Ok(())
 }
 
+/// Is pgBackRest installed, which Debian has?
+pub fn has_pgbackrest() -> bool {
+    Path::new("/usr/bin/pgbackrest").exists()
+}
+
 /// Chromium, if the machine has one (scripts/setup does not install it).
 pub fn browser() -> Option<PathBuf> {
     Some(PathBuf::from("/usr/bin/chromium")).filter(|path| path.exists())

@@ -108,8 +108,12 @@ pub fn has_programs(scenario: &cucumber::gherkin::Scenario) -> bool {
     let postgres = named("PostgreSQL ").and_then(|rest| rest.split(' ').next()?.parse().ok());
     let citus = named("a Citus cluster of").is_none() || host::citus_bin().join("postgres").exists();
     let browser = named("a browser shows").is_none() || clients::browser().is_some();
-    let here =
-        citus && browser && postgres.is_none_or(is_here) && named("the DCS is ").is_none_or(store::is_here);
+    let backups = !scenario.tags.iter().any(|tag| tag == "pgbackrest") || clients::has_pgbackrest();
+    let here = citus
+        && browser
+        && backups
+        && postgres.is_none_or(is_here)
+        && named("the DCS is ").is_none_or(store::is_here);
     if !here {
         println!("SKIPPED: {} (scripts/setup did not get it)", scenario.name);
     }
