@@ -143,7 +143,7 @@ mod tests {
             collect("", &value, &mut keys);
             // A method of the user's has keys of its own.
             let method = value.get("bootstrap").and_then(|b| b.get("method")).and_then(Value::as_str);
-            let own = method.map(|method| format!("bootstrap.{method}."));
+            let own = method.map(|method| format!("bootstrap.{method}"));
             keys.retain(|key| own.as_ref().is_none_or(|own| !key.starts_with(own)));
             for key in keys {
                 count += 1;
