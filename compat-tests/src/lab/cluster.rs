@@ -36,6 +36,8 @@ pub struct Options {
     pub overrides: Value,
     /// Variables of every daemon.
     pub environment: Vec<(String, String)>,
+    /// Is each daemon PID 1 of processes of its own?
+    pub pid_1: bool,
     /// The DCS, by the name of its section.
     pub store: String,
 }
@@ -44,7 +46,7 @@ impl Default for Options {
     fn default() -> Options {
         let (version, overrides) = (host::postgres_version(), Value::map());
         let store = store::chosen();
-        Options { scope: "batman".into(), version, programs: None, overrides, environment: Vec::new(), store }
+        Options { scope: "batman".into(), version, programs: None, overrides, environment: Vec::new(), pid_1: false, store }
     }
 }
 
@@ -118,6 +120,7 @@ impl Cluster {
         let section = self.store.section_of(name)?;
         let mut member = Member::new(scope, name, kind, &self.directory, &bin, section)?;
         self.store.welcome(scope, name)?;
+        member.pid_1 = self.options.pid_1;
         member.environment.clone_from(&self.options.environment);
         member.environment.extend(self.store.member_environment());
         member.configure(&self.options.overrides)?;

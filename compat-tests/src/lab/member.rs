@@ -33,6 +33,8 @@ pub struct Member {
     pub config: Value,
     /// Variables of the daemon, on top of the usual ones.
     pub environment: Vec<(String, String)>,
+    /// Is the daemon PID 1 of processes of its own, as in a container? That needs root.
+    pub pid_1: bool,
     bin: PathBuf,
     lab: PathBuf,
     child: Option<Child>,
@@ -67,6 +69,7 @@ impl Member {
             postgres,
             config,
             environment: Vec::new(),
+            pid_1: false,
             bin,
             lab,
             child: None,
@@ -178,15 +181,23 @@ impl Member {
             Kind::Ours => host::install("patroni", &self.lab)?,
             Kind::Reference => host::reference("patroni"),
         };
-        let mut command = process::command(&program, &self.directory, &self.bin)?;
+        let mut command = if self.pid_1 {
+            process::as_pid_1(&program, &self.directory, &self.bin)?
+        } else {
+            process::command(&program, &self.directory, &self.bin)?
+        };
         command.arg(file).envs(self.environment.iter().map(|(name, value)| (name, value)));
         self.child = Some(process::daemon(command, &self.log())?);
         Ok(())
     }
 
-    /// The running daemon's process.
+    /// The running daemon's process: the first one in the container, if it is in one.
     pub fn daemon(&mut self) -> Option<Pid> {
-        process::living(&mut self.child)
+        let started = process::living(&mut self.child)?;
+        if self.pid_1 {
+            return process::children(started).first().copied();
+        }
+        Some(started)
     }
 
     /// Sends a signal to the daemon alone.

@@ -99,6 +99,24 @@ pub fn command(program: &Path, directory: &Path, bin: &Path) -> Result<Command> 
     Ok(command)
 }
 
+/// The same, as PID 1 of processes of its own: what is started is the parent of that, and ends with its exit code.
+///
+/// # Errors
+/// We are not root.
+pub fn as_pid_1(program: &Path, directory: &Path, bin: &Path) -> Result<Command> {
+    let (uid, gid) = host::unprivileged()?.ok_or("not root: no PID 1 of another user")?;
+    let mut command = command(Path::new("/usr/bin/unshare"), directory, bin)?;
+    command.uid(0).gid(0).args(["--pid", "--fork", "--kill-child", "--mount-proc", "setpriv"]);
+    command.args(["--reuid", &uid.to_string(), "--regid", &gid.to_string(), "--clear-groups"]).arg(program);
+    Ok(command)
+}
+
+/// The children of a process, in the order of their start, those that nobody has reaped yet too.
+pub fn children(of: Pid) -> Vec<Pid> {
+    let text = std::fs::read_to_string(format!("/proc/{of}/task/{of}/children")).unwrap_or_default();
+    text.split_whitespace().filter_map(|word| word.parse().ok()).map(Pid::from_raw).collect()
+}
+
 /// Starts a daemon whose output is appended to `log`.
 ///
 /// # Errors

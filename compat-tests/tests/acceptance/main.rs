@@ -11,6 +11,7 @@
 mod ask;
 mod citus;
 mod clients;
+mod container;
 mod disk;
 mod evidence;
 mod fault;

@@ -11,7 +11,7 @@ use cucumber::gherkin::{Feature, GherkinEnv};
 use regex::Regex;
 
 use super::state::{kind_of, named, yaml, Call, State};
-use super::{ask, citus, clients, disk, evidence, fault, pages, policy};
+use super::{ask, citus, clients, container, disk, evidence, fault, pages, policy};
 
 /// What a sentence does.
 pub type Step = fn(&mut State, &Call) -> Result<()>;
@@ -39,7 +39,7 @@ fn table() -> &'static [(Regex, Step)] {
     TABLE.get_or_init(|| {
         let all = STEPS.iter().chain(fault::STEPS).chain(disk::STEPS).chain(ask::STEPS);
         let all = all.chain(policy::STEPS).chain(clients::STEPS).chain(evidence::STEPS).chain(pages::STEPS);
-        let all = all.chain(citus::STEPS);
+        let all = all.chain(citus::STEPS).chain(container::STEPS);
         all.map(|(pattern, step)| (Regex::new(&format!("^{pattern}$")).expect("a pattern"), *step)).collect()
     })
 }
@@ -109,7 +109,9 @@ pub fn has_programs(scenario: &cucumber::gherkin::Scenario) -> bool {
     let citus = named("a Citus cluster of").is_none() || host::citus_bin().join("postgres").exists();
     let browser = named("a browser shows").is_none() || clients::browser().is_some();
     let backups = !scenario.tags.iter().any(|tag| tag == "pgbackrest") || clients::has_pgbackrest();
-    let here = citus
+    let root = named("each daemon is PID 1").is_none() || nix::unistd::Uid::effective().is_root();
+    let here = root
+        && citus
         && browser
         && backups
         && postgres.is_none_or(is_here)

@@ -161,7 +161,13 @@ impl Api {
                 let timeout = slices.attempt.min(left);
                 match self.attempt(server, ask, timeout, &mut told).await {
                     Ok(answer) => {
-                        self.shared.servers.answered(server);
+                        // The etcd of one API server may be away while the others have theirs.
+                        let ails = answer.status >= 500 && servers.len() > 1;
+                        if ails {
+                            self.shared.servers.silent(server);
+                        } else {
+                            self.shared.servers.answered(server);
+                        }
                         match self.meaning(&answer) {
                             // A page of something in between says nothing of what was done.
                             Meaning::Good => match parse(&answer.body) {
@@ -171,7 +177,9 @@ impl Api {
                             Meaning::Final(failure) => return Err(failure),
                             Meaning::Again(text, wait) => failed = (text, wait),
                         }
-                        break;
+                        if !ails {
+                            break;
+                        }
                     }
                     Err(NetError::InvalidRequest(text)) => return Err(Failure::Refused(text)),
                     Err(error) => {
@@ -190,11 +198,11 @@ impl Api {
         }
     }
 
-    /// Opens a watch. The answer has to begin within the retry timeout.
+    /// Opens a watch, and gives the server that tells it. The answer has to begin within the retry timeout.
     ///
     /// # Errors
     /// See [`Failure`].
-    pub async fn watch(&self, ask: &Ask) -> Result<HttpStream, Failure> {
+    pub async fn watch(&self, ask: &Ask) -> Result<(HttpStream, String), Failure> {
         let timeout = self.shared.timing().retry_timeout;
         let servers = self.shared.servers.known();
         let Some(server) = servers.first() else { return Err(Failure::Unknown("no servers".into())) };
@@ -206,11 +214,21 @@ impl Api {
             Failure::Unknown(e.to_string())
         })?;
         match stream.status {
-            200 => Ok(stream),
+            200 => Ok((stream, server.clone())),
             401 | 403 => Err(Failure::Denied(format!("({})", stream.status))),
             410 => Err(Failure::TooOld),
-            code => Err(Failure::Unknown(format!("({code})"))),
+            code => {
+                if code >= 500 {
+                    self.shared.servers.silent(server);
+                }
+                Err(Failure::Unknown(format!("({code})")))
+            }
         }
+    }
+
+    /// Waits until requests go to another server first.
+    pub async fn left(&self, server: &str) {
+        self.shared.servers.left(server).await;
     }
 
     fn meaning(&self, answer: &Response) -> Meaning {

@@ -7,6 +7,7 @@ use patroni_core::mutex::locked;
 
 use patroni_core::model::url::bracketed;
 use rand::seq::SliceRandom;
+use tokio::sync::watch;
 
 use super::wire::Object;
 
@@ -20,6 +21,8 @@ pub struct Servers {
     /// As configured.
     service: String,
     bypass: bool,
+    /// Asked first.
+    base: watch::Sender<String>,
     state: Mutex<State>,
 }
 
@@ -27,8 +30,6 @@ pub struct Servers {
 struct State {
     /// Empty: the Service.
     servers: Vec<String>,
-    /// Asked first.
-    base: String,
     permitted: bool,
     looked: Option<Instant>,
     /// Warnings of the server that were said.
@@ -40,12 +41,12 @@ impl Servers {
     pub fn new(service: &str, bypass: bool) -> Servers {
         let state = State {
             servers: Vec::new(),
-            base: service.to_owned(),
             permitted: bypass,
             looked: None,
             warned: Vec::new(),
         };
-        Servers { service: service.to_owned(), bypass, state: Mutex::new(state) }
+        let base = watch::Sender::new(service.to_owned());
+        Servers { service: service.to_owned(), bypass, base, state: Mutex::new(state) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -61,10 +62,23 @@ impl Servers {
     /// are new.
     pub fn known(&self) -> Vec<String> {
         let state = self.state();
-        let mut all = vec![state.base.clone()];
-        let others = state.servers.iter().chain([&self.service]);
-        all.extend(others.filter(|server| **server != state.base).cloned());
-        all
+        let base = self.base();
+        let others = state.servers.iter().chain([&self.service]).filter(|server| **server != base).cloned();
+        [base.clone()].into_iter().chain(others).collect()
+    }
+
+    fn base(&self) -> String {
+        self.base.borrow().clone()
+    }
+
+    fn select(&self, server: &str) {
+        tracing::info!(target: LOG, "Selected new K8s API server endpoint {server}");
+        self.base.send_replace(server.to_owned());
+    }
+
+    /// Waits until another one is asked first. A watch moves then, too: it hears nothing of a server that stands still.
+    pub async fn left(&self, server: &str) {
+        let _ = self.base.subscribe().wait_for(|base| base != server).await;
     }
 
     /// Is it time to ask for them? Those to be asked.
@@ -96,10 +110,9 @@ impl Servers {
         }
         found.shuffle(&mut rand::rng());
         let mut state = self.state();
-        if !found.contains(&state.base) {
+        if !found.contains(&self.base()) {
             if let Some(first) = found.first() {
-                tracing::info!(target: LOG, "Selected new K8s API server endpoint {first}");
-                state.base.clone_from(first);
+                self.select(first);
             }
         }
         state.servers = found;
@@ -115,7 +128,7 @@ impl Servers {
         let mut state = self.state();
         state.permitted = false;
         state.servers.clear();
-        state.base.clone_from(&self.service);
+        self.base.send_replace(self.service.clone());
     }
 
     /// One does not tell.
@@ -125,22 +138,21 @@ impl Servers {
 
     /// One has answered: it is asked first from now on.
     pub fn answered(&self, server: &str) {
-        let mut state = self.state();
-        if state.base != server {
-            tracing::info!(target: LOG, "Selected new K8s API server endpoint {server}");
-            server.clone_into(&mut state.base);
+        let _state = self.state();
+        if self.base() != server {
+            self.select(server);
         }
     }
 
-    /// One has not: the next is asked first.
+    /// One has not, or has only told that it cannot: the next is asked first.
     pub fn silent(&self, server: &str) {
-        let mut state = self.state();
-        if state.base == server {
+        let state = self.state();
+        if self.base() == server {
             let at = state.servers.iter().position(|known| known == server);
             let next = at.map_or(0, |at| at + 1);
             let next = state.servers.get(next).or(state.servers.first()).cloned();
             if let Some(next) = next {
-                state.base = next;
+                self.base.send_replace(next);
             }
         }
     }
@@ -158,6 +170,8 @@ impl Servers {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::future::Future as _;
+
     use super::*;
 
     fn endpoints(addresses: &[&str]) -> Object {
@@ -194,6 +208,15 @@ mod tests {
         assert_eq!(servers.known()[0], known[1]);
         servers.answered(&known[0]);
         assert_eq!(servers.known()[0], known[0]);
+        // Whoever listens to one hears that it is left, and only then.
+        let is_left = |server: &str| {
+            let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+            std::pin::pin!(servers.left(server)).poll(&mut context).is_ready()
+        };
+        assert!(!is_left(&known[0]) && is_left(&known[1]));
+        servers.silent(&known[0]);
+        assert!(is_left(&known[0]) && !is_left(&known[1]));
+        servers.answered(&known[0]);
         // An empty list is none.
         servers.learn(&endpoints(&[]));
         assert_eq!(servers.known().len(), 3);

@@ -101,14 +101,18 @@ impl Watch {
         let silence = timing.ttl.max(timing.loop_wait + timing.retry_timeout);
         let ask = self.objects.all("GET", self.kind).with("watch", "True");
         let ask = ask.with("allowWatchBookmarks", "true").with("resourceVersion", from.clone());
-        let mut stream = match self.objects.api().watch(&ask).await {
-            Ok(stream) => stream,
+        let (mut stream, server) = match self.objects.api().watch(&ask).await {
+            Ok(opened) => opened,
             Err(Failure::TooOld) => return Ok(End::Anew),
             Err(failure) => return Err(failure),
         };
         let (mut position, mut lines, began) = (from, Lines::default(), Instant::now());
         loop {
-            let chunk = match tokio::time::timeout(silence, stream.chunk()).await {
+            let heard = tokio::select! {
+                heard = tokio::time::timeout(silence, stream.chunk()) => heard,
+                () = self.objects.api().left(&server) => return Ok(End::Later(position)),
+            };
+            let chunk = match heard {
                 Ok(Ok(Some(chunk))) => chunk,
                 // Ended at once, again and again, is no watch.
                 Ok(Ok(None)) if began.elapsed() < PAUSE => {

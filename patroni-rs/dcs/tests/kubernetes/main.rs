@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 //! The Kubernetes store against a real API server, and behind a proxy with faults. Skipped where scripts/setup built none.
 
+mod bypass;
 mod faults;
 mod manifests;
 mod proxy;

@@ -28,7 +28,7 @@ pub fn program() -> Option<PathBuf> {
 }
 
 /// Servers of today want an etcd of today.
-fn etcd_program() -> PathBuf {
+pub fn etcd_program() -> PathBuf {
     let newer = Some(deps().join("etcd-3.6/etcd"));
     let newer = newer.filter(|path| path.exists() && std::env::var_os("KUBERNETES").is_some());
     newer.unwrap_or_else(|| PathBuf::from("etcd"))
