@@ -11,7 +11,7 @@ Feature: the daemon as PID 1
     And an orphan of node1 is reaped within 20 s
     When node0's configuration file is changed with
       """
-      tags: {nofailover: true}
+      tags: {clonefrom: true}
       """
     And node0 is sent SIGHUP
     And node1's configuration file is changed with
@@ -19,7 +19,7 @@ Feature: the daemon as PID 1
       tags: {nosync: true}
       """
     And node1 is sent SIGHUP
-    Then the DCS key "members/node0" matches "nofailover" within 30 s
+    Then the DCS key "members/node0" matches "clonefrom" within 30 s
     And the DCS key "members/node1" matches "nosync" within 30 s
     When node1 is sent SIGINT
     Then node1 ends with exit code 0 within 60 s

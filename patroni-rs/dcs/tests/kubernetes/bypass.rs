@@ -184,6 +184,42 @@ impl Place {
         }
     }
 
+    /// Something that answers so at the second one's address, until it is dropped.
+    fn answer_503(&self) -> impl Drop {
+        use openssl::ssl::{SslAcceptor, SslFiletype, SslMethod};
+        use std::io::{Read, Write};
+        use std::sync::atomic::{AtomicBool, Ordering};
+
+        struct Answering(Arc<AtomicBool>, Option<std::thread::JoinHandle<()>>);
+        impl Drop for Answering {
+            fn drop(&mut self) {
+                self.0.store(true, Ordering::SeqCst);
+                let _ = std::net::TcpStream::connect((SECOND, 6443));
+                self.1.take().map(std::thread::JoinHandle::join);
+            }
+        }
+        let certs = self.dir.path().join("certs");
+        let mut tls = SslAcceptor::mozilla_intermediate(SslMethod::tls()).unwrap();
+        tls.set_certificate_chain_file(certs.join("apiserver.crt")).unwrap();
+        tls.set_private_key_file(certs.join("apiserver.key"), SslFiletype::PEM).unwrap();
+        let (tls, listener) = (tls.build(), std::net::TcpListener::bind((SECOND, 6443)).unwrap());
+        let ended = Arc::new(AtomicBool::new(false));
+        let ends = Arc::clone(&ended);
+        let thread = std::thread::spawn(move || {
+            while let Ok((client, _)) = listener.accept() {
+                if ends.load(Ordering::SeqCst) {
+                    return;
+                }
+                let Ok(mut client) = tls.accept(client) else { continue };
+                let _ = client.read(&mut [0; 65536]);
+                let answer = "HTTP/1.1 503 X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+                let _ = client.write_all(answer.as_bytes());
+                let _ = client.shutdown();
+            }
+        });
+        Answering(ended, Some(thread))
+    }
+
     fn kubeconfig(&self) {
         let ca = self.dir.path().join("certs/apiserver.crt");
         let cluster = |name: &str, server: &str, trust: &str| {
@@ -294,6 +330,16 @@ async fn inside() {
     place.relay.set(Way::Cut);
     goes_on(&a, &mut renewer, &b, "the second one has lost its etcd").await;
     place.relay.set(Way::Open);
+    place.wait(1).await;
+    // Both move to the second one, in whose place there is something that only says that it cannot.
+    signal(&place.servers[0], "-STOP");
+    goes_on(&a, &mut renewer, &b, "the first one stands still again").await;
+    signal(&place.servers[0], "-CONT");
+    end(&mut place.servers[1]);
+    let cannot = place.answer_503();
+    goes_on(&a, &mut renewer, &b, "503 in the place of the second one").await;
+    drop(cannot);
+    place.servers[1] = place.launch(1);
     place.wait(1).await;
 
     // What the second one remembers is old: nothing is decided on it.
