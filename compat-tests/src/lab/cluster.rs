@@ -46,7 +46,15 @@ impl Default for Options {
     fn default() -> Options {
         let (version, overrides) = (host::postgres_version(), Value::map());
         let store = store::chosen();
-        Options { scope: "batman".into(), version, programs: None, overrides, environment: Vec::new(), pid_1: false, store }
+        Options {
+            scope: "batman".into(),
+            version,
+            programs: None,
+            overrides,
+            environment: Vec::new(),
+            pid_1: false,
+            store,
+        }
     }
 }
 

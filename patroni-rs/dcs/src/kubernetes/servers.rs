@@ -39,12 +39,7 @@ struct State {
 impl Servers {
     /// The Service alone, for the beginning.
     pub fn new(service: &str, bypass: bool) -> Servers {
-        let state = State {
-            servers: Vec::new(),
-            permitted: bypass,
-            looked: None,
-            warned: Vec::new(),
-        };
+        let state = State { servers: Vec::new(), permitted: bypass, looked: None, warned: Vec::new() };
         let base = watch::Sender::new(service.to_owned());
         Servers { service: service.to_owned(), bypass, base, state: Mutex::new(state) }
     }

@@ -32,7 +32,17 @@ fn several_api_servers() {
     let script = format!("ip link set lo up && {addresses} && \"$@\"");
     let apart = |program: &[&str]| {
         let mut unshare = Command::new("unshare");
-        unshare.args(["--map-root-user", "--net", "--pid", "--fork", "--kill-child", "sh", "-ec", &script, "sh"]);
+        unshare.args([
+            "--map-root-user",
+            "--net",
+            "--pid",
+            "--fork",
+            "--kill-child",
+            "sh",
+            "-ec",
+            &script,
+            "sh",
+        ]);
         unshare.args(program).env(APART, "1").stdin(Stdio::null());
         unshare
     };
@@ -123,7 +133,8 @@ const RELAYED: &str = "127.0.0.1:2479";
 impl Place {
     async fn start() -> Place {
         let dir = tempfile::Builder::new().prefix("patroni-dcs-kubernetes-").tempdir_in("/tmp").unwrap();
-        std::fs::write(dir.path().join("tokens.csv"), format!("{ADMIN},admin,1,\"system:masters\"\n")).unwrap();
+        std::fs::write(dir.path().join("tokens.csv"), format!("{ADMIN},admin,1,\"system:masters\"\n"))
+            .unwrap();
         let key = openssl::rsa::Rsa::generate(2048).unwrap().private_key_to_pem().unwrap();
         std::fs::write(dir.path().join("sa.key"), key).unwrap();
         let mut etcd = Command::new(etcd_program());
