@@ -221,6 +221,8 @@ impl Place {
                 if ends.load(Ordering::SeqCst) {
                     return;
                 }
+                // Whoever says nothing holds nobody up.
+                client.set_read_timeout(Some(S)).unwrap();
                 let Ok(mut client) = tls.accept(client) else { continue };
                 let _ = client.read(&mut [0; 65536]);
                 let answer = "HTTP/1.1 503 X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
