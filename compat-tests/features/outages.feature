@@ -36,6 +36,15 @@ Feature: what happens to the store, whatever it is
     Then PostgreSQL of node0 takes writes for 15 s
     When server 1 of the DCS is started
     Then PostgreSQL of node0 takes writes for 10 s
+    Then node0 leads within 20 s
+    And the postmasters are the remembered ones
+
+  # A primary of the reference loses its session of ZooKeeper, if it is with that server, and demotes itself.
+  @store @servers @ours
+  Scenario: a server that answers nothing more costs no primary
+    Given the DCS has three servers
+    And a running cluster of 2 members
+    And the postmasters are remembered
     When server 2 of the DCS is frozen
     Then PostgreSQL of node0 takes writes for 15 s
     When server 2 of the DCS is thawed
