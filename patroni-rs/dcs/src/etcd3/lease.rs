@@ -233,4 +233,34 @@ mod tests {
             assert_eq!(is_fresh(age, due, leads, &timing), fresh, "{age:?} {due} {leads} {timing:?}");
         }
     }
+
+    /// Only a lease that the leader key shares is left to it.
+    #[test]
+    fn whose_lease_is_left_to_the_leader_key() {
+        let granted = Granted { ttl: Duration::from_secs(30) };
+        for (ours, of_leader, stays) in [
+            (Some(1), Some(1), None),
+            (Some(1), Some(2), Some(1)),
+            (Some(1), None, Some(1)),
+            (None, Some(1), None),
+        ] {
+            let lease = Lease::default();
+            lease.state().id = ours;
+            lease.set_of_leader(of_leader.map(|id| (id, granted)));
+            lease.leave_to_leader();
+            assert_eq!(lease.id(), stays, "{ours:?} {of_leader:?}");
+            assert_eq!(lease.of_leader().map(|(id, _)| id), of_leader);
+        }
+    }
+
+    #[test]
+    fn a_cycle_that_has_ended_makes_a_renewal_due() {
+        let lease = Lease::default();
+        lease.refreshed(Instant::now());
+        assert!(!lease.state().due);
+        lease.expect_refresh();
+        assert!(lease.state().due);
+        lease.refreshed(Instant::now());
+        assert!(!lease.state().due && lease.state().refreshed.is_some());
+    }
 }
