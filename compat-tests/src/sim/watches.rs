@@ -2,6 +2,8 @@
 //! it is lost and opened again, is decided here.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
 
 use patroni_dcs::watch::Sink;
 
@@ -19,6 +21,8 @@ const PATIENCE: u64 = 5000;
 /// The watch of one life of a daemon.
 pub struct Watch {
     sink: Sink,
+    /// It has shown that the leader key is not ours any more.
+    lock_gone: Arc<AtomicBool>,
     /// It has not been opened yet. Its first list wakes nobody: a daemon looks when it starts.
     new: bool,
     /// It is not open: what changes is missed.
@@ -42,8 +46,11 @@ impl fmt::Debug for Watch {
 impl Watch {
     /// Of this daemon, which opens it.
     pub fn new(upper: &Upper) -> Watch {
-        let (owes_look, leader) = (None, None);
-        Watch { sink: upper.sink(), new: true, lost: true, told_at: 0, owes_look, able_since: 0, leader }
+        let (owes_look, leader, lock_gone) = (None, None, Arc::new(AtomicBool::new(false)));
+        let seen = Arc::clone(&lock_gone);
+        upper.on_lock_gone(Box::new(move || seen.store(true, Ordering::Relaxed)));
+        let sink = upper.sink();
+        Watch { sink, lock_gone, new: true, lost: true, told_at: 0, owes_look, able_since: 0, leader }
     }
 
     /// The loop was to go on at this moment only, whatever has set it free before.
@@ -167,6 +174,11 @@ impl World {
                 sink.listed(&all);
             }
             sink.opened();
+        }
+        if self.members[node].watch.lock_gone.swap(false, Ordering::Relaxed) {
+            let clock = self.clock(node);
+            self.members[node].lock.key_seen_gone(clock);
+            self.rearm(node);
         }
         if self.members[node].upper.was_woken() {
             let now = self.now;

@@ -172,6 +172,10 @@ pub trait Dcs: Send + Sync {
     /// What renews the leader key beside the HA loop, in the lock keeper's thread.
     fn renewer(&self) -> Option<Box<dyn LockRenewer>>;
 
+    /// Calls this whenever the watch shows that the leader key is ours no more, for the lock keeper, which would ask only when
+    /// the next renewal is due: a loop that hangs is not woken by anything.
+    fn on_lock_gone(&self, _tell: Box<dyn Fn() + Send + Sync>) {}
+
     /// The leader key is to run out, although our member key lives on: the cycles end without asking for the lock. Who
     /// asks again moves the key to the new session, if it is still there.
     fn let_leader_run_out(&self);

@@ -8,6 +8,7 @@ pub struct WakeRules {
     name: String,
     seen: HashMap<String, (String, i64)>,
     listed: bool,
+    lost: bool,
 }
 
 const LEADER: &str = "leader";
@@ -21,7 +22,7 @@ fn matters(key: &str) -> bool {
 impl WakeRules {
     /// `name` is ours.
     pub fn new(name: &str) -> WakeRules {
-        WakeRules { name: name.to_owned(), seen: HashMap::new(), listed: false }
+        WakeRules { name: name.to_owned(), seen: HashMap::new(), listed: false, lost: false }
     }
 
     /// A key was put (`Some`) or deleted at that place in the order of its changes. True: wake the loop.
@@ -37,6 +38,7 @@ impl WakeRules {
             None => self.seen.remove(key),
         };
         let old = old.map(|(value, _)| value);
+        self.lost |= self.loses(key, old.as_deref(), value);
         self.wakes(key, old.as_deref(), value)
     }
 
@@ -54,6 +56,17 @@ impl WakeRules {
         new.is_some() && self.seen.get(LEADER).map(|(name, _)| name) != Some(&self.name)
     }
 
+    /// Does it take the lock from us? (We may have given it up ourselves.)
+    fn loses(&self, key: &str, old: Option<&str>, new: Option<&str>) -> bool {
+        let ours = Some(self.name.as_str());
+        key == LEADER && old == ours && new != ours
+    }
+
+    /// Has the leader key been ours, and was not any more, since this was asked last?
+    pub fn lost_lock(&mut self) -> bool {
+        std::mem::take(&mut self.lost)
+    }
+
     /// All keys as of now, each with its place in the order: in their stead comes whatever was seen before, also what is
     /// newer: the store may have been restored to an earlier state. True: something that wakes the loop was missed since
     /// the last list; never for the first one.
@@ -62,6 +75,8 @@ impl WakeRules {
         let matter = keys.iter().filter(|(key, ..)| matters(key));
         self.seen = matter.map(|(key, value, order)| (key.clone(), (value.clone(), *order))).collect();
         let value = |seen: &HashMap<String, (String, i64)>, key: &str| seen.get(key).map(|(v, _)| v.clone());
+        self.lost |=
+            self.loses(LEADER, value(&before, LEADER).as_deref(), value(&self.seen, LEADER).as_deref());
         let keys: HashSet<&String> = before.keys().chain(self.seen.keys()).collect();
         let wake = keys.into_iter().any(|key| {
             let (old, new) = (value(&before, key), value(&self.seen, key));
@@ -115,6 +130,32 @@ mod tests {
         assert!(rules.listed(&leader("b", 9)));
         assert!(rules.listed(&[]));
         assert!(!rules.listed(&[]));
+    }
+
+    #[test]
+    fn what_takes_the_lock_from_us() {
+        let mut rules = WakeRules::new("me");
+        for (order, key, value, lost) in [
+            (1, "leader", Some("other"), false),
+            (2, "leader", None, false),
+            (3, "leader", Some("me"), false),
+            (4, "leader", Some("me"), false),
+            (5, "config", Some("{}"), false),
+            (6, "leader", None, true),
+            (7, "leader", Some("me"), false),
+            // Of before.
+            (5, "leader", None, false),
+            (8, "leader", Some("other"), true),
+            (9, "leader", Some("me"), false),
+        ] {
+            rules.changed(key, value, order);
+            assert_eq!(rules.lost_lock(), lost, "{order}");
+        }
+        // A watch that was opened again.
+        rules.listed(&[("leader".to_owned(), "me".to_owned(), 9)]);
+        assert!(!rules.lost_lock());
+        rules.listed(&[]);
+        assert!(rules.lost_lock() && !rules.lost_lock());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Where a store's watch tells what it has seen.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::{watch, Notify};
@@ -11,18 +11,36 @@ use crate::wake::WakeRules;
 /// Every store's watch waits so long after a failure before it is opened again.
 pub const PAUSE: Duration = Duration::from_secs(1);
 
+/// Who keeps our lock beside the HA loop, and is told when a watch shows that the leader key is ours no more: it was ended
+/// before its time, or given up. Called by the watch itself: it must not wait for anything.
+#[derive(Default)]
+pub struct OnLockGone(OnceLock<Box<dyn Fn() + Send + Sync>>);
+
+impl OnLockGone {
+    /// From now on; the first one stays.
+    pub fn call(&self, tell: Box<dyn Fn() + Send + Sync>) {
+        let _ = self.0.set(tell);
+    }
+}
+
 /// The sink of a watch: counts every change, and wakes the HA loop for those that matter.
 pub struct Sink {
     rules: WakeRules,
     wake: Arc<Notify>,
     changes: watch::Sender<u64>,
+    lock_gone: Arc<OnLockGone>,
     open: Arc<AtomicBool>,
 }
 
 impl Sink {
     /// Wakes that loop by these rules.
-    pub fn new(rules: WakeRules, wake: Arc<Notify>, changes: watch::Sender<u64>) -> Sink {
-        Sink { rules, wake, changes, open: Arc::default() }
+    pub fn new(
+        rules: WakeRules,
+        wake: Arc<Notify>,
+        changes: watch::Sender<u64>,
+        lock_gone: Arc<OnLockGone>,
+    ) -> Sink {
+        Sink { rules, wake, changes, lock_gone, open: Arc::default() }
     }
 
     /// Is the watch open, as far as it knows? For a store that says so, see [`Sink::opened`].
@@ -61,8 +79,11 @@ impl Sink {
         self.tell(true);
     }
 
-    fn tell(&self, wake: bool) {
+    fn tell(&mut self, wake: bool) {
         self.changes.send_modify(|count| *count += 1);
+        if let (true, Some(tell)) = (self.rules.lost_lock(), self.lock_gone.0.get()) {
+            tell();
+        }
         if wake {
             self.wake.notify_one();
         }

@@ -174,6 +174,8 @@ impl Daemon {
         };
         shared.refresh(api.connection_string().to_owned());
         shared.lease.start_keeper(shared.instance.clone(), shared.dcs.renewer()).map_err(fatal)?;
+        let lease = Arc::clone(&shared.lease);
+        shared.dcs.on_lock_gone(Box::new(move || lease.key_seen_gone()));
         Ok(Daemon { shared, api, memory: Memory::new(dynamic) })
     }
 

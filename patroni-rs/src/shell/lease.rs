@@ -143,6 +143,11 @@ impl Lease {
         }
     }
 
+    /// The watch shows that the leader key is ours no more: the keeper asks now what became of it.
+    pub fn key_seen_gone(&self) {
+        self.with(|lock| lock.key_seen_gone(mono_now()));
+    }
+
     /// The wall clock has jumped ahead: the lock is looked at by both, the keeper and the loop.
     fn clock_jumped(&self, ahead: Duration) {
         let held = self.with(|lock| {

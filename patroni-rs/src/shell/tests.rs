@@ -313,6 +313,34 @@ async fn wakes(shared: &Shared) {
     assert!(woken.is_ok(), "nobody wakes the loop");
 }
 
+/// A watch that shows the end of our key wakes the keeper, which would sleep until the next renewal is due.
+#[tokio::test]
+async fn a_key_that_is_seen_gone_wakes_the_keeper() {
+    struct Asked(std::sync::mpsc::Sender<()>);
+    impl LockRenewer for Asked {
+        fn renew(&mut self, _: Duration) -> Renewal {
+            let _ = self.0.send(());
+            Renewal::Gone
+        }
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let (shared, _) = parts(directory.path()).await;
+    won(&shared);
+    shared.lease.with(|lock| lock.cycle_ended(mono_now()));
+    let (send, asked) = std::sync::mpsc::channel();
+    shared.lease.start_keeper(shared.instance.clone(), Some(Box::new(Asked(send)))).unwrap();
+    let due = Duration::from_secs(8);
+    assert!(
+        shared.lease.with(|lock| lock.acts_at(mono_now())).since(mono_now()) > due,
+        "it sleeps for longer"
+    );
+    shared.lease.key_seen_gone();
+    assert!(asked.recv_timeout(due).is_ok(), "it sleeps on");
+    // And it is the loop's business.
+    wakes(&shared).await;
+    shared.lease.with(|lock| lock.fence_handled());
+}
+
 /// A lease counts from before the request that has prolonged it, and one that is gone is the loop's business at once.
 #[tokio::test]
 async fn what_a_renewal_comes_to() {

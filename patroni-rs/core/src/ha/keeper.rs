@@ -106,6 +106,8 @@ pub struct Keeper {
     gone: Option<(Mono, Option<Mono>)>,
     /// The wall clock jumped ahead then, and nobody has confirmed the lock since.
     jumped: Option<Mono>,
+    /// The watch showed then that the key is not ours any more, and no request that was sent since has confirmed the lock.
+    suspected: Option<Mono>,
     /// When the newest request was sent that has confirmed the lock.
     confirmed: Mono,
     /// The same of the store's answers alone, and None once anything speaks against it.
@@ -131,6 +133,7 @@ impl Keeper {
             fenced: false,
             gone: None,
             jumped: None,
+            suspected: None,
             confirmed: Mono::ZERO,
             heard: None,
             read: Mono::ZERO,
@@ -181,11 +184,14 @@ impl Keeper {
         }
         (self.jumped, self.gone) = (None, None);
         self.confirmed = self.confirmed.max(sent);
-        self.heard = self.heard.max(Some(sent));
         // Renewals of the loop and of the keeper may arrive in either order.
         self.lease_until = self.lease_until.max(Some(sent + self.granted));
         self.end = self.lease_until;
-        self.renew_at = sent + self.renew_interval();
+        if self.suspected.is_none_or(|at| at <= sent) {
+            self.suspected = None;
+            self.heard = self.heard.max(Some(sent));
+            self.renew_at = sent + self.renew_interval();
+        }
         self.fenced = false;
     }
 
@@ -294,6 +300,15 @@ impl Keeper {
         self.end = self.end.map(|end| end.min(now + patience + self.fence_margin()));
         if self.jumped.take().is_some() {
             self.gone = None;
+        }
+    }
+
+    /// The watch of the store shows that the leader key is not ours any more. That may be old, or our own doing, so the store is
+    /// asked at once. (Not by a keeper whose loop hangs for long: that would prolong the lease if it is not so.)
+    pub fn key_seen_gone(&mut self, now: Mono) {
+        if self.lease_until.is_some() {
+            (self.suspected, self.heard) = (Some(now), None);
+            self.renew_at = now;
         }
     }
 

@@ -385,6 +385,11 @@ impl LeaderLock {
         self.keeper.renewal_failed(now + NOBODY_RENEWS);
     }
 
+    /// The watch shows that the leader key is not ours any more.
+    pub fn key_seen_gone(&mut self, now: Mono) {
+        self.keeper.key_seen_gone(now);
+    }
+
     /// The wall clock has jumped ahead of this one.
     pub fn clock_jumped(&mut self, now: Mono, ahead: Duration) {
         self.keeper.clock_jumped(now, ahead);

@@ -28,7 +28,7 @@ use crate::kv::{Effort, Failure, Held, If, KvStore, Level, Put, Session};
 use crate::lock::LockRenewer;
 use crate::published::Published;
 use crate::wake::WakeRules;
-use crate::watch::Sink;
+use crate::watch::{OnLockGone, Sink};
 use crate::{Dcs, DcsError, Settings, Timing};
 use known::{Known, Reading};
 
@@ -47,6 +47,7 @@ pub struct Keys<S: KvStore> {
     published: Published,
     wake: Arc<Notify>,
     changes: watch::Sender<u64>,
+    lock_gone: Arc<OnLockGone>,
     /// The next wait ends at once.
     at_once: AtomicBool,
     /// What the store has granted last.
@@ -90,6 +91,7 @@ impl<S: KvStore> Keys<S> {
             published: Published::default(),
             wake: Arc::new(Notify::new()),
             changes: watch::Sender::new(0),
+            lock_gone: Arc::default(),
             at_once: AtomicBool::new(false),
             granted: Mutex::new(None),
             watcher: None,
@@ -101,7 +103,8 @@ impl<S: KvStore> Keys<S> {
     /// For a watch, which tells it what it sees.
     pub fn sink(&self) -> Sink {
         let rules = WakeRules::new(&self.settings.name);
-        let sink = Sink::new(rules, Arc::clone(&self.wake), self.changes.clone());
+        let lock_gone = Arc::clone(&self.lock_gone);
+        let sink = Sink::new(rules, Arc::clone(&self.wake), self.changes.clone(), lock_gone);
         self.known.watched_by(sink.is_open());
         sink
     }
@@ -409,6 +412,10 @@ impl<S: KvStore> Dcs for Keys<S> {
 
     fn renewer(&self) -> Option<Box<dyn LockRenewer>> {
         Some(self.store.renewer())
+    }
+
+    fn on_lock_gone(&self, tell: Box<dyn Fn() + Send + Sync>) {
+        self.lock_gone.call(tell);
     }
 
     fn let_leader_run_out(&self) {

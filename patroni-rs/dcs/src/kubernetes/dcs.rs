@@ -269,6 +269,10 @@ impl<O: ObjectStore> Dcs for Layout<O> {
         lock::whole(self.timing().ttl)
     }
 
+    fn on_lock_gone(&self, tell: Box<dyn Fn() + Send + Sync>) {
+        self.lock_gone.call(tell);
+    }
+
     fn renewer(&self) -> Option<Box<dyn LockRenewer>> {
         self.objects.renewer(Arc::clone(&self.lock))
     }

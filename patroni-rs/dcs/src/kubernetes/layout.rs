@@ -22,7 +22,7 @@ use crate::dcs::Outcome;
 use crate::kv::Effort;
 use crate::published::Published;
 use crate::wake::WakeRules;
-use crate::watch::Sink;
+use crate::watch::{OnLockGone, Sink};
 use crate::{DcsError, Settings, Timing};
 
 pub(super) const LOG: &str = "patroni.dcs.kubernetes";
@@ -55,6 +55,7 @@ pub struct Layout<O: ObjectStore> {
     pub(super) published: Published,
     pub(super) wake: Arc<Notify>,
     pub(super) changes: channel::Sender<u64>,
+    pub(super) lock_gone: Arc<OnLockGone>,
     pub(super) at_once: AtomicBool,
     /// The Service of the configuration's Endpoints may have to be made.
     pub(super) service_due: AtomicBool,
@@ -77,6 +78,7 @@ impl<O: ObjectStore> Layout<O> {
             published: Published::default(),
             wake: Arc::new(Notify::new()),
             changes: channel::Sender::new(0),
+            lock_gone: Arc::default(),
             at_once: AtomicBool::new(false),
             watchers: Vec::new(),
             settings,
@@ -87,7 +89,8 @@ impl<O: ObjectStore> Layout<O> {
 
     /// For a watch, which tells it what it sees.
     pub fn sink(&self) -> Sink {
-        Sink::new(WakeRules::new(&self.settings.name), Arc::clone(&self.wake), self.changes.clone())
+        let (rules, lock_gone) = (WakeRules::new(&self.settings.name), Arc::clone(&self.lock_gone));
+        Sink::new(rules, Arc::clone(&self.wake), self.changes.clone(), lock_gone)
     }
 
     /// A cycle is over, and the loop is about to wait. True: it is not to.

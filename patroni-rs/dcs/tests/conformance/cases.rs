@@ -9,21 +9,23 @@ use patroni_dcs::{open, Dcs, DcsError};
 use pyfmt::Value;
 
 use super::support::soon;
+pub use super::wakes::what_wakes;
+use super::wakes::woken;
 use super::{config, node, Server};
 
-const S: Duration = Duration::from_secs(1);
+pub(super) const S: Duration = Duration::from_secs(1);
 /// What is tried once comes about within this.
-const SOON: Duration = Duration::from_secs(20);
+pub(super) const SOON: Duration = Duration::from_secs(20);
 
-fn data(state: &str) -> Value {
+pub(super) fn data(state: &str) -> Value {
     Value::from_iter([("conn_url", "postgres://h/postgres"), ("state", state)])
 }
 
-async fn cluster(dcs: &dyn Dcs) -> Arc<Cluster> {
+pub(super) async fn cluster(dcs: &dyn Dcs) -> Arc<Cluster> {
     dcs.get_cluster().await.unwrap()
 }
 
-async fn leader(dcs: &dyn Dcs) -> Option<Leader> {
+pub(super) async fn leader(dcs: &dyn Dcs) -> Option<Leader> {
     cluster(dcs).await.leader.clone()
 }
 
@@ -32,7 +34,7 @@ async fn leader_name(dcs: &dyn Dcs) -> Option<String> {
 }
 
 /// Looks, and takes the lock by what was seen.
-async fn acquire(dcs: &dyn Dcs) -> Result<bool, DcsError> {
+pub(super) async fn acquire(dcs: &dyn Dcs) -> Result<bool, DcsError> {
     let seen = dcs.get_cluster().await?.leader.clone();
     dcs.acquire_leader(seen.as_ref()).await
 }
@@ -324,61 +326,6 @@ pub async fn what_is_anothers_stays<T: Server>() {
     assert_eq!(a.delete_leader(Some(&ours), None).await, Ok(false));
     assert_eq!(leader_name(&*b).await.as_deref(), Some("b"));
     assert_eq!(b.update_leader(&theirs, None, None).await, Ok(true));
-}
-
-async fn woken(dcs: &dyn Dcs, what: &str, change: impl std::future::Future<Output = ()>) {
-    // What was before is over.
-    while dcs.watch(false, S).await {}
-    let waiting = async {
-        let began = Instant::now();
-        assert!(dcs.watch(true, 8 * S).await, "not woken by {what}");
-        began.elapsed()
-    };
-    let (after, ()) = tokio::join!(waiting, async {
-        tokio::time::sleep(S / 5).await;
-        change.await;
-    });
-    assert!(after < 4 * S, "woken by {what} after {after:?}");
-}
-
-/// The leader as `b` sees it, once `a` has renewed the lock: a step takes a good part of a short ttl.
-async fn renewed(a: &dyn Dcs, b: &dyn Dcs) -> Leader {
-    let held = leader(b).await.unwrap();
-    assert_eq!(a.update_leader(&held, None, None).await, Ok(true));
-    leader(b).await.unwrap()
-}
-
-pub async fn what_wakes<T: Server>() {
-    let server = T::start();
-    let (a, b) = (node(&server, "a").await, node(&server, "b").await);
-    assert_eq!(a.set_config(&Value::from_iter([("n", 1)]), None).await, Ok(true));
-    cluster(&*b).await;
-    woken(&*b, "a new leader", async { assert_eq!(acquire(&*a).await, Ok(true)) }).await;
-    woken(&*b, "a status", async { assert_eq!(a.write_status(Lsn::new(5)).await, Ok(true)) }).await;
-    renewed(&*a, &*b).await;
-    woken(&*b, "another status", async { assert_eq!(a.write_status(Lsn::new(6)).await, Ok(true)) }).await;
-    renewed(&*a, &*b).await;
-    woken(&*b, "a configuration", async {
-        assert_eq!(a.set_config(&Value::from_iter([("n", 2)]), None).await, Ok(true));
-    })
-    .await;
-    cluster(&*b).await;
-    let changes = b.changes();
-    let before = *changes.borrow();
-    soon(SOON, || async { a.touch_member(&data("running")).await }).await;
-    let began = Instant::now();
-    while *changes.borrow() == before {
-        assert!(began.elapsed() < 5 * S, "the watch has not seen a member");
-        tokio::time::sleep(S / 20).await;
-    }
-    let held = renewed(&*a, &*b).await;
-    woken(&*b, "no leader", async {
-        soon(SOON, || async { a.delete_leader(Some(&held), None).await }).await;
-    })
-    .await;
-    // The same again: a watch that was used once, of a key that is not there.
-    cluster(&*b).await;
-    woken(&*b, "the next leader", async { assert_eq!(acquire(&*a).await, Ok(true)) }).await;
 }
 
 pub async fn silence_is_no_refusal<T: Server>() {

@@ -20,6 +20,7 @@ mod rafts;
 mod secured;
 #[path = "../support/mod.rs"]
 mod support;
+mod wakes;
 #[path = "../zookeeper/server.rs"]
 #[allow(dead_code)]
 mod zookeeper;

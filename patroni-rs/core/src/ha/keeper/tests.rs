@@ -176,6 +176,45 @@ fn a_lease_that_is_gone_is_fenced_for_soon() {
 }
 
 #[test]
+fn a_key_that_is_seen_gone_is_asked_for_at_once() {
+    // Cycles that are short enough for the lock to stand without being asked for.
+    let mut k = Keeper::new(Timing::seconds(30, 1, 10));
+    k.lease_confirmed(s(0));
+    k.arm(Arm::Writes, 1);
+    k.cycle_ended(s(1));
+    assert_eq!((k.next(s(2)), k.still_stands(s(2))), (Next::WaitUntil(s(6)), true));
+    k.key_seen_gone(s(2));
+    assert!(!k.still_stands(s(2)));
+    assert_eq!(k.next(s(2)), Next::Renew);
+    // What was asked before says nothing of it.
+    k.lease_renewed(s(1));
+    assert_eq!((k.next(s(2)), k.still_stands(s(2)), k.lease_until()), (Next::Renew, false, Some(s(31))));
+    // It is there: the watch had told of the past.
+    let mut there = k.clone();
+    there.lease_renewed(s(2));
+    assert_eq!((there.next(s(2)), there.still_stands(s(2))), (Next::WaitUntil(s(8)), true));
+    // No answer: soon again, and in the end the fence.
+    let mut silent = k.clone();
+    silent.renewal_failed(s(3));
+    assert_eq!(silent.next(s(3)), Next::WaitUntil(s(4)));
+    assert_eq!(silent.next(s(28)), Next::Fence);
+    // It is gone, and the loop does not look.
+    k.lease_gone(s(2), s(3));
+    assert_eq!(k.next(s(3)), Next::WaitUntil(s(5)));
+    assert_eq!(k.next(s(5)), Next::Fence);
+    // A loop that hangs for long: nothing is prolonged.
+    let mut hung = keeper();
+    hung.key_seen_gone(s(21));
+    assert_eq!(hung.next(s(21)), Next::WaitUntil(s(27)));
+    // Who holds nothing has nothing to ask.
+    let mut none = keeper();
+    none.lease_released();
+    none.cycle_ended(s(1));
+    none.key_seen_gone(s(2));
+    assert_eq!(none.next(s(2)), Next::Idle);
+}
+
+#[test]
 fn a_clock_that_jumps_ahead() {
     let jumped = |ahead| {
         let mut k = keeper();
