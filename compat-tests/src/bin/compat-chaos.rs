@@ -1,6 +1,6 @@
 //! `compat-chaos [--minutes N] [--seed S] [--fleet ours|mixed|reference] [--mode async|sync|quorum]
-//! [--dcs etcd3|etcd3http|etcd|consul|zookeeper] [--pg 13|15|17|18|19] [--guardian on|off] [--only KIND,KIND]
-//! [--timing TTL,LOOP_WAIT,RETRY_TIMEOUT] [--keep] [--may-skip]`: a real cluster of three members, PostgreSQL and three servers
+//! [--dcs etcd3|etcd3http|etcd|consul|zookeeper|raft] [--citus] [--pg 13|15|17|18|19] [--guardian on|off] [--only KIND,KIND]
+//! [--timing TTL,LOOP_WAIT,RETRY_TIMEOUT] [--keep] [--may-skip]`: a real cluster of three members (two groups of Citus: of two each), PostgreSQL and three servers
 //! of a store, each with a network and a disk of its own, under faults that the seed decides.
 //!
 //! Exit code 0: no invariant broken by ours; 1: one was, and the logs were kept; 2: could not run;
