@@ -108,7 +108,7 @@ impl World {
         if member.reference {
             return;
         }
-        if !member.lock.lease_until().is_some_and(|until| until > clock) {
+        if member.lock.lease_until().is_none_or(|until| until <= clock) {
             self.fail(2, format!("n{node} is promoted without a lock that is promised to it"));
         }
         if self.store.get("leader").is_some_and(|owner| owner != name) {
