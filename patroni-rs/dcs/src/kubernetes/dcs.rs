@@ -13,7 +13,7 @@ use tokio::sync::watch as channel;
 use super::layout::{Layout, LOG};
 use super::options::GROUP_LABEL;
 use super::port::ObjectStore;
-use super::view::{self, Names, Record};
+use super::view::{self, Names};
 use super::wire::Object;
 use super::{lock, write};
 use crate::dcs::{round, Outcome};
@@ -65,7 +65,7 @@ impl<O: ObjectStore> Dcs for Layout<O> {
             let names =
                 Names::of(&self.settings.scope, Some(&group.to_string()), self.scope().options.use_endpoints);
             let lock = kinds.iter().find(|object| object.name() == names.leader);
-            let holder = Record::of(lock).leader;
+            let holder = self.saw_leader_of(group, lock);
             (group, view::cluster(&names, &kinds, &pods, holder.as_deref()))
         });
         Ok(clusters.collect())

@@ -1,6 +1,7 @@
 //! The Patroni layout in objects with annotations: what a node has seen, and what it makes of answers. Over an API server
 //! it is [`Kubernetes`](super::Kubernetes); the simulation runs it over objects of its own.
 
+use std::collections::BTreeMap;
 use std::future::Future as _;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -35,6 +36,8 @@ pub(super) const DENIED_PAUSE: Duration = Duration::from_millis(500);
 pub(super) struct Seen {
     /// Who holds the lock, and since when.
     pub(super) observer: Observer,
+    /// The same of each Citus group's.
+    pub(super) groups: BTreeMap<i64, Observer>,
     /// The leader object.
     pub(super) leader: Option<Object>,
     /// Our own Pod.
@@ -213,6 +216,16 @@ impl<O: ObjectStore> Layout<O> {
         seen.observer.saw(&Record::of(leader), now);
         seen.leader = leader.cloned();
         seen.observer.holder(ttl, now).map(str::to_owned)
+    }
+
+    /// The leader object of a Citus group was there as that. Who holds its lock: like our own it ends by our clock, or a
+    /// leader that is dead would be one for ever. Who looks for the first time believes it for a ttl.
+    pub(super) fn saw_leader_of(&self, group: i64, leader: Option<&Object>) -> Option<String> {
+        let (now, ttl) = (self.objects.now(), self.timing().ttl);
+        let mut seen = self.seen();
+        let observer = seen.groups.entry(group).or_default();
+        observer.saw(&Record::of(leader), now);
+        observer.holder(ttl, now).map(str::to_owned)
     }
 
     /// What has to be written to the leader's Endpoints so that clients find us.

@@ -16,9 +16,10 @@ use std::time::{Duration, Instant};
 
 use patroni_core::model::Leader;
 use patroni_dcs::lock::{LockRenewer, Renewal};
-use patroni_dcs::{Dcs, Kubernetes as Store, Settings};
+use patroni_dcs::{Dcs, DcsError, Kubernetes as Store, Settings};
 use pyfmt::{json, Value};
 use server::Kubernetes;
+use support::soon;
 
 const S: Duration = Duration::from_secs(1);
 
@@ -230,6 +231,7 @@ async fn citus_groups_share_a_namespace() {
             ("name", format!("n{number}").into()),
             ("citus", citus),
             ("kubernetes", section.clone()),
+            ("ttl", 5.into()),
         ]);
         config.set("patronictl", ctl);
         let settings = Settings::from_config(&config, &section).unwrap();
@@ -241,6 +243,14 @@ async fn citus_groups_share_a_namespace() {
     let groups = zero.get_groups().await.unwrap();
     let leaders: Vec<_> = groups.iter().map(|(n, cluster)| (*n, cluster.leader_name().unwrap())).collect();
     assert_eq!(leaders, [(0, "n0"), (1, "n1")]);
+    // Nobody renews the lock of the other group: its leader is dead, and none for whoever looks on.
+    soon(20 * S, || async {
+        let groups = zero.get_groups().await?;
+        let other = groups.get(&1).ok_or_else(|| DcsError::Unreachable("no group 1".into()))?;
+        Ok(other.leader_name().is_none())
+    })
+    .await;
+    assert!(zero.get_groups().await.unwrap()[&1].is_unlocked());
     let names: Vec<String> = objects(&namespace, "endpoints")
         .iter()
         .map(|o| o.at(&["metadata", "name"]).unwrap().py_str())
