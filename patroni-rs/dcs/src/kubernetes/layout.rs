@@ -219,7 +219,7 @@ impl<O: ObjectStore> Layout<O> {
     }
 
     /// The leader object of a Citus group was there as that. Who holds its lock: like our own it ends by our clock, or a
-    /// leader that is dead would be one for ever. Who looks for the first time believes it for a ttl.
+    /// leader that is dead would be one forever. Who looks for the first time believes it for a ttl.
     pub(super) fn saw_leader_of(&self, group: i64, leader: Option<&Object>) -> Option<String> {
         let (now, ttl) = (self.objects.now(), self.timing().ttl);
         let mut seen = self.seen();
