@@ -24,6 +24,7 @@ const SERVICE: &str = "10.96.0.1";
 
 /// In namespaces of its own: its addresses are nobody else's, and nothing outlives it.
 #[test]
+#[ignore = "long, and alone: --include-ignored (scripts/test-stores)"]
 fn several_api_servers() {
     if server::program().is_none() {
         return eprintln!("SKIPPED: no kube-apiserver here");
