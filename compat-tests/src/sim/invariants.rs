@@ -271,10 +271,10 @@ impl World {
             }
             let leads = !member.pg.recovery || self.is_job(node, |job| *job == Job::Promote);
             let works = member.alive && member.hung_until <= now && !member.stopped(now);
-            // Of a server that its daemon does not recognise nobody knows what it is.
             // Who holds the lock is about to be promoted, and feeds it with the next renewal.
-            let holds = self.store.get("leader") == Some(member.me.name.as_str());
-            let idle = works && !leads && !holds && member.sees_server();
+            let waits = !leads && !self.has_lock(node);
+            // Of a server that its daemon does not recognise nobody knows what it is.
+            let idle = works && waits && member.sees_server();
             if idle && member.settled {
                 return self.fail(1, format!("the watchdog resets n{node}, which is a standby"));
             }

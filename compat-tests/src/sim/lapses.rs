@@ -109,9 +109,9 @@ impl World {
     /// `ALTER SYSTEM SET synchronous_standby_names = ''` and a reload. Not on a primary, nor on one that has the lock and
     /// was looked at before its promotion: that would be an order.
     fn overrule(&mut self, node: usize, on: bool) {
-        let promoting = self.store.get("leader") == Some(self.members[node].me.name.as_str());
+        let has_lock = self.has_lock(node);
         let pg = &mut self.members[node].pg;
-        if on && (!pg.recovery || promoting) {
+        if on && (!pg.recovery || has_lock) {
             return;
         }
         pg.overruled = on;
@@ -167,13 +167,13 @@ impl World {
     pub(super) fn check_handover(&mut self, node: usize) {
         let order = self.store.get("failover").and_then(|text| json::loads(text).ok());
         let name = self.members[node].me.name.clone();
-        let leads = self.store.get("leader") == Some(name.as_str());
         let planned = order.is_some_and(|order| order.get("leader").and_then(|l| l.as_str()) == Some(&name));
         // A demotion for a failover goes on when an operator has written another order over it.
-        let stops = self.members[node].memory.demotion.as_ref();
-        let stops = stops.is_some_and(|begun| !begun.action.starts_with("manual failover"));
-        let stops = stops && !self.members[node].ending;
-        let (true, true, true, Some((branch, lsn))) = (leads, planned, stops, self.ledger.last) else {
+        let begun = self.members[node].memory.demotion.as_ref();
+        let gives = begun.is_some_and(|begun| !begun.action.starts_with("manual failover"));
+        let stops = gives && !self.members[node].ending;
+        let (true, true, true, Some((branch, lsn))) = (self.has_lock(node), planned, stops, self.ledger.last)
+        else {
             return;
         };
         let own = self.members[node].pg.data.as_ref().is_some_and(|data| data.branch == branch);

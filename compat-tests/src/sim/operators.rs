@@ -159,8 +159,7 @@ impl World {
         if !member.alive || member.frozen() || member.pg.data.is_none() || member.ending || self.holds(node) {
             return;
         }
-        let has_lock = self.store.get("leader") == Some(member.me.name.as_str());
-        let job = commands::restart_job(&Value::map(), &member.memory, has_lock);
+        let job = commands::restart_job(&Value::map(), &member.memory, self.has_lock(node));
         let Job::Restart { timeout, .. } = job else { return };
         let by_hand = member.memory.config.is_paused() && !member.pg.running && !member.pg.recovery;
         if self.order_job(node, &job).is_ok() {
@@ -190,7 +189,7 @@ impl World {
         if !self.members[node].pg.gap && !self.members[node].half_made() && !helpless {
             return;
         }
-        if self.store.get("leader") != Some(self.members[node].me.name.as_str()) {
+        if !self.has_lock(node) {
             return self.apply_order(Fault::Reinit(node));
         }
         if let Some(other) = (0..self.members.len()).find(|i| *i != node && !self.members[*i].pg.gap) {

@@ -265,7 +265,7 @@ impl World {
             return false;
         };
         let member = &self.members[node];
-        let ours = self.store.get("leader") == Some(member.me.name.as_str());
+        let ours = self.has_lock(node);
         let had = ours || self.last_leader == member.me.name || member.had_lock_at >= keeping.began;
         let lacked = !ours || member.lacked_lock_at >= keeping.began;
         let wrong = match outcome {

@@ -28,7 +28,6 @@ impl World {
 
     /// It is a primary without the lock, as it may be.
     pub(super) fn lost_unawares(&self, node: usize) -> bool {
-        let member = &self.members[node];
-        member.reference && self.store.get("leader") != Some(member.me.name.as_str())
+        self.members[node].reference && !self.has_lock(node)
     }
 }

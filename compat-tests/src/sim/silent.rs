@@ -37,8 +37,7 @@ impl World {
             let works = member.alive && member.settled && !member.frozen() && !member.stopped(now);
             let idle = member.slot.running().is_none() && !member.reference && self.paused_since.is_none();
             let calm = now > self.last_paused + patience;
-            let leads = self.store.get("leader") == Some(member.me.name.as_str());
-            if long && works && idle && calm && leads {
+            if long && works && idle && calm && self.has_lock(node) {
                 return self.fail(
                     9,
                     format!("n{node} keeps the lock although its server has not answered for long"),

@@ -437,6 +437,11 @@ impl World {
         }
     }
 
+    /// Does the leader key name this member?
+    pub(super) fn has_lock(&self, node: usize) -> bool {
+        self.store.get("leader") == Some(self.members[node].me.name.as_str())
+    }
+
     pub(super) fn index_of(&self, name: &str) -> Option<usize> {
         let remote = (name == super::remote::NAME).then_some(REMOTE);
         remote.or_else(|| self.members.iter().position(|m| m.me.name == name))

@@ -210,10 +210,11 @@ fn put_takeover(page: &mut Page, s: &Snapshot) {
         page.text,
         "# HELP patroni_last_failover_seconds {help}\n# TYPE patroni_last_failover_seconds gauge"
     );
+    let inner = page.labels.trim_end_matches('}').to_owned();
     for (phase, took) in
         [("race", last.race), ("preparation", last.preparation), ("promotion", last.promotion)]
     {
-        let (inner, took) = (page.labels.trim_end_matches('}').to_owned(), took.as_secs_f64());
+        let took = took.as_secs_f64();
         let _ = writeln!(page.text, "patroni_last_failover_seconds{inner},phase=\"{phase}\"}} {took}");
     }
 }

@@ -213,19 +213,15 @@ impl<O: ObjectStore> Layout<O> {
             self.lock.seen(object);
         }
         let mut seen = self.seen();
-        seen.observer.saw(&Record::of(leader), now);
         seen.leader = leader.cloned();
-        seen.observer.holder(ttl, now).map(str::to_owned)
+        seen.observer.holder_of(&Record::of(leader), ttl, now)
     }
 
     /// The leader object of a Citus group was there as that. Who holds its lock: like our own it ends by our clock, or a
     /// leader that is dead would be one forever. Who looks for the first time believes it for a ttl.
     pub(super) fn saw_leader_of(&self, group: i64, leader: Option<&Object>) -> Option<String> {
         let (now, ttl) = (self.objects.now(), self.timing().ttl);
-        let mut seen = self.seen();
-        let observer = seen.groups.entry(group).or_default();
-        observer.saw(&Record::of(leader), now);
-        observer.holder(ttl, now).map(str::to_owned)
+        self.seen().groups.entry(group).or_default().holder_of(&Record::of(leader), ttl, now)
     }
 
     /// What has to be written to the leader's Endpoints so that clients find us.

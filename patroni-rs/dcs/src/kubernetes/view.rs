@@ -149,6 +149,12 @@ impl Observer {
         }
     }
 
+    /// The same, and who holds the lock now.
+    pub fn holder_of(&mut self, record: &Record, ttl: Duration, now: Instant) -> Option<String> {
+        self.saw(record, now);
+        self.holder(ttl, now).map(str::to_owned)
+    }
+
     /// Who holds the lock that was seen last, as of `now`; None also for one that has run out.
     pub fn holder(&self, ttl: Duration, now: Instant) -> Option<&str> {
         let (record, _) = self.seen.as_ref()?;

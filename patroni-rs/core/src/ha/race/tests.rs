@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::super::held_back::HeldBack;
-use super::super::tests::world::{js, orphan, replica, World, NOW};
+use super::super::tests::world::{js, orphan, peer, replica, World, NOW};
 use super::super::*;
 use super::{verdict, Decision, Heard, Question, Round, Verdict, QUESTIONS};
 use crate::model::{Lsn, SyncState};
@@ -51,20 +51,6 @@ fn words(decision: &Decision) -> String {
             Question::RemoveOrder => "remove the order".into(),
         },
     }
-}
-
-fn peer(name: &str, change: impl FnOnce(&mut PeerStatus)) -> PeerStatus {
-    let mut peer = PeerStatus {
-        name: name.into(),
-        reachable: true,
-        in_recovery: Some(true),
-        wal_position: Lsn::new(1000),
-        timeline: 1,
-        watchdog_failed: false,
-        tags: Tags::default(),
-    };
-    change(&mut peer);
-    peer
 }
 
 fn well(name: &str) -> PeerStatus {

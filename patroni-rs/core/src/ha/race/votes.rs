@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use super::super::held_back::{HeldBack, Reason};
 use super::super::script::{Level, LogLine};
 use super::super::types::{LeadCriteria, PeerStatus};
+use super::names;
 
 /// Where votes count.
 pub(super) struct Election<'a> {
@@ -123,7 +124,7 @@ impl Claim<'_> {
         if votes >= quorum || (names_us && count.ahead.is_empty()) {
             return count;
         }
-        let silent = Some(silent.join(",")).filter(|names| !names.is_empty());
+        let silent = names(silent.into_iter());
         count.loses(Reason::NoQuorum, silent, &[("votes", votes.into()), ("quorum", quorum.into())])
     }
 }

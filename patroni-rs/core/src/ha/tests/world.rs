@@ -96,6 +96,21 @@ pub fn stopped_at(location: u64) -> ShutdownCheckpoint {
     ShutdownCheckpoint { location: Lsn::new(location), publish: Lsn::new(location - 10) }
 }
 
+/// A peer that answers as a healthy replica at our position, unless changed.
+pub fn peer(name: &str, change: impl FnOnce(&mut PeerStatus)) -> PeerStatus {
+    let mut peer = PeerStatus {
+        name: name.into(),
+        reachable: true,
+        in_recovery: Some(true),
+        wal_position: Lsn::new(1000),
+        timeline: 1,
+        watchdog_failed: false,
+        tags: Tags::default(),
+    };
+    change(&mut peer);
+    peer
+}
+
 /// A value from JSON text.
 pub fn js(text: &str) -> Value {
     json::loads(text).unwrap_or_else(|e| panic!("{text}: {e:?}"))
@@ -393,17 +408,7 @@ impl World {
 
     /// A peer that answers as a healthy replica at our position, unless changed.
     pub fn peer(mut self, name: &str, change: impl FnOnce(&mut PeerStatus)) -> World {
-        let mut peer = PeerStatus {
-            name: name.into(),
-            reachable: true,
-            in_recovery: Some(true),
-            wal_position: Lsn::new(1000),
-            timeline: 1,
-            watchdog_failed: false,
-            tags: Tags::default(),
-        };
-        change(&mut peer);
-        self.answers.peers.insert(name.into(), peer);
+        self.answers.peers.insert(name.into(), peer(name, change));
         self
     }
 
